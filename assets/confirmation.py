@@ -1,0 +1,21 @@
+"""Confirmation: larger models on the chosen, the natural and the uniform mixture."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from regmix_pipeline.decisions.stage import CONFIRMATION
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["mixture_decision", "token_shards"],
+    kinds={"torch"},
+    group_name="decision",
+    code_version=CONFIRMATION.code_version,
+    pool="train",
+)
+def confirmation(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """Larger models trained for longer on the chosen, the natural and the uniform mixture, to see whether the prediction held."""
+    return whole_made(lab.open(context.run_id), CONFIRMATION)

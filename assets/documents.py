@@ -1,0 +1,33 @@
+"""Stage 1, documents: what the sources hold now."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import metadata_of, plain_failures
+from assets.partitions import SOURCES, register
+from regmix_pipeline.documents.stage import DOCUMENTS
+from resources.lab import LabResource
+
+
+@dg.observable_source_asset(partitions_def=SOURCES, group_name="data")
+def documents(context: dg.OpExecutionContext, lab: LabResource) -> dg.DataVersionsByPartition:
+    """Every source's documents, observed: the data version is a hash of their content, never of a time.
+
+    Observing fetches the demo's corpora when they are not there, and makes every source of the study a partition.
+    """
+    opened = lab.open(context.run_id)
+    versions: dict[str, str | dg.DataVersion] = {}
+    with plain_failures():
+        for made in opened.materialise(DOCUMENTS):
+            if made.error is not None:
+                raise made.error
+            assert made.record is not None
+            versions[made.key] = made.record.version
+            context.log_event(
+                dg.AssetObservation(
+                    "documents", partition=made.key, metadata=metadata_of(made.record, reused=made.reused)
+                )
+            )
+    register(context.instance, SOURCES, list(versions))
+    return dg.DataVersionsByPartition(versions)

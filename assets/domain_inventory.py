@@ -1,0 +1,20 @@
+"""Stage 3, domain inventory: what there is to mix."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["token_shards"],
+    kinds={"duckdb"},
+    group_name="data",
+    code_version=DOMAIN_INVENTORY.code_version,
+)
+def domain_inventory(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """Tokens available, natural prior, bytes per token and caps of every domain."""
+    return whole_made(lab.open(context.run_id), DOMAIN_INVENTORY)

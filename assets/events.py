@@ -1,0 +1,91 @@
+"""What a stage made, told to Dagster: materialisations with data versions, metadata and readable failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.lab import Lab, Made, Stage
+from regmix_pipeline.ledger.records import Record
+
+ONLY_STALE = "regmix/only_stale"
+"""Run tag: partitions that were reused are not reported again."""
+
+
+@contextmanager
+def plain_failures() -> Iterator[None]:
+    """Turn an error the user can act on into a Dagster failure that shows its text and is not retried."""
+    try:
+        yield
+    except RegmixError as error:
+        raise dg.Failure(
+            description=str(error),
+            metadata={"where": error.where or "-", "remedy": error.remedy or "-"},
+            allow_retries=False,
+        ) from error
+
+
+def partitions_made(context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> Iterator[dg.AssetMaterialization]:
+    """Make the run's partitions of a stage and yield one materialisation for each, as it is ready.
+
+    Raises:
+        dg.Failure: at the end, when some partitions failed; the others are kept.
+    """
+    failed: dict[str, str] = {}
+    quiet = ONLY_STALE in context.run.tags
+    with plain_failures():
+        for made in lab.materialise(stage, list(context.partition_keys)):
+            if made.error is not None:
+                failed[made.key] = str(made.error)
+            elif not (made.reused and quiet):
+                yield _materialisation(stage, made)
+    if failed:
+        listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
+        raise dg.Failure(
+            description=f"{len(failed)} of {len(context.partition_keys)} partitions failed\n{listed}",
+            metadata={"failed": list(failed)},
+            allow_retries=False,
+        )
+
+
+def whole_made(lab: Lab, stage: Stage, **more: Any) -> dg.MaterializeResult:
+    """Make a stage that has no partitions; ``more`` is added to its metadata."""
+    with plain_failures():
+        (made,) = lab.materialise(stage)
+        if made.error is not None:
+            raise made.error
+    assert made.record is not None
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(made.record.version),
+        metadata=metadata_of(made.record, reused=made.reused) | more,
+    )
+
+
+def metadata_of(record: Record, *, reused: bool) -> dict[str, Any]:
+    """A record's facts as Dagster metadata, with the version and what it was made from."""
+    return {
+        **{name: _shown(value) for name, value in record.facts.items()},
+        "version": record.version,
+        "recipe": record.recipe,
+        "reused": reused,
+        "seconds": record.seconds,
+        **({"file": dg.MetadataValue.path(record.files[0])} if record.files else {}),
+    }
+
+
+def _materialisation(stage: Stage, made: Made) -> dg.AssetMaterialization:
+    assert made.record is not None
+    return dg.AssetMaterialization(
+        stage.name,
+        partition=made.key,
+        metadata=metadata_of(made.record, reused=made.reused),
+        tags={"dagster/data_version": made.record.version, "regmix/recipe": made.record.recipe},
+    )
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) else dg.MetadataValue.json(value)

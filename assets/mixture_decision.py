@@ -1,0 +1,20 @@
+"""Stage 9, mixture decision: what was chosen, and from what."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["optimal_mixture"],
+    kinds={"yaml", "duckdb"},
+    group_name="decision",
+    code_version=MIXTURE_DECISION.code_version,
+)
+def mixture_decision(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """What was chosen, from which upstream versions, beside natural and uniform."""
+    return whole_made(lab.open(context.run_id), MIXTURE_DECISION)

@@ -1,0 +1,20 @@
+"""Mixture report: one page for a reader who was not there."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from regmix_pipeline.report.stage import MIXTURE_REPORT
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["mixture_decision", "confirmation"],
+    kinds={"plotly"},
+    group_name="decision",
+    code_version=MIXTURE_REPORT.code_version,
+)
+def mixture_report(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """One self-contained HTML page: the decision, its certainty, the evidence and the method."""
+    return whole_made(lab.open(context.run_id), MIXTURE_REPORT)

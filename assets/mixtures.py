@@ -1,0 +1,25 @@
+"""Stage 4, mixtures: the points of the simplex that proxies are trained on."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from assets.partitions import MIXTURES as PARTITIONS
+from assets.partitions import register
+from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["domain_inventory"],
+    kinds={"numpy"},
+    group_name="proxies",
+    code_version=MIXTURES.code_version,
+)
+def mixtures(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition."""
+    opened = lab.open(context.run_id)
+    result = whole_made(opened, MIXTURES)
+    register(context.instance, PARTITIONS, list(current_mixtures(opened)))
+    return result

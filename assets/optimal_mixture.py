@@ -1,0 +1,20 @@
+"""Stage 8, optimal mixture: the best point under the limits."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["regressor", "domain_inventory"],
+    kinds={"scipy", "duckdb"},
+    group_name="decision",
+    code_version=OPTIMAL_MIXTURE.code_version,
+)
+def optimal_mixture(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """The mixture with the lowest predicted objective under caps and floors."""
+    return whole_made(lab.open(context.run_id), OPTIMAL_MIXTURE)

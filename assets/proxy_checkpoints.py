@@ -1,0 +1,34 @@
+"""Stage 5, proxy checkpoints: a small model for every mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.events import partitions_made
+from assets.partitions import MIXTURES
+from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS
+from resources.lab import LabResource
+
+
+@dg.multi_asset(
+    name="make_proxy_checkpoints",
+    specs=[
+        dg.AssetSpec(
+            "proxy_checkpoints",
+            deps=["mixtures", "token_shards"],
+            skippable=True,
+            kinds={"torch"},
+            group_name="proxies",
+            code_version=PROXY_CHECKPOINTS.code_version,
+            description="The small models trained on a mixture, one per seed, with the tokens they really drew from each domain.",
+        )
+    ],
+    partitions_def=MIXTURES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="train",
+)
+def proxy_checkpoints(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[dg.AssetMaterialization]:
+    """Train the run's proxies, one materialisation per mixture as it ends."""
+    yield from partitions_made(context, lab.open(context.run_id), PROXY_CHECKPOINTS)

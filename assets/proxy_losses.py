@@ -1,0 +1,34 @@
+"""Stage 6, proxy losses: how each proxy does on every target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.events import partitions_made
+from assets.partitions import MIXTURES
+from regmix_pipeline.proxies.stage import PROXY_LOSSES
+from resources.lab import LabResource
+
+
+@dg.multi_asset(
+    name="make_proxy_losses",
+    specs=[
+        dg.AssetSpec(
+            "proxy_losses",
+            deps=["proxy_checkpoints", "token_shards"],
+            skippable=True,
+            kinds={"torch", "duckdb"},
+            group_name="proxies",
+            code_version=PROXY_LOSSES.code_version,
+            description="Every target's loss in nats per token and bits per byte with standard errors, at the end and along the way.",
+        )
+    ],
+    partitions_def=MIXTURES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="train",
+)
+def proxy_losses(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[dg.AssetMaterialization]:
+    """Evaluate the run's proxies, one materialisation per mixture."""
+    yield from partitions_made(context, lab.open(context.run_id), PROXY_LOSSES)

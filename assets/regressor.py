@@ -1,0 +1,20 @@
+"""Stage 7, regressor: loss as a function of the mixture."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from regmix_pipeline.regression.stage import REGRESSOR
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["proxy_losses", "mixtures"],
+    kinds={"lightgbm", "scikitlearn"},
+    group_name="decision",
+    code_version=REGRESSOR.code_version,
+)
+def regressor(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """What predicts each target"s loss from the mixture, chosen by cross-validation on rows it did not see."""
+    return whole_made(lab.open(context.run_id), REGRESSOR)

@@ -1,0 +1,163 @@
+"""Run what is stale, stage by stage, through Dagster, in this process.
+
+The same assets, runs and events as from the Dagster UI; what is up to date starts no run at all.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from assets.events import ONLY_STALE
+from assets.partitions import MIXTURES, SOURCES, register
+from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.progress import Say, clock
+from regmix_pipeline.stages import STAGES
+from resources.instance import prepare_instance
+from resources.lab import LabResource
+from resources.ledger import LedgerResource
+from resources.trainer import TrainerResource
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage's part in a run: what was stale and why, and how long it took in seconds."""
+
+    stage: str
+    keys: int
+    stale: dict[str, str]
+    seconds: float
+    failed_checks: tuple[str, ...] = ()
+
+
+class RunFailed(RegmixError):
+    """A stage failed; what had been finished before is kept."""
+
+
+def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES) -> list[StageRun]:
+    """Bring every stage up to date, in order, and say what was made and why.
+
+    Args:
+        lab: the study on disk.
+        stages: the stages to run, upstream first.
+
+    Raises:
+        RunFailed: a stage failed. Running again makes what is missing and nothing else.
+    """
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    prepare_instance(lab.home)
+    job = _definitions(lab).resolve_implicit_global_asset_job_def()
+    done = []
+    with dg.DagsterInstance.get() as instance:
+        for number, stage in enumerate(stages, 1):
+            started = time.monotonic()
+            stale = lab.stale(stage)
+            withdrawn = lab.withdrawn(stage)
+            keys = _register(instance, lab, stage)
+            failed_checks: tuple[str, ...] = ()
+            if stale or withdrawn:
+                lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn)}")
+                failed_checks = _launch(job, instance, stage, keys, stale)
+            seconds = time.monotonic() - started
+            if stale or withdrawn:
+                lab.say(f"[{number}/{len(stages)}] {stage.name}: done in {clock(seconds)}")
+            else:
+                lab.say(f"[{number}/{len(stages)}] {stage.name}: up to date")
+            for check in failed_checks:
+                lab.say(f"      check failed: {check}")
+            done.append(StageRun(stage.name, len(keys), stale, seconds, failed_checks))
+    return done
+
+
+def _definitions(lab: Lab) -> dg.Definitions:
+    """The shipped definitions with this lab's folders."""
+    from regmix_pipeline.definitions import defs
+
+    trainer = TrainerResource(workers=lab.workers)
+    resource = LabResource(trainer=trainer, study_file=str(lab.study_file), home=str(lab.home), data=str(lab.data))
+    return dg.Definitions(
+        assets=defs.assets,
+        asset_checks=defs.asset_checks,
+        resources={"lab": resource, "trainer": trainer, "ledger": LedgerResource(lab=resource)},
+        executor=dg.in_process_executor,
+    )
+
+
+def _register(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> list[str]:
+    """The stage's keys in partition order, registered with Dagster."""
+    keys = list(stage.wanted(lab))
+    if stage.partitions is None:
+        return keys
+    partitions = SOURCES if stage.partitions == "domain" else MIXTURES
+    register(instance, partitions, keys)
+    return list(instance.get_dynamic_partitions(partitions.name or ""))
+
+
+def _launch(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, stage: Stage, keys: Sequence[str], stale: dict[str, str]
+) -> tuple[str, ...]:
+    """One run of the stage over the range that holds every stale key; returns checks that failed."""
+    tags = {ONLY_STALE: "yes"}
+    if stage.partitions is not None and stage.upstream and stale:
+        places = sorted(keys.index(key) for key in stale)
+        tags |= {RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]}
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(stage.name)],
+        tags=tags,
+        run_config=_QUIET,
+        raise_on_error=False,
+    )
+    failed = tuple(
+        f"{evaluation.check_name}: {evaluation.description or ''}".rstrip(": ")
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    )
+    if not result.success:
+        raise RunFailed(
+            _why(result) or "; ".join(failed),
+            where=stage.name,
+            remedy="mend it and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)",
+        )
+    return failed
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    """The text of the first failure, without Dagster's stack."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                return data.user_failure_data.description
+            error = data.error
+            if error is not None:
+                cause = error.cause or error
+                return cause.message.strip()
+    return ""
+
+
+def _what(stale: dict[str, str], total: int, withdrawn: Sequence[str]) -> str:
+    """``3 of 10 to make: books (changed: documents/books), …``."""
+    parts = []
+    if stale:
+        reasons: dict[str, list[str]] = {}
+        for key, reason in stale.items():
+            reasons.setdefault(reason, []).append(key)
+        listed = [
+            f"{reason}" if list(names) == ["all"] else f"{', '.join(names[:3])}{'…' if len(names) > 3 else ''} ({reason})"
+            for reason, names in list(reasons.items())[:4]
+        ]
+        count = "" if total == 1 and "all" in stale else f"{len(stale)} of {total} to make: "
+        parts.append(count + "; ".join(listed) + ("; …" if len(reasons) > 4 else ""))
+    if withdrawn:
+        parts.append(f"withdrawn: {', '.join(withdrawn[:5])}{'…' if len(withdrawn) > 5 else ''}")
+    return "; ".join(parts)

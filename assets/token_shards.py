@@ -1,0 +1,34 @@
+"""Stage 2, token shards: each source's documents as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.events import partitions_made
+from assets.partitions import SOURCES
+from regmix_pipeline.tokens.stage import TOKEN_SHARDS
+from resources.lab import LabResource
+
+
+@dg.multi_asset(
+    name="make_token_shards",
+    specs=[
+        dg.AssetSpec(
+            "token_shards",
+            deps=["documents", "tokenizer"],
+            skippable=True,
+            kinds={"datatrove"},
+            group_name="data",
+            code_version=TOKEN_SHARDS.code_version,
+            description="A source's distinct documents as tokens, split into training and validation by hash of the text.",
+        )
+    ],
+    partitions_def=SOURCES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="tokenise",
+)
+def token_shards(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[dg.AssetMaterialization]:
+    """Tokenise the run's sources, one materialisation each."""
+    yield from partitions_made(context, lab.open(context.run_id), TOKEN_SHARDS)

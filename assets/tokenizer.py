@@ -1,0 +1,20 @@
+"""The tokenizer, given or trained once."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.events import whole_made
+from regmix_pipeline.tokens.stage import TOKENIZER
+from resources.lab import LabResource
+
+
+@dg.asset(
+    deps=["documents"],
+    kinds={"python"},
+    group_name="data",
+    code_version=TOKENIZER.code_version,
+)
+def tokenizer(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
+    """The tokenizer: the study"s file, or a byte-level BPE trained once on a stated sample and frozen from then on."""
+    return whole_made(lab.open(context.run_id), TOKENIZER)

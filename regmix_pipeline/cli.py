@@ -1,0 +1,125 @@
+"""The `regmix` command: run a study, see what is stale, plan what it takes, open the Dagster UI."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.progress import clock
+from regmix_pipeline.study import Study, default_study_file, load_study
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+StudyFile = Annotated[Path | None, typer.Option("--study", help="Study file; default $REGMIX_STUDY or the demo.")]
+Home = Annotated[Path | None, typer.Option("--home", help="Folder of artefacts; default .regmix/<study>.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that train at once.")]
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Show an error the user can act on as its text, and leave with status 1."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except RegmixError as error:
+            Console(stderr=True).print(f"error: {error}", style="bold red", markup=False, highlight=False)
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+@app.command()
+@plain_errors
+def run(study: StudyFile = None, home: Home = None, workers: Workers = None) -> None:
+    """Bring the whole study up to date through Dagster; what is up to date is left alone."""
+    started = time.monotonic()
+    lab = Lab(study or default_study_file(), home, workers=workers)
+    from assets.runner import run_stale
+    from regmix_pipeline.decisions.show import show_decision
+
+    lab.say(f"study {lab.study.name} · artefacts in {lab.home}")
+    done = run_stale(lab)
+    made = sum(len(stage.stale) for stage in done)
+    show_decision(lab, Console())
+    changed = [stage.stage for stage in done if stage.stale]
+    what = f"made {made} partitions of {', '.join(changed)}" if changed else "nothing to do: everything is up to date"
+    lab.say(f"{what} · {clock(time.monotonic() - started)}")
+
+
+@app.command()
+@plain_errors
+def status(study: StudyFile = None, home: Home = None) -> None:
+    """Say what each stage holds and what would be made again, and why. Starts nothing."""
+    from regmix_pipeline.errors import LedgerError
+    from regmix_pipeline.stages import STAGES
+
+    lab = Lab(study or default_study_file(), home)
+    console = Console()
+    for stage in STAGES:
+        held = len(lab.records.keys(stage.name))
+        try:
+            stale = lab.stale(stage)
+        except LedgerError:
+            console.print(f"{stage.name:<18} {held} made; waits for {', '.join(stage.upstream)}")
+            continue
+        reasons = "; ".join(f"{key}: {reason}" for key, reason in list(stale.items())[:3])
+        more = f"; {len(stale) - 3} more" if len(stale) > 3 else ""
+        console.print(f"{stage.name:<18} {held} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}", highlight=False)
+
+
+@app.command()
+@plain_errors
+def plan(
+    study: StudyFile = None,
+    teraflops: Annotated[
+        float | None, typer.Option(help="Sustained TFLOP/s of the hardware; default: measured on this machine.")
+    ] = None,
+) -> None:
+    """Say what a study takes before it is run: models, tokens, FLOPs, time, disk."""
+    from regmix_pipeline.plan import plan_study, show_plan
+
+    path = study or default_study_file()
+    show_plan(plan_study(load_study(path), teraflops=teraflops), Console())
+
+
+@app.command()
+def schema() -> None:
+    """Print the study file's JSON schema, for editors."""
+    json.dump(Study.model_json_schema(), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+@app.command()
+@plain_errors
+def ui(study: StudyFile = None, home: Home = None, port: int = 3000, host: str = "127.0.0.1") -> None:
+    """Open the study in the Dagster UI: the graph, every run, every partition."""
+    from resources.instance import prepare_instance
+
+    lab = Lab(study or default_study_file(), home)
+    prepare_instance(lab.home)
+    environment = os.environ | {
+        "REGMIX_STUDY": str(lab.study_file),
+        "REGMIX_HOME": str(lab.home),
+        "REGMIX_DATA": str(lab.data),
+    }
+    root = Path(__file__).resolve().parents[1]
+    lab.say(f"http://{host}:{port}")
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", host, "-p", str(port)]
+    raise typer.Exit(subprocess.call(command, env=environment))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,54 @@
+"""Errors a user can act on: each names the place (file, line or field) and the remedy."""
+
+from __future__ import annotations
+
+
+class RegmixError(Exception):
+    """Bad input, stopped at the door.
+
+    Args:
+        problem: what is wrong, in one sentence.
+        where: file, file:line or study field, for instance ``books.jsonl:17`` or ``domains.books.cap``.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, problem: str, *, where: str = "", remedy: str = "") -> None:
+        self.problem, self.where, self.remedy = problem, where, remedy
+        head = f"{where}: {problem}" if where else problem
+        super().__init__(f"{head}\n  remedy: {remedy}" if remedy else head)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling, and workers send errors across processes.
+        return _rebuild, (type(self), self.problem, self.where, self.remedy)
+
+
+def _rebuild(kind: type[RegmixError], problem: str, where: str, remedy: str) -> RegmixError:
+    return kind(problem, where=where, remedy=remedy)
+
+
+class StudyError(RegmixError):
+    """The study file asks for something impossible or unsafe."""
+
+
+class DocumentError(RegmixError):
+    """A source of documents is missing, empty or malformed."""
+
+
+class TokenError(RegmixError):
+    """Token shards or the tokenizer are missing, too small or altered."""
+
+
+class MixtureError(RegmixError):
+    """No mixture satisfies the limits, or a mixture is not on the simplex."""
+
+
+class ProxyError(RegmixError):
+    """A proxy could not be trained or evaluated."""
+
+
+class RegressionError(RegmixError):
+    """The loss table cannot be regressed on the mixtures."""
+
+
+class LedgerError(RegmixError):
+    """The ledger or one of the parts it indexes is missing or inconsistent."""

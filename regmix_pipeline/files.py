@@ -1,0 +1,98 @@
+"""Files that are whole or absent, and fingerprints of what is in them.
+
+Every artefact is written beside its final name, flushed to disk and renamed, so a process killed at any moment leaves
+either the old file or the new one (law 3: files are the truth, the ledger is their index).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ID_LENGTH = 16
+"""Hex digits kept of a SHA-256: 64 bits, one collision expected in about 4 billion things of a kind."""
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text. NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Content id of JSON-able values: the first 16 hex digits of the SHA-256 of their canonical JSON."""
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:ID_LENGTH]
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success flush it and rename it to ``path``, on error delete it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The real suffix stays last: writers such as Polars and DuckDB look at it.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        fsync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_atomically(folder: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder; on success flush its files and rename it to ``folder``, on error delete it.
+
+    A ``folder`` that exists already is kept (same id, same bytes) and the new one is dropped.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            # Another process finished the same content first; rename refuses a non-empty target.
+            if not folder.is_dir():
+                raise
+        fsync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON atomically. NaN is refused, as JSON has none."""
+    with written_atomically(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing file raises FileNotFoundError."""
+    return json.loads(path.read_text())

@@ -1,0 +1,264 @@
+"""The lab: a study, the folder where its artefacts live, and what each stage has to make again.
+
+A stage is a name and two functions: `wanted` says from what each partition should be made now, `make` makes the ones that
+are asked for. Everything between is here: what exists is not made again, what is made is recorded, what changed is said.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from regmix_pipeline.errors import LedgerError, RegmixError
+from regmix_pipeline.files import read_json, write_json
+from regmix_pipeline.ledger.build import build_ledger
+from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
+from regmix_pipeline.ledger.tables import write_part
+from regmix_pipeline.progress import Say, to_stderr
+from regmix_pipeline.study import Study, load_study
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a stage made, or failed to make, for one key.
+
+    Attributes:
+        key: partition key, or `WHOLE`.
+        version: the data version.
+        facts: numbers and names worth showing.
+        files: the artefacts, absolute paths under the lab's home.
+        seconds: time it took; None lets the lab measure it.
+        error: why it failed; then nothing is recorded.
+    """
+
+    key: str
+    version: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    files: Sequence[Path] = ()
+    seconds: float | None = None
+    error: RegmixError | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """One key after a stage has run: its record, and whether it was there before."""
+
+    key: str
+    record: Record | None
+    reused: bool
+    error: RegmixError | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the method; an asset of the same name runs it.
+
+    Attributes:
+        name: the asset's name.
+        upstream: names of the stages it reads, in order.
+        partitions: what its keys are, or None when it is made as a whole.
+        code_version: raised by hand when the code comes to mean something else; part of every recipe.
+        wanted: lab -> key -> recipe; reads records only, or the outside world for the first stage.
+        make: lab, recipes to make -> outputs, one by one as they are finished.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+    partitions: Literal["domain", "mixture"] | None
+    code_version: str
+    wanted: Callable[[Lab], dict[str, Recipe]]
+    make: Callable[[Lab, Mapping[str, Recipe]], Iterator[Output]]
+
+
+class Lab:
+    """A study on disk.
+
+    Args:
+        study_file: the study's YAML.
+        home: folder of everything made for the study.
+        data: folder of downloaded corpora, shared between studies.
+        run: id of the run that is at work, kept in the records.
+        workers: processes that train at once; overrides the study.
+        say: where progress goes.
+    """
+
+    def __init__(
+        self,
+        study_file: Path | str,
+        home: Path | str | None = None,
+        data: Path | str | None = None,
+        *,
+        run: str = "",
+        workers: int | None = None,
+        say: Say = to_stderr,
+    ) -> None:
+        self.study_file = Path(study_file).resolve()
+        self.study: Study = load_study(self.study_file)
+        self.home = Path(home or default_home(self.study.name)).resolve()
+        self.data = Path(data or self.home.parent / "data").resolve()
+        self.run, self.say = run, say
+        self.workers = workers or self.study.proxies.workers or os.cpu_count() or 1
+        self.records = Records(self.home / "records")
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative addresses in the study file start from."""
+        return self.study_file.parent
+
+    @cached_property
+    def domains(self) -> list[str]:
+        """Names of the domains, in the study's order."""
+        return list(self.study.domains)
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """Names of the targets, in the study's order."""
+        return list(self.study.targets)
+
+    def path(self, *parts: str) -> Path:
+        """A path under the home."""
+        return self.home.joinpath(*parts)
+
+    @property
+    def ledger(self) -> Path:
+        """The DuckDB file."""
+        return self.path("ledger.duckdb")
+
+    def need(self, asset: str, key: str = WHOLE) -> Record:
+        """The current record of an upstream asset.
+
+        Raises:
+            LedgerError: it was not made yet.
+        """
+        record = self.records.current(asset, key)
+        if record is None:
+            place = asset if key == WHOLE else f"{asset}/{key}"
+            raise LedgerError("was not materialised yet", where=place, remedy=f"materialise {asset} first: `regmix run`")
+        return record
+
+    def versions(self, asset: str, keys: Sequence[str] = (WHOLE,)) -> dict[str, str]:
+        """``asset/key`` -> current version, as a recipe's inputs."""
+        return {f"{asset}/{key}": self.need(asset, key).version for key in keys}
+
+    def artefact(self, asset: str, key: str = WHOLE, suffix: str = "") -> Path:
+        """The current artefact of an asset whose name ends in ``suffix``."""
+        record = self.need(asset, key)
+        for name in record.files:
+            if name.endswith(suffix):
+                return self.home / name
+        raise LedgerError(f"has no artefact *{suffix}", where=f"{asset}/{key}", remedy="materialise it again")
+
+    def json(self, asset: str, suffix: str = ".json") -> Any:
+        """The current JSON artefact of an asset."""
+        return read_json(self.artefact(asset, suffix=suffix))
+
+    def write_json(self, value: Any, *parts: str) -> Path:
+        """Write a JSON artefact under the home; returns its path."""
+        path = self.path(*parts)
+        write_json(path, value)
+        return path
+
+    def write_rows(self, table: str, version: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write a part of a ledger table; `version` is added to every row."""
+        return write_part(self.path("tables"), table, version, [{"version": version, **row} for row in rows])
+
+    def build_ledger(self) -> Path:
+        """Make the DuckDB file from all records and parts."""
+        return build_ledger(self.records, self.path("tables"), self.ledger)
+
+    def stale(self, stage: Stage) -> dict[str, str]:
+        """Key -> why it has to be made, for every key that is not what it should be."""
+        reasons = {}
+        for key, recipe in stage.wanted(self).items():
+            reason = self._reason(stage, key, recipe)
+            if reason:
+                reasons[key] = reason
+        return reasons
+
+    def withdrawn(self, stage: Stage) -> list[str]:
+        """Keys that have a record but are no longer wanted."""
+        return sorted(set(self.records.keys(stage.name)) - set(stage.wanted(self)))
+
+    def materialise(self, stage: Stage, keys: Sequence[str] | None = None) -> Iterator[Made]:
+        """Make what is stale among ``keys`` (default: all), record it, and yield every key as it is ready.
+
+        Raises:
+            LedgerError: an upstream stage was not made, or a key is not one of the stage's.
+        """
+        wanted = stage.wanted(self)
+        for key in self.withdrawn(stage):
+            self.records.forget(stage.name, key)
+        asked = list(wanted) if keys is None else list(keys)
+        unknown = sorted(set(asked) - set(wanted))
+        if unknown:
+            raise LedgerError(
+                f"no such partition: {', '.join(unknown)}", where=stage.name, remedy="choose one the study has now"
+            )
+        missing = {}
+        for key in asked:
+            if self._reason(stage, key, wanted[key]):
+                missing[key] = wanted[key]
+            else:
+                yield Made(key, self.records.current(stage.name, key), reused=True)
+        if missing:
+            try:
+                yield from self._make(stage, missing)
+            finally:
+                self.build_ledger()
+
+    def _make(self, stage: Stage, recipes: Mapping[str, Recipe]) -> Iterator[Made]:
+        started = time.monotonic()
+        for output in stage.make(self, recipes):
+            if output.error is not None:
+                yield Made(output.key, None, reused=False, error=output.error)
+                continue
+            recipe = recipes[output.key]
+            finished = time.monotonic()
+            record = Record(
+                asset=stage.name,
+                key=output.key,
+                version=output.version,
+                recipe=recipe.id,
+                inputs=dict(recipe.inputs),
+                settings=dict(recipe.settings),
+                facts=dict(output.facts),
+                files=tuple(str(path.relative_to(self.home)) for path in output.files),
+                made_at=now(),
+                seconds=round(finished - started if output.seconds is None else output.seconds, 3),
+                run=self.run,
+            )
+            started = finished
+            self.records.save(record)
+            yield Made(output.key, record, reused=False)
+
+    def _reason(self, stage: Stage, key: str, recipe: Recipe) -> str:
+        """Why the key must be made again, or "" when its record and files stand."""
+        record = self.records.current(stage.name, key)
+        if record is None:
+            return "new"
+        gone = [name for name in record.files if not (self.home / name).exists()]
+        if gone:
+            return f"{gone[0]} is missing"
+        if record.recipe == recipe.id:
+            return ""
+        changed = sorted(
+            name for name in {*record.inputs, *recipe.inputs} if record.inputs.get(name) != recipe.inputs.get(name)
+        )
+        if changed:
+            return "changed: " + ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        fields = sorted(
+            name
+            for name in {*record.settings, *recipe.settings}
+            if record.settings.get(name) != recipe.settings.get(name)
+        )
+        return "settings changed: " + ", ".join(fields)
+
+
+def default_home(study: str) -> Path:
+    """Where a study's artefacts live: $REGMIX_HOME, or .regmix/<study> in the working folder."""
+    return Path(os.environ.get("REGMIX_HOME") or Path(".regmix") / study)

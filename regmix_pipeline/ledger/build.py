@@ -1,0 +1,109 @@
+"""The ledger: one DuckDB file made from records and Parquet parts, swapped in whole.
+
+DuckDB lets one process write and shuts all others out, readers too. So nobody writes to the live file: it is built beside
+it under a lock and put in place by a rename. Readers open it read-only and keep their snapshot (law 3).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from filelock import FileLock
+
+from regmix_pipeline.errors import LedgerError
+from regmix_pipeline.files import written_atomically
+from regmix_pipeline.ledger.records import Records
+from regmix_pipeline.ledger.tables import TABLES, Table
+
+SCHEMA_VERSION = 1
+"""Raised when a column changes its meaning. Columns may be added without raising it."""
+
+_VIEWS = {
+    "current_versions": "select asset, key, version, recipe, made_at, run from records where current",
+    **{
+        f"current_{name}": (
+            f"select t.* from {name} t where exists (select 1 from records r where r.current "
+            f"and r.asset = '{table.asset}' and r.version = t.version)"
+        )
+        for name, table in TABLES.items()
+    },
+}
+
+
+def build_ledger(records: Records, parts: Path, ledger: Path) -> Path:
+    """Build ``ledger`` from all records and parts and swap it in; returns its path.
+
+    Args:
+        records: what every asset holds and held.
+        parts: folder with one folder of Parquet parts per table.
+        ledger: the DuckDB file. Readers with the old one open are not disturbed.
+    """
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(ledger.with_suffix(".lock")), written_atomically(ledger) as temporary:
+        with duckdb.connect(str(temporary)) as connection:
+            connection.execute("create table ledger_info as select ? as schema_version", [SCHEMA_VERSION])
+            _add_records(connection, records)
+            for name, table in TABLES.items():
+                _add_table(connection, name, table, parts / name)
+            for name, query in _VIEWS.items():
+                connection.execute(f"create view {name} as {query}")
+    return ledger
+
+
+@contextmanager
+def read_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the ledger read-only; never waits for a writer.
+
+    Raises:
+        LedgerError: it was not built yet.
+    """
+    if not ledger.is_file():
+        raise LedgerError("there is no ledger yet", where=str(ledger), remedy="materialise the assets first: `regmix run`")
+    with duckdb.connect(str(ledger), read_only=True) as connection:
+        yield connection
+
+
+def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> None:
+    rows = list(records.all())
+    table = pa.table(
+        {
+            "asset": pa.array([record.asset for record, _ in rows], pa.string()),
+            "key": pa.array([record.key for record, _ in rows], pa.string()),
+            "version": pa.array([record.version for record, _ in rows], pa.string()),
+            "recipe": pa.array([record.recipe for record, _ in rows], pa.string()),
+            "current": pa.array([current for _, current in rows], pa.bool_()),
+            "settings": pa.array([json.dumps(record.settings, default=str) for record, _ in rows], pa.string()),
+            "facts": pa.array([json.dumps(record.facts, default=str) for record, _ in rows], pa.string()),
+            "made_at": pa.array([record.made_at for record, _ in rows], pa.string()),
+            "seconds": pa.array([record.seconds for record, _ in rows], pa.float64()),
+            "run": pa.array([record.run for record, _ in rows], pa.string()),
+        }
+    )
+    edges = [
+        (record.asset, record.key, record.version, record.recipe, *upstream.split("/", 1), version)
+        for record, _ in rows
+        for upstream, version in record.inputs.items()
+    ]
+    names = ("asset", "key", "version", "recipe", "input_asset", "input_key", "input_version")
+    lineage = pa.table({name: pa.array([edge[i] for edge in edges], pa.string()) for i, name in enumerate(names)})
+    for name, content in (("records", table), ("lineage", lineage)):
+        connection.register("incoming", content)
+        connection.execute(f"create table {name} as select * from incoming")
+        connection.unregister("incoming")
+
+
+def _add_table(connection: duckdb.DuckDBPyConnection, name: str, table: Table, folder: Path) -> None:
+    connection.register("empty", table.schema.empty_table())
+    connection.execute(f"create table {name} as select * from empty")
+    connection.unregister("empty")
+    files = sorted(str(path) for path in folder.glob("[!.]*.parquet"))
+    if files:
+        connection.execute(f"insert into {name} by name from read_parquet(?, union_by_name = true)", [files])
+    connection.execute(f"comment on table {name} is '{table.meaning.replace(chr(39), chr(39) * 2)}'")
+    for column, (_, meaning) in table.columns.items():
+        connection.execute(f"comment on column {name}.{column} is '{meaning.replace(chr(39), chr(39) * 2)}'")

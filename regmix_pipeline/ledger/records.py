@@ -1,0 +1,117 @@
+"""Records: what each asset holds now, from which inputs it was made, and what it held before.
+
+A record is one small JSON file per asset, key and version. It is written after the artefacts it names, so a record that
+exists speaks of whole files. `current/` points to the version that holds now; older ones stay for the audit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from regmix_pipeline.files import fingerprint, read_json, write_json
+
+WHOLE = "all"
+"""The key of an asset that is not partitioned."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an asset, or one partition of it, should be made from.
+
+    Attributes:
+        inputs: ``asset/key`` -> version of every upstream artefact that is read.
+        settings: the settings and code version that shape the result, JSON-able.
+    """
+
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Fingerprint of inputs and settings: equal recipes give equal results."""
+        return fingerprint("recipe", dict(self.inputs), dict(self.settings))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One version of an asset, or of one partition of it.
+
+    Attributes:
+        asset: the asset's name.
+        key: partition key, or `WHOLE`.
+        version: the data version; equal versions mean equal content.
+        recipe: the recipe's id.
+        inputs: ``asset/key`` -> version.
+        settings: see `Recipe`.
+        facts: numbers and names worth showing, JSON-able.
+        files: paths of the artefacts, relative to the lab's home.
+        made_at: UTC time, ISO 8601.
+        seconds: time it took to make.
+        run: who made it: the id of the Dagster run, or "".
+    """
+
+    asset: str
+    key: str
+    version: str
+    recipe: str
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    files: tuple[str, ...]
+    made_at: str
+    seconds: float
+    run: str
+
+
+class Records:
+    """The records under one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def current(self, asset: str, key: str = WHOLE) -> Record | None:
+        """The version that holds now, or None if the asset was never made."""
+        try:
+            return _read(self.folder / "current" / asset / f"{key}.json")
+        except FileNotFoundError:
+            return None
+
+    def keys(self, asset: str) -> list[str]:
+        """Keys of the asset that have a current record, sorted."""
+        return sorted(path.stem for path in (self.folder / "current" / asset).glob("[!.]*.json"))
+
+    def save(self, record: Record) -> None:
+        """Keep a record for ever and make it the current one."""
+        history = self.folder / "history" / record.asset / record.key / f"{record.version}-{record.recipe}.json"
+        write_json(history, asdict(record))
+        write_json(self.folder / "current" / record.asset / f"{record.key}.json", asdict(record))
+
+    def forget(self, asset: str, key: str) -> None:
+        """Stop listing a key as current; its history stays."""
+        (self.folder / "current" / asset / f"{key}.json").unlink(missing_ok=True)
+
+    def all(self) -> Iterator[tuple[Record, bool]]:
+        """Every record ever kept, and whether it is the current one."""
+        for path in sorted((self.folder / "history").glob("*/*/[!.]*.json")):
+            record = _read(path)
+            current = self.current(record.asset, record.key)
+            yield record, current is not None and (current.version, current.recipe) == (record.version, record.recipe)
+
+    def clear(self) -> None:
+        """Remove everything; for tests and for a user who starts over."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def now() -> str:
+    """UTC time to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _read(path: Path) -> Record:
+    raw = read_json(path)
+    return Record(**(raw | {"files": tuple(raw["files"])}))

@@ -1,0 +1,220 @@
+"""The ledger's tables: their columns, types and meaning.
+
+Each table is the union of Parquet parts that assets write; `ledger.build` makes the DuckDB file from them. A column added
+later reads as NULL in older parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from regmix_pipeline.errors import LedgerError
+from regmix_pipeline.files import written_atomically
+
+TEXT, REAL, WHOLE_NUMBER, YES_NO = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the ledger.
+
+    Attributes:
+        asset: the asset that writes it.
+        meaning: what one row is.
+        columns: name -> (type, meaning). `version` is always the version of the asset that wrote the row.
+    """
+
+    asset: str
+    meaning: str
+    columns: Mapping[str, tuple[pa.DataType, str]]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Parquet schema, with each column's meaning as field metadata."""
+        return pa.schema([pa.field(name, kind, metadata={"meaning": what}) for name, (kind, what) in self.columns.items()])
+
+
+_VERSION = {"version": (TEXT, "version of the asset that wrote this row")}
+
+TABLES: dict[str, Table] = {
+    "domain_inventory": Table(
+        "domain_inventory",
+        "a source of text and the tokens it holds",
+        _VERSION
+        | {
+            "source": (TEXT, "domain, or target set outside the domains"),
+            "role": (TEXT, "'domain' or 'target'"),
+            "documents_version": (TEXT, "content version of its documents"),
+            "shard_version": (TEXT, "version of its token shards"),
+            "tokenizer": (TEXT, "tokenizer version"),
+            "train_documents": (WHOLE_NUMBER, "distinct documents in the training split"),
+            "train_tokens": (WHOLE_NUMBER, "tokens in the training split"),
+            "train_bytes": (WHOLE_NUMBER, "UTF-8 bytes of text in the training split"),
+            "validation_documents": (WHOLE_NUMBER, "distinct documents in the validation split"),
+            "validation_tokens": (WHOLE_NUMBER, "tokens in the validation split"),
+            "validation_bytes": (WHOLE_NUMBER, "UTF-8 bytes of text in the validation split"),
+            "duplicates": (WHOLE_NUMBER, "exact duplicates dropped"),
+            "bytes_per_token": (REAL, "UTF-8 bytes per token, both splits"),
+            "available_tokens": (WHOLE_NUMBER, "training tokens the large run can draw; NULL for targets"),
+            "prior": (REAL, "share of all domains' available tokens; NULL for targets"),
+            "cap": (REAL, "highest weight the limits allow; NULL for targets"),
+            "floor": (REAL, "lowest weight the study allows; NULL for targets"),
+        },
+    ),
+    "mixtures": Table(
+        "mixtures",
+        "a domain's weight in a mixture",
+        _VERSION
+        | {
+            "mixture": (TEXT, "mixture id"),
+            "position": (WHOLE_NUMBER, "place in the list, from 0"),
+            "origin": (TEXT, "'sampled' or the anchor's name"),
+            "domain": (TEXT, "domain"),
+            "weight": (REAL, "weight; a mixture's weights sum to 1"),
+        },
+    ),
+    "proxies": Table(
+        "proxy_checkpoints",
+        "a domain's part in a trained proxy",
+        _VERSION
+        | {
+            "proxy": (TEXT, "proxy id"),
+            "mixture": (TEXT, "mixture id"),
+            "seed": (WHOLE_NUMBER, "seed of weights and order"),
+            "domain": (TEXT, "domain"),
+            "shard_version": (TEXT, "version of the shards it was trained on"),
+            "weight": (REAL, "weight asked for"),
+            "executed_tokens": (WHOLE_NUMBER, "tokens drawn from the domain"),
+            "executed_weight": (REAL, "share of the proxy's tokens drawn from the domain"),
+            "epochs": (REAL, "tokens drawn / tokens available to the proxy"),
+        },
+    ),
+    "proxy_losses": Table(
+        "proxy_losses",
+        "a proxy's loss on a target at a step",
+        _VERSION
+        | {
+            "proxy": (TEXT, "proxy id"),
+            "mixture": (TEXT, "mixture id"),
+            "seed": (WHOLE_NUMBER, "seed of weights and order"),
+            "target": (TEXT, "validation target"),
+            "target_version": (TEXT, "version of the target's shards"),
+            "step": (WHOLE_NUMBER, "optimiser steps taken"),
+            "tokens": (WHOLE_NUMBER, "tokens trained on"),
+            "final": (YES_NO, "whether this is the finished proxy on the full evaluation sample"),
+            "loss": (REAL, "mean loss, nats per token"),
+            "standard_error": (REAL, "standard error of the loss over windows"),
+            "bits_per_byte": (REAL, "loss in bits per UTF-8 byte"),
+            "bits_per_byte_standard_error": (REAL, "its standard error"),
+            "evaluated_tokens": (WHOLE_NUMBER, "tokens the loss was measured on"),
+        },
+    ),
+    "regressor_scores": Table(
+        "regressor",
+        "how well a regressor predicts a target's loss on mixtures it did not see",
+        _VERSION
+        | {
+            "regressor": (TEXT, "kind of regressor"),
+            "target": (TEXT, "validation target"),
+            "split": (TEXT, "how folds were made"),
+            "metric": (TEXT, "spearman, pearson or rmse"),
+            "value": (REAL, "the score out of fold"),
+            "low": (REAL, "lower end of its interval"),
+            "high": (REAL, "upper end of its interval"),
+            "chosen": (YES_NO, "whether this regressor was chosen for the target"),
+        },
+    ),
+    "out_of_fold": Table(
+        "regressor",
+        "a proxy mixture's loss as measured and as predicted without it",
+        _VERSION
+        | {
+            "mixture": (TEXT, "mixture id"),
+            "target": (TEXT, "validation target"),
+            "loss": (REAL, "measured, nats per token"),
+            "predicted": (REAL, "predicted out of fold by the chosen regressor, nats per token"),
+        },
+    ),
+    "optimal_mixture": Table(
+        "optimal_mixture",
+        "a domain's weight in the best mixture found",
+        _VERSION
+        | {
+            "mixture": (TEXT, "mixture id"),
+            "domain": (TEXT, "domain"),
+            "weight": (REAL, "weight chosen"),
+            "prior": (REAL, "natural weight"),
+            "cap": (REAL, "highest weight allowed"),
+            "floor": (REAL, "lowest weight allowed"),
+            "epochs": (REAL, "times the large run repeats the domain; NULL without target tokens"),
+        },
+    ),
+    "predictions": Table(
+        "optimal_mixture",
+        "a named mixture's predicted loss on a target",
+        _VERSION
+        | {
+            "name": (TEXT, "chosen, natural, uniform, best_observed"),
+            "mixture": (TEXT, "mixture id"),
+            "target": (TEXT, "validation target, or 'objective' for their weighted mean"),
+            "predicted": (REAL, "loss of a proxy, nats per token"),
+            "low": (REAL, "lower end of the 90% interval"),
+            "high": (REAL, "upper end of the 90% interval"),
+        },
+    ),
+    "decisions": Table(
+        "mixture_decision",
+        "a decision for a mixture",
+        _VERSION
+        | {
+            "decision": (TEXT, "decision id"),
+            "study": (TEXT, "study name"),
+            "mixture": (TEXT, "mixture id"),
+            "summary": (TEXT, "the decision in a sentence"),
+            "predicted_gain": (REAL, "objective, natural minus chosen, nats per token of a proxy"),
+            "chance_better_than_natural": (REAL, "probability under the regressor's uncertainty"),
+            "decided_at": (TEXT, "UTC time"),
+            "record": (TEXT, "the whole decision record, JSON"),
+        },
+    ),
+    "confirmations": Table(
+        "confirmation",
+        "a larger model's loss on a target, beside the proxies' prediction",
+        _VERSION
+        | {
+            "decision": (TEXT, "decision id"),
+            "name": (TEXT, "chosen, natural or uniform"),
+            "mixture": (TEXT, "mixture id"),
+            "model": (TEXT, "id of the larger model"),
+            "seed": (WHOLE_NUMBER, "seed"),
+            "target": (TEXT, "validation target, or 'objective'"),
+            "loss": (REAL, "measured, nats per token"),
+            "standard_error": (REAL, "its standard error over windows"),
+            "bits_per_byte": (REAL, "loss in bits per byte; NULL for the objective"),
+            "predicted": (REAL, "loss predicted for a proxy, nats per token"),
+        },
+    ),
+}
+
+
+def write_part(folder: Path, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows of one table as the Parquet part ``<folder>/<table>/<name>.parquet``, whole or not at all.
+
+    Raises:
+        LedgerError: a row lacks a column of the table, or has one the table does not know.
+    """
+    schema = TABLES[table].schema
+    for row in rows:
+        odd = set(row) ^ set(schema.names)
+        if odd:
+            raise LedgerError(f"columns do not match the table: {sorted(odd)}", where=table, remedy="see ledger/tables.py")
+    path = folder / table / f"{name}.parquet"
+    with written_atomically(path) as temporary:
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), temporary)
+    return path

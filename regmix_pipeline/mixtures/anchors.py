@@ -1,0 +1,33 @@
+"""Named mixtures that are trained beside the sampled ones: natural, uniform, single domains."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.mixtures.limits import Limits, within_limits
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.mixtures.settings import Anchors
+
+
+def reference_mixtures(prior: NDArray[np.float64], limits: Limits) -> dict[str, Mixture]:
+    """The mixtures every decision is compared with: natural and uniform, each as near as the caps allow.
+
+    Args:
+        prior: natural token distribution over ``limits.domains``, shape (d,).
+    """
+    uniform = np.full(len(limits.domains), 1 / len(limits.domains))
+    return {"natural": _named(prior, limits), "uniform": _named(uniform, limits)}
+
+
+def anchor_mixtures(prior: NDArray[np.float64], limits: Limits, anchors: Anchors) -> dict[str, Mixture]:
+    """The named mixtures asked for, by name: ``natural``, ``uniform``, ``only_<domain>``."""
+    references = reference_mixtures(prior, limits)
+    chosen = {name: references[name] for name in ("natural", "uniform") if getattr(anchors, name)}
+    if anchors.single_domain:
+        chosen |= {f"only_{domain}": Mixture.of({domain: PARTS}) for domain in limits.domains}
+    return chosen
+
+
+def _named(weights: NDArray[np.float64], limits: Limits) -> Mixture:
+    return Mixture.from_weights(dict(zip(limits.domains, within_limits(weights, limits).tolist(), strict=True)))

@@ -1,0 +1,97 @@
+"""A mixture: an exact point of the simplex over domains.
+
+Weights are whole parts per million, so they sum to 1 exactly, compare exactly and hash the same everywhere. Domains of
+weight zero are not part of a mixture's identity: a mixture keeps its id when the study gains a domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.files import fingerprint
+
+PARTS = 1_000_000
+"""Parts a mixture is divided into: weights are exact to one part per million."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Weights of domains in parts per million, positive, sorted by domain, summing to 1,000,000.
+
+    Make one with `Mixture.of` or `Mixture.from_weights`, which check and normalise.
+    """
+
+    parts: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, parts: Mapping[str, int]) -> Mixture:
+        """From whole parts per million.
+
+        Raises:
+            MixtureError: a part is negative, or they do not sum to 1,000,000.
+        """
+        negative = [domain for domain, part in parts.items() if part < 0]
+        if negative:
+            raise MixtureError("a weight is negative", where=negative[0], remedy="weights lie between 0 and 1")
+        total = sum(parts.values())
+        if total != PARTS:
+            raise MixtureError(f"parts sum to {total}, not {PARTS}", remedy="normalise the weights first")
+        return cls(tuple(sorted((domain, int(part)) for domain, part in parts.items() if part)))
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[str, float], *, quantum: int = 1) -> Mixture:
+        """From real weights: normalised, then rounded to multiples of ``quantum`` parts by largest remainder.
+
+        Raises:
+            MixtureError: a weight is negative or not finite, or all are zero.
+        """
+        names = sorted(weights)
+        values = np.array([float(weights[name]) for name in names])
+        if not np.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
+            raise MixtureError("weights must be finite, not negative and not all zero", remedy=f"got {dict(weights)}")
+        units = largest_remainder(values / values.sum(), PARTS // quantum) * quantum
+        return cls.of(dict(zip(names, units.tolist(), strict=True)))
+
+    @property
+    def id(self) -> str:
+        """Content id, ``m`` and 12 hex digits. Equal weights, equal id; the order of domains does not matter."""
+        return "m" + fingerprint("mixture", self.parts)[:12]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Domain -> weight in (0, 1]; domains of weight zero are left out."""
+        return {domain: part / PARTS for domain, part in self.parts}
+
+    def vector(self, domains: Sequence[str]) -> NDArray[np.float64]:
+        """Weights in the order of ``domains``, shape (len(domains),).
+
+        Raises:
+            MixtureError: the mixture draws on a domain that is not listed.
+        """
+        weights = self.weights
+        unknown = sorted(set(weights) - set(domains))
+        if unknown:
+            raise MixtureError(f"mixture {self.id} draws on unknown domains {unknown}", remedy="list them in the study")
+        return np.array([weights.get(domain, 0.0) for domain in domains])
+
+
+def largest_remainder(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Whole numbers nearest to ``shares * total`` that sum to ``total`` (Hamilton's method); zero shares stay zero.
+
+    Args:
+        shares: shape (d,), not negative, summing to 1.
+        total: the sum wanted.
+    """
+    exact = shares * total
+    whole = np.floor(exact + 1e-9).astype(np.int64)
+    missing = total - int(whole.sum())
+    # Ties are broken by position, so the result is a function of the input alone.
+    order = np.lexsort((np.arange(len(shares)), -(exact - whole)))
+    eligible = order[shares[order] > 0]
+    whole[eligible[:missing]] += 1
+    return whole

@@ -1,0 +1,127 @@
+"""RegMix's sampler of mixtures, as published, except that every mixture sums to exactly 1.
+
+One draw: take the prior to the power `temperature`, renormalise; draw one Dirichlet at each of `strengths` log-spaced
+concentrations and keep one of them at random; reject it above `max_usage` x prior; zero what is below `minimum`;
+quantise to multiples of `minimum`. The published code leaves rows summing to .996-1.003 after rounding; here the largest
+remainders make up the difference. `oversample` draws are made per mixture wanted, duplicates dropped, and the mixtures
+chosen from what is left at random. Asking for more later keeps what there was and chooses the rest from a larger pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture, largest_remainder
+from regmix_pipeline.mixtures.settings import MixtureSettings
+
+BLOCK = 4096
+"""Draws per block of counted randomness."""
+MAX_BLOCKS = 256
+"""Blocks tried before the limits are called too tight for rejection sampling: a million draws."""
+
+
+def draw_block(prior: NDArray[np.float64], settings: MixtureSettings, seed: int, block: int) -> NDArray[np.float64]:
+    """Raw draws number block x BLOCK and following: a pure function of its arguments; shape (BLOCK, d), rows sum to 1."""
+    key = int(fingerprint("mixture draws", seed, block), 16)
+    generator = np.random.Generator(np.random.Philox(key=key))
+    tempered = prior**settings.temperature
+    tempered = tempered / tempered.sum()
+    strengths = np.geomspace(settings.min_strength, settings.max_strength, settings.strengths)
+    # One of the 15 draws kept at random is one draw at a random strength.
+    picked = strengths[generator.integers(settings.strengths, size=BLOCK)]
+    gammas = generator.standard_gamma(picked[:, None] * tempered[None, :])
+    totals = gammas.sum(axis=1, keepdims=True)
+    # Tiny concentrations can underflow to an all-zero row: such a Dirichlet sits on one domain.
+    lost = np.flatnonzero(totals[:, 0] <= 0)
+    gammas[lost, generator.choice(len(prior), size=len(lost), p=tempered)] = 1.0
+    return gammas / gammas.sum(axis=1, keepdims=True)
+
+
+def quantise(weights: NDArray[np.float64], settings: MixtureSettings) -> NDArray[np.int64]:
+    """One draw, shape (d,), as parts per million: small weights dropped, multiples of `minimum`, sum exactly 1."""
+    kept = np.where(weights < settings.minimum, 0.0, weights)
+    return largest_remainder(kept / kept.sum(), PARTS // settings.quantum) * settings.quantum
+
+
+def sample(
+    prior: Sequence[float] | NDArray[np.float64],
+    limits: Limits,
+    settings: MixtureSettings,
+    seed: int,
+    existing: Sequence[Mixture] = (),
+) -> list[Mixture]:
+    """Mixtures for the proxies: ``existing`` ones first, unchanged, then new ones up to ``settings.count``.
+
+    Args:
+        prior: natural token distribution over ``limits.domains``, shape (d,), positive, summing to 1.
+        limits: availability caps and floors; used when ``settings.under_caps``.
+        settings: the sampler's constants.
+        seed: the study's seed.
+        existing: mixtures sampled earlier; never renamed, dropped or reordered.
+
+    Raises:
+        MixtureError: the limits leave no mixture, or so few that rejection finds none.
+    """
+    prior = np.asarray(prior, dtype=float)
+    limits.check()
+    missing = settings.count - len(existing)
+    if missing <= 0:
+        return list(existing)
+    known = {mixture.id for mixture in existing}
+    pool = [mixture for mixture in _pool(prior, limits, settings, seed, missing + len(known)) if mixture.id not in known]
+    if settings.choice == "space_filling":
+        return [*existing, *_space_filling(pool, existing, missing, limits.domains)]
+    key = int(fingerprint("mixture choice", seed, len(existing)), 16)
+    order = np.random.Generator(np.random.Philox(key=key)).permutation(len(pool))
+    return [*existing, *(pool[index] for index in order[:missing])]
+
+
+def _pool(
+    prior: NDArray[np.float64], limits: Limits, settings: MixtureSettings, seed: int, at_least: int
+) -> list[Mixture]:
+    """Distinct accepted draws among the first oversample x count, or among more until there are ``at_least``."""
+    bound = np.minimum(settings.max_usage * prior, 1.0)
+    # Quantising moves a weight by less than this; what lies beyond the caps by more is rejected before the slow part.
+    rough = limits.caps + settings.minimum * (1 + len(prior)) if settings.under_caps else np.ones(len(prior))
+    found: dict[str, Mixture] = {}
+    wanted_draws = settings.oversample * settings.count
+    for block in range(MAX_BLOCKS):
+        draws = draw_block(prior, settings, seed, block)[: max(wanted_draws - block * BLOCK, 0) or BLOCK]
+        for row in draws[(draws <= np.minimum(bound, rough)).all(axis=1)]:
+            parts = quantise(row, settings)
+            if settings.under_caps and not limits.allow(parts / PARTS):
+                continue
+            mixture = Mixture.of(dict(zip(limits.domains, parts.tolist(), strict=True)))
+            found[mixture.id] = mixture
+        if (block + 1) * BLOCK >= wanted_draws and len(found) >= at_least:
+            return list(found.values())
+    raise MixtureError(
+        f"only {len(found)} of {at_least} mixtures in {MAX_BLOCKS * BLOCK} draws respect the caps",
+        where="mixtures",
+        remedy="raise limits.max_epochs or the caps, lower floors, raise mixtures.max_strength, "
+        "or set mixtures.under_caps to false",
+    )
+
+
+def _space_filling(
+    pool: Sequence[Mixture], existing: Sequence[Mixture], count: int, domains: Sequence[str]
+) -> list[Mixture]:
+    """Farthest-point design (Gonzalez 1985): each new mixture is the one farthest from all chosen before.
+
+    Distance is Hellinger's, Euclidean between square roots of the weights, which spreads small weights too.
+    """
+    points = np.sqrt([mixture.vector(domains) for mixture in pool])
+    chosen = [np.sqrt(mixture.vector(domains)) for mixture in existing] or [points.mean(axis=0)]
+    nearest = np.min([((points - point) ** 2).sum(axis=1) for point in chosen], axis=0)
+    picked: list[Mixture] = []
+    for _ in range(count):
+        index = int(nearest.argmax())
+        picked.append(pool[index])
+        nearest = np.minimum(nearest, ((points - points[index]) ** 2).sum(axis=1))
+    return picked

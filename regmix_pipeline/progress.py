@@ -1,0 +1,54 @@
+"""Progress of long work: one line now and then, with an estimate of the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Say = Callable[[str], None]
+
+
+def to_stderr(line: str) -> None:
+    """The default way to speak: stderr, which Dagster keeps as a run's compute log."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """``95`` -> ``1m35s``."""
+    whole = int(round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+@dataclass
+class Progress:
+    """Counts finished items and says how long the rest will take.
+
+    The estimate uses the rate since the start, which is right for items of like cost.
+    """
+
+    name: str
+    total: int
+    say: Say = to_stderr
+    every: float = 5.0
+    done: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _last: float = 0.0
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count ``amount`` finished items; speak at most once in ``every`` seconds, and at the end."""
+        self.done += amount
+        now = time.monotonic()
+        last_item = self.done >= self.total
+        if not last_item and now - self._last < self.every:
+            return
+        self._last = now
+        elapsed = now - self.started
+        left = elapsed / self.done * (self.total - self.done) if self.done else 0.0
+        tail = f"took {clock(elapsed)}" if last_item else f"ETA {clock(left)}"
+        self.say(f"  {self.name:<18} {self.done:>4}/{self.total} · {tail}{' · ' + note if note else ''}")

@@ -1,0 +1,28 @@
+"""The method, left to right: every stage of the asset graph in the order it runs."""
+
+from __future__ import annotations
+
+from regmix_pipeline.decisions.stage import CONFIRMATION, MIXTURE_DECISION
+from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.lab import Stage
+from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
+from regmix_pipeline.regression.stage import REGRESSOR
+from regmix_pipeline.report.stage import MIXTURE_REPORT
+from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
+from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
+
+STAGES: tuple[Stage, ...] = (
+    DOCUMENTS,
+    TOKENIZER,
+    TOKEN_SHARDS,
+    DOMAIN_INVENTORY,
+    MIXTURES,
+    PROXY_CHECKPOINTS,
+    PROXY_LOSSES,
+    REGRESSOR,
+    OPTIMAL_MIXTURE,
+    MIXTURE_DECISION,
+    CONFIRMATION,
+    MIXTURE_REPORT,
+)

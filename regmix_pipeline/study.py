@@ -1,0 +1,256 @@
+"""The study file: one YAML that says which domains, which targets, which proxies and which limits.
+
+Everything a decision depends on is in this file or in the data it points to. Sections belong to the rooms that use them
+(`regmix_pipeline/<room>/settings.py`); this module puts them together, checks them against each other, and turns
+pydantic's errors into ones that name the file, the line and the remedy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from regmix_pipeline.documents.settings import Source, check_name
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.mixtures.settings import MixtureSettings
+from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
+from regmix_pipeline.regression.settings import RegressionSettings
+from regmix_pipeline.search.settings import SearchSettings
+from regmix_pipeline.settings import Settings
+from regmix_pipeline.tokens.settings import ShardSettings, TokenizerSettings
+
+
+class Domain(Settings):
+    """A domain of training text."""
+
+    source: Source
+    """Where its documents come from."""
+    cap: float | None = Field(None, gt=0, le=1)
+    """Highest weight in any mixture; the tokens available may lower it further."""
+    floor: float = Field(0.0, ge=0, le=1)
+    """Lowest weight in the chosen mixture."""
+    available_tokens: int | None = Field(None, gt=0)
+    """Tokens the large run could draw, when the shards here are only a sample of them. Default: the shards' own."""
+
+
+class Target(Settings):
+    """A validation set whose loss is measured; with a weight, the search minimises it."""
+
+    source: Source | None = None
+    """Its own text, outside the domains. Default: the validation split of the domain of the same name."""
+    weight: float = Field(1.0, ge=0)
+    """Share in the objective, relative to the other targets. 0: measured and reported only."""
+
+
+class Limits(Settings):
+    """What the large run can use."""
+
+    target_tokens: int | None = Field(None, gt=0)
+    """Length of the large run in tokens. None: no availability caps."""
+    max_epochs: float = Field(4.0, gt=0)
+    """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free)."""
+
+
+class Proxies(Settings):
+    """The small models that are trained on the mixtures."""
+
+    preset: str = "regmix-1m"
+    """Model and its default training: regmix-1m, regmix-60m, tinyllama-1b, demo, demo-large."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's model to change."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's training to change, for instance `tokens`."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How losses are measured."""
+    replicates: int = Field(1, ge=1)
+    """Seeds per mixture."""
+    repeat_as_target: bool = False
+    """Let a proxy repeat each domain as often as the large run would (arXiv 2606.07597). Needs limits.target_tokens."""
+    workers: int | None = Field(None, ge=1)
+    """Processes that train at once. Default: one per CPU core."""
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The preset's model with this study's changes."""
+        return ModelSettings.preset(self.preset, **self.model)
+
+    @property
+    def training_settings(self) -> TrainingSettings:
+        """The preset's training with this study's changes."""
+        return TrainingSettings.preset(self.preset, **self.training)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Proxies:
+        _ = self.model_settings, self.training_settings
+        return self
+
+
+class Confirmation(Settings):
+    """Larger models trained on the chosen, natural and uniform mixture, to see whether the prediction held."""
+
+    preset: str = "demo-large"
+    """Model and its default training."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's model to change."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's training to change."""
+    seeds: int = Field(2, ge=1)
+    """Models per mixture."""
+
+    model_settings = Proxies.model_settings
+    training_settings = Proxies.training_settings
+
+
+class Study(Settings):
+    """One question: which mixture of these domains is best for these targets?"""
+
+    name: str
+    """Short name, used in paths: lower-case letters, digits, underscores."""
+    description: str = ""
+    """One sentence for the report."""
+    seed: int = Field(42, ge=0)
+    """Seed of every random choice in the study."""
+    domains: dict[str, Domain] = Field(min_length=2)
+    """Name -> domain of training text."""
+    targets: dict[str, Target] = Field(min_length=1)
+    """Name -> validation target. A name that is also a domain means that domain's validation split."""
+    tokenizer: TokenizerSettings
+    """An existing tokenizer.json, or one to train."""
+    shards: ShardSettings = ShardSettings()
+    """How documents become training and validation tokens."""
+    mixtures: MixtureSettings = MixtureSettings()
+    """How mixtures are sampled."""
+    proxies: Proxies = Proxies()
+    """The proxy models."""
+    regression: RegressionSettings = RegressionSettings()
+    """The regressors and how one is chosen."""
+    limits: Limits = Limits()
+    """What the large run can use."""
+    search: SearchSettings = SearchSettings()
+    """How the best mixture is searched."""
+    rank_correlation_floor: float = Field(0.5, ge=-1, le=1)
+    """The regressor's out-of-fold Spearman correlation on the objective must reach this, or the decision is flagged."""
+    confirmation: Confirmation | None = None
+    """Larger models that test the decision. None: no confirmation."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        for name in (self.name, *self.domains, *self.targets):
+            check_name(name)
+        for name, target in self.targets.items():
+            if target.source is None and name not in self.domains:
+                raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
+            if target.source is not None and name in self.domains:
+                raise ValueError(f"target {name!r} has the name of a domain and a source; rename it or drop the source")
+        if not any(target.weight > 0 for target in self.targets.values()):
+            raise ValueError("no target has a weight above 0, so there is nothing to minimise")
+        if self.proxies.repeat_as_target and self.limits.target_tokens is None:
+            raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
+        return self
+
+    @property
+    def sources(self) -> dict[str, tuple[Literal["domain", "target"], Source]]:
+        """Every source of documents by name: the domains, then the targets outside them."""
+        domains = {name: ("domain", domain.source) for name, domain in self.domains.items()}
+        targets = {name: ("target", target.source) for name, target in self.targets.items() if target.source}
+        return domains | targets  # pyright: ignore[reportReturnType]
+
+    @property
+    def objective(self) -> dict[str, float]:
+        """Target -> share of the objective, summing to 1; targets of weight 0 are left out."""
+        total = sum(target.weight for target in self.targets.values())
+        return {name: target.weight / total for name, target in self.targets.items() if target.weight}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, where the plain loader silently keeps the last."""
+
+
+def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        line = key_node.start_mark.line + 1
+        if key in seen:
+            raise StudyError(
+                f"{key!r} is given twice, first in line {seen[key]}",
+                where=f"{loader.name}:{line}",
+                remedy="rename or remove one of them",
+            )
+        seen[key] = line
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
+
+
+def load_study(path: Path | str) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        StudyError: naming file, line and field, and what to do.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError("no such study file", where=str(path), remedy="give a YAML file such as studies/demo.yaml")
+    text = _decoded(path)
+    loader = _Loader(text)
+    loader.name = str(path)
+    try:
+        document = loader.get_single_node()
+        raw = loader.construct_document(document) if document else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise StudyError(f"not valid YAML: {error.problem}", where=where, remedy="mend the line") from error
+    finally:
+        loader.dispose()
+    if not isinstance(raw, dict):
+        raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise StudyError(_listed(error, path, document), where=str(path), remedy=_REMEDY) from error
+
+
+_REMEDY = "docs/study-file.md lists every field; `regmix schema` prints a JSON schema for editors"
+
+
+def _decoded(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise StudyError("not UTF-8", where=f"{path}:{line}", remedy="save the file as UTF-8") from error
+
+
+def _listed(error: ValidationError, path: Path, document: yaml.Node | None) -> str:
+    lines = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"]) or "study"
+        line = _line_of(document, item["loc"])
+        lines.append(f"\n  {path}:{line}: {field}: {re.sub('^Value error, ', '', item['msg'])}")
+    return f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the study file:" + "".join(lines)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
+    """The line where the named field stands, or where its nearest parent does."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in location:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        match = next((pair for pair in node.value if pair[0].value == str(part)), None)
+        if match is None:
+            continue  # pydantic puts names of union members in between
+        line, node = match[0].start_mark.line + 1, match[1]
+    return line
+
+
+def default_study_file() -> Path:
+    """The study the pipeline runs: $REGMIX_STUDY, or the demo."""
+    return Path(os.environ.get("REGMIX_STUDY", "studies/demo.yaml"))

@@ -1,0 +1,146 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import duckdb
+import pytest
+
+from regmix_pipeline.errors import LedgerError
+from regmix_pipeline.files import folder_written_atomically, written_atomically
+from regmix_pipeline.ledger.build import build_ledger, read_ledger
+from regmix_pipeline.ledger.records import Recipe, Record, Records, now
+from regmix_pipeline.ledger.tables import TABLES, write_part
+
+
+def record_of(asset="mixtures", key="all", version="v1", inputs=None, recipe="r1"):
+    return Record(asset, key, version, recipe, inputs or {}, {"code": "1"}, {"n": 1}, (), now(), 0.1, "run-1")
+
+
+def mixture_row(**changes):
+    return {"version": "v1", "mixture": "m1", "position": 0, "origin": "sampled", "domain": "a", "weight": 1.0} | changes
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Records(tmp_path / "records"), tmp_path / "tables", tmp_path / "ledger.duckdb"
+
+
+def test_ledger_holds_every_part_and_marks_what_is_current(place):
+    records, parts, ledger = place
+    for version in ("v1", "v2"):
+        write_part(parts, "mixtures", version, [mixture_row(version=version, mixture=f"m-{version}")])
+        records.save(record_of(version=version, inputs={"domain_inventory/all": f"i-{version}"}))
+    build_ledger(records, parts, ledger)
+    with read_ledger(ledger) as connection:
+        assert connection.execute("select count(*) from mixtures").fetchall() == [(2,)]
+        assert connection.execute("select mixture from current_mixtures").fetchall() == [("m-v2",)]
+        lineage = connection.execute("select version, input_asset, input_key, input_version from lineage order by 1")
+        assert lineage.fetchall() == [("v1", "domain_inventory", "all", "i-v1"), ("v2", "domain_inventory", "all", "i-v2")]
+        tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
+    assert set(TABLES) <= tables
+
+
+def test_a_reader_is_never_shut_out_and_keeps_its_snapshot(place):
+    records, parts, ledger = place
+    build_ledger(records, parts, ledger)
+    with read_ledger(ledger) as reader:
+        write_part(parts, "mixtures", "v1", [mixture_row()])
+        records.save(record_of())
+        build_ledger(records, parts, ledger)
+        assert reader.execute("select count(*) from mixtures").fetchall() == [(0,)]
+    with read_ledger(ledger) as reader:
+        assert reader.execute("select count(*) from mixtures").fetchall() == [(1,)]
+
+
+def test_builders_at_the_same_time_leave_one_whole_ledger(place, tmp_path):
+    records, parts, ledger = place
+    write_part(parts, "mixtures", "v1", [mixture_row()])
+    records.save(record_of())
+    threads = [threading.Thread(target=build_ledger, args=(records, parts, ledger)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with read_ledger(ledger) as reader:
+        assert reader.execute("select count(*) from current_mixtures").fetchall() == [(1,)]
+    assert not [name for name in os.listdir(tmp_path) if ".tmp" in name]
+
+
+def test_rows_must_fit_the_table(place):
+    _, parts, _ = place
+    with pytest.raises(LedgerError, match=r"mixtures: columns do not match.*colour"):
+        write_part(parts, "mixtures", "v1", [mixture_row(colour="red")])
+    assert not list(parts.rglob("*.parquet"))
+
+
+def test_older_parts_lack_later_columns(place):
+    records, parts, ledger = place
+    (parts / "mixtures").mkdir(parents=True)
+    duckdb.sql(f"copy (select 'v0' as version, 'm0' as mixture, 'a' as domain, 1.0 as weight) to '{parts}/mixtures/v0.parquet'")
+    write_part(parts, "mixtures", "v1", [mixture_row()])
+    build_ledger(records, parts, ledger)
+    with read_ledger(ledger) as reader:
+        rows = reader.execute("select mixture, position from mixtures order by mixture").fetchall()
+    assert rows == [("m0", None), ("m1", 0)]
+
+
+def test_no_ledger_yet_is_a_clear_error(tmp_path):
+    with pytest.raises(LedgerError, match="no ledger yet"), read_ledger(tmp_path / "ledger.duckdb"):
+        pass
+
+
+def test_history_is_kept_when_the_current_version_changes(place):
+    records, _, _ = place
+    records.save(record_of(version="v1"))
+    records.save(record_of(version="v2", recipe="r2"))
+    assert records.current("mixtures").version == "v2"
+    assert [(record.version, current) for record, current in records.all()] == [("v1", False), ("v2", True)]
+    records.forget("mixtures", "all")
+    assert records.current("mixtures") is None
+    assert len(list(records.all())) == 2
+
+
+def test_recipes_differ_by_inputs_and_settings_only():
+    one = Recipe({"a/x": "1", "b/y": "2"}, {"code": "1"})
+    assert one.id == Recipe({"b/y": "2", "a/x": "1"}, {"code": "1"}).id
+    assert one.id != Recipe({"a/x": "1", "b/y": "3"}, {"code": "1"}).id
+    assert one.id != Recipe({"a/x": "1", "b/y": "2"}, {"code": "2"}).id
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="stop"), written_atomically(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("stop")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x.json"]
+    with pytest.raises(ValueError, match="stop"), folder_written_atomically(tmp_path / "f") as temporary:
+        (temporary / "half").write_text("half")
+        raise ValueError("stop")
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+REWRITE_FOR_EVER = """
+import json, pathlib, sys
+from regmix_pipeline.files import written_atomically
+while True:
+    with written_atomically(pathlib.Path(sys.argv[1])) as temporary:
+        temporary.write_text(json.dumps({"payload": "x" * 200_000}))
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "x.json"
+    for _ in range(5):
+        path.unlink(missing_ok=True)
+        writer = subprocess.Popen([sys.executable, "-c", REWRITE_FOR_EVER, str(path)])
+        deadline = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        writer.kill()
+        writer.wait()
+        assert len(json.loads(path.read_text())["payload"]) == 200_000
