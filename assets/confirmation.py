@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from assets.events import whole_made
-from regmix_pipeline.decisions.stage import CONFIRMATION
+from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from resources.lab import LabResource
 
 
@@ -17,5 +17,5 @@ from resources.lab import LabResource
     pool="train",
 )
 def confirmation(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
-    """Larger models trained for longer on the chosen, the natural and the uniform mixture, to see whether the prediction held."""
+    """Larger models, trained for longer on the chosen, the natural and the uniform mixture: did the prediction hold?"""
     return whole_made(lab.open(context.run_id), CONFIRMATION)

@@ -22,7 +22,7 @@ from resources.lab import LabResource
             kinds={"torch"},
             group_name="proxies",
             code_version=PROXY_CHECKPOINTS.code_version,
-            description="The small models trained on a mixture, one per seed, with the tokens they really drew from each domain.",
+            description="The small models trained on a mixture, one per seed, and the tokens they drew from each domain.",
         )
     ],
     partitions_def=MIXTURES,

@@ -22,7 +22,7 @@ from resources.lab import LabResource
             kinds={"torch", "duckdb"},
             group_name="proxies",
             code_version=PROXY_LOSSES.code_version,
-            description="Every target's loss in nats per token and bits per byte with standard errors, at the end and along the way.",
+            description="Every target's loss with its standard error, at the end of training and along the way.",
         )
     ],
     partitions_def=MIXTURES,

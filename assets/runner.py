@@ -16,7 +16,7 @@ from assets.events import ONLY_STALE
 from assets.partitions import MIXTURES, SOURCES, register
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.progress import Say, clock
+from regmix_pipeline.progress import clock
 from regmix_pipeline.stages import STAGES
 from resources.instance import prepare_instance
 from resources.lab import LabResource
@@ -38,7 +38,7 @@ class StageRun:
     failed_checks: tuple[str, ...] = ()
 
 
-class RunFailed(RegmixError):
+class RunFailedError(RegmixError):
     """A stage failed; what had been finished before is kept."""
 
 
@@ -50,7 +50,7 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES) -> list[StageRun]:
         stages: the stages to run, upstream first.
 
     Raises:
-        RunFailed: a stage failed. Running again makes what is missing and nothing else.
+        RunFailedError: a stage failed. Running again makes what is missing and nothing else.
     """
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
@@ -123,7 +123,7 @@ def _launch(
         if not evaluation.passed
     )
     if not result.success:
-        raise RunFailed(
+        raise RunFailedError(
             _why(result) or "; ".join(failed),
             where=stage.name,
             remedy="mend it and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)",
@@ -153,7 +153,9 @@ def _what(stale: dict[str, str], total: int, withdrawn: Sequence[str]) -> str:
         for key, reason in stale.items():
             reasons.setdefault(reason, []).append(key)
         listed = [
-            f"{reason}" if list(names) == ["all"] else f"{', '.join(names[:3])}{'…' if len(names) > 3 else ''} ({reason})"
+            f"{reason}"
+            if list(names) == ["all"]
+            else f"{', '.join(names[:3])}{'…' if len(names) > 3 else ''} ({reason})"
             for reason, names in list(reasons.items())[:4]
         ]
         count = "" if total == 1 and "all" in stale else f"{len(stale)} of {total} to make: "

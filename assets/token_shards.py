@@ -22,7 +22,7 @@ from resources.lab import LabResource
             kinds={"datatrove"},
             group_name="data",
             code_version=TOKEN_SHARDS.code_version,
-            description="A source's distinct documents as tokens, split into training and validation by hash of the text.",
+            description="A source's distinct documents as tokens, split for training and validation by hash of the text.",
         )
     ],
     partitions_def=SOURCES,

@@ -77,7 +77,10 @@ def status(study: StudyFile = None, home: Home = None) -> None:
             continue
         reasons = "; ".join(f"{key}: {reason}" for key, reason in list(stale.items())[:3])
         more = f"; {len(stale) - 3} more" if len(stale) > 3 else ""
-        console.print(f"{stage.name:<18} {held} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}", highlight=False)
+        console.print(
+            f"{stage.name:<18} {held} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}",
+            highlight=False,
+        )
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """The lab: a study, the folder where its artefacts live, and what each stage has to make again.
 
-A stage is a name and two functions: `wanted` says from what each partition should be made now, `make` makes the ones that
-are asked for. Everything between is here: what exists is not made again, what is made is recorded, what changed is said.
+A stage is a name and two functions: `wanted` says from what each partition should be made now, `make` makes the ones
+that are asked for. Everything between is here: what exists is not made again, what is made is recorded, what changed is
+said.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ class Lab:
         self.run, self.say = run, say
         self.workers = workers or self.study.proxies.workers or os.cpu_count() or 1
         self.records = Records(self.home / "records")
+        self.memory: dict[str, Any] = {}
+        """What was looked at once and holds for this lab's life."""
 
     @property
     def base(self) -> Path:
@@ -138,7 +141,9 @@ class Lab:
         record = self.records.current(asset, key)
         if record is None:
             place = asset if key == WHOLE else f"{asset}/{key}"
-            raise LedgerError("was not materialised yet", where=place, remedy=f"materialise {asset} first: `regmix run`")
+            raise LedgerError(
+                "was not materialised yet", where=place, remedy=f"materialise {asset} first: `regmix run`"
+            )
         return record
 
     def versions(self, asset: str, keys: Sequence[str] = (WHOLE,)) -> dict[str, str]:

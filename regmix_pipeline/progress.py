@@ -17,7 +17,7 @@ def to_stderr(line: str) -> None:
 
 def clock(seconds: float) -> str:
     """``95`` -> ``1m35s``."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from regmix_pipeline.decisions.stage import CONFIRMATION, MIXTURE_DECISION
+from regmix_pipeline.decisions.confirmation import CONFIRMATION
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Stage
 from regmix_pipeline.mixtures.stage import MIXTURES

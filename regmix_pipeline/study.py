@@ -65,6 +65,8 @@ class Proxies(Settings):
     """Fields of the preset's model to change."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Fields of the preset's training to change, for instance `tokens`."""
+    vocabulary: int | None = Field(None, gt=1)
+    """Rows of the embedding, when padded beyond the tokenizer's. Default: the tokenizer's."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How losses are measured."""
     replicates: int = Field(1, ge=1)

@@ -50,7 +50,9 @@ def shards_match_inventory(connection: duckdb.DuckDBPyConnection, shards: Path) 
 
 def mixtures_on_simplex(connection: duckdb.DuckDBPyConnection, *, under_caps: bool) -> Finding:
     """Whether every mixture's weights are a distribution, and sampled ones keep the caps when they have to."""
-    sums = connection.execute("select mixture from current_mixtures group by mixture having abs(sum(weight) - 1) > 1e-9")
+    sums = connection.execute(
+        "select mixture from current_mixtures group by mixture having abs(sum(weight) - 1) > 1e-9"
+    )
     off = [row[0] for row in sums.fetchall()]
     negative = connection.execute("select count(*) from current_mixtures where weight < 0").fetchall()[0][0]
     over = 0
@@ -95,7 +97,10 @@ def losses_complete(connection: duckdb.DuckDBPyConnection, targets: Sequence[str
     )
     short = [f"{target}: {found.get(target, 0)} of {proxies}" for target in targets if found.get(target, 0) < proxies]
     bad = connection.execute("select count(*) from current_proxy_losses where not isfinite(loss)").fetchall()[0][0]
-    wrong = [*([f"losses are missing ({', '.join(short)})"] if short else []), *([f"{bad} are not finite"] if bad else [])]
+    wrong = [
+        *([f"losses are missing ({', '.join(short)})"] if short else []),
+        *([f"{bad} are not finite"] if bad else []),
+    ]
     passed = proxies > 0 and not wrong
     text = "; ".join(wrong) or (f"{proxies} proxies x {len(targets)} targets" if proxies else "no proxy is recorded")
     return Finding(passed, text, {"proxies": proxies, "targets": len(targets)})

@@ -1,7 +1,7 @@
 """The ledger: one DuckDB file made from records and Parquet parts, swapped in whole.
 
-DuckDB lets one process write and shuts all others out, readers too. So nobody writes to the live file: it is built beside
-it under a lock and put in place by a rename. Readers open it read-only and keep their snapshot (law 3).
+DuckDB lets one process write and shuts all others out, readers too. So nobody writes to the live file: a new one is built
+beside it under a lock and put in place by a rename. Readers open it read-only and keep their snapshot.
 """
 
 from __future__ import annotations
@@ -44,14 +44,17 @@ def build_ledger(records: Records, parts: Path, ledger: Path) -> Path:
         ledger: the DuckDB file. Readers with the old one open are not disturbed.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(ledger.with_suffix(".lock")), written_atomically(ledger) as temporary:
-        with duckdb.connect(str(temporary)) as connection:
-            connection.execute("create table ledger_info as select ? as schema_version", [SCHEMA_VERSION])
-            _add_records(connection, records)
-            for name, table in TABLES.items():
-                _add_table(connection, name, table, parts / name)
-            for name, query in _VIEWS.items():
-                connection.execute(f"create view {name} as {query}")
+    with (
+        FileLock(ledger.with_suffix(".lock")),
+        written_atomically(ledger) as temporary,
+        duckdb.connect(str(temporary)) as connection,
+    ):
+        connection.execute("create table ledger_info as select ? as schema_version", [SCHEMA_VERSION])
+        _add_records(connection, records)
+        for name, table in TABLES.items():
+            _add_table(connection, name, table, parts / name)
+        for name, query in _VIEWS.items():
+            connection.execute(f"create view {name} as {query}")
     return ledger
 
 
@@ -63,7 +66,9 @@ def read_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         LedgerError: it was not built yet.
     """
     if not ledger.is_file():
-        raise LedgerError("there is no ledger yet", where=str(ledger), remedy="materialise the assets first: `regmix run`")
+        raise LedgerError(
+            "there is no ledger yet", where=str(ledger), remedy="materialise the assets first: `regmix run`"
+        )
     with duckdb.connect(str(ledger), read_only=True) as connection:
         yield connection
 

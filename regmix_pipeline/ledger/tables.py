@@ -1,7 +1,7 @@
 """The ledger's tables: their columns, types and meaning.
 
-Each table is the union of Parquet parts that assets write; `ledger.build` makes the DuckDB file from them. A column added
-later reads as NULL in older parts.
+Each table is the union of Parquet parts that assets write; `ledger.build` makes the DuckDB file from them. A column
+added later reads as NULL in older parts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Table:
     @property
     def schema(self) -> pa.Schema:
         """The Parquet schema, with each column's meaning as field metadata."""
-        return pa.schema([pa.field(name, kind, metadata={"meaning": what}) for name, (kind, what) in self.columns.items()])
+        return pa.schema(
+            [pa.field(name, kind, metadata={"meaning": what}) for name, (kind, what) in self.columns.items()]
+        )
 
 
 _VERSION = {"version": (TEXT, "version of the asset that wrote this row")}
@@ -213,7 +215,9 @@ def write_part(folder: Path, table: str, name: str, rows: Sequence[Mapping[str, 
     for row in rows:
         odd = set(row) ^ set(schema.names)
         if odd:
-            raise LedgerError(f"columns do not match the table: {sorted(odd)}", where=table, remedy="see ledger/tables.py")
+            raise LedgerError(
+                f"columns do not match the table: {sorted(odd)}", where=table, remedy="see ledger/tables.py"
+            )
     path = folder / table / f"{name}.parquet"
     with written_atomically(path) as temporary:
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), temporary)

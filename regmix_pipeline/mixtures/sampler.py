@@ -2,9 +2,10 @@
 
 One draw: take the prior to the power `temperature`, renormalise; draw one Dirichlet at each of `strengths` log-spaced
 concentrations and keep one of them at random; reject it above `max_usage` x prior; zero what is below `minimum`;
-quantise to multiples of `minimum`. The published code leaves rows summing to .996-1.003 after rounding; here the largest
-remainders make up the difference. `oversample` draws are made per mixture wanted, duplicates dropped, and the mixtures
-chosen from what is left at random. Asking for more later keeps what there was and chooses the rest from a larger pool.
+quantise to multiples of `minimum`. The published code leaves rows summing to .996-1.003 after rounding; here the
+largest remainders make up the difference. `oversample` draws are made per mixture wanted, duplicates dropped, and the
+mixtures chosen at random from what is left. Asking for more later keeps what there was and chooses the rest from a larger
+pool.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAX_BLOCKS = 256
 
 
 def draw_block(prior: NDArray[np.float64], settings: MixtureSettings, seed: int, block: int) -> NDArray[np.float64]:
-    """Raw draws number block x BLOCK and following: a pure function of its arguments; shape (BLOCK, d), rows sum to 1."""
+    """Raw draws from number block x BLOCK on, a pure function of the arguments; shape (BLOCK, d), rows sum to 1."""
     key = int(fingerprint("mixture draws", seed, block), 16)
     generator = np.random.Generator(np.random.Philox(key=key))
     tempered = prior**settings.temperature
@@ -74,7 +75,9 @@ def sample(
     if missing <= 0:
         return list(existing)
     known = {mixture.id for mixture in existing}
-    pool = [mixture for mixture in _pool(prior, limits, settings, seed, missing + len(known)) if mixture.id not in known]
+    pool = [
+        mixture for mixture in _pool(prior, limits, settings, seed, missing + len(known)) if mixture.id not in known
+    ]
     if settings.choice == "space_filling":
         return [*existing, *_space_filling(pool, existing, missing, limits.domains)]
     key = int(fingerprint("mixture choice", seed, len(existing)), 16)

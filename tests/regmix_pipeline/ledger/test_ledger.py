@@ -20,7 +20,14 @@ def record_of(asset="mixtures", key="all", version="v1", inputs=None, recipe="r1
 
 
 def mixture_row(**changes):
-    return {"version": "v1", "mixture": "m1", "position": 0, "origin": "sampled", "domain": "a", "weight": 1.0} | changes
+    return {
+        "version": "v1",
+        "mixture": "m1",
+        "position": 0,
+        "origin": "sampled",
+        "domain": "a",
+        "weight": 1.0,
+    } | changes
 
 
 @pytest.fixture
@@ -38,7 +45,10 @@ def test_ledger_holds_every_part_and_marks_what_is_current(place):
         assert connection.execute("select count(*) from mixtures").fetchall() == [(2,)]
         assert connection.execute("select mixture from current_mixtures").fetchall() == [("m-v2",)]
         lineage = connection.execute("select version, input_asset, input_key, input_version from lineage order by 1")
-        assert lineage.fetchall() == [("v1", "domain_inventory", "all", "i-v1"), ("v2", "domain_inventory", "all", "i-v2")]
+        assert lineage.fetchall() == [
+            ("v1", "domain_inventory", "all", "i-v1"),
+            ("v2", "domain_inventory", "all", "i-v2"),
+        ]
         tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
     assert set(TABLES) <= tables
 
@@ -79,7 +89,9 @@ def test_rows_must_fit_the_table(place):
 def test_older_parts_lack_later_columns(place):
     records, parts, ledger = place
     (parts / "mixtures").mkdir(parents=True)
-    duckdb.sql(f"copy (select 'v0' as version, 'm0' as mixture, 'a' as domain, 1.0 as weight) to '{parts}/mixtures/v0.parquet'")
+    duckdb.sql(
+        f"copy (select 'v0' as version, 'm0' as mixture, 'a' as domain, 1.0 as weight) to '{parts}/mixtures/v0.parquet'"
+    )
     write_part(parts, "mixtures", "v1", [mixture_row()])
     build_ledger(records, parts, ledger)
     with read_ledger(ledger) as reader:
@@ -110,17 +122,20 @@ def test_recipes_differ_by_inputs_and_settings_only():
     assert one.id != Recipe({"a/x": "1", "b/y": "2"}, {"code": "2"}).id
 
 
+def _write_half(writing, path, name=""):
+    with writing(path) as temporary:
+        (temporary / name if name else temporary).write_text("half")
+        raise ValueError("stop")
+
+
 def test_an_error_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
-    with pytest.raises(ValueError, match="stop"), written_atomically(path) as temporary:
-        temporary.write_text("half")
-        raise ValueError("stop")
+    with pytest.raises(ValueError, match="stop"):
+        _write_half(written_atomically, path)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["x.json"]
-    with pytest.raises(ValueError, match="stop"), folder_written_atomically(tmp_path / "f") as temporary:
-        (temporary / "half").write_text("half")
-        raise ValueError("stop")
+    with pytest.raises(ValueError, match="stop"):
+        _write_half(folder_written_atomically, tmp_path / "f", "half")
     assert os.listdir(tmp_path) == ["x.json"]
 
 

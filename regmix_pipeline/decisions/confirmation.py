@@ -1,0 +1,139 @@
+"""Confirmation: larger models on the chosen, the natural and the uniform mixture. Did the prediction hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.mixtures.anchors import reference_mixtures
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.progress import Progress
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
+
+CODE_VERSION = f"1-{TRAINING_CODE}-{EVALUATION_CODE}"
+
+
+def compared_mixtures(lab: Lab) -> dict[str, Mixture]:
+    """Name -> mixture: chosen, natural, uniform; the last two as near as the caps allow."""
+    prior, limits = prior_and_limits(lab)
+    return {"chosen": Mixture.of(lab.json("optimal_mixture")["parts"])} | reference_mixtures(prior, limits)
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    inputs = lab.versions("mixture_decision") | lab.versions("token_shards", list(lab.study.sources))
+    confirmation = lab.study.confirmation
+    settings = {
+        "confirmation": confirmation.model_dump(mode="json") if confirmation else None,
+        "evaluation": lab.study.proxies.evaluation.model_dump(mode="json"),
+        "code": CODE_VERSION,
+    }
+    return {WHOLE: Recipe(inputs, settings)}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    version = fingerprint("confirmation", recipes[WHOLE].id)
+    if lab.study.confirmation is None:
+        yield Output(WHOLE, version, {"confirmation": "the study asks for none"})
+        return
+    mixtures = compared_mixtures(lab)
+    specs = _specs(lab, mixtures)
+    _trained(lab, [spec for group in specs.values() for spec in group])
+    rows = _rows(lab, mixtures, specs)
+    path = lab.write_rows("confirmations", version, rows)
+    yield Output(WHOLE, version, _facts(lab, rows), [path])
+
+
+def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
+    confirmation = lab.study.confirmation
+    assert confirmation is not None
+    # Other seeds than the proxies', so that nothing of their luck is confirmed with them.
+    seeds = [1_000 + proxy_seed(lab, number) for number in range(confirmation.seeds)]
+    model, training = confirmation.model_settings, confirmation.training_settings
+    return proxy_specs(lab, mixtures, model, training, seeds, "confirmations", trajectory=False)
+
+
+def _trained(lab: Lab, specs: list[ProxySpec]) -> None:
+    from regmix_pipeline.proxies.trainer import LocalTrainer
+
+    progress = Progress("confirmation", len(specs), lab.say)
+    failed = []
+    for result in LocalTrainer(lab.workers).run(specs):
+        if result.error is not None:
+            failed.append(result.error)
+        progress.advance(note=f"{specs[0].model.parameters(specs[0].vocabulary) / 1e6:.1f} M parameters each")
+    if failed:
+        raise failed[0]
+
+
+def _rows(lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, list[ProxySpec]]) -> list[dict[str, Any]]:
+    from regmix_pipeline.proxies.trainer import LocalTrainer
+
+    decision = lab.need("mixture_decision").version
+    predicted = {(row["name"], row["target"]): row["predicted"] for row in lab.json("optimal_mixture")["predictions"]}
+    # Two names may stand for one mixture, hence for one model: it is evaluated once and listed under both.
+    models = {spec.id: spec for group in specs.values() for spec in group}
+    tasks = evaluation_specs(lab, models.values(), target_files(lab), lab.study.proxies.evaluation)
+    measured: dict[str, dict[str, Mapping[str, Any]]] = {model: {} for model in models}
+    for result in LocalTrainer(lab.workers).run(tasks):
+        if result.error is not None:
+            raise result.error
+        assert result.value is not None
+        measured[result.value["proxy"]][result.value["target"]] = result.value
+    return [
+        {
+            "decision": decision,
+            "name": name,
+            "mixture": mixtures[name].id,
+            "model": spec.id,
+            "seed": spec.seed,
+            "target": target,
+            **loss,
+            "predicted": predicted.get((name, target)),
+        }
+        for name, group in specs.items()
+        for spec in group
+        for target, loss in _losses(lab, measured[spec.id]).items()
+    ]
+
+
+def _losses(lab: Lab, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """One model's loss on every target, and on the objective; targets are independent samples."""
+    fields = ("loss", "standard_error", "bits_per_byte")
+    losses: dict[str, dict[str, float | None]] = {
+        target: {name: measured[target][name] for name in fields} for target in lab.targets
+    }
+    shares = lab.study.objective
+    losses["objective"] = {
+        "loss": sum(share * measured[target]["loss"] for target, share in shares.items()),
+        "standard_error": float(
+            np.sqrt(sum((share * measured[target]["standard_error"]) ** 2 for target, share in shares.items()))
+        ),
+        "bits_per_byte": None,
+    }
+    return losses
+
+
+def _facts(lab: Lab, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    losses: dict[str, list[float]] = {}
+    for row in rows:
+        if row["target"] == "objective":
+            losses.setdefault(row["name"], []).append(row["loss"])
+    means = {name: float(np.mean(values)) for name, values in losses.items()}
+    best = min(means, key=lambda name: means[name])
+    return {
+        "best": best,
+        "held": best == "chosen",
+        "objective (nats/token)": means,
+        "gain over natural (nats/token)": means["natural"] - means["chosen"],
+        "spread between seeds (nats/token)": float(np.mean([np.ptp(values) for values in losses.values()])),
+    }
+
+
+CONFIRMATION = Stage("confirmation", ("mixture_decision", "token_shards"), None, CODE_VERSION, _wanted, _make)

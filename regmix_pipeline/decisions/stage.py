@@ -1,0 +1,64 @@
+"""Stage 9, mixture decision: the record of what was chosen and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from regmix_pipeline.decisions.export import regmix_yaml
+from regmix_pipeline.decisions.record import decision_record, lineage_of
+from regmix_pipeline.files import folder_written_atomically, read_json, write_json
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+
+CODE_VERSION = "1"
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    settings = {
+        "study": lab.study.name,
+        "limits": lab.study.limits.model_dump(mode="json"),
+        "objective": lab.study.objective,
+        "rank_correlation_floor": lab.study.rank_correlation_floor,
+        "code": CODE_VERSION,
+    }
+    return {WHOLE: Recipe(lineage_of(lab, "optimal_mixture"), settings)}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    record = decision_record(lab)
+    name = record["decision"]
+    folder = lab.path("decisions", name)
+    with folder_written_atomically(folder) as temporary:
+        write_json(temporary / "decision.json", record)
+        (temporary / "mixture.yaml").write_text(regmix_yaml(record))
+    # The same evidence leads to the same id: then the first record stands, with its own time and run.
+    record = read_json(folder / "decision.json")
+    gain = record["gain"]
+    lab.write_rows(
+        "decisions",
+        name,
+        [
+            {
+                "decision": name,
+                "study": record["study"],
+                "mixture": record["mixture"]["id"],
+                "summary": record["summary"],
+                "predicted_gain": gain["predicted"],
+                "chance_better_than_natural": gain.get("chance_better_than_natural"),
+                "decided_at": record["decided_at"],
+                "record": json.dumps(record),
+            }
+        ],
+    )
+    facts = {
+        "decision": name,
+        "summary": record["summary"],
+        "flags": record["flags"] or "none",
+        "predicted gain (nats/token)": gain["predicted"],
+        "upstream versions": len(record["versions"]),
+    }
+    yield Output(WHOLE, name, facts, [folder / "decision.json", folder / "mixture.yaml"])
+
+
+MIXTURE_DECISION = Stage("mixture_decision", ("optimal_mixture",), None, CODE_VERSION, _wanted, _make)

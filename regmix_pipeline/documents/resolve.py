@@ -1,0 +1,152 @@
+"""From a source to its files, in reading order: sorted by path."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regmix_pipeline.documents.corpora import ensure
+from regmix_pipeline.documents.settings import Source
+from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.progress import Say, to_stderr
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+UNREADABLE = {".bz2", ".xz", ".lzma", ".lz4", ".zip", ".br", ".snappy", ".7z", ".tar", ".tgz"}
+"""Compressions and archives that no reader here opens."""
+SHOWN = 5
+"""Near misses named in an error."""
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files of one source, sorted by path, on one file system."""
+
+    fs: AbstractFileSystem
+    paths: tuple[str, ...]
+    local: bool
+
+    def address(self, path: str) -> str:
+        """What a person would call the file: the path itself, with its protocol unless it is local."""
+        return path if self.local else str(self.fs.unstrip_protocol(path))
+
+
+def resolve(source: Source, base: Path, data_folder: Path, say: Say = to_stderr) -> SourceFiles:
+    """The files of ``source``; a built-in corpus is fetched and extracted first unless it is there.
+
+    Args:
+        source: the source.
+        base: folder that relative globs start at (the study file's).
+        data_folder: where the built-in corpora are kept.
+        say: told of what is fetched.
+
+    Raises:
+        DocumentError: nothing matches, all files are empty, or a file is of a kind that the source cannot read.
+    """
+    if source.corpus is not None:
+        path = os.path.abspath(ensure(source.corpus, data_folder, say))
+        return SourceFiles(_local_file_system(), (path,), local=True)
+    if "://" in source.address or "::" in source.address:
+        files = _on_file_system(source)
+    else:
+        files = SourceFiles(_local_file_system(), tuple(_local_matches(source, base)), local=True)
+    _check_kinds(source, files)
+    if all(files.fs.size(path) == 0 for path in files.paths):
+        raise DocumentError(
+            f"{'all files are' if len(files.paths) > 1 else 'the file is'} empty",
+            where=f"{source.kind}: {source.address}",
+            remedy="give files with documents in them, or leave this source out",
+        )
+    return files
+
+
+def _local_file_system() -> AbstractFileSystem:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return LocalFileSystem()
+
+
+def _on_file_system(source: Source) -> SourceFiles:
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
+
+    where = f"{source.kind}: {source.address}"
+    try:
+        fs, path = url_to_fs(source.address)
+        # A literal name may hold brackets, so it is tried before it is taken for a glob.
+        found = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
+        found = [each for each in found if fs.isfile(each)]
+    except ImportError as error:
+        raise DocumentError(
+            f"this file system needs another package: {error}", where=where, remedy="pip install what is named here"
+        ) from error
+    except Exception as error:  # every file system raises errors of its own for refused or unreachable addresses
+        raise DocumentError(
+            f"the address cannot be listed: {error}",
+            where=where,
+            remedy="check the address, the credentials and the network",
+        ) from error
+    if not found:
+        raise DocumentError("no file matches", where=where, remedy="check the address; a folder needs a glob after it")
+    return SourceFiles(fs, tuple(found), local=isinstance(fs, LocalFileSystem))
+
+
+def _local_matches(source: Source, base: Path) -> list[str]:
+    pattern = os.path.expanduser(source.address)
+    literal = os.path.abspath(base / pattern)
+    if os.path.isfile(literal):
+        return [literal]
+    # root_dir keeps brackets in the base folder's own name from being taken for a pattern.
+    matches = glob.glob(pattern, root_dir=base, recursive=True)
+    found = sorted({os.path.abspath(base / match) for match in matches})
+    files = [path for path in found if os.path.isfile(path)]
+    if not files:
+        problem, remedy = _near_misses(source, pattern, base)
+        raise DocumentError(problem, where=f"{source.kind}: {source.address}", remedy=remedy)
+    return files
+
+
+def _near_misses(source: Source, pattern: str, base: Path) -> tuple[str, str]:
+    """What to say when ``pattern`` matches no file: the first folder on its way that is not there, or what is there."""
+    example = f"*.{source.kind}"
+    whole = base / pattern
+    if whole.is_dir():
+        return f"{whole} is a folder", f"name its files: {pattern.rstrip('/')}/{example}"
+    folder = base
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        if not (folder / part).is_dir():
+            near = difflib.get_close_matches(part, _names(folder), n=1)
+            hint = f"did you mean {near[0]}?" if near else "check the path; it starts at the study file's folder"
+            return f"no file matches: the folder {folder / part} does not exist", hint
+        folder = folder / part
+    names = _names(folder)
+    if not names:
+        return f"no file matches: the folder {folder} is empty", "put the documents there or correct the path"
+    near = difflib.get_close_matches(Path(pattern).name, names, n=SHOWN) or names[:SHOWN]
+    more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
+    return f"no file matches, but {folder} holds {', '.join(near)}{more}", "correct the pattern or rename the files"
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def _check_kinds(source: Source, files: SourceFiles) -> None:
+    for path in files.paths:
+        suffix = Path(path).suffix.lower()
+        if suffix in UNREADABLE:
+            remedy = "decompress it, or compress it as .gz or .zst" if source.kind == "jsonl" else "give .parquet files"
+            raise DocumentError(f"{suffix} files cannot be read", where=files.address(path), remedy=remedy)
+        if source.kind == "jsonl" and suffix == ".parquet":
+            raise DocumentError(
+                "is a Parquet file in a jsonl source",
+                where=files.address(path),
+                remedy=f"write `parquet: {source.address}`, or narrow the pattern",
+            )

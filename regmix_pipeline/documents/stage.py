@@ -1,0 +1,43 @@
+"""Stage 1, documents: what every source holds now, observed and not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from regmix_pipeline.documents.observe import Observation, observe
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import Recipe
+
+CODE_VERSION = "1"
+
+
+def observations(lab: Lab) -> dict[str, Observation]:
+    """Source -> what it holds. Looked at once in a lab's life, so that one run sees one state of the world."""
+    if "observations" not in lab.memory:
+        from regmix_pipeline.documents.corpora import ensure_all
+
+        sources = lab.study.sources
+        ensure_all([source.corpus for _, source in sources.values() if source.corpus], lab.data, lab.say)
+        lab.memory["observations"] = {
+            name: observe(source, lab.base, lab.data, lab.say) for name, (_, source) in sources.items()
+        }
+    return lab.memory["observations"]
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    return {name: Recipe({}, {"content": seen.version}) for name, seen in observations(lab).items()}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    for name in recipes:
+        seen = observations(lab)[name]
+        facts = {
+            "source": seen.label,
+            "role": lab.study.sources[name][0],
+            "files": len(seen.files),
+            "megabytes": round(seen.bytes / 1e6, 3),
+        }
+        yield Output(name, seen.version, facts)
+
+
+DOCUMENTS = Stage("documents", (), "domain", CODE_VERSION, _wanted, _make)

@@ -1,0 +1,191 @@
+"""Stages 5 and 6: the proxies, and their losses."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from regmix_pipeline.errors import ProxyError, RegmixError
+from regmix_pipeline.files import fingerprint, read_json
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import Recipe
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.progress import Progress
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
+from regmix_pipeline.proxies.trainer import LocalTrainer
+
+
+def current_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
+    """Mixture id -> the proxies of the study, one per seed."""
+    proxies = lab.study.proxies
+    seeds = [proxy_seed(lab, replicate) for replicate in range(proxies.replicates)]
+    return proxy_specs(lab, mixtures, proxies.model_settings, proxies.training_settings, seeds, "proxies")
+
+
+def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
+    mixtures = current_mixtures(lab)
+    recipes = {}
+    for key, specs in current_specs(lab, mixtures).items():
+        drawn = [domain for domain, _ in mixtures[key].parts]
+        settings = {"proxies": [spec.id for spec in specs], "code": TRAINING_CODE}
+        recipes[key] = Recipe(lab.versions("token_shards", drawn), settings)
+    return recipes
+
+
+def _checkpoints_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in recipes}
+    specs = current_specs(lab, mixtures)
+    key_of = {spec.id: key for key, group in specs.items() for spec in group}
+    waiting = {key: len(group) for key, group in specs.items()}
+    failed: dict[str, RegmixError] = {}
+    values: dict[str, dict[str, Any]] = {}
+    progress = Progress("proxy_checkpoints", len(key_of), lab.say)
+    for result in LocalTrainer(lab.workers).run([spec for group in specs.values() for spec in group]):
+        key = key_of[result.spec.id]
+        waiting[key] -= 1
+        if result.error is not None:
+            failed[key] = result.error
+        else:
+            assert result.value is not None
+            values[result.spec.id] = result.value
+        speed = f"{result.value['tokens_per_second'] / 1e3:.0f}k tokens/s each" if result.value else "failed"
+        progress.advance(note=speed)
+        if waiting[key]:
+            continue
+        if key in failed:
+            yield Output(key, error=failed[key])
+        else:
+            yield _checkpoint(lab, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
+
+
+def _checkpoint(
+    lab: Lab, key: str, mixture: Mixture, specs: Sequence[ProxySpec], values: Sequence[Mapping[str, Any]]
+) -> Output:
+    version = fingerprint("checkpoints", [spec.id for spec in specs])
+    weights = dict(mixture.parts)
+    rows = [
+        {
+            "proxy": value["id"],
+            "mixture": key,
+            "seed": value["seed"],
+            "domain": domain,
+            "shard_version": spec.shards[domain].version,
+            "weight": weights[domain] / PARTS,
+            "executed_tokens": used["tokens"],
+            "executed_weight": used["tokens"] / value["tokens"],
+            "epochs": used["epochs"],
+        }
+        for spec, value in zip(specs, values, strict=True)
+        for domain, used in value["domains"].items()
+        if domain in weights
+    ]
+    lab.write_rows("proxies", version, rows)
+    facts = {
+        "proxies": [spec.id for spec in specs],
+        "tokens": sum(value["tokens"] for value in values),
+        "parameters": values[0]["parameters"],
+        "training loss": sum(value["training_loss"] for value in values) / len(values),
+        "tokens per second": sum(value["tokens_per_second"] for value in values) / len(values),
+        "weights": mixture.weights,
+        "highest epochs": max(row["epochs"] for row in rows),
+    }
+    files = [spec.output / "model.safetensors" for spec in specs] + [spec.output / "proxy.json" for spec in specs]
+    return Output(key, version, facts, files, sum(value["seconds"]["total"] for value in values))
+
+
+def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
+    settings = {"evaluation": lab.study.proxies.evaluation.model_dump(mode="json"), "code": EVALUATION_CODE}
+    targets = lab.versions("token_shards", lab.targets)
+    return {key: Recipe(lab.versions("proxy_checkpoints", [key]) | targets, settings) for key in current_mixtures(lab)}
+
+
+def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in recipes}
+    specs = current_specs(lab, mixtures)
+    targets = target_files(lab)
+    key_of = {spec.id: key for key, group in specs.items() for spec in group}
+    trained = [spec for group in specs.values() for spec in group]
+    tasks = evaluation_specs(lab, trained, targets, lab.study.proxies.evaluation)
+    waiting = {key: len(group) * len(targets) for key, group in specs.items()}
+    measured: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    failed: dict[str, RegmixError] = {}
+    started = time.monotonic()
+    progress = Progress("proxy_losses", len(tasks), lab.say)
+    for result in LocalTrainer(lab.workers).run(tasks):
+        key = key_of[result.spec.proxy.name]
+        waiting[key] -= 1
+        if result.error is not None:
+            failed[key] = result.error
+        else:
+            assert result.value is not None
+            measured[key].append(result.value)
+        progress.advance()
+        if waiting[key]:
+            continue
+        if key in failed:
+            yield Output(key, error=failed[key])
+        else:
+            yield _losses(lab, key, specs[key], measured[key], recipes[key], time.monotonic() - started)
+            started = time.monotonic()
+
+
+def _losses(
+    lab: Lab,
+    key: str,
+    specs: Sequence[ProxySpec],
+    measured: Sequence[Mapping[str, Any]],
+    recipe: Recipe,
+    seconds: float,
+) -> Output:
+    version = fingerprint("losses", recipe.id, key)
+    rows: list[dict[str, Any]] = []
+    for spec in specs:
+        value = read_json(spec.output / "proxy.json")
+        common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
+        rows += [
+            common | row | {"final": False} for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()
+        ]
+        rows += [
+            common
+            | {name: item for name, item in found.items() if name not in ("id", "proxy")}
+            | {"step": value["steps"], "tokens": value["tokens"], "final": True}
+            for found in measured
+            if found["proxy"] == spec.id
+        ]
+    if not any(row["final"] for row in rows):
+        raise ProxyError("no loss was measured", where=key, remedy="run again")
+    path = lab.write_rows("proxy_losses", version, rows)
+    final = [row for row in rows if row["final"]]
+    losses = {
+        target: sum(row["loss"] for row in final if row["target"] == target) / len(specs) for target in lab.targets
+    }
+    facts = {
+        "objective (nats/token)": sum(share * losses[target] for target, share in lab.study.objective.items()),
+        "losses (nats/token)": losses,
+        "measurements": len(rows),
+    }
+    return Output(key, version, facts, [path], seconds)
+
+
+PROXY_CHECKPOINTS = Stage(
+    "proxy_checkpoints",
+    ("mixtures", "token_shards"),
+    "mixture",
+    TRAINING_CODE,
+    _checkpoints_wanted,
+    _checkpoints_make,
+)
+PROXY_LOSSES = Stage(
+    "proxy_losses",
+    ("proxy_checkpoints", "token_shards"),
+    "mixture",
+    EVALUATION_CODE,
+    _losses_wanted,
+    _losses_make,
+)

@@ -1,0 +1,109 @@
+"""From the study to what workers need: token files, proxies to train, evaluations to make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
+from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
+from regmix_pipeline.tokens.stage import current_manifest, current_shard, current_tokenizer
+
+
+def training_files(lab: Lab) -> dict[str, TokenFile]:
+    """Domain -> its training tokens."""
+    files = {}
+    for name in lab.domains:
+        manifest, folder = current_manifest(lab, name), current_shard(lab, name)
+        split = manifest.splits["train"]
+        files[name] = TokenFile(
+            path=folder / split.file, dtype=manifest.dtype, tokens=split.tokens, version=manifest.version
+        )
+    return files
+
+
+def target_files(lab: Lab) -> dict[str, TargetFile]:
+    """Target -> its validation tokens."""
+    files = {}
+    for name in lab.targets:
+        manifest, folder = current_manifest(lab, name), current_shard(lab, name)
+        split = manifest.splits["validation"]
+        files[name] = TargetFile(
+            path=folder / split.file,
+            dtype=manifest.dtype,
+            tokens=split.tokens,
+            version=manifest.version,
+            bytes=split.bytes,
+        )
+    return files
+
+
+def proxy_seed(lab: Lab, replicate: int) -> int:
+    """Seed of a mixture's n-th proxy: the same for every mixture, so that proxies differ by their mixture alone."""
+    return lab.study.seed + replicate
+
+
+def available_windows(lab: Lab, files: Mapping[str, TokenFile], training_tokens: int, context: int) -> dict[str, int]:
+    """Domain -> windows a proxy may see, so that it repeats each domain as often as the large run would.
+
+    The large run draws weight x target tokens from what is available; scaled to the proxy's tokens, the same weight gives
+    the same epochs when the proxy has available x proxy tokens / target tokens to draw from (arXiv 2606.07597).
+    """
+    target = lab.study.limits.target_tokens
+    if not lab.study.proxies.repeat_as_target or target is None:
+        return {}
+    windows = {}
+    for name, file in files.items():
+        available = lab.study.domains[name].available_tokens or file.tokens
+        scaled = int(available * training_tokens / target) // context
+        windows[name] = max(1, min(scaled, (file.tokens - 1) // context))
+    return windows
+
+
+def proxy_specs(
+    lab: Lab,
+    mixtures: Mapping[str, Mixture],
+    model: ModelSettings,
+    training: TrainingSettings,
+    seeds: Iterable[int],
+    folder: str,
+    *,
+    trajectory: bool = True,
+) -> dict[str, list[ProxySpec]]:
+    """Mixture id or name -> the models to train on it, one per seed, each written under ``folder`` of the lab."""
+    files, targets = training_files(lab), target_files(lab)
+    vocabulary = lab.study.proxies.vocabulary or current_tokenizer(lab).vocab_size
+    windows = available_windows(lab, files, training.tokens, model.context)
+    seeds = list(seeds)
+    return {
+        key: [
+            ProxySpec(
+                mixture=dict(mixture.parts),
+                model=model,
+                vocabulary=vocabulary,
+                training=training,
+                seed=seed,
+                shards={domain: files[domain] for domain, _ in mixture.parts},
+                available_windows={domain: windows[domain] for domain, _ in mixture.parts if domain in windows},
+                targets=targets if trajectory else {},
+                evaluation=lab.study.proxies.evaluation,
+                folder=lab.path(folder),
+            )
+            for seed in seeds
+        ]
+        for key, mixture in mixtures.items()
+    }
+
+
+def evaluation_specs(
+    lab: Lab, specs: Iterable[ProxySpec], targets: Mapping[str, TargetFile], evaluation: EvaluationSettings
+) -> list[EvaluationSpec]:
+    """One evaluation per trained model and target."""
+    return [
+        EvaluationSpec(
+            proxy=spec.output, target=name, tokens=file, evaluation=evaluation, folder=lab.path("evaluations", spec.id)
+        )
+        for spec in specs
+        for name, file in targets.items()
+    ]

@@ -1,0 +1,56 @@
+"""The study file's reference page, written from the settings themselves: `python -m regmix_pipeline.reference`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from regmix_pipeline.study import Study
+
+_HEAD = """# The study file
+
+Every field of the YAML that a study is. Generated from the settings by `python -m regmix_pipeline.reference`;
+`regmix schema` prints the same as a JSON schema, which editors use for completion:
+
+```yaml
+# yaml-language-server: $schema=./study.schema.json
+```
+"""
+
+
+def reference_page() -> str:
+    """The reference as Markdown: a section per settings class, a row per field."""
+    schema = Study.model_json_schema()
+    sections = [_section("Study", schema, "the file itself")]
+    sections += [_section(name, part, "") for name, part in schema["$defs"].items() if "properties" in part]
+    return "\n".join([_HEAD, *sections])
+
+
+def _section(name: str, schema: dict[str, Any], note: str) -> str:
+    required = set(schema.get("required", ()))
+    lines = [f"## {name}{f' ({note})' if note else ''}", "", " ".join(schema.get("description", "").split()), ""]
+    lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for field, spec in schema["properties"].items():
+        default = "required" if field in required else f"`{spec['default']}`" if "default" in spec else "see there"
+        meaning = " ".join(spec.get("description", "").split()).replace("|", "\\|")
+        lines.append(f"| `{field}` | {_kind(spec)} | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(spec: dict[str, Any]) -> str:
+    if "$ref" in spec:
+        name = spec["$ref"].rsplit("/", 1)[-1]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in spec or "oneOf" in spec:
+        return " or ".join(_kind(part) for part in spec.get("anyOf", spec.get("oneOf", [])))
+    if "enum" in spec:
+        return " or ".join(f"`{value}`" for value in spec["enum"])
+    if spec.get("type") == "array":
+        return f"list of {_kind(spec.get('items', {}))}"
+    if spec.get("type") == "object" and isinstance(spec.get("additionalProperties"), dict):
+        return f"name -> {_kind(spec['additionalProperties'])}"
+    return {"null": "none", "integer": "whole number"}.get(spec.get("type", ""), spec.get("type", "any"))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference_page())

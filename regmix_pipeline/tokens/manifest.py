@@ -1,0 +1,113 @@
+"""The manifest of a token shard, and the check that the shard is what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, ValidationError
+
+from regmix_pipeline.errors import TokenError
+from regmix_pipeline.files import sha256_of
+from regmix_pipeline.settings import Settings
+
+MANIFEST = "manifest.json"
+BYTES_OF = {"uint16": 2, "uint32": 4}
+INDEX_ENTRY = 8
+"""Bytes of a document's end in the index: uint64, in tokens."""
+AGAIN = "delete this shard's folder and make it again"
+
+Role = Literal["domain", "target"]
+
+
+class SplitFile(Settings):
+    """One split of a shard."""
+
+    file: str
+    """Name of the file of tokens; ``.index`` after it names the index."""
+    tokens: int
+    """Tokens, each document's eos token among them."""
+    documents: int
+    """Documents, duplicates dropped."""
+    bytes: int
+    """UTF-8 bytes of their text."""
+    sha256: str
+    """SHA-256 of the file of tokens."""
+    index_sha256: str = ""
+    """SHA-256 of the index."""
+
+
+class Manifest(Settings):
+    """What a token shard holds and what it was made from."""
+
+    # A later version may say more about a shard without making it unreadable for this one.
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    source: str
+    """Name of the domain or target."""
+    version: str
+    """The shard's version: fingerprint of all that its bytes follow from."""
+    tokenizer: str
+    """Version of the tokenizer."""
+    dtype: Literal["uint16", "uint32"]
+    """Type of a token, little-endian."""
+    splits: dict[str, SplitFile]
+    """``train`` and ``validation``; a target that is not a domain has only the latter."""
+    duplicates: int
+    """Documents dropped because their text had been read before."""
+    documents_version: str
+    """Version of the documents, as observed."""
+    role: Role = "domain"
+    """Whether there is a split to train on."""
+    without_text: int = 0
+    """Documents left out because their text was empty."""
+    eos_id: int | None = None
+    """The token that ends each document."""
+
+    def totals(self, what: Literal["tokens", "documents", "bytes"]) -> int:
+        """Sum over the splits."""
+        return sum(getattr(split, what) for split in self.splits.values())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in a shard's folder. Raises TokenError where it is missing or malformed."""
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise TokenError("there is no token shard here", where=str(folder), remedy="make the shard first") from error
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise TokenError(f"malformed manifest: {error}", where=str(path), remedy=AGAIN) from error
+
+
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Compare the sizes of the shard's files with the manifest: quick, and enough to see a missing or cut file."""
+    for split in manifest.splits.values():
+        sizes = {
+            split.file: split.tokens * BYTES_OF[manifest.dtype],
+            f"{split.file}.index": split.documents * INDEX_ENTRY,
+        }
+        for name, expected in sizes.items():
+            path = folder / name
+            if not path.is_file():
+                raise TokenError("a file of the token shard is missing", where=str(path), remedy=AGAIN)
+            if (found := path.stat().st_size) != expected:
+                raise TokenError(
+                    f"has {found:,} bytes where the manifest says {expected:,}", where=str(path), remedy=AGAIN
+                )
+
+
+def verify_shard(folder: Path) -> Manifest:
+    """Check every file of a shard against its manifest, sizes and SHA-256; return the manifest.
+
+    Raises:
+        TokenError: naming the file that is missing or altered.
+    """
+    manifest = read_manifest(folder)
+    check_sizes(folder, manifest)
+    for split in manifest.splits.values():
+        for name, expected in ((split.file, split.sha256), (f"{split.file}.index", split.index_sha256)):
+            if expected and sha256_of(folder / name) != expected:
+                raise TokenError("was altered after the shard was made", where=str(folder / name), remedy=AGAIN)
+    return manifest

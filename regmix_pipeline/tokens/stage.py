@@ -1,0 +1,210 @@
+"""Stages 2 and 3: the tokenizer, the token shards, and the inventory of what there is to mix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regmix_pipeline.documents.readers import reader
+from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.mixtures.limits import Limits, availability_caps
+from regmix_pipeline.progress import Progress
+from regmix_pipeline.tokens.manifest import Manifest, read_manifest
+from regmix_pipeline.tokens.settings import ShardSettings
+from regmix_pipeline.tokens.shards import CODE_VERSION as SHARD_CODE
+from regmix_pipeline.tokens.shards import expected_shard_version, make_shard, shard_folder
+from regmix_pipeline.tokens.tokenizer import TRAINER_VERSION, TokenizerFile, ensure_tokenizer, tokenizer_version
+
+INVENTORY_CODE = "1"
+
+
+def shard_settings(lab: Lab) -> ShardSettings:
+    """The study's settings for shards, with its seed and with two windows as the least a split must hold."""
+    window = 2 * lab.study.proxies.model_settings.context + 1
+    if lab.study.confirmation is not None:
+        window = max(window, 2 * lab.study.confirmation.model_settings.context + 1)
+    return lab.study.shards.model_copy(update={"seed": lab.study.seed, "min_tokens": window})
+
+
+def current_tokenizer(lab: Lab) -> TokenizerFile:
+    """The tokenizer that the current record names."""
+    facts = lab.need("tokenizer").facts
+    path = Path(facts["path"])
+    return TokenizerFile(
+        path if path.is_absolute() else lab.home / path,
+        lab.need("tokenizer").version,
+        facts["vocabulary"],
+        facts["eos_token"],
+        facts["eos_id"],
+    )
+
+
+def current_manifest(lab: Lab, source: str) -> Manifest:
+    """The manifest of a source's current shard."""
+    return read_manifest(current_shard(lab, source))
+
+
+def current_shard(lab: Lab, source: str) -> Path:
+    """Folder of a source's current shard."""
+    return shard_folder(lab.path("shards"), source, lab.need("token_shards", source).version)
+
+
+def _tokenizer_wanted(lab: Lab) -> dict[str, Recipe]:
+    settings = lab.study.tokenizer
+    asked: dict[str, Any] = {"tokenizer": settings.model_dump(mode="json"), "code": TRAINER_VERSION}
+    if settings.file is not None:
+        path = lab.base / settings.file
+        return {WHOLE: Recipe({}, asked | {"file": tokenizer_version(path) if path.is_file() else "missing"})}
+    record = lab.records.current("tokenizer")
+    if record is not None and record.settings == asked:
+        # Frozen: what it was trained on stays on record, and later changes of the documents do not retrain it.
+        return {WHOLE: Recipe(record.inputs, asked)}
+    sampled = settings.train.domains if settings.train and settings.train.domains else lab.domains
+    return {WHOLE: Recipe(lab.versions("documents", [name for name in sampled if name in lab.domains]), asked)}
+
+
+def _tokenizer_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    readers = {name: partial(_documents, lab, name) for name in lab.domains}
+    made = ensure_tokenizer(lab.study.tokenizer, readers, lab.path("tokenizers"), lab.base, lab.say)
+    inside = made.path.is_relative_to(lab.home)
+    facts = {
+        "path": str(made.path.relative_to(lab.home) if inside else made.path),
+        "vocabulary": made.vocab_size,
+        "eos_token": made.eos_token,
+        "eos_id": made.eos_id,
+        "trained on": made.trained_on or "given",
+    }
+    yield Output(WHOLE, made.version, facts, [made.path] if inside else [])
+
+
+def _documents(lab: Lab, name: str) -> Any:
+    return reader(lab.study.domains[name].source, lab.base, lab.data, lab.say).run()
+
+
+def _shards_wanted(lab: Lab) -> dict[str, Recipe]:
+    tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
+    recipes = {}
+    for name, (role, _) in lab.study.sources.items():
+        documents = lab.need("documents", name)
+        version = expected_shard_version(documents.version, tokenizer, settings, role)
+        inputs = {f"documents/{name}": documents.version, "tokenizer/all": tokenizer.version}
+        asked = {
+            "seed": settings.seed,
+            "validation_fraction": settings.validation_fraction,
+            "window": settings.min_tokens,
+        }
+        recipes[name] = Recipe(inputs, {"shard": version, "role": role, "code": SHARD_CODE} | asked)
+    return recipes
+
+
+def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
+    progress = Progress("token_shards", len(recipes), lab.say)
+    for name in recipes:
+        started = time.monotonic()
+        role, source = lab.study.sources[name]
+        observed = lab.need("documents", name).version
+        manifest = make_shard(
+            name, source, lab.base, lab.data, tokenizer, lab.path("shards"), settings, role, observed, _silent
+        )
+        folder = shard_folder(lab.path("shards"), name, manifest.version)
+        facts = {
+            "role": role,
+            "tokens": manifest.totals("tokens"),
+            "documents": manifest.totals("documents"),
+            "megabytes": round(manifest.totals("bytes") / 1e6, 3),
+            "duplicates": manifest.duplicates,
+            "splits": {split: file.tokens for split, file in manifest.splits.items()},
+        }
+        files = [folder / "manifest.json", *(folder / file.file for file in manifest.splits.values())]
+        progress.advance(note=f"{name}: {manifest.totals('tokens') / 1e6:.2f} M tokens")
+        yield Output(name, manifest.version, facts, files, time.monotonic() - started)
+
+
+def _silent(_: str) -> None:
+    """Shards report through the stage's own progress line."""
+
+
+def _inventory_wanted(lab: Lab) -> dict[str, Recipe]:
+    asked = {
+        "limits": lab.study.limits.model_dump(mode="json"),
+        "domains": {
+            name: [domain.cap, domain.floor, domain.available_tokens] for name, domain in lab.study.domains.items()
+        },
+        "code": INVENTORY_CODE,
+    }
+    return {WHOLE: Recipe(lab.versions("token_shards", list(lab.study.sources)), asked)}
+
+
+def _inventory_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    manifests = {name: current_manifest(lab, name) for name in lab.study.sources}
+    domains = lab.study.domains
+    available = [domains[name].available_tokens or manifests[name].splits["train"].tokens for name in domains]
+    prior = np.array(available) / sum(available)
+    limits = lab.study.limits
+    caps = availability_caps(
+        available, limits.target_tokens, limits.max_epochs, [domain.cap for domain in domains.values()]
+    )
+    bounds = Limits(tuple(domains), caps, np.array([domain.floor for domain in domains.values()]))
+    bounds.check()
+    rows = [_row(lab, name, manifest) for name, manifest in manifests.items()]
+    for index, row in enumerate(rows[: len(domains)]):
+        row |= {
+            "available_tokens": int(available[index]),
+            "prior": float(prior[index]),
+            "cap": float(bounds.caps[index]),
+            "floor": float(bounds.floors[index]),
+        }
+    version = fingerprint("inventory", rows)
+    path = lab.write_json({"sources": rows}, "inventory", f"{version}.json")
+    lab.write_rows("domain_inventory", version, rows)
+    facts = {
+        "domains": len(domains),
+        "targets outside the domains": len(rows) - len(domains),
+        "available tokens": int(sum(available)),
+        "sum of caps": float(bounds.caps.sum()),
+        "capped below 1": int((bounds.caps < 1).sum()),
+    }
+    yield Output(WHOLE, version, facts, [path])
+
+
+def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:
+    def held(split: str, what: str) -> int:
+        return getattr(manifest.splits[split], what) if split in manifest.splits else 0
+
+    counts = {
+        f"{split}_{what}": held(split, what)
+        for split in ("train", "validation")
+        for what in ("documents", "tokens", "bytes")
+    }
+    return {
+        "source": name,
+        "role": lab.study.sources[name][0],
+        "documents_version": manifest.documents_version,
+        "shard_version": manifest.version,
+        "tokenizer": manifest.tokenizer,
+        **counts,
+        "duplicates": manifest.duplicates,
+        "bytes_per_token": manifest.totals("bytes") / manifest.totals("tokens"),
+        "available_tokens": None,
+        "prior": None,
+        "cap": None,
+        "floor": None,
+    }
+
+
+TOKENIZER = Stage("tokenizer", (DOCUMENTS.name,), None, str(TRAINER_VERSION), _tokenizer_wanted, _tokenizer_make)
+TOKEN_SHARDS = Stage(
+    "token_shards", (DOCUMENTS.name, TOKENIZER.name), "domain", str(SHARD_CODE), _shards_wanted, _shards_make
+)
+DOMAIN_INVENTORY = Stage(
+    "domain_inventory", (TOKEN_SHARDS.name,), None, INVENTORY_CODE, _inventory_wanted, _inventory_make
+)

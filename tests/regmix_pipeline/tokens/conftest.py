@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from regmix_pipeline.documents.readers import reader
+from regmix_pipeline.documents.settings import Source
+from regmix_pipeline.tokens.settings import TokenizerSettings, TokenizerTraining
+from regmix_pipeline.tokens.tokenizer import TokenizerFile, ensure_tokenizer
+
+SENTENCE = "the mixture of domains that a proxy has seen decides what it knows about each of them"
+WORDS = re.findall(r"\w+", SENTENCE)
+
+
+@dataclass
+class Place:
+    """A study's folder with JSONL files in it."""
+
+    base: Path
+
+    def write(self, name: str, texts: list[str]) -> Source:
+        """Write ``name``.jsonl and return the source that reads it."""
+        lines = [json.dumps({"text": text}) for text in texts]
+        (self.base / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines))
+        return Source(jsonl=f"{name}.jsonl")
+
+    @staticmethod
+    def sentences(count: int) -> list[str]:
+        """``count`` different short texts."""
+        return [" ".join(WORDS[n * k % len(WORDS)] for k in range(1, 9)) + f" {n}" for n in range(count)]
+
+
+@pytest.fixture
+def place(tmp_path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory) -> TokenizerFile:
+    """A byte-level BPE of 400 tokens."""
+    place = Place(tmp_path_factory.mktemp("tokenizer"))
+    source = place.write("books", place.sentences(300))
+    settings = TokenizerSettings(train=TokenizerTraining(vocab_size=400))
+    readers = {"books": reader(source, place.base, place.base)}
+    return ensure_tokenizer(settings, readers, place.base / "tokenizers", place.base, lambda _: None)
