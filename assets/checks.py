@@ -1,7 +1,5 @@
 """Asset checks: what must hold of each stage, looked up in the ledger."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from regmix_pipeline.ledger import audit

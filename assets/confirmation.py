@@ -1,7 +1,5 @@
 """Confirmation: larger models on the chosen, the natural and the uniform mixture."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

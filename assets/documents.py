@@ -1,7 +1,5 @@
 """Stage 1, documents: what the sources hold now."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import metadata_of, plain_failures

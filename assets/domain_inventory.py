@@ -1,7 +1,5 @@
 """Stage 3, domain inventory: what there is to mix."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

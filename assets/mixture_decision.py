@@ -1,7 +1,5 @@
 """Stage 9, mixture decision: what was chosen, and from what."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

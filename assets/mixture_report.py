@@ -1,7 +1,5 @@
 """Mixture report: one page for a reader who was not there."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

@@ -1,7 +1,5 @@
 """Stage 4, mixtures: the points of the simplex that proxies are trained on."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

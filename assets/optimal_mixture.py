@@ -1,7 +1,5 @@
 """Stage 8, optimal mixture: the best point under the limits."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

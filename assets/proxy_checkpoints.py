@@ -1,7 +1,5 @@
 """Stage 5, proxy checkpoints: a small model for every mixture."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg
@@ -22,7 +20,7 @@ from resources.lab import LabResource
             kinds={"torch"},
             group_name="proxies",
             code_version=PROXY_CHECKPOINTS.code_version,
-            description="The small models trained on a mixture, one per seed, and the tokens they drew from each domain.",
+            description="Small models trained on a mixture, one per seed, and the tokens they drew from each domain.",
         )
     ],
     partitions_def=MIXTURES,

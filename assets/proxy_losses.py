@@ -1,7 +1,5 @@
 """Stage 6, proxy losses: how each proxy does on every target."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

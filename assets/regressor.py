@@ -1,7 +1,5 @@
 """Stage 7, regressor: loss as a function of the mixture."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

@@ -82,7 +82,7 @@ def _definitions(lab: Lab) -> dg.Definitions:
     """The shipped definitions with this lab's folders."""
     from regmix_pipeline.definitions import defs
 
-    trainer = TrainerResource(workers=lab.workers)
+    trainer = TrainerResource(workers=lab.workers or 0)
     resource = LabResource(trainer=trainer, study_file=str(lab.study_file), home=str(lab.home), data=str(lab.data))
     return dg.Definitions(
         assets=defs.assets,

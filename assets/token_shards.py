@@ -1,7 +1,5 @@
 """Stage 2, token shards: each source's documents as tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg
@@ -22,7 +20,7 @@ from resources.lab import LabResource
             kinds={"datatrove"},
             group_name="data",
             code_version=TOKEN_SHARDS.code_version,
-            description="A source's distinct documents as tokens, split for training and validation by hash of the text.",
+            description="A source's distinct documents as tokens, training and validation split by hash of the text.",
         )
     ],
     partitions_def=SOURCES,

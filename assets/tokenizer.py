@@ -1,7 +1,5 @@
 """The tokenizer, given or trained once."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.events import whole_made

@@ -84,7 +84,7 @@ class Lab:
         home: folder of everything made for the study.
         data: folder of downloaded corpora, shared between studies.
         run: id of the run that is at work, kept in the records.
-        workers: processes that train at once; overrides the study.
+        workers: processes that train at once; overrides the study. None there too: as many as fill the machine.
         say: where progress goes.
     """
 
@@ -103,7 +103,7 @@ class Lab:
         self.home = Path(home or default_home(self.study.name)).resolve()
         self.data = Path(data or self.home.parent / "data").resolve()
         self.run, self.say = run, say
-        self.workers = workers or self.study.proxies.workers or os.cpu_count() or 1
+        self.workers = workers or self.study.proxies.workers
         self.records = Records(self.home / "records")
         self.memory: dict[str, Any] = {}
         """What was looked at once and holds for this lab's life."""
@@ -196,7 +196,8 @@ class Lab:
             LedgerError: an upstream stage was not made, or a key is not one of the stage's.
         """
         wanted = stage.wanted(self)
-        for key in self.withdrawn(stage):
+        withdrawn = self.withdrawn(stage)
+        for key in withdrawn:
             self.records.forget(stage.name, key)
         asked = list(wanted) if keys is None else list(keys)
         unknown = sorted(set(asked) - set(wanted))
@@ -210,10 +211,11 @@ class Lab:
                 missing[key] = wanted[key]
             else:
                 yield Made(key, self.records.current(stage.name, key), reused=True)
-        if missing:
-            try:
+        try:
+            if missing:
                 yield from self._make(stage, missing)
-            finally:
+        finally:
+            if missing or withdrawn:
                 self.build_ledger()
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe]) -> Iterator[Made]:

@@ -49,7 +49,8 @@ def _kind(spec: dict[str, Any]) -> str:
         return f"list of {_kind(spec.get('items', {}))}"
     if spec.get("type") == "object" and isinstance(spec.get("additionalProperties"), dict):
         return f"name -> {_kind(spec['additionalProperties'])}"
-    return {"null": "none", "integer": "whole number"}.get(spec.get("type", ""), spec.get("type", "any"))
+    kind = str(spec.get("type", "any"))
+    return {"null": "none", "integer": "whole number"}.get(kind, kind)
 
 
 if __name__ == "__main__":

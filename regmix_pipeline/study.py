@@ -30,11 +30,11 @@ class Domain(Settings):
 
     source: Source
     """Where its documents come from."""
-    cap: float | None = Field(None, gt=0, le=1)
+    cap: float | None = Field(default=None, gt=0, le=1)
     """Highest weight in any mixture; the tokens available may lower it further."""
-    floor: float = Field(0.0, ge=0, le=1)
+    floor: float = Field(default=0.0, ge=0, le=1)
     """Lowest weight in the chosen mixture."""
-    available_tokens: int | None = Field(None, gt=0)
+    available_tokens: int | None = Field(default=None, gt=0)
     """Tokens the large run could draw, when the shards here are only a sample of them. Default: the shards' own."""
 
 
@@ -43,16 +43,16 @@ class Target(Settings):
 
     source: Source | None = None
     """Its own text, outside the domains. Default: the validation split of the domain of the same name."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
     """Share in the objective, relative to the other targets. 0: measured and reported only."""
 
 
 class Limits(Settings):
     """What the large run can use."""
 
-    target_tokens: int | None = Field(None, gt=0)
+    target_tokens: int | None = Field(default=None, gt=0)
     """Length of the large run in tokens. None: no availability caps."""
-    max_epochs: float = Field(4.0, gt=0)
+    max_epochs: float = Field(default=4.0, gt=0)
     """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free)."""
 
 
@@ -65,15 +65,15 @@ class Proxies(Settings):
     """Fields of the preset's model to change."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Fields of the preset's training to change, for instance `tokens`."""
-    vocabulary: int | None = Field(None, gt=1)
+    vocabulary: int | None = Field(default=None, gt=1)
     """Rows of the embedding, when padded beyond the tokenizer's. Default: the tokenizer's."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How losses are measured."""
-    replicates: int = Field(1, ge=1)
+    replicates: int = Field(default=1, ge=1)
     """Seeds per mixture."""
     repeat_as_target: bool = False
     """Let a proxy repeat each domain as often as the large run would (arXiv 2606.07597). Needs limits.target_tokens."""
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     """Processes that train at once. Default: one per CPU core."""
 
     @property
@@ -101,7 +101,7 @@ class Confirmation(Settings):
     """Fields of the preset's model to change."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Fields of the preset's training to change."""
-    seeds: int = Field(2, ge=1)
+    seeds: int = Field(default=2, ge=1)
     """Models per mixture."""
 
     model_settings = Proxies.model_settings
@@ -115,7 +115,7 @@ class Study(Settings):
     """Short name, used in paths: lower-case letters, digits, underscores."""
     description: str = ""
     """One sentence for the report."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(default=42, ge=0)
     """Seed of every random choice in the study."""
     domains: dict[str, Domain] = Field(min_length=2)
     """Name -> domain of training text."""
@@ -132,10 +132,10 @@ class Study(Settings):
     regression: RegressionSettings = RegressionSettings()
     """The regressors and how one is chosen."""
     limits: Limits = Limits()
-    """What the large run can use."""
+    """Tokens and repetition of the large run."""
     search: SearchSettings = SearchSettings()
     """How the best mixture is searched."""
-    rank_correlation_floor: float = Field(0.5, ge=-1, le=1)
+    rank_correlation_floor: float = Field(default=0.5, ge=-1, le=1)
     """The regressor's out-of-fold Spearman correlation on the objective must reach this, or the decision is flagged."""
     confirmation: Confirmation | None = None
     """Larger models that test the decision. None: no confirmation."""

@@ -84,7 +84,6 @@ def _rows(lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, list[Pr
     for result in LocalTrainer(lab.workers).run(tasks):
         if result.error is not None:
             raise result.error
-        assert result.value is not None
         measured[result.value["proxy"]][result.value["target"]] = result.value
     return [
         {

@@ -1,7 +1,7 @@
 """The ledger: one DuckDB file made from records and Parquet parts, swapped in whole.
 
-DuckDB lets one process write and shuts all others out, readers too. So nobody writes to the live file: a new one is built
-beside it under a lock and put in place by a rename. Readers open it read-only and keep their snapshot.
+DuckDB lets one process write and shuts all others out, readers too. So nobody writes to the live file: a new one is
+built beside it under a lock and put in place by a rename. Readers open it read-only and keep their snapshot.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Limits:
     def allow(self, weights: NDArray[np.float64], tolerance: float = 1e-9) -> NDArray[np.bool_]:
         """Which rows of ``weights``, shape (n, d), respect every cap and floor; shape (n,)."""
         inside = (weights <= self.caps + tolerance) & (weights >= self.floors - tolerance)
-        return inside.all(axis=-1)
+        return np.asarray(inside.all(axis=-1))
 
 
 def availability_caps(

@@ -4,8 +4,8 @@ One draw: take the prior to the power `temperature`, renormalise; draw one Diric
 concentrations and keep one of them at random; reject it above `max_usage` x prior; zero what is below `minimum`;
 quantise to multiples of `minimum`. The published code leaves rows summing to .996-1.003 after rounding; here the
 largest remainders make up the difference. `oversample` draws are made per mixture wanted, duplicates dropped, and the
-mixtures chosen at random from what is left. Asking for more later keeps what there was and chooses the rest from a larger
-pool.
+mixtures chosen at random from what is left. Asking for more later keeps what there was and chooses the rest from a
+larger pool.
 """
 
 from __future__ import annotations

@@ -24,21 +24,21 @@ class Anchors(Settings):
 class MixtureSettings(Settings):
     """RegMix's sampler (arXiv 2407.01492, section 3.1 and its synthesize_mixture.py)."""
 
-    count: int = Field(512, ge=2)
+    count: int = Field(default=512, ge=2)
     """Mixtures to sample, anchors not counted."""
-    temperature: float = Field(0.5, gt=0, le=1)
+    temperature: float = Field(default=0.5, gt=0, le=1)
     """Exponent on the prior before it becomes the Dirichlet's mean; below 1 lifts small domains."""
-    min_strength: float = Field(0.1, gt=0)
+    min_strength: float = Field(default=0.1, gt=0)
     """Smallest Dirichlet concentration: nearly one domain at a time."""
-    max_strength: float = Field(5.0, gt=0)
+    max_strength: float = Field(default=5.0, gt=0)
     """Largest Dirichlet concentration: close to the tempered prior."""
-    strengths: int = Field(15, ge=1)
+    strengths: int = Field(default=15, ge=1)
     """Concentrations tried, spaced evenly in the logarithm."""
-    max_usage: float = Field(15.0, gt=0)
+    max_usage: float = Field(default=15.0, gt=0)
     """Draws with a weight above this many times the domain's prior are rejected."""
-    minimum: float = Field(2e-4, gt=0, le=0.1)
+    minimum: float = Field(default=2e-4, gt=0, le=0.1)
     """Weights below this become zero, and weights are multiples of it. A whole fraction of 1, in parts per million."""
-    oversample: int = Field(100, ge=1)
+    oversample: int = Field(default=100, ge=1)
     """Draws per mixture wanted, from which duplicates are dropped before the choice."""
     choice: Literal["random", "space_filling"] = "random"
     """How mixtures are chosen from the oversampled pool: as published, or by farthest-point design."""

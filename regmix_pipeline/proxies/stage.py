@@ -44,16 +44,15 @@ def _checkpoints_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Outpu
     key_of = {spec.id: key for key, group in specs.items() for spec in group}
     waiting = {key: len(group) for key, group in specs.items()}
     failed: dict[str, RegmixError] = {}
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, Mapping[str, Any]] = {}
     progress = Progress("proxy_checkpoints", len(key_of), lab.say)
     for result in LocalTrainer(lab.workers).run([spec for group in specs.values() for spec in group]):
-        key = key_of[result.spec.id]
+        key = key_of[result.task.id]
         waiting[key] -= 1
         if result.error is not None:
             failed[key] = result.error
         else:
-            assert result.value is not None
-            values[result.spec.id] = result.value
+            values[result.task.id] = result.value
         speed = f"{result.value['tokens_per_second'] / 1e3:.0f}k tokens/s each" if result.value else "failed"
         progress.advance(note=speed)
         if waiting[key]:
@@ -112,18 +111,18 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     key_of = {spec.id: key for key, group in specs.items() for spec in group}
     trained = [spec for group in specs.values() for spec in group]
     tasks = evaluation_specs(lab, trained, targets, lab.study.proxies.evaluation)
+    proxy_of = {task.id: task.proxy.name for task in tasks}
     waiting = {key: len(group) * len(targets) for key, group in specs.items()}
-    measured: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    measured: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     failed: dict[str, RegmixError] = {}
     started = time.monotonic()
     progress = Progress("proxy_losses", len(tasks), lab.say)
     for result in LocalTrainer(lab.workers).run(tasks):
-        key = key_of[result.spec.proxy.name]
+        key = key_of[proxy_of[result.task.id]]
         waiting[key] -= 1
         if result.error is not None:
             failed[key] = result.error
         else:
-            assert result.value is not None
             measured[key].append(result.value)
         progress.advance()
         if waiting[key]:

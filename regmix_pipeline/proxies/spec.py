@@ -1,0 +1,140 @@
+"""What is to be trained or evaluated: everything a worker process needs, as JSON, and the ids of the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
+from regmix_pipeline.settings import Settings
+
+TRAINING_CODE = "1"
+"""Raised by hand when the same spec comes to mean other weights."""
+EVALUATION_CODE = "1"
+"""Raised by hand when the same checkpoint and target come to mean another loss."""
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["uint16", "uint32"]
+
+
+class TokenFile(Settings):
+    """A split of a token shard on disk: raw little-endian tokens."""
+
+    path: Path
+    """The `train.ds` or `validation.ds`."""
+    dtype: Dtype
+    """Type of a token."""
+    tokens: int = Field(gt=0)
+    """Tokens in the file."""
+    version: str
+    """Version of the shard."""
+
+
+class TargetFile(TokenFile):
+    """A validation split whose loss is measured."""
+
+    bytes: int = Field(gt=0)
+    """UTF-8 bytes of the text the tokens stand for."""
+
+
+class ProxySpec(Settings):
+    """A proxy to train."""
+
+    mixture: dict[str, int]
+    """Domain -> weight in parts per million, summing to 1,000,000."""
+    model: ModelSettings
+    """The model."""
+    vocabulary: int = Field(gt=1)
+    """Size of the tokenizer's vocabulary."""
+    training: TrainingSettings
+    """The training."""
+    seed: int = Field(ge=0)
+    """Decides the initial weights and the order of windows inside each domain."""
+    shards: dict[str, TokenFile]
+    """Domain -> training tokens; at least the domains of positive weight."""
+    available_windows: dict[str, int] = Field(default_factory=dict)
+    """Domain -> windows the proxy may see, to repeat a domain as often as the large run would. Default: all."""
+    targets: dict[str, TargetFile] = Field(default_factory=dict)
+    """Target -> validation tokens, for the losses sampled during training. Not part of the proxy's identity."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How losses are sampled during training. Not part of the proxy's identity."""
+    folder: Path
+    """The proxy is written to ``folder/<proxy id>``."""
+    device: Device = "auto"
+    """Where to train: cuda if there is one, else cpu. Not part of the proxy's identity."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> ProxySpec:
+        missing = sorted(domain for domain, part in self.mixture.items() if part and domain not in self.shards)
+        if missing:
+            raise ValueError(f"no training tokens for {missing}")
+        empty = sorted(domain for domain, windows in self.available_windows.items() if windows < 1)
+        if empty:
+            raise ValueError(f"no windows available for {empty}")
+        _ = self.exact_mixture
+        return self
+
+    @property
+    def exact_mixture(self) -> Mixture:
+        """The mixture, checked."""
+        return Mixture.of(self.mixture)
+
+    @property
+    def id(self) -> str:
+        """Proxy id: ``p`` and 16 hex digits over all that shapes the weights. Domains of weight zero do not matter."""
+        drawn = [domain for domain, _ in self.exact_mixture.parts]
+        return "p" + fingerprint(
+            "proxy",
+            TRAINING_CODE,
+            self.exact_mixture.id,
+            self.model.model_dump(),
+            self.vocabulary,
+            self.training.model_dump(),
+            self.seed,
+            {domain: self.shards[domain].version for domain in drawn},
+            {domain: self.available_windows[domain] for domain in drawn if domain in self.available_windows},
+        )
+
+    @property
+    def output(self) -> Path:
+        """The finished proxy's folder."""
+        return self.folder / self.id
+
+
+class EvaluationSpec(Settings):
+    """A finished proxy to evaluate on one target."""
+
+    proxy: Path
+    """The finished proxy's folder."""
+    target: str
+    """Name of the target."""
+    tokens: TargetFile
+    """Its validation tokens."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How many windows."""
+    folder: Path
+    """The result is written to ``folder/<evaluation id>.json``."""
+    device: Device = "auto"
+    """Where to evaluate. Not part of the evaluation's identity."""
+
+    @property
+    def id(self) -> str:
+        """Evaluation id: ``e`` and 16 hex digits over proxy id, target version, windows and code."""
+        key = (
+            "evaluation",
+            EVALUATION_CODE,
+            self.proxy.name,
+            self.target,
+            self.tokens.version,
+            self.evaluation.windows,
+        )
+        return "e" + fingerprint(*key)
+
+    @property
+    def output(self) -> Path:
+        """The finished evaluation's file."""
+        return self.folder / f"{self.id}.json"

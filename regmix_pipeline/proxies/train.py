@@ -1,0 +1,233 @@
+# ruff: noqa: TID253  (imported only inside worker processes and tests)
+"""Train one proxy: a spec in, a whole folder out.
+
+The folder holds `model.safetensors` (float32), `proxy.json` (the spec, what was executed, speed, versions) and
+`trajectory.parquet` (losses per target at log-spaced steps). It appears under its final name finished or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.files import folder_written_atomically, read_json, write_json
+from regmix_pipeline.proxies.evaluate import Sample, autocast, device_of, losses_on
+from regmix_pipeline.proxies.loss import linear_cross_entropy
+from regmix_pipeline.proxies.model import Decoder, initialise
+from regmix_pipeline.proxies.optimiser import FlatAdamW
+from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.windows import TrainingWindows, within_quota
+
+_TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
+_CHECK_EVERY = 16
+_NOT_FINITE = "lower training.learning_rate, or look at the shards' text"
+
+
+class Trainer:
+    """A proxy in training: weights, optimiser and windows; `step` is all there is to the loop.
+
+    All parameters are views of one flat tensor, and so are their gradients: clipping and AdamW are one kernel each.
+    """
+
+    def __init__(self, spec: ProxySpec, device: torch.device) -> None:
+        self.spec, self.device = spec, device
+        training, context = spec.training, spec.model.context
+        self.steps = training.steps(context)
+        self.windows = TrainingWindows(
+            spec.exact_mixture,
+            spec.shards,
+            context,
+            self.steps * training.windows_per_step,
+            spec.seed,
+            spec.available_windows,
+        )
+        self.model = Decoder(spec.model, spec.vocabulary)
+        initialise(self.model, spec.seed)
+        self.model.to(device)
+        self.flat, self.gradient = flattened(self.model)
+        self.optimiser = FlatAdamW(self.flat, self.gradient, training)
+        self.forward = torch.compile(self.model) if device.type == "cuda" else self.model
+        per_pass = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // context)
+        self.passes = math.ceil(training.windows_per_step / per_pass)
+        self.losses = torch.full((self.steps,), math.nan, device=device)
+        self.taken = 0
+
+    def step(self) -> None:
+        """One optimiser step: gradients of all its windows, clipped, then AdamW."""
+        training, windows = self.spec.training, self.spec.training.windows_per_step
+        self.gradient.zero_()
+        total = self._gradients(self.windows.read(self.taken * windows, windows))
+        self.losses[self.taken] = total
+        self.optimiser.step(training.learning_rate_at(self.taken, self.steps))
+        self.taken += 1
+
+    def _gradients(self, rows: Any) -> Tensor:
+        if int(rows.max()) >= self.spec.vocabulary:
+            raise ProxyError(
+                f"a token is outside the vocabulary of {self.spec.vocabulary}",
+                where=f"{self.spec.id} step {self.taken + 1}",
+                remedy="make the shards again with the study's tokenizer",
+            )
+        scale = 1.0 / (rows.shape[0] * self.spec.model.context)
+        total = torch.zeros((), device=self.device)
+        head = self.model.head
+        for part in torch.from_numpy(rows).to(self.device).chunk(self.passes):
+            with autocast(self.device):
+                hidden = self.forward(part[:, :-1])
+                loss = linear_cross_entropy(hidden, head, part[:, 1:].reshape(-1), scale=scale, gradient=head.grad)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def check(self) -> None:
+        """Look at the losses so far.
+
+        Raises:
+            ProxyError: one is not finite; names the proxy and the first such step.
+        """
+        finite = torch.isfinite(self.losses[: self.taken])
+        if not bool(finite.all()):
+            first = int((~finite).nonzero()[0]) + 1
+            raise ProxyError(
+                f"the training loss is {float(self.losses[first - 1])}",
+                where=f"proxy {self.spec.id} step {first}",
+                remedy=_NOT_FINITE,
+            )
+
+
+def flattened(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Move all parameters into one flat one, of which they become views; the same for their gradients, set to zero.
+
+    Returns:
+        The flat parameters and their flat gradient, both of shape (parameters,).
+    """
+    parameters = list(model.parameters())
+    flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    gradient = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        shape = parameter.shape
+        parameter.data = flat[start:end].view(shape)
+        parameter.grad = gradient[start:end].view(shape)
+        start = end
+    return flat, gradient
+
+
+def train_proxy(spec: ProxySpec, worker: int = 0) -> dict[str, Any]:
+    """Train a proxy, or read the finished one of the same id.
+
+    Args:
+        spec: what to train.
+        worker: number of the calling worker, which chooses among CUDA devices.
+
+    Returns:
+        What `proxy.json` holds.
+
+    Raises:
+        ProxyError: a loss is not finite, or what was executed is not what the mixture asks for.
+        TokenError: a shard is missing, altered or too small.
+    """
+    record = spec.output / "proxy.json"
+    if record.is_file():
+        return read_json(record)
+    started = time.monotonic()
+    trainer = Trainer(spec, device_of(spec.device, worker))
+    samples = [
+        Sample(name, file, spec.model.context, spec.evaluation.trajectory_windows)
+        for name, file in spec.targets.items()
+    ]
+    trajectory, clock = _run(trainer, samples)
+    used = trainer.windows.used(trainer.taken * spec.training.windows_per_step)
+    if not within_quota(spec.exact_mixture, {domain: use.windows for domain, use in used.items()}):
+        raise ProxyError("executed windows are not within the quota", where=spec.id, remedy="report this as a bug")
+    value = {
+        "id": spec.id,
+        "mixture": spec.exact_mixture.id,
+        "seed": spec.seed,
+        "spec": spec.model_dump(mode="json"),
+        "steps": trainer.taken,
+        "tokens": sum(use.tokens for use in used.values()),
+        "domains": {domain: asdict(use) for domain, use in used.items()},
+        "parameters": spec.model.parameters(spec.vocabulary),
+        "training_loss": float(trainer.losses[-max(1, trainer.steps // 10) :].mean()),
+        "seconds": clock | {"total": round(time.monotonic() - started, 4)},
+        "tokens_per_second": round(sum(use.tokens for use in used.values()) / clock["steps"], 1),
+        "device": str(trainer.device),
+        "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    _write(spec.output, trainer.model, value, trajectory)
+    return read_json(record)
+
+
+def _run(trainer: Trainer, samples: list[Sample]) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """All steps; returns the trajectory's rows and the seconds spent in steps and in evaluation."""
+    spec = trainer.spec
+    sample_at = set(spec.evaluation.trajectory_steps(trainer.steps)) if samples else set()
+    rows: list[dict[str, Any]] = []
+    in_steps = in_evaluation = 0.0
+    mark = time.monotonic()
+    while trainer.taken < trainer.steps:
+        trainer.step()
+        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.steps or trainer.taken in sample_at:
+            trainer.check()
+        if trainer.taken not in sample_at:
+            continue
+        in_steps, mark = in_steps + time.monotonic() - mark, time.monotonic()
+        rows.extend(_sampled(trainer, samples))
+        in_evaluation, mark = in_evaluation + time.monotonic() - mark, time.monotonic()
+    in_steps += time.monotonic() - mark
+    return rows, {"steps": round(in_steps, 4), "evaluation": round(in_evaluation, 4)}
+
+
+def _sampled(trainer: Trainer, samples: list[Sample]) -> list[dict[str, Any]]:
+    spec, step = trainer.spec, trainer.taken
+    try:
+        losses = losses_on(trainer.model, samples)
+    except ProxyError as error:
+        raise ProxyError(error.problem, where=f"proxy {spec.id} step {step}", remedy=_NOT_FINITE) from error
+    tokens = step * spec.training.windows_per_step * spec.model.context
+    return [
+        {"target": name, "target_version": spec.targets[name].version, "step": step, "tokens": tokens, **asdict(loss)}
+        for name, loss in losses.items()
+    ]
+
+
+def _write(folder: Path, model: Decoder, value: dict[str, Any], trajectory: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from safetensors.torch import save_file
+
+    with folder_written_atomically(folder) as temporary:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, temporary / "model.safetensors", metadata={"proxy": value["id"]})
+        pq.write_table(pa.Table.from_pylist(trajectory, schema=trajectory_schema()), temporary / "trajectory.parquet")
+        write_json(temporary / "proxy.json", value)
+
+
+def trajectory_schema() -> Any:
+    """Columns of `trajectory.parquet`, named as in the ledger's table of proxy losses."""
+    import pyarrow as pa
+
+    whole, real = pa.int64(), pa.float64()
+    return pa.schema(
+        [
+            ("target", pa.string()),
+            ("target_version", pa.string()),
+            ("step", whole),
+            ("tokens", whole),
+            ("loss", real),
+            ("standard_error", real),
+            ("bits_per_byte", real),
+            ("bits_per_byte_standard_error", real),
+            ("evaluated_tokens", whole),
+        ]
+    )

@@ -1,0 +1,200 @@
+"""Train and evaluate proxies in worker processes, several at once, each result as soon as it is there.
+
+The seam between the pipeline and the machine: anything with this `run` could take its place, on a cluster for instance.
+Tasks are idempotent and their results are files, so a run that was killed is simply run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import regmix_pipeline
+from regmix_pipeline import errors
+from regmix_pipeline.errors import ProxyError, RegmixError
+from regmix_pipeline.files import read_json
+from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+
+Task = ProxySpec | EvaluationSpec
+
+PROXIES_PER_GPU = 4
+"""Workers per CUDA device: a small proxy alone leaves most of it idle."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a task.
+
+    Attributes:
+        task: the task.
+        value: what `proxy.json` or the evaluation's file holds; empty after an error.
+        seconds: time in the worker; 0 for what existed.
+        reused: whether it existed before.
+        error: why there is no value.
+    """
+
+    task: Task
+    value: Mapping[str, Any]
+    seconds: float = 0.0
+    reused: bool = False
+    error: RegmixError | None = None
+
+
+def default_workers() -> int:
+    """Workers that fill this machine: four per CUDA device, or one per CPU core this process may use."""
+    devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        devices = min(devices, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
+    return devices * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
+
+
+def finished(task: Task) -> dict[str, Any] | None:
+    """The value of a task that was done before, or None."""
+    path = task.output / "proxy.json" if isinstance(task, ProxySpec) else task.output
+    return read_json(path) if path.is_file() else None
+
+
+class LocalTrainer:
+    """Worker processes on this machine, with one thread each.
+
+    Args:
+        workers: processes; default `default_workers`.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ProxyError(f"{workers} workers", where="proxies.workers", remedy="give 1 or more")
+        self.workers = workers or default_workers()
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Do the tasks; yield a result for each, finished ones first, the others in the order in which they end.
+
+        A task that fails, or whose worker is killed, gives a result with an error; the others go on. Closing the
+        iterator stops the workers. Equal tasks are done once and yielded once.
+        """
+        waiting: deque[Task] = deque()
+        for task in {_key(task): task for task in tasks}.values():
+            value = finished(task)
+            if value is None:
+                waiting.append(task)
+            else:
+                yield Result(task, value, reused=True)
+        if waiting:
+            yield from self._work(waiting)
+
+    def _work(self, waiting: deque[Task]) -> Iterator[Result]:
+        idle = [_Worker(number) for number in range(min(self.workers, len(waiting)))]
+        with selectors.DefaultSelector() as selector:
+            try:
+                while waiting or selector.get_map():
+                    while waiting and idle:
+                        worker = idle.pop()
+                        worker.give(waiting.popleft())
+                        selector.register(worker.answers, selectors.EVENT_READ, worker)
+                    for key, _ in selector.select():
+                        worker: _Worker = key.data
+                        selector.unregister(worker.answers)
+                        result = worker.result()
+                        idle.append(worker)
+                        yield result
+            finally:
+                for worker in [*idle, *(key.data for key in selector.get_map().values())]:
+                    worker.stop()
+
+
+class _Worker:
+    """A worker process, started when it is first given a task."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.task: Task | None = None
+        self._process: subprocess.Popen[str] | None = None
+
+    def give(self, task: Task) -> None:
+        self.task = task
+        line = {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": _where(task)}
+        if not self.alive:
+            self.stop()
+            self._process = None
+        process = self._process = self._process or self._started()
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # died while idle; `result` says so
+            process.stdin.write(json.dumps(line) + "\n")
+            process.stdin.flush()
+
+    @property
+    def answers(self) -> Any:
+        assert self._process is not None
+        return self._process.stdout
+
+    @property
+    def alive(self) -> bool:
+        return self._process is None or self._process.poll() is None
+
+    def result(self) -> Result:
+        """Wait for the answer to the task given."""
+        assert self.task is not None
+        line = self.answers.readline()
+        if not line.endswith("\n"):
+            return Result(self.task, {}, error=self._death())
+        answer = json.loads(line)
+        error = _rebuilt(answer["error"], self.task) if "error" in answer else None
+        return Result(self.task, answer.get("value", {}), answer["seconds"], error=error)
+
+    def stop(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()  # pyright: ignore[reportOptionalMemberAccess]
+        process.wait()
+
+    def _started(self) -> subprocess.Popen[str]:
+        package = str(Path(regmix_pipeline.__file__).resolve().parents[1])
+        search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "regmix_pipeline.proxies.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | threads | {"PYTHONPATH": search, "REGMIX_WORKER": str(self.number)},
+        )
+
+    def _death(self) -> ProxyError:
+        assert self._process is not None
+        assert self.task is not None
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        memory = code == -signal.SIGKILL
+        remedy = "run again; if memory ran out, use fewer workers" if memory else "the worker's log is above; run again"
+        return ProxyError(f"the worker process {how}", where=_where(self.task), remedy=remedy)
+
+
+def _key(task: Task) -> tuple[str, str]:
+    return type(task).__name__, str(task.output)
+
+
+def _where(task: Task) -> str:
+    if isinstance(task, ProxySpec):
+        return f"proxy {task.id} of mixture {task.exact_mixture.id}"
+    return f"proxy {task.proxy.name} on {task.target}"
+
+
+def _rebuilt(parts: list[str], task: Task) -> RegmixError:
+    name, problem, where, remedy = parts
+    kind = getattr(errors, name, ProxyError)
+    return kind(problem, where=where or _where(task), remedy=remedy)

@@ -1,0 +1,179 @@
+"""Windows of context + 1 tokens into a shard, memory-mapped, and the order in which a proxy sees them.
+
+Which window a domain's k-th draw takes is a pure function of (seed, domain, k): every epoch is a new keyed permutation
+of the domain's windows. Two proxies with the same seed see a domain in the same order, whatever their mixtures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.errors import TokenError
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.proxies.permutation import key_of, permuted
+from regmix_pipeline.proxies.quota import draw_numbers, quota_schedule
+from regmix_pipeline.proxies.spec import TokenFile
+
+_BYTES = {"uint16": 2, "uint32": 4}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one token file. Window i holds tokens [i T, i T + T]: inputs and, one later, their labels.
+
+    Neighbours share one token, so every token but the first is a label once.
+    """
+
+    file: TokenFile
+    context: int
+
+    def __post_init__(self) -> None:
+        """Check the file.
+
+        Raises:
+            TokenError: it is missing, has not the stated length, or holds less than one window.
+        """
+        path, expected = self.file.path, self.file.tokens * _BYTES[self.file.dtype]
+        remedy = "make the shard again: delete its folder and rerun"
+        if not path.is_file():
+            raise TokenError("the token file is missing", where=str(path), remedy=remedy)
+        size = path.stat().st_size
+        if size != expected:
+            raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=remedy)
+        if self.count < 1:
+            raise TokenError(
+                f"{self.file.tokens} tokens are less than a window of {self.context} + 1",
+                where=str(path),
+                remedy="add text, or lower the model's context",
+            )
+
+    @property
+    def count(self) -> int:
+        """Number of windows: (tokens - 1) // context."""
+        return (self.file.tokens - 1) // self.context
+
+    @cached_property
+    def tokens(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
+        """All tokens, memory-mapped."""
+        return np.memmap(self.file.path, dtype=np.dtype(self.file.dtype).newbyteorder("<"), mode="r")
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Windows as rows, shape (len(indices), context + 1)."""
+        rows = np.empty((len(indices), self.context + 1), dtype=np.int64)
+        for row, start in enumerate((np.asarray(indices) * self.context).tolist()):
+            rows[row] = self.tokens[start : start + self.context + 1]
+        return rows
+
+    def evenly_spaced(self, number: int) -> NDArray[np.int64]:
+        """Indices of at most ``number`` windows at equal distances, increasing; all of them if there are fewer."""
+        number = min(number, self.count)
+        return ((2 * np.arange(number, dtype=np.int64) + 1) * self.count) // (2 * number)
+
+
+def domain_order(seed: int, domain: str, draws: NDArray[np.int64], windows: int, available: int) -> NDArray[np.int64]:
+    """The window of each of a domain's draws.
+
+    Args:
+        seed: the proxy's seed.
+        domain: name of the domain.
+        draws: draw numbers k from 0, shape (m,).
+        windows: windows in the shard.
+        available: windows the proxy may see, at most ``windows``; which ones is a keyed choice, the same in every
+            epoch, and a smaller choice is part of a larger one.
+
+    Returns:
+        Window indices, shape (m,): a permutation of the available ones in each epoch of ``available`` draws.
+    """
+    order = permuted(draws % available, available, key_of("order", seed, domain), draws // available)
+    return order if available == windows else permuted(order, windows, key_of("choice", seed, domain))
+
+
+@dataclass(frozen=True)
+class DomainUse:
+    """What a proxy drew from a domain.
+
+    Attributes:
+        windows: windows drawn.
+        tokens: tokens trained on: windows x context.
+        available_tokens: tokens it could see without repetition.
+        epochs: tokens / available tokens.
+    """
+
+    windows: int
+    tokens: int
+    available_tokens: int
+    epochs: float
+
+
+class TrainingWindows:
+    """All windows of a proxy's training, in order; step n is a function of n alone.
+
+    Args:
+        mixture: the mixture.
+        shards: domain -> training tokens.
+        context: tokens per window.
+        total: windows to draw in all.
+        seed: the proxy's seed.
+        available: domain -> windows the proxy may see; default all.
+
+    Raises:
+        TokenError: see `Windows`.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        shards: Mapping[str, TokenFile],
+        context: int,
+        total: int,
+        seed: int,
+        available: Mapping[str, int] | None = None,
+    ) -> None:
+        self.mixture, self.context, self.total = mixture, context, total
+        self.domains = [domain for domain, _ in mixture.parts]
+        self.windows = [Windows(shards[domain], context) for domain in self.domains]
+        self.schedule = quota_schedule(mixture, total)
+        draws, _ = draw_numbers(self.schedule, len(self.domains))
+        self.available = [
+            min(windows.count, (available or {}).get(domain, windows.count))
+            for domain, windows in zip(self.domains, self.windows, strict=True)
+        ]
+        order = np.empty(total, dtype=np.int64)
+        for number, domain in enumerate(self.domains):
+            mine = self.schedule == number
+            count = self.windows[number].count
+            order[mine] = domain_order(seed, domain, draws[mine], count, self.available[number])
+        self._starts: list[int] = (order * context).tolist()
+        self._domains: list[int] = self.schedule.tolist()
+
+    def read(self, first: int, number: int) -> NDArray[np.int64]:
+        """Windows ``first`` to ``first + number - 1`` of the training, shape (number, context + 1)."""
+        rows = np.empty((number, self.context + 1), dtype=np.int64)
+        files = [windows.tokens for windows in self.windows]
+        length = self.context + 1
+        for row in range(number):
+            start = self._starts[first + row]
+            rows[row] = files[self._domains[first + row]][start : start + length]
+        return rows
+
+    def used(self, windows: int) -> dict[str, DomainUse]:
+        """What the first ``windows`` windows of the training draw from each domain of positive weight."""
+        counts = np.bincount(self.schedule[:windows], minlength=len(self.domains)).tolist()
+        return {
+            domain: DomainUse(count, count * self.context, most * self.context, count / most)
+            for domain, count, most in zip(self.domains, counts, self.available, strict=True)
+        }
+
+
+def within_quota(mixture: Mixture, drawn: Mapping[str, int]) -> bool:
+    """Whether counts of windows per domain are each within one window of weight x total, and nothing else was drawn."""
+    total = sum(drawn.values())
+    parts = dict(mixture.parts)
+    return set(drawn) <= set(parts) and all(
+        abs(drawn.get(domain, 0) * PARTS - part * total) < PARTS for domain, part in parts.items()
+    )

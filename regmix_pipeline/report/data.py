@@ -1,0 +1,321 @@
+"""What the report shows, read from the ledger into plain dataclasses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.report.numbers import finite
+
+OBJECTIVE = "objective"
+"""Name of the weighted mean of the targets, as the ledger has it."""
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A row of the inventory; counts of documents and tokens over both splits. Shares are None for outside targets."""
+
+    source: str
+    role: str
+    documents: int
+    train_tokens: int
+    validation_tokens: int
+    duplicates: int
+    bytes_per_token: float | None
+    available_tokens: int | None
+    prior: float | None
+    cap: float | None
+
+
+@dataclass(frozen=True)
+class MixtureLoss:
+    """A mixture's final proxy loss on a target, nats per token, mean over seeds, with its standard error."""
+
+    mixture: str
+    origin: str
+    loss: float
+    standard_error: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A regressor's out-of-fold score on a target with its interval."""
+
+    regressor: str
+    target: str
+    split: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """Loss of the proxies at a point of training: median, and the band from the 10th to the 90th percentile."""
+
+    tokens: int
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A larger model's loss on a target, nats per token."""
+
+    name: str
+    seed: int
+    target: str
+    loss: float
+    standard_error: float | None
+    predicted: float | None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A current record: which version an asset holds and from which inputs it was made."""
+
+    asset: str
+    key: str
+    version: str
+    made_at: str
+    run: str
+    inputs: tuple[tuple[str, str], ...]
+
+    @property
+    def place(self) -> str:
+        """``asset/key``, as decisions name it."""
+        return f"{self.asset}/{self.key}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the proxies were trained and measured: counts, tokens."""
+
+    proxies: int
+    mixtures: int
+    seeds: int
+    steps: int | None
+    tokens: int | None
+    evaluated_low: int | None
+    evaluated_high: int | None
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the page needs besides the decision record. Maps by target hold "objective" too."""
+
+    schema_version: int
+    inventory: list[SourceRow]
+    origins: dict[str, str]
+    weights: dict[str, dict[str, float]]
+    training: Training
+    losses: dict[str, list[MixtureLoss]]
+    trajectories: dict[str, list[Step]]
+    scores: list[Score]
+    out_of_fold: dict[str, list[tuple[float, float]]]
+    confirmation: list[Measured]
+    versions: list[Version]
+    settings: dict[str, Any]
+
+
+def read_report_data(ledger: Path, decision: Mapping[str, Any]) -> ReportData:
+    """Read what holds now from the ledger; confirmations are those of ``decision["decision"]``.
+
+    Raises:
+        LedgerError: there is no ledger.
+    """
+    objective = {name: float(share) for name, share in (decision.get("objective") or {}).items()}
+    with read_ledger(ledger) as connection:
+        return ReportData(
+            schema_version=connection.execute("select schema_version from ledger_info").fetchall()[0][0],
+            inventory=_inventory(connection),
+            origins=dict(connection.execute("select distinct mixture, origin from current_mixtures").fetchall()),
+            weights=_weights(connection),
+            training=_training(connection),
+            losses=_losses(connection, objective),
+            trajectories=_trajectories(connection, objective),
+            scores=_scores(connection),
+            out_of_fold=_out_of_fold(connection, objective),
+            confirmation=_confirmation(connection, str(decision.get("decision", "")), objective),
+            versions=_versions(connection),
+            settings=_settings(connection),
+        )
+
+
+def _inventory(connection: duckdb.DuckDBPyConnection) -> list[SourceRow]:
+    rows = connection.execute(
+        "select source, role, train_documents + validation_documents, train_tokens, validation_tokens, duplicates, "
+        "bytes_per_token, available_tokens, prior, cap from current_domain_inventory "
+        "order by role, prior desc nulls last, source"
+    ).fetchall()
+    return [SourceRow(*row) for row in rows]
+
+
+def _weights(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, float]]:
+    weights: dict[str, dict[str, float]] = {}
+    for mixture, domain, weight in connection.execute(
+        "select mixture, domain, weight from current_mixtures order by position, domain"
+    ).fetchall():
+        weights.setdefault(mixture, {})[domain] = weight
+    return weights
+
+
+def _training(connection: duckdb.DuckDBPyConnection) -> Training:
+    row = connection.execute(
+        "select count(distinct proxy), count(distinct mixture), count(distinct seed), max(step), max(tokens), "
+        "min(evaluated_tokens), max(evaluated_tokens) from current_proxy_losses where final"
+    ).fetchall()[0]
+    return Training(*row)
+
+
+_MEASURED = """
+with shares as (select unnest(?::varchar[]) as target, unnest(?::double[]) as share),
+targets as (
+    select proxy, mixture, seed, target, tokens, final, loss, standard_error
+    from current_proxy_losses where isfinite(loss)
+),
+objective as (
+    select proxy, mixture, seed, 'objective' as target, tokens, final,
+        sum(share * loss) as loss, sqrt(sum((share * standard_error) ** 2)) as standard_error
+    from targets join shares using (target)
+    group by proxy, mixture, seed, tokens, final having count(*) = (select count(*) from shares)
+),
+measured as (select * from targets union all select * from objective)
+"""
+
+
+def _losses(connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float]) -> dict[str, list[MixtureLoss]]:
+    query = (
+        "select l.target, l.mixture, coalesce(m.origin, 'withdrawn'), avg(l.loss), "
+        "sqrt(sum(l.standard_error ** 2)) / count(*) from measured l "
+        "left join (select distinct mixture, origin from current_mixtures) m using (mixture) "
+        "where l.final group by all order by l.target, avg(l.loss), l.mixture"
+    )
+    losses: dict[str, list[MixtureLoss]] = {}
+    for target, *row in connection.execute(_MEASURED + query, _shares(objective)).fetchall():
+        losses.setdefault(target, []).append(MixtureLoss(*row))
+    return losses
+
+
+def _trajectories(connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float]) -> dict[str, list[Step]]:
+    query = (
+        "select target, tokens, median(loss), quantile_cont(loss, 0.1), quantile_cont(loss, 0.9) "
+        "from measured where not final group by target, tokens order by target, tokens"
+    )
+    steps: dict[str, list[Step]] = {}
+    for target, *row in connection.execute(_MEASURED + query, _shares(objective)).fetchall():
+        steps.setdefault(target, []).append(Step(*row))
+    return steps
+
+
+def _shares(objective: Mapping[str, float]) -> list[list[Any]]:
+    return [list(objective), list(objective.values())]
+
+
+def _scores(connection: duckdb.DuckDBPyConnection) -> list[Score]:
+    rows = connection.execute(
+        "select regressor, target, split, metric, value, low, high, coalesce(chosen, false) "
+        "from current_regressor_scores order by target, split, regressor, metric"
+    ).fetchall()
+    return [
+        Score(regressor, target, split, metric, finite(value), finite(low), finite(high), chosen)
+        for regressor, target, split, metric, value, low, high, chosen in rows
+    ]
+
+
+def _out_of_fold(
+    connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float]
+) -> dict[str, list[tuple[float, float]]]:
+    """Target -> (measured, predicted) pairs; the objective's are added up where every target has one."""
+    pairs: dict[str, dict[str, tuple[float, float]]] = {}
+    for target, mixture, loss, predicted in connection.execute(
+        "select target, mixture, loss, predicted from current_out_of_fold "
+        "where isfinite(loss) and isfinite(predicted) order by target, mixture"
+    ).fetchall():
+        pairs.setdefault(target, {})[mixture] = (loss, predicted)
+    if objective and OBJECTIVE not in pairs and set(objective) <= set(pairs):
+        shared = set.intersection(*(set(pairs[target]) for target in objective))
+        pairs[OBJECTIVE] = {
+            mixture: (
+                sum(share * pairs[target][mixture][0] for target, share in objective.items()),
+                sum(share * pairs[target][mixture][1] for target, share in objective.items()),
+            )
+            for mixture in sorted(shared)
+        }
+    return {target: list(points.values()) for target, points in pairs.items()}
+
+
+def _confirmation(
+    connection: duckdb.DuckDBPyConnection, decision: str, objective: Mapping[str, float]
+) -> list[Measured]:
+    # One model may have been recorded under several versions of the asset: what holds now wins, then the latest.
+    rows = connection.execute(
+        "with dated as (select version, bool_or(current) as holds, max(made_at) as made_at from records "
+        "where asset = 'confirmation' group by version), "
+        "held as (select c.*, coalesce(d.holds, false) as holds, d.made_at from confirmations c "
+        "left join dated d using (version) where c.decision = ? and isfinite(c.loss)) "
+        "select name, seed, target, loss, standard_error, predicted from held "
+        "where holds or not exists (select 1 from held where holds) "
+        "qualify row_number() over (partition by name, seed, target order by made_at desc nulls last) = 1 "
+        "order by target, name, seed",
+        [decision],
+    ).fetchall()
+    measured = [
+        Measured(name, seed, target, loss, finite(error), finite(predicted))
+        for name, seed, target, loss, error, predicted in rows
+    ]
+    if measured and objective and all(row.target != OBJECTIVE for row in measured):
+        measured += _confirmed_objective(measured, objective)
+    return measured
+
+
+def _confirmed_objective(rows: list[Measured], objective: Mapping[str, float]) -> list[Measured]:
+    models: dict[tuple[str, int], dict[str, Measured]] = {}
+    for row in rows:
+        models.setdefault((row.name, row.seed), {})[row.target] = row
+    added = []
+    for (name, seed), by_target in models.items():
+        if not set(objective) <= set(by_target):
+            continue
+        parts = [(share, by_target[target]) for target, share in objective.items()]
+        errors = [share * (row.standard_error or 0.0) for share, row in parts]
+        guesses = [row.predicted for _, row in parts]
+        known = [guess for guess in guesses if guess is not None]
+        predicted = float(np.dot([share for share, _ in parts], known)) if len(known) == len(guesses) else None
+        loss = sum(share * row.loss for share, row in parts)
+        added.append(Measured(name, seed, OBJECTIVE, loss, float(np.hypot.reduce(errors)), predicted))
+    return added
+
+
+def _versions(connection: duckdb.DuckDBPyConnection) -> list[Version]:
+    inputs: dict[tuple[str, str, str, str], list[tuple[str, str]]] = {}
+    for *made, asset, key, version in connection.execute(
+        "select asset, key, version, recipe, input_asset, input_key, input_version from lineage "
+        "order by input_asset, input_key"
+    ).fetchall():
+        inputs.setdefault(tuple(made), []).append((f"{asset}/{key}", version))  # pyright: ignore[reportArgumentType]
+    rows = connection.execute(
+        "select asset, key, version, recipe, made_at, run from current_versions order by made_at, asset, key"
+    ).fetchall()
+    return [
+        Version(asset, key, version, made_at, run, tuple(inputs.get((asset, key, version, recipe), ())))
+        for asset, key, version, recipe, made_at, run in rows
+    ]
+
+
+def _settings(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Asset -> its current settings; of a partitioned asset, those of its first key."""
+    rows = connection.execute(
+        "select asset, arg_min(settings, key), min(made_at) from records where current group by asset order by 3, 1"
+    ).fetchall()
+    return {asset: json.loads(settings) for asset, settings, _ in rows}

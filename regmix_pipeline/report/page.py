@@ -1,0 +1,170 @@
+"""The mixture report: one HTML page that holds everything it shows, for a reader who was not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from regmix_pipeline.report import confirmation_plots, numbers, plots, tables, words
+from regmix_pipeline.report.data import OBJECTIVE, ReportData, Score, read_report_data
+from regmix_pipeline.report.verdict import COMPARED, TargetResult, by_target, tally, verdict
+
+FEW_DOMAINS = 12
+"""Domains whose weight is plotted against the objective at first sight; the rest is folded away."""
+
+
+def render(ledger: Path, decision: Mapping[str, Any]) -> str:
+    """The report on ``decision`` as one self-contained HTML page; opening it needs no network.
+
+    Args:
+        ledger: the DuckDB file; what holds now is read from its current views, confirmations by the decision's id.
+        decision: the decision record. Keys that are missing are shown as "not recorded".
+
+    Raises:
+        LedgerError: there is no ledger.
+    """
+    from jinja2 import ChainableUndefined, Environment, PackageLoader
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("regmix_pipeline.report", "templates"),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: getattr(numbers, name)
+        for name in (
+            "decimals",
+            "signed",
+            "percent",
+            "chance",
+            "whole",
+            "amount",
+            "interval",
+            "listed",
+            "finite",
+            "times",
+            "short",
+        )
+    }
+    environment.filters |= {"shade": tables.shade, "breakable": _breakable}
+    context = build_context(read_report_data(ledger, decision), decision)
+    return environment.get_template("page.html").render(context, plotly_js=get_plotlyjs())
+
+
+def build_context(data: ReportData, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything the template shows: tables, sentences and, under ``figures``, the plots as JSON by id."""
+    decided = {"versions": {}, "flags": [], "domains": [], "predictions": [], "code": {}, **decision}
+    targets = tables.shown_targets(decided, data)
+    domains = sorted(decided["domains"], key=lambda row: -(numbers.finite(row.get("weight")) or 0.0))
+    confirmed = by_target(data.confirmation)
+    context: dict[str, Any] = {
+        "decision": decided,
+        "data": data,
+        "targets": targets,
+        "domains": domains,
+        "roles": plots.ROLES,
+        "compared": COMPARED,
+        "not_recorded": numbers.NOT_RECORDED,
+        "few_domains": FEW_DOMAINS,
+        "flags_recorded": "flags" in decision,
+        "drift": words.drift(decided["versions"], data.versions),
+        "method": words.method(decided, data),
+        "recomputed": words.recomputed_id((decided.get("mixture") or {}).get("weights") or {}),
+        "lineage": tables.lineage_rows(data.versions, decided["versions"]),
+        "score_rows": tables.score_rows(data.scores),
+        "split": tables.main_split(data.scores),
+        "regressors": sorted({score.regressor for score in data.scores}),
+    }
+    for name, found in _by_shown(data, decided, targets).items():
+        context[name] = {target.key: tables.pick(found, target, targets) for target in targets}
+    first = targets[0] if targets else None
+    objective = tables.pick(confirmed, first, targets) if first and first.in_objective else None
+    context["confirmed"] = {t.key: found for t in targets if (found := tables.pick(confirmed, t, targets))}
+    spoken = "the objective" if first and first.key == OBJECTIVE else f"the objective, {first.key}," if first else ""
+    context["verdict"] = verdict(objective, spoken) if objective else None
+    context["tally"] = tally({k: v for k, v in context["confirmed"].items() if k != OBJECTIVE})
+    context["facts"] = words.certainty(decided, _rank(context, first), context["verdict"])
+    context["signal"] = words.signal(data.losses.get(OBJECTIVE, []))
+    context["figures"] = _figures(context, data)
+    context["figures_json"] = _script_safe({name: json.loads(plot.json) for name, plot in context["figures"].items()})
+    return context
+
+
+def _rank(context: Mapping[str, Any], objective: tables.Shown | None) -> Score | None:
+    """Spearman correlation on the objective: as scored, or of the out-of-fold predictions added up over its targets."""
+    if objective is None or not objective.in_objective:
+        return None
+    scores, pairs = context["chosen_scores"][objective.key], context["out_of_fold"][objective.key]
+    if scores and "spearman" in scores:
+        return scores["spearman"]
+    value = tables.rank_correlation([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+    return None if value is None else Score("", objective.key, "", "spearman", value, None, None, True)
+
+
+def _by_shown(
+    data: ReportData, decision: Mapping[str, Any], targets: list[tables.Shown]
+) -> dict[str, Mapping[str, Any]]:
+    names = [row["domain"] for row in decision["domains"]]
+    return {
+        "predictions": tables.predictions_by_target(decision["predictions"]),
+        "chosen_scores": tables.scores_of_chosen(data.scores),
+        "spearman": tables.spearman_matrix(data.scores),
+        "out_of_fold": data.out_of_fold,
+        "losses": data.losses,
+        "trajectories": data.trajectories,
+        "correlations": tables.correlations(data.losses, data.weights, names),
+    }
+
+
+def _figures(context: Mapping[str, Any], data: ReportData) -> dict[str, plots.Plot]:
+    """Id of the place in the page -> its plot."""
+    targets, domains = context["targets"], context["domains"]
+    figures = {"weights": plots.weights(domains)} if domains else {}
+    for i, target in enumerate(targets):
+        for name, draw in (("predictions", plots.predictions), ("trajectories", plots.trajectory)):
+            if found := context[name][target.key]:
+                figures[f"{name}-{i}"] = draw(found, target.label)
+        if found := context["out_of_fold"][target.key]:
+            figures[f"out_of_fold-{i}"] = plots.out_of_fold(found, target.label, large=i == 0)
+    labels = {target.key: target.label for target in targets if context["losses"][target.key]}
+    if labels:
+        chosen = {key: ((context["predictions"][key] or {}).get("chosen") or {}).get("predicted") for key in labels}
+        figures["losses"] = plots.losses({key: context["losses"][key] for key in labels}, labels, chosen)
+    for i, row in enumerate(domains):
+        if found := data.losses.get(OBJECTIVE):
+            weight = numbers.finite(row.get("weight"))
+            figures[f"domain-{i}"] = plots.weight_against_loss(data.weights, found, row["domain"], weight)
+    return figures | _confirmation_figures(context, data)
+
+
+def _confirmation_figures(context: Mapping[str, Any], data: ReportData) -> dict[str, plots.Plot]:
+    targets, figures = context["targets"], {}
+    confirmed: Mapping[str, TargetResult] = context["confirmed"]
+    if context["verdict"]:
+        result, label = confirmed[targets[0].key], targets[0].label
+        compared = {name: {"predicted": cell.predicted} for name, cell in result.cells.items()}
+        compared |= {k: v for k, v in (context["predictions"][targets[0].key] or {}).items() if k in compared}
+        figures["confirmation-predicted"] = plots.predictions(compared, label)
+        figures["confirmation-measured"] = confirmation_plots.measured(result, label)
+    if confirmed and any("natural" in result.cells for result in confirmed.values()):
+        names = {result.target: target.label for target in targets if (result := confirmed.get(target.key))}
+        figures["confirmation"] = confirmation_plots.differences(data.confirmation, names)
+    return figures
+
+
+def _breakable(name: str) -> Any:
+    """A name that may be broken after its underscores, where a narrow table needs it."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in str(name).split("_"))
+
+
+def _script_safe(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

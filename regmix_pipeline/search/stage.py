@@ -1,0 +1,63 @@
+"""Stage 8, optimal mixture: the best point under the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.mixtures.stage import prior_and_limits
+
+CODE_VERSION = "1"
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    settings = {
+        "search": lab.study.search.model_dump(mode="json"),
+        "objective": lab.study.objective,
+        "seed": lab.study.seed,
+        "code": CODE_VERSION,
+    }
+    return {WHOLE: Recipe(lab.versions("regressor") | lab.versions("domain_inventory"), settings)}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+    from regmix_pipeline.search.best import search
+
+    prior, limits = prior_and_limits(lab)
+    fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
+    found = search(fitted, prior, limits, lab.study.objective, lab.study.search, lab.study.seed, lab.say).as_json()
+    available = {row["source"]: row["available_tokens"] for row in lab.json("domain_inventory")["sources"]}
+    found["domains"] = [row | _repetition(lab, row, available[row["domain"]]) for row in found["domains"]]
+    version = fingerprint("optimal mixture", recipes[WHOLE].id)
+    path = lab.write_json(found, "optima", f"{version}.json")
+    columns = ("domain", "weight", "prior", "cap", "floor", "epochs")
+    lab.write_rows(
+        "optimal_mixture",
+        version,
+        [{"mixture": found["mixture"]} | {name: row[name] for name in columns} for row in found["domains"]],
+    )
+    lab.write_rows("predictions", version, found["predictions"])
+    weights = sorted(found["domains"], key=lambda row: -row["weight"])
+    facts = {
+        "mixture": found["mixture"],
+        "weights": {row["domain"]: row["weight"] for row in weights},
+        "at their cap": [row["domain"] for row in weights if row["at_cap"]],
+        "predicted gain (nats/token)": found["gain"]["predicted"],
+        "chance better than natural": found["gain"]["chance_better_than_natural"],
+        "search": found["search"],
+    }
+    yield Output(WHOLE, version, facts, [path])
+
+
+def _repetition(lab: Lab, row: Mapping[str, Any], available: int) -> dict[str, Any]:
+    """How much of a domain there is, and how often the large run would see it."""
+    target = lab.study.limits.target_tokens
+    epochs = None if target is None else row["weight"] * target / available
+    return {"available_tokens": available, "epochs": epochs}
+
+
+OPTIMAL_MIXTURE = Stage("optimal_mixture", ("regressor", "domain_inventory"), None, CODE_VERSION, _wanted, _make)

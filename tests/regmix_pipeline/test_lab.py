@@ -1,0 +1,125 @@
+"""What is made again and what is not, with a stage that counts how often it is asked."""
+
+import pytest
+
+from regmix_pipeline.errors import LedgerError, ProxyError
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.ledger.records import Recipe
+
+
+class Counter:
+    """Two stages: `source`, whose keys and contents a test sets, and `sum`, which reads all of them."""
+
+    def __init__(self):
+        self.contents = {"a": "1", "b": "2"}
+        self.fails: set[str] = set()
+        self.made: list[str] = []
+        self.source = Stage("source", (), "domain", "1", self._source_wanted, self._source_make)
+        self.total = Stage("sum", ("source",), None, "1", self._sum_wanted, self._sum_make)
+
+    def _source_wanted(self, lab):
+        return {key: Recipe({}, {"content": content}) for key, content in self.contents.items()}
+
+    def _source_make(self, lab, recipes):
+        for key in recipes:
+            self.made.append(key)
+            if key in self.fails:
+                yield Output(key, error=ProxyError("out of luck", where=key, remedy="run again"))
+                continue
+            yield Output(key, self.contents[key], {"n": 1}, [lab.write_json(self.contents[key], "s", f"{key}.json")])
+
+    def _sum_wanted(self, lab):
+        return {"all": Recipe(lab.versions("source", list(self.contents)), {"code": "1"})}
+
+    def _sum_make(self, lab, recipes):
+        self.made.append("sum")
+        yield Output("all", "".join(lab.need("source", key).version for key in self.contents))
+
+
+@pytest.fixture
+def lab(study_file, tmp_path):
+    return Lab(study_file, tmp_path / "home", say=lambda line: None)
+
+
+@pytest.fixture
+def counter():
+    return Counter()
+
+
+def run(lab, stage, keys=None):
+    return {made.key: made for made in lab.materialise(stage, keys)}
+
+
+def test_what_exists_is_not_made_again(lab, counter):
+    assert lab.stale(counter.source) == {"a": "new", "b": "new"}
+    assert not any(made.reused for made in run(lab, counter.source).values())
+    assert lab.stale(counter.source) == {}
+    again = run(lab, counter.source)
+    assert all(made.reused for made in again.values())
+    assert counter.made == ["a", "b"]
+
+
+def test_only_what_changed_is_made_and_the_reason_is_said(lab, counter):
+    run(lab, counter.source)
+    run(lab, counter.total)
+    counter.contents["b"] = "3"
+    assert lab.stale(counter.source) == {"b": "settings changed: content"}
+    assert lab.stale(counter.total) == {}
+    run(lab, counter.source)
+    assert lab.stale(counter.total) == {"all": "changed: source/b"}
+    run(lab, counter.total)
+    assert counter.made == ["a", "b", "sum", "b", "sum"]
+    assert lab.need("sum").inputs == {"source/a": "1", "source/b": "3"}
+
+
+def test_a_missing_artefact_is_made_again(lab, counter):
+    run(lab, counter.source)
+    lab.path("s", "a.json").unlink()
+    assert lab.stale(counter.source) == {"a": "s/a.json is missing"}
+    run(lab, counter.source)
+    assert counter.made == ["a", "b", "a"]
+
+
+def test_a_failed_partition_keeps_the_others_and_is_tried_again(lab, counter):
+    counter.fails = {"a"}
+    made = run(lab, counter.source)
+    assert made["a"].error is not None
+    assert made["b"].error is None
+    assert list(lab.stale(counter.source)) == ["a"]
+    counter.fails = set()
+    run(lab, counter.source)
+    assert counter.made == ["a", "b", "a"]
+
+
+def test_a_withdrawn_key_leaves_the_current_records_and_stays_in_history(lab, counter):
+    run(lab, counter.source)
+    run(lab, counter.total)
+    del counter.contents["b"]
+    assert lab.withdrawn(counter.source) == ["b"]
+    run(lab, counter.source)
+    assert lab.records.keys("source") == ["a"]
+    assert lab.stale(counter.total) == {"all": "changed: source/b"}
+    with read_ledger(lab.ledger) as connection:
+        rows = connection.execute("select key, current from records where asset = 'source' order by key").fetchall()
+    assert rows == [("a", True), ("b", False)]
+
+
+def test_asking_for_some_partitions_makes_those(lab, counter):
+    run(lab, counter.source, ["b"])
+    assert counter.made == ["b"]
+    with pytest.raises(LedgerError, match=r"source: no such partition: z"):
+        run(lab, counter.source, ["z"])
+
+
+def test_an_upstream_that_was_never_made_is_named(lab, counter):
+    with pytest.raises(LedgerError, match=r"source/a: was not materialised yet"):
+        run(lab, counter.total)
+
+
+def test_an_interrupted_stage_keeps_what_it_had_finished(lab, counter):
+    stream = lab.materialise(counter.source)
+    next(stream)
+    stream.close()
+    assert lab.records.keys("source") == ["a"]
+    assert list(lab.stale(counter.source)) == ["b"]
