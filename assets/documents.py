@@ -8,12 +8,13 @@ from regmix_pipeline.documents.stage import DOCUMENTS
 from resources.lab import LabResource
 
 
-@dg.observable_source_asset(partitions_def=SOURCES, group_name="data")
+@dg.observable_source_asset(
+    partitions_def=SOURCES,
+    group_name="data",
+    description="Every source's documents, observed: the data version is a hash of their content, never of a time.",
+)
 def documents(context: dg.OpExecutionContext, lab: LabResource) -> dg.DataVersionsByPartition:
-    """Every source's documents, observed: the data version is a hash of their content, never of a time.
-
-    Observing fetches the demo's corpora when they are not there, and makes every source of the study a partition.
-    """
+    """Observe every source; fetches the demo's corpora when they are not there, and makes each source a partition."""
     opened = lab.open(context.run_id)
     versions: dict[str, str | dg.DataVersion] = {}
     with plain_failures():

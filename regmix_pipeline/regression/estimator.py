@@ -33,9 +33,7 @@ class MixtureRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Raises:
             ValueError: as scikit-learn's estimators do, for shapes, NaN or negative weights.
         """
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2
-        )  # type: ignore[misc]
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2)  # type: ignore[misc]
         self._refuse_negative(X)
         row_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if row_weight.sum() <= 0:

@@ -106,7 +106,8 @@ class FittedRegressor:
                 "losses": to_lists(self.losses),
                 "out_of_fold": to_lists(self.out_of_fold),
                 "models": {
-                    name: {"columns": columns, **estimator.state()} for name, (estimator, columns) in self.models.items()
+                    name: {"columns": columns, **estimator.state()}
+                    for name, (estimator, columns) in self.models.items()
                 },
             },
         )
@@ -144,7 +145,9 @@ class FittedRegressor:
         weights = np.atleast_2d(np.asarray(weights, dtype=np.float64))
         if weights.shape[1] != len(self.domains):
             raise RegressionError(
-                f"weights have {weights.shape[1]} columns", where="weights", remedy=f"give one per domain: {self.domains}"
+                f"weights have {weights.shape[1]} columns",
+                where="weights",
+                remedy=f"give one per domain: {self.domains}",
             )
         return weights
 

@@ -57,9 +57,7 @@ def fit(
     held_out = out_of_fold(make, X, Y, row_weight, fold, workers, say)
 
     metric = "spearman" if settings.choose_by == "rank" else "rmse"
-    scored = {
-        name: scores_with_intervals(held_out[name], Y, settings.level, settings.bootstrap, seed) for name in make
-    }
+    scored = {name: scores_with_intervals(held_out[name], Y, settings.level, settings.bootstrap, seed) for name in make}
     names = list(make)
     table = np.array([scored[name][metric][0] * (1 if metric == "spearman" else -1) for name in names])
     chosen = [names[row] for row in table.argmax(axis=0)]

@@ -50,7 +50,9 @@ def checked(
             f"weights are negative or sum to {weights[row].sum():.4g}", where=f"weights, row {row}", remedy="normalise"
         )
     if len(np.unique(weights, axis=0)) < 2:
-        raise RegressionError("all mixtures are the same", where="weights", remedy="train proxies on different mixtures")
+        raise RegressionError(
+            "all mixtures are the same", where="weights", remedy="train proxies on different mixtures"
+        )
     if errors is not None:
         if errors.shape != losses.shape:
             raise RegressionError(
@@ -69,5 +71,7 @@ def _finite(table: Array, name: str, columns: Sequence[str]) -> None:
     if len(bad):
         row, column = bad[0]
         raise RegressionError(
-            f"{table[row, column]} is not a number", where=f"{name}, row {row}, {columns[column]}", remedy="measure it again"
+            f"{table[row, column]} is not a number",
+            where=f"{name}, row {row}, {columns[column]}",
+            remedy="measure it again",
         )

@@ -84,7 +84,9 @@ def _checked_prior(prior: Array, limits: Limits, fitted: FittedRegressor) -> Arr
     if tuple(limits.domains) != tuple(fitted.domains):
         raise MixtureError("limits and regressor list different domains", where="limits", remedy="use the same order")
     if prior.shape != (len(fitted.domains),) or not np.isfinite(prior).all() or (prior < 0).any() or prior.sum() <= 0:
-        raise MixtureError("the prior must be one finite weight per domain", where="prior", remedy="check the inventory")
+        raise MixtureError(
+            "the prior must be one finite weight per domain", where="prior", remedy="check the inventory"
+        )
     limits.check()
     return prior / prior.sum()
 

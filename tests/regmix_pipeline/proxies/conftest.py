@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,17 @@ from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 VOCABULARY = 61
 MODEL = ModelSettings(context=16, layers=2, width=16, heads=2, ffn_width=24)
 TRAINING = TrainingSettings(tokens=16 * 8 * 12, windows_per_step=8, learning_rate=1e-2, warmup_steps=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a worker: one thread, which is what makes results the same to the bit."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def tokens_of(seed: int, tokens: int) -> np.ndarray:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,6 @@ from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
 from regmix_pipeline.proxies.train import Trainer, train_proxy, trajectory_schema
 
 SpecOf = Callable[..., ProxySpec]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_a_proxy_is_a_whole_folder(spec_of: SpecOf) -> None:

@@ -1,0 +1,82 @@
+"""The asset graph as Dagster sees it: names, lineage, checks, and what loading it costs."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from regmix_pipeline.definitions import defs
+from regmix_pipeline.stages import STAGES
+
+LINEAGE = {
+    "documents": [],
+    "tokenizer": ["documents"],
+    "token_shards": ["documents", "tokenizer"],
+    "domain_inventory": ["token_shards"],
+    "mixtures": ["domain_inventory"],
+    "proxy_checkpoints": ["mixtures", "token_shards"],
+    "proxy_losses": ["proxy_checkpoints", "token_shards"],
+    "regressor": ["mixtures", "proxy_losses"],
+    "optimal_mixture": ["domain_inventory", "regressor"],
+    "mixture_decision": ["optimal_mixture"],
+    "confirmation": ["mixture_decision", "token_shards"],
+    "mixture_report": ["confirmation", "mixture_decision"],
+}
+BLOCKING = {
+    "shards_hold_what_the_inventory_says",
+    "weights_sum_to_one_within_caps",
+    "executed_tokens_equal_the_mixture",
+    "every_loss_is_finite",
+    "optimum_respects_the_limits",
+}
+PARTITIONS = {
+    "documents": "domain",
+    "token_shards": "domain",
+    "proxy_checkpoints": "mixture",
+    "proxy_losses": "mixture",
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_definitions_load():
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_lineage_reads_like_the_method(graph):
+    found = {
+        node.key.to_user_string(): sorted(parent.to_user_string() for parent in node.parent_keys)
+        for node in graph.asset_nodes
+    }
+    assert found == LINEAGE
+
+
+def test_every_stage_is_an_asset_with_the_same_upstream(graph):
+    for stage in STAGES:
+        node = graph.get(dg.AssetKey(stage.name))
+        assert sorted(stage.upstream) == sorted(parent.to_user_string() for parent in node.parent_keys), stage.name
+        name = node.partitions_def.name if node.partitions_def else None
+        assert name == stage.partitions == PARTITIONS.get(stage.name)
+        if stage.name != "documents":
+            assert node.code_version == stage.code_version
+
+
+def test_every_asset_says_what_it_is(graph):
+    assert [node.key for node in graph.asset_nodes if not node.description] == []
+
+
+def test_checks_that_must_hold_block_what_follows(graph):
+    blocking = {key.name for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
+    assert blocking == BLOCKING
+    assert len(graph.asset_check_keys) == len(BLOCKING) + 2
+
+
+def test_loading_the_graph_imports_no_heavy_library():
+    heavy = ["torch", "lightgbm", "datatrove", "sklearn", "cvxpy", "plotly", "tokenizers", "ray"]
+    code = f"import sys, regmix_pipeline.definitions; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

@@ -1,0 +1,136 @@
+"""Every check can fail, and says what is wrong."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regmix_pipeline.ledger import audit
+from regmix_pipeline.ledger.build import build_ledger, read_ledger
+from regmix_pipeline.ledger.records import Record, Records, now
+from regmix_pipeline.ledger.tables import TABLES, write_part
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """Make a ledger from rows: ``ledger(mixtures=[...], ...)``; columns not given are NULL."""
+
+    def make(**tables):
+        records = Records(tmp_path / "records")
+        for name, rows in tables.items():
+            columns = TABLES[name].schema.names
+            whole = [dict.fromkeys(columns) | {"version": "v"} | row for row in rows]
+            write_part(tmp_path / "tables", name, "v", whole)
+            records.save(Record(TABLES[name].asset, "all", "v", "r", {}, {}, {}, (), now(), 0.0, ""))
+        return read_ledger(build_ledger(records, tmp_path / "tables", tmp_path / "ledger.duckdb"))
+
+    return make
+
+
+def weights_of(mixture, origin="sampled", **weights):
+    return [
+        {"mixture": mixture, "origin": origin, "domain": domain, "weight": weight} for domain, weight in weights.items()
+    ]
+
+
+INVENTORY = [{"source": "a", "cap": 0.6}, {"source": "b", "cap": 1.0}]
+
+
+def test_mixtures_must_sum_to_one_and_keep_their_caps(ledger):
+    good = weights_of("m1", a=0.5, b=0.5)
+    with ledger(mixtures=good, domain_inventory=INVENTORY) as connection:
+        assert audit.mixtures_on_simplex(connection, under_caps=True).passed
+    with ledger(mixtures=good + weights_of("m2", a=0.5, b=0.4), domain_inventory=INVENTORY) as connection:
+        finding = audit.mixtures_on_simplex(connection, under_caps=True)
+        assert not finding.passed
+        assert "m2" in finding.description
+    with ledger(mixtures=weights_of("m3", a=0.7, b=0.3), domain_inventory=INVENTORY) as connection:
+        assert not audit.mixtures_on_simplex(connection, under_caps=True).passed
+        assert audit.mixtures_on_simplex(connection, under_caps=False).passed
+    with ledger(mixtures=weights_of("m4", a=1.2, b=-0.2), domain_inventory=INVENTORY) as connection:
+        assert not audit.mixtures_on_simplex(connection, under_caps=False).passed
+
+
+def test_executed_tokens_may_be_one_window_off(ledger):
+    def proxies(drawn):
+        return [
+            {"proxy": "p", "domain": "a", "weight": 0.5, "executed_tokens": drawn},
+            {"proxy": "p", "domain": "b", "weight": 0.5, "executed_tokens": 1000 - drawn},
+        ]
+
+    with ledger(proxies=proxies(440)) as connection:
+        assert audit.executed_tokens_match(connection, 64).passed
+    with ledger(proxies=proxies(430)) as connection:
+        finding = audit.executed_tokens_match(connection, 64)
+        assert not finding.passed
+        assert "70 tokens" in finding.description
+    with ledger() as connection:
+        assert not audit.executed_tokens_match(connection, 64).passed
+
+
+def test_losses_must_be_finite_and_complete(ledger):
+    proxies = [{"proxy": "p1"}, {"proxy": "p2"}]
+
+    def loss(proxy, target, value, final=True):
+        return {"proxy": proxy, "target": target, "loss": value, "standard_error": 0.1, "final": final}
+
+    whole = [loss(proxy, target, 3.0) for proxy in ("p1", "p2") for target in ("x", "y")]
+    with ledger(proxies=proxies, proxy_losses=whole) as connection:
+        assert audit.losses_complete(connection, ["x", "y"]).passed
+    with ledger(proxies=proxies, proxy_losses=whole[:3]) as connection:
+        finding = audit.losses_complete(connection, ["x", "y"])
+        assert not finding.passed
+        assert "y: 1 of 2" in finding.description
+    with ledger(proxies=proxies, proxy_losses=[*whole, loss("p1", "x", float("nan"), False)]) as connection:
+        assert not audit.losses_complete(connection, ["x", "y"]).passed
+
+
+def test_rank_correlation_below_its_floor_is_said(ledger):
+    scores = [
+        {"target": "x", "metric": "spearman", "split": "random", "value": 0.7, "chosen": True},
+        {"target": "x", "metric": "spearman", "split": "random", "value": 0.9, "chosen": False},
+    ]
+    with ledger(regressor_scores=scores) as connection:
+        assert audit.rank_correlation(connection, ["x"], 0.6).passed
+        finding = audit.rank_correlation(connection, ["x"], 0.8)
+        assert not finding.passed
+        assert "0.700" in finding.description
+        assert not audit.rank_correlation(connection, ["x", "y"], 0.1).passed
+
+
+def test_the_optimum_must_keep_its_limits(ledger):
+    def optimum(a, cap=1.0, floor=0.0):
+        return [
+            {"domain": "a", "weight": a, "cap": cap, "floor": floor},
+            {"domain": "b", "weight": 1 - a, "cap": 1.0, "floor": 0.0},
+        ]
+
+    for rows, passed in ((optimum(0.4), True), (optimum(0.4, cap=0.3), False), (optimum(0.4, floor=0.5), False)):
+        with ledger(optimal_mixture=rows) as connection:
+            assert audit.optimum_within_limits(connection).passed is passed
+    with ledger(optimal_mixture=optimum(0.4)[:1]) as connection:
+        assert not audit.optimum_within_limits(connection).passed
+
+
+def test_a_decision_outside_the_sampled_region_is_noticed(ledger):
+    trained = weights_of("m1", a=0.5, b=0.5, c=0.0) + weights_of("m2", a=0.9, b=0.1, c=0.0)
+
+    def optimum(**weights):
+        return [{"domain": domain, "weight": weight} for domain, weight in weights.items()]
+
+    with ledger(mixtures=trained, optimal_mixture=optimum(a=0.7, b=0.3)) as connection:
+        assert audit.inside_sampled_region(connection).passed
+    with ledger(mixtures=trained, optimal_mixture=optimum(a=0.5, b=0.3, c=0.2)) as connection:
+        finding = audit.inside_sampled_region(connection)
+        assert not finding.passed
+        assert finding.facts["distance"] == pytest.approx(0.2, abs=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(2, 10))
+@settings(max_examples=30, deadline=None)
+def test_a_mean_of_points_is_in_their_hull_and_a_new_corner_is_not(seed, domains, count):
+    generator = np.random.default_rng(seed)
+    points = generator.dirichlet(np.ones(domains), size=count)
+    assert audit.distance_to_hull(generator.dirichlet(np.ones(count)) @ points, points) < 1e-7
+    outside = np.append(np.zeros(domains), 1.0)
+    assert audit.distance_to_hull(outside, np.hstack([points, np.zeros((count, 1))])) == pytest.approx(1.0)
