@@ -1,20 +1,15 @@
-"""Asset checks: what must hold of each stage, looked up in the ledger."""
+"""Asset checks: what must hold of each stage, looked up in the ledger.
+
+The checks of `proxy_checkpoints` and `proxy_losses` are in the assets themselves: Dagster skips a separate check after
+an asset that reports its partitions one by one.
+"""
 
 import dagster as dg
 
+from assets.events import check_result
 from regmix_pipeline.ledger import audit
-from regmix_pipeline.ledger.audit import Finding
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
-
-
-def _result(finding: Finding, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=finding.passed,
-        severity=severity,
-        description=finding.description,
-        metadata=dict(finding.facts),
-    )
 
 
 @dg.asset_check(asset="domain_inventory", blocking=True)
@@ -22,7 +17,7 @@ def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource
     """Every shard's files have the tokens and the checksum that its manifest and the inventory state."""
     opened = lab.open()
     with ledger.read() as connection:
-        return _result(audit.shards_match_inventory(connection, opened.path("shards")))
+        return check_result(audit.shards_match_inventory(connection, opened.path("shards")))
 
 
 @dg.asset_check(asset="mixtures", blocking=True)
@@ -30,22 +25,7 @@ def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> 
     """Every mixture's weights sum to 1, and sampled ones respect the caps."""
     under_caps = lab.open().study.mixtures.under_caps
     with ledger.read() as connection:
-        return _result(audit.mixtures_on_simplex(connection, under_caps=under_caps))
-
-
-@dg.asset_check(asset="proxy_checkpoints", blocking=True)
-def executed_tokens_equal_the_mixture(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
-    """Every proxy drew each domain within one window of its weight."""
-    window = lab.open().study.proxies.model_settings.context
-    with ledger.read() as connection:
-        return _result(audit.executed_tokens_match(connection, window))
-
-
-@dg.asset_check(asset="proxy_losses", blocking=True)
-def every_loss_is_finite(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
-    """Every mixture has a finite final loss with a standard error on every target."""
-    with ledger.read() as connection:
-        return _result(audit.losses_complete(connection, lab.open().targets))
+        return check_result(audit.mixtures_on_simplex(connection, under_caps=under_caps))
 
 
 @dg.asset_check(asset="regressor")
@@ -54,18 +34,18 @@ def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.A
     study = lab.open().study
     with ledger.read() as connection:
         finding = audit.rank_correlation(connection, list(study.objective), study.rank_correlation_floor)
-        return _result(finding, dg.AssetCheckSeverity.WARN)
+        return check_result(finding, dg.AssetCheckSeverity.WARN)
 
 
 @dg.asset_check(asset="optimal_mixture", blocking=True)
 def optimum_respects_the_limits(ledger: LedgerResource) -> dg.AssetCheckResult:
     """The optimal mixture sums to 1 and keeps every cap and floor."""
     with ledger.read() as connection:
-        return _result(audit.optimum_within_limits(connection))
+        return check_result(audit.optimum_within_limits(connection))
 
 
 @dg.asset_check(asset="mixture_decision")
 def decision_inside_the_sampled_region(ledger: LedgerResource) -> dg.AssetCheckResult:
-    """The decision lies in the convex hull of the mixtures that proxies were trained on, or near it."""
+    """The decision is no farther from the trained mixtures than these usually are from each other."""
     with ledger.read() as connection:
-        return _result(audit.inside_sampled_region(connection), dg.AssetCheckSeverity.WARN)
+        return check_result(audit.inside_sampled_region(connection), dg.AssetCheckSeverity.WARN)

@@ -16,4 +16,4 @@ from resources.lab import LabResource
 )
 def confirmation(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Larger models, trained for longer on the chosen, the natural and the uniform mixture: did the prediction hold?"""
-    return whole_made(lab.open(context.run_id), CONFIRMATION)
+    return whole_made(lab.open(context.run.run_id), CONFIRMATION)

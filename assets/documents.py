@@ -15,7 +15,7 @@ from resources.lab import LabResource
 )
 def documents(context: dg.OpExecutionContext, lab: LabResource) -> dg.DataVersionsByPartition:
     """Observe every source; fetches the demo's corpora when they are not there, and makes each source a partition."""
-    opened = lab.open(context.run_id)
+    opened = lab.open(context.run.run_id)
     versions: dict[str, str | dg.DataVersion] = {}
     with plain_failures():
         for made in opened.materialise(DOCUMENTS):

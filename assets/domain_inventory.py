@@ -15,4 +15,4 @@ from resources.lab import LabResource
 )
 def domain_inventory(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Tokens available, natural prior, bytes per token and caps of every domain."""
-    return whole_made(lab.open(context.run_id), DOMAIN_INVENTORY)
+    return whole_made(lab.open(context.run.run_id), DOMAIN_INVENTORY)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+import duckdb
 
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
+from regmix_pipeline.ledger.audit import Finding
+from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import Record
 
 ONLY_STALE = "regmix/only_stale"
@@ -29,8 +32,17 @@ def plain_failures() -> Iterator[None]:
         ) from error
 
 
-def partitions_made(context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> Iterator[dg.AssetMaterialization]:
+def partitions_made(
+    context: dg.AssetExecutionContext,
+    lab: Lab,
+    stage: Stage,
+    question: Callable[[duckdb.DuckDBPyConnection], Finding] | None = None,
+    check: str = "",
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """Make the run's partitions of a stage and yield one materialisation for each, as it is ready.
+
+    Args:
+        question: what must hold of the ledger afterwards; its answer is yielded as the asset's check of name ``check``.
 
     Raises:
         dg.Failure: at the end, when some partitions failed; the others are kept.
@@ -43,6 +55,9 @@ def partitions_made(context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -
                 failed[made.key] = str(made.error)
             elif not (made.reused and quiet):
                 yield _materialisation(stage, made)
+    if question is not None:
+        with read_ledger(lab.ledger) as connection:
+            yield check_result(question(connection), asset=stage.name, name=check)
     if failed:
         listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
         raise dg.Failure(
@@ -50,6 +65,23 @@ def partitions_made(context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -
             metadata={"failed": list(failed)},
             allow_retries=False,
         )
+
+
+def check_result(
+    finding: Finding,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    asset: str | None = None,
+    name: str | None = None,
+) -> dg.AssetCheckResult:
+    """A finding as the result of an asset check."""
+    return dg.AssetCheckResult(
+        passed=finding.passed,
+        severity=severity,
+        description=finding.description,
+        metadata=dict(finding.facts),
+        asset_key=asset,
+        check_name=name,
+    )
 
 
 def whole_made(lab: Lab, stage: Stage, **more: Any) -> dg.MaterializeResult:

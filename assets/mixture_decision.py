@@ -15,4 +15,4 @@ from resources.lab import LabResource
 )
 def mixture_decision(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """What was chosen, from which upstream versions, beside natural and uniform."""
-    return whole_made(lab.open(context.run_id), MIXTURE_DECISION)
+    return whole_made(lab.open(context.run.run_id), MIXTURE_DECISION)

@@ -15,4 +15,4 @@ from resources.lab import LabResource
 )
 def mixture_report(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """One self-contained HTML page: the decision, its certainty, the evidence and the method."""
-    return whole_made(lab.open(context.run_id), MIXTURE_REPORT)
+    return whole_made(lab.open(context.run.run_id), MIXTURE_REPORT)

@@ -17,7 +17,7 @@ from resources.lab import LabResource
 )
 def mixtures(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition."""
-    opened = lab.open(context.run_id)
+    opened = lab.open(context.run.run_id)
     result = whole_made(opened, MIXTURES)
     register(context.instance, PARTITIONS, list(current_mixtures(opened)))
     return result

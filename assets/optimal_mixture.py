@@ -15,4 +15,4 @@ from resources.lab import LabResource
 )
 def optimal_mixture(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """The mixture with the lowest predicted objective under caps and floors."""
-    return whole_made(lab.open(context.run_id), OPTIMAL_MIXTURE)
+    return whole_made(lab.open(context.run.run_id), OPTIMAL_MIXTURE)

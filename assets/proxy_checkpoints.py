@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.events import partitions_made
 from assets.partitions import MIXTURES
+from regmix_pipeline.ledger import audit
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS
 from resources.lab import LabResource
 
@@ -23,10 +24,28 @@ from resources.lab import LabResource
             description="Small models trained on a mixture, one per seed, and the tokens they drew from each domain.",
         )
     ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "executed_tokens_equal_the_mixture",
+            asset="proxy_checkpoints",
+            blocking=True,
+            description="Every proxy drew each domain within one window of its weight.",
+        )
+    ],
     partitions_def=MIXTURES,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="train",
 )
-def proxy_checkpoints(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[dg.AssetMaterialization]:
+def proxy_checkpoints(
+    context: dg.AssetExecutionContext, lab: LabResource
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """Train the run's proxies, one materialisation per mixture as it ends."""
-    yield from partitions_made(context, lab.open(context.run_id), PROXY_CHECKPOINTS)
+    opened = lab.open(context.run.run_id)
+    window = opened.study.proxies.model_settings.context
+    yield from partitions_made(
+        context,
+        opened,
+        PROXY_CHECKPOINTS,
+        lambda ledger: audit.executed_tokens_match(ledger, window),
+        "executed_tokens_equal_the_mixture",
+    )

@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.events import partitions_made
 from assets.partitions import MIXTURES
+from regmix_pipeline.ledger import audit
 from regmix_pipeline.proxies.stage import PROXY_LOSSES
 from resources.lab import LabResource
 
@@ -23,10 +24,27 @@ from resources.lab import LabResource
             description="Every target's loss with its standard error, at the end of training and along the way.",
         )
     ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "every_loss_is_finite",
+            asset="proxy_losses",
+            blocking=True,
+            description="Every proxy has a finite final loss with a standard error on every target.",
+        )
+    ],
     partitions_def=MIXTURES,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="train",
 )
-def proxy_losses(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[dg.AssetMaterialization]:
+def proxy_losses(
+    context: dg.AssetExecutionContext, lab: LabResource
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """Evaluate the run's proxies, one materialisation per mixture."""
-    yield from partitions_made(context, lab.open(context.run_id), PROXY_LOSSES)
+    opened = lab.open(context.run.run_id)
+    yield from partitions_made(
+        context,
+        opened,
+        PROXY_LOSSES,
+        lambda ledger: audit.losses_complete(ledger, opened.targets),
+        "every_loss_is_finite",
+    )

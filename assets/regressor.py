@@ -15,4 +15,4 @@ from resources.lab import LabResource
 )
 def regressor(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """What predicts each target"s loss from the mixture, chosen by cross-validation on rows it did not see."""
-    return whole_made(lab.open(context.run_id), REGRESSOR)
+    return whole_made(lab.open(context.run.run_id), REGRESSOR)

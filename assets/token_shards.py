@@ -27,6 +27,8 @@ from resources.lab import LabResource
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="tokenise",
 )
-def token_shards(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[dg.AssetMaterialization]:
+def token_shards(
+    context: dg.AssetExecutionContext, lab: LabResource
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """Tokenise the run's sources, one materialisation each."""
-    yield from partitions_made(context, lab.open(context.run_id), TOKEN_SHARDS)
+    yield from partitions_made(context, lab.open(context.run.run_id), TOKEN_SHARDS)

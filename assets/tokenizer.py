@@ -15,4 +15,4 @@ from resources.lab import LabResource
 )
 def tokenizer(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """The tokenizer: the study"s file, or a byte-level BPE trained once on a stated sample and frozen from then on."""
-    return whole_made(lab.open(context.run_id), TOKENIZER)
+    return whole_made(lab.open(context.run.run_id), TOKENIZER)

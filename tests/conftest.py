@@ -61,22 +61,21 @@ def real_text(tmp_path_factory):
     return folder
 
 
-def study_settings(text, **changes):
-    """A study that runs in seconds, as the mapping its YAML holds."""
-    study = {
+@pytest.fixture(scope="session")
+def tiny_settings():
+    """A study that runs in seconds, over text in the folder ``text`` beside its file, as the mapping its YAML holds."""
+    return {
         "name": "tiny",
         "description": "Which mixture of code, licences and descriptions predicts science text best?",
         "seed": 7,
-        "domains": {
-            name: {"source": {"jsonl": f"{text}/{name}.jsonl"}} for name in ("code", "licences", "descriptions")
-        },
+        "domains": {name: {"source": {"jsonl": f"text/{name}.jsonl"}} for name in ("code", "licences", "descriptions")},
         "targets": {
-            "science": {"source": {"jsonl": f"{text}/science.jsonl"}, "weight": 1},
+            "science": {"source": {"jsonl": "text/science.jsonl"}, "weight": 1},
             "code": {"weight": 0},
         },
         "tokenizer": {"train": {"vocab_size": 512, "bytes_per_domain": 100_000}},
         "shards": {"validation_fraction": 0.1},
-        "mixtures": {"count": 12, "minimum": 0.01, "anchors": {"natural": True}},
+        "mixtures": {"count": 12, "minimum": 0.05, "anchors": {"natural": True}},
         "proxies": {
             "preset": "demo",
             "model": {"context": 32, "layers": 1, "width": 32, "heads": 2, "ffn_width": 64},
@@ -91,18 +90,17 @@ def study_settings(text, **changes):
             "seeds": 1,
         },
     }
-    return study | changes
 
 
 @pytest.fixture
-def study_file(tmp_path, real_text):
+def study_file(tmp_path, real_text, tiny_settings):
     """A tiny study on disk, over text that a test may change."""
     text = tmp_path / "text"
     text.mkdir()
     for path in real_text.iterdir():
         (text / path.name).write_bytes(path.read_bytes())
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(study_settings("text"), sort_keys=False))
+    path.write_text(yaml.safe_dump(tiny_settings, sort_keys=False))
     return path
 
 

@@ -47,8 +47,8 @@ def proxy_seed(lab: Lab, replicate: int) -> int:
 def available_windows(lab: Lab, files: Mapping[str, TokenFile], training_tokens: int, context: int) -> dict[str, int]:
     """Domain -> windows a proxy may see, so that it repeats each domain as often as the large run would.
 
-    The large run draws weight x target tokens from what is available; scaled to the proxy's tokens, the same weight gives
-    the same epochs when the proxy has available x proxy tokens / target tokens to draw from (arXiv 2606.07597).
+    The large run draws weight x target tokens from what is available; scaled to the proxy's tokens, the same weight
+    gives the same epochs when the proxy has available x proxy tokens / target tokens to draw from (arXiv 2606.07597).
     """
     target = lab.study.limits.target_tokens
     if not lab.study.proxies.repeat_as_target or target is None:

@@ -85,9 +85,7 @@ def test_bad_input_is_named_before_training_and_leaves_nothing_half_written(case
     damage(study_file, change_study)
     home = tmp_path / "home"
     with pytest.raises(RegmixError) as caught:
-        lab = Lab(study_file, home, say=lambda line: None)
-        for stage in BEFORE_TRAINING:
-            list(lab.materialise(stage))
+        _until_mixtures(study_file, home)
     assert caught.match(where)
     assert caught.match(problem)
     assert caught.value.remedy

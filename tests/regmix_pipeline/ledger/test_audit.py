@@ -112,13 +112,20 @@ def test_the_optimum_must_keep_its_limits(ledger):
         assert not audit.optimum_within_limits(connection).passed
 
 
-def test_a_decision_outside_the_sampled_region_is_noticed(ledger):
-    trained = weights_of("m1", a=0.5, b=0.5, c=0.0) + weights_of("m2", a=0.9, b=0.1, c=0.0)
+def test_a_decision_farther_out_than_the_trained_mixtures_is_noticed(ledger):
+    trained = [
+        row
+        for i, a in enumerate((0.5, 0.6, 0.7, 0.8, 0.9))
+        for row in weights_of(f"m{i}", a=a, b=round(1 - a, 6), c=0.0)
+    ]
 
     def optimum(**weights):
         return [{"domain": domain, "weight": weight} for domain, weight in weights.items()]
 
-    with ledger(mixtures=trained, optimal_mixture=optimum(a=0.7, b=0.3)) as connection:
+    with ledger(mixtures=trained, optimal_mixture=optimum(a=0.65, b=0.35)) as connection:
+        assert audit.inside_sampled_region(connection).passed
+    # The outermost mixtures lie 0.1 from the hull of the others, so 0.05 is no farther than the scores vouch for.
+    with ledger(mixtures=trained, optimal_mixture=optimum(a=0.95, b=0.05)) as connection:
         assert audit.inside_sampled_region(connection).passed
     with ledger(mixtures=trained, optimal_mixture=optimum(a=0.5, b=0.3, c=0.2)) as connection:
         finding = audit.inside_sampled_region(connection)

@@ -1,0 +1,214 @@
+"""The whole method on real text through Dagster: made once, then only what changed, and every artefact checked."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+import yaml
+
+from assets.runner import RunFailedError, run_stale
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.stages import STAGES
+
+ORDER = [stage.name for stage in STAGES]
+
+
+@pytest.fixture(scope="module")
+def place(real_text, tiny_settings, tmp_path_factory):
+    """A study, its home, and the lines that its first run said."""
+    folder = tmp_path_factory.mktemp("study")
+    text = folder / "text"
+    text.mkdir()
+    for path in real_text.iterdir():
+        (text / path.name).write_bytes(path.read_bytes())
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings, sort_keys=False))
+    return folder
+
+
+def lab_at(place, said=None):
+    lines = [] if said is None else said
+    return Lab(place / "tiny.yaml", place / "home", say=lines.append)
+
+
+@pytest.fixture(scope="module")
+def first_run(place):
+    said, progress = [], io.StringIO()
+    with contextlib.redirect_stderr(progress):
+        done = run_stale(lab_at(place, said))
+    return done, said, progress.getvalue()
+
+
+def query(place, sql):
+    with read_ledger(lab_at(place).ledger) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_every_stage_is_made_in_order_with_an_eta(first_run):
+    done, said, progress = first_run
+    assert [stage.stage for stage in done] == ORDER
+    assert all(stage.stale for stage in done)
+    assert re.search(r"proxy_checkpoints\s+\d+/13 · ETA", progress)
+    assert [line for line in said if line.startswith("[12/12] mixture_report: done")]
+
+
+def test_mixtures_are_what_was_asked_for(place, first_run):
+    rows = query(place, "select mixture, sum(weight), any_value(origin) from current_mixtures group by mixture")
+    assert len(rows) == 13
+    assert all(abs(total - 1) < 1e-9 for _, total, _ in rows)
+    assert sorted({origin for *_, origin in rows}) == ["natural", "sampled"]
+
+
+def test_losses_fall_during_training_and_end_with_their_errors(place, first_run):
+    rows = query(
+        place,
+        "select proxy, target, arg_min(loss, step), arg_max(loss, step) from current_proxy_losses "
+        "where not final group by proxy, target",
+    )
+    assert len(rows) == 13 * 2
+    falling = sum(first > last for _, _, first, last in rows)
+    assert falling > 0.9 * len(rows)
+    final = query(place, "select loss, standard_error, bits_per_byte from current_proxy_losses where final")
+    assert len(final) == 13 * 2
+    # Better than guessing among 512 tokens, and no better than the text allows.
+    assert all(1 < loss < 6.24 and 0 < error < 0.5 and 0.5 < bits < 8 for loss, error, bits in final)
+
+
+def test_training_on_code_helps_on_code(place, first_run):
+    (correlation,) = query(
+        place,
+        "select corr(m.weight, l.loss) from current_proxy_losses l join current_mixtures m using (mixture) "
+        "where l.final and l.target = 'code' and m.domain = 'code'",
+    )[0]
+    assert correlation < -0.5
+
+
+def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
+    record = lab_at(place).json("mixture_decision", "decision.json")
+    weights = record["mixture"]["weights"]
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-9)
+    assert Mixture.from_weights(weights).id == record["mixture"]["id"]
+    for row in record["domains"]:
+        assert row["floor"] - 1e-9 <= row["weight"] <= row["cap"] + 1e-9
+    assets = {place.split("/")[0] for place in record["versions"]}
+    assert assets == set(ORDER[: ORDER.index("optimal_mixture") + 1])
+    names = {row["name"] for row in record["predictions"]}
+    assert {"chosen", "natural", "uniform", "best_observed"} <= names
+    exported = yaml.safe_load(lab_at(place).artefact("mixture_decision", suffix="mixture.yaml").read_text())
+    assert exported["train"] == {f"train_{domain}": weight for domain, weight in weights.items()}
+    assert json.loads(query(place, "select record from current_decisions")[0][0]) == record
+
+
+def test_larger_models_were_trained_on_three_mixtures(place, first_run):
+    rows = query(place, "select name, target, loss, predicted from current_confirmations")
+    assert {row[:2] for row in rows} == {
+        (name, target) for name in ("chosen", "natural", "uniform") for target in ("science", "code", "objective")
+    }
+    assert all(loss > 0 and predicted > 0 for *_, loss, predicted in rows)
+    # More parameters and more tokens must show.
+    assert all(loss < predicted for *_, loss, predicted in rows)
+
+
+def test_the_report_is_one_page_about_this_decision(place, first_run):
+    page = lab_at(place).artefact("mixture_report").read_text()
+    record = lab_at(place).json("mixture_decision", "decision.json")
+    assert record["decision"] in page
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', page)
+
+
+def test_dagster_knows_every_partition_version_and_check(place, first_run):
+    lab = lab_at(place)
+    os.environ["DAGSTER_HOME"] = str(lab.path("dagster"))
+    with dg.DagsterInstance.get() as instance:
+        assert sorted(instance.get_dynamic_partitions("domain")) == ["code", "descriptions", "licences", "science"]
+        mixtures = set(instance.get_dynamic_partitions("mixture"))
+        assert len(mixtures) == 13
+        for name in ("proxy_checkpoints", "proxy_losses"):
+            assert set(instance.get_materialized_partitions(dg.AssetKey(name))) == mixtures
+        for name in ("domain_inventory", "mixtures", "regressor", "optimal_mixture", "mixture_decision"):
+            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            assert event is not None
+            tags = event.asset_materialization.tags
+            assert tags["dagster/data_version"] == lab.need(name).version
+        checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            [
+                dg.AssetCheckKey(dg.AssetKey("proxy_losses"), "every_loss_is_finite"),
+                dg.AssetCheckKey(dg.AssetKey("optimal_mixture"), "optimum_respects_the_limits"),
+            ]
+        )
+        assert {record.status.value for record in checks.values()} == {"SUCCEEDED"}
+
+
+def test_a_second_run_does_nothing(place, first_run):
+    runs = _runs(place)
+    said = []
+    done = run_stale(lab_at(place, said))
+    assert all(not stage.stale for stage in done)
+    assert all(line.endswith("up to date") for line in said)
+    assert _runs(place) == runs
+
+
+def test_a_changed_source_remakes_what_depends_on_it_and_nothing_else(place, first_run):
+    before = lab_at(place)
+    shards = {key: before.need("token_shards", key).version for key in before.study.sources}
+    mixtures = {entry["id"]: entry["parts"] for entry in before.json("mixtures")["mixtures"]}
+    with (place / "text" / "licences.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "new", "text": "A licence that nobody has read before. " * 20}) + "\n")
+
+    done = {stage.stage: stage for stage in run_stale(lab_at(place))}
+
+    after = lab_at(place)
+    assert list(done["documents"].stale) == ["licences"]
+    assert done["tokenizer"].stale == {}
+    assert done["token_shards"].stale == {"licences": "changed: documents/licences"}
+    changed = {key for key in shards if after.need("token_shards", key).version != shards[key]}
+    assert changed == {"licences"}
+    kept = {entry["id"] for entry in after.json("mixtures")["mixtures"]} & set(mixtures)
+    assert len(kept) >= 12
+    without = {key for key in kept if "licences" not in mixtures[key]}
+    assert without
+    assert set(done["proxy_checkpoints"].stale) & kept == kept - without
+    assert set(done["proxy_losses"].stale) & without == set()
+    assert done["mixture_decision"].stale
+
+
+def test_a_failed_stage_says_why_and_what_was_finished_is_kept(place, first_run):
+    path = place / "text" / "descriptions.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"text": "half')
+    with pytest.raises(RunFailedError, match=r"descriptions\.jsonl:\d+"):
+        run_stale(lab_at(place))
+    path.write_bytes(whole)
+    assert [stage.stage for stage in run_stale(lab_at(place)) if stage.stale] == ["documents"]
+
+
+def test_the_command_line_runs_reports_and_refuses(place, first_run):
+    def regmix(*arguments):
+        command = [sys.executable, "-m", "regmix_pipeline.cli", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=place)
+
+    study = ["--study", "tiny.yaml", "--home", "home"]
+    again = regmix("run", *study)
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do: everything is up to date" in again.stderr
+    assert "Confirmed by larger models" in again.stdout
+    status = regmix("status", *study)
+    assert status.returncode == 0
+    assert "proxy_checkpoints  13 made, 0 stale" in status.stdout
+    missing = regmix("run", "--study", "none.yaml")
+    assert missing.returncode == 1
+    assert "no such study file" in missing.stderr
+    assert "Traceback" not in missing.stderr
+
+
+def _runs(place):
+    os.environ["DAGSTER_HOME"] = str(lab_at(place).path("dagster"))
+    with dg.DagsterInstance.get() as instance:
+        return instance.get_runs_count()
