@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,8 +84,10 @@ def check_result(
     )
 
 
-def whole_made(lab: Lab, stage: Stage, **more: Any) -> dg.MaterializeResult:
-    """Make a stage that has no partitions; ``more`` is added to its metadata."""
+def whole_made(
+    lab: Lab, stage: Stage, picture: Callable[[Lab], Mapping[str, dg.MetadataValue]] | None = None
+) -> dg.MaterializeResult:
+    """Make a stage that has no partitions; ``picture`` adds to its metadata once it is made."""
     with plain_failures():
         (made,) = lab.materialise(stage)
         if made.error is not None:
@@ -93,7 +95,7 @@ def whole_made(lab: Lab, stage: Stage, **more: Any) -> dg.MaterializeResult:
     assert made.record is not None
     return dg.MaterializeResult(
         data_version=dg.DataVersion(made.record.version),
-        metadata=metadata_of(made.record, reused=made.reused) | more,
+        metadata=dict(picture(lab) if picture else {}) | metadata_of(made.record, reused=made.reused),
     )
 
 

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.events import whole_made
+from assets.pictures import chosen_weights
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from resources.lab import LabResource
 
@@ -15,4 +16,4 @@ from resources.lab import LabResource
 )
 def mixture_decision(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """What was chosen, from which upstream versions, beside natural and uniform."""
-    return whole_made(lab.open(context.run.run_id), MIXTURE_DECISION)
+    return whole_made(lab.open(context.run.run_id), MIXTURE_DECISION, chosen_weights)

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.events import whole_made
+from assets.pictures import chosen_weights
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from resources.lab import LabResource
 
@@ -15,4 +16,4 @@ from resources.lab import LabResource
 )
 def optimal_mixture(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """The mixture with the lowest predicted objective under caps and floors."""
-    return whole_made(lab.open(context.run.run_id), OPTIMAL_MIXTURE)
+    return whole_made(lab.open(context.run.run_id), OPTIMAL_MIXTURE, chosen_weights)

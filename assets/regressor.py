@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.events import whole_made
+from assets.pictures import out_of_fold_scatter
 from regmix_pipeline.regression.stage import REGRESSOR
 from resources.lab import LabResource
 
@@ -14,5 +15,5 @@ from resources.lab import LabResource
     code_version=REGRESSOR.code_version,
 )
 def regressor(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
-    """What predicts each target"s loss from the mixture, chosen by cross-validation on rows it did not see."""
-    return whole_made(lab.open(context.run.run_id), REGRESSOR)
+    """What predicts each target's loss from the mixture, chosen by cross-validation on rows it did not see."""
+    return whole_made(lab.open(context.run.run_id), REGRESSOR, out_of_fold_scatter)

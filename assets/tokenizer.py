@@ -14,5 +14,5 @@ from resources.lab import LabResource
     code_version=TOKENIZER.code_version,
 )
 def tokenizer(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
-    """The tokenizer: the study"s file, or a byte-level BPE trained once on a stated sample and frozen from then on."""
+    """The tokenizer: the study's file, or a byte-level BPE trained once on a stated sample and frozen from then on."""
     return whole_made(lab.open(context.run.run_id), TOKENIZER)

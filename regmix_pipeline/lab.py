@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,10 @@ from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
 from regmix_pipeline.ledger.tables import write_part
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study, load_study
+
+
+WORK: Counter[str] = Counter()
+"""Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ class Lab:
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe]) -> Iterator[Made]:
         started = time.monotonic()
-        for output in stage.make(self, recipes):
+        for output in _timed(stage, stage.make(self, recipes)):
             if output.error is not None:
                 yield Made(output.key, None, reused=False, error=output.error)
                 continue
@@ -264,6 +269,19 @@ class Lab:
             if record.settings.get(name) != recipe.settings.get(name)
         )
         return "settings changed: " + ", ".join(fields)
+
+
+def _timed(stage: Stage, outputs: Iterator[Output]) -> Iterator[Output]:
+    """The same outputs, with the time that making them takes counted in `WORK`."""
+    while True:
+        started = time.monotonic()
+        try:
+            output = next(outputs)
+        except StopIteration:
+            return
+        finally:
+            WORK[stage.name] += time.monotonic() - started
+        yield output
 
 
 def default_home(study: str) -> Path:

@@ -13,7 +13,7 @@ Every field of the YAML that a study is. Generated from the settings by `python 
 `regmix schema` prints the same as a JSON schema, which editors use for completion:
 
 ```yaml
-# yaml-language-server: $schema=./study.schema.json
+# yaml-language-server: $schema=study.schema.json
 ```
 """
 

@@ -135,7 +135,7 @@ def optimum_within_limits(connection: duckdb.DuckDBPyConnection) -> Finding:
 
 
 LEFT_OUT = 64
-"""Trained mixtures that are left out, one at a time, to learn how far outside the others' hull a mixture usually lies."""
+"""Trained mixtures left out, one at a time, to learn how far outside the others' hull a mixture usually lies."""
 
 
 def inside_sampled_region(connection: duckdb.DuckDBPyConnection, quantile: float = 0.9) -> Finding:

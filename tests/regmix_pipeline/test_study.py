@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,8 @@ def test_files_that_are_no_study_are_refused(tmp_path):
     path.write_bytes(b"name: x\ndescription: caf\xe9\n")
     with pytest.raises(StudyError, match=r"bad\.yaml:2: not UTF-8"):
         load_study(path)
+
+
+def test_shipped_schema_is_up_to_date():
+    shipped = json.loads((ROOT / "studies" / "study.schema.json").read_text())
+    assert shipped == json.loads(json.dumps(Study.model_json_schema()))
