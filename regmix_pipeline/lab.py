@@ -24,7 +24,6 @@ from regmix_pipeline.ledger.tables import write_part
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study, load_study
 
-
 WORK: Counter[str] = Counter()
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
 

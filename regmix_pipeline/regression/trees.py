@@ -26,6 +26,11 @@ def trained(settings: Mapping[str, Any], rounds: int, X: Array, y: Array, weight
     return lightgbm.train(dict(settings), lightgbm.Dataset(X, y, weight=weight, free_raw_data=True), rounds)
 
 
+def booster_predictions(booster: lightgbm.Booster, X: Array) -> Array:
+    """A booster's predictions, (m,), on one thread."""
+    return np.asarray(booster.predict(X, num_threads=1), dtype=np.float64)
+
+
 class _Trees(MixtureRegressor):
     """A booster per target, kept as LightGBM's own text."""
 
@@ -33,10 +38,7 @@ class _Trees(MixtureRegressor):
         if getattr(self, "_loaded", (None,))[0] is not self.learned_:
             boosters = [lightgbm.Booster(model_str=text) for text in self.learned_["models"]]
             self._loaded = (self.learned_, boosters)
-        return np.column_stack([booster.predict(X, num_threads=1) for booster in self._loaded[1]])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key != "_loaded"}
+        return np.column_stack([booster_predictions(booster, X) for booster in self._loaded[1]])
 
 
 class LightGBMRegressor(_Trees):
