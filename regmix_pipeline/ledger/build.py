@@ -28,7 +28,7 @@ _VIEWS = {
     **{
         f"current_{name}": (
             f"select t.* from {name} t where exists (select 1 from records r where r.current "
-            f"and r.asset = '{table.asset}' and r.version = t.version)"
+            f"and r.asset in ({', '.join(repr(asset) for asset in table.assets)}) and r.version = t.version)"
         )
         for name, table in TABLES.items()
     },

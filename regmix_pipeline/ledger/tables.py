@@ -25,12 +25,12 @@ class Table:
     """A table of the ledger.
 
     Attributes:
-        asset: the asset that writes it.
+        assets: the assets that write it.
         meaning: what one row is.
         columns: name -> (type, meaning). `version` is always the version of the asset that wrote the row.
     """
 
-    asset: str
+    assets: tuple[str, ...]
     meaning: str
     columns: Mapping[str, tuple[pa.DataType, str]]
 
@@ -46,7 +46,7 @@ _VERSION = {"version": (TEXT, "version of the asset that wrote this row")}
 
 TABLES: dict[str, Table] = {
     "domain_inventory": Table(
-        "domain_inventory",
+        ("domain_inventory",),
         "a source of text and the tokens it holds",
         _VERSION
         | {
@@ -70,19 +70,19 @@ TABLES: dict[str, Table] = {
         },
     ),
     "mixtures": Table(
-        "mixtures",
+        ("mixtures", "imported_runs"),
         "a domain's weight in a mixture",
         _VERSION
         | {
             "mixture": (TEXT, "mixture id"),
             "position": (WHOLE_NUMBER, "place in the list, from 0"),
-            "origin": (TEXT, "'sampled' or the anchor's name"),
+            "origin": (TEXT, "'sampled', 'imported' or the anchor's name"),
             "domain": (TEXT, "domain"),
             "weight": (REAL, "weight; a mixture's weights sum to 1"),
         },
     ),
     "proxies": Table(
-        "proxy_checkpoints",
+        ("proxy_checkpoints",),
         "a domain's part in a trained proxy",
         _VERSION
         | {
@@ -98,13 +98,13 @@ TABLES: dict[str, Table] = {
         },
     ),
     "proxy_losses": Table(
-        "proxy_losses",
+        ("proxy_losses", "imported_runs"),
         "a proxy's loss on a target at a step",
         _VERSION
         | {
-            "proxy": (TEXT, "proxy id"),
+            "proxy": (TEXT, "proxy id, or the imported run's own"),
             "mixture": (TEXT, "mixture id"),
-            "seed": (WHOLE_NUMBER, "seed of weights and order"),
+            "seed": (WHOLE_NUMBER, "seed of weights and order; NULL for imported runs"),
             "target": (TEXT, "validation target"),
             "target_version": (TEXT, "version of the target's shards"),
             "step": (WHOLE_NUMBER, "optimiser steps taken"),
@@ -118,7 +118,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "regressor_scores": Table(
-        "regressor",
+        ("regressor",),
         "how well a regressor predicts a target's loss on mixtures it did not see",
         _VERSION
         | {
@@ -133,7 +133,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "out_of_fold": Table(
-        "regressor",
+        ("regressor",),
         "a proxy mixture's loss as measured and as predicted without it",
         _VERSION
         | {
@@ -144,7 +144,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "optimal_mixture": Table(
-        "optimal_mixture",
+        ("optimal_mixture",),
         "a domain's weight in the best mixture found",
         _VERSION
         | {
@@ -158,7 +158,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "predictions": Table(
-        "optimal_mixture",
+        ("optimal_mixture",),
         "a named mixture's predicted loss on a target",
         _VERSION
         | {
@@ -171,7 +171,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "decisions": Table(
-        "mixture_decision",
+        ("mixture_decision",),
         "a decision for a mixture",
         _VERSION
         | {
@@ -186,7 +186,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "confirmations": Table(
-        "confirmation",
+        ("confirmation",),
         "a larger model's loss on a target, beside the proxies' prediction",
         _VERSION
         | {

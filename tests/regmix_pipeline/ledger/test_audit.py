@@ -21,7 +21,7 @@ def ledger(tmp_path):
             columns = TABLES[name].schema.names
             whole = [dict.fromkeys(columns) | {"version": "v"} | row for row in rows]
             write_part(tmp_path / "tables", name, "v", whole)
-            records.save(Record(TABLES[name].asset, "all", "v", "r", {}, {}, {}, (), now(), 0.0, ""))
+            records.save(Record(TABLES[name].assets[0], "all", "v", "r", {}, {}, {}, (), now(), 0.0, ""))
         return read_ledger(build_ledger(records, tmp_path / "tables", tmp_path / "ledger.duckdb"))
 
     return make
