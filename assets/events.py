@@ -89,7 +89,9 @@ def whole_made(
 ) -> dg.MaterializeResult:
     """Make a stage that has no partitions; ``picture`` adds to its metadata once it is made."""
     with plain_failures():
-        (made,) = lab.materialise(stage)
+        made = next(iter(list(lab.materialise(stage))), None)
+        if made is None:
+            return dg.MaterializeResult(metadata={"not part of this study": True})
         if made.error is not None:
             raise made.error
     assert made.record is not None

@@ -101,6 +101,29 @@ def plan(
     show_plan(plan_study(load_study(path), teraflops=teraflops), Console())
 
 
+@app.command("import-runs")
+@plain_errors
+def import_runs(
+    mixtures: Annotated[Path, typer.Argument(help="CSV of weights, a row per run, RegMix's or olmix's layout.")],
+    losses: Annotated[Path, typer.Argument(help="CSV of losses, a row per run.")],
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Study whose domains and targets the columns must be.")
+    ] = None,
+    write: Annotated[Path, typer.Option(help="Study file to write when no study is given.")] = Path("imported.yaml"),
+    target: Annotated[str | None, typer.Option(help="Target to minimise; default: all of them alike.")] = None,
+) -> None:
+    """Check runs trained elsewhere, and make them evidence: of a study, or of a new one about them."""
+    from regmix_pipeline.proxies.new_study import add_to_study, study_about
+
+    if study is not None:
+        runs = add_to_study(study, mixtures, losses)
+        written = study
+    else:
+        runs = study_about(mixtures, losses, write, target)
+        written = write
+    typer.echo(f"{len(runs)} runs checked; {written} names them. Next: regmix run --study {written}")
+
+
 @app.command()
 def schema() -> None:
     """Print the study file's JSON schema, for editors."""

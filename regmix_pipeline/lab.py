@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +24,7 @@ from regmix_pipeline.ledger.tables import write_part
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study, load_study
 
-WORK: Counter[str] = Counter()
+WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
 
 

@@ -85,11 +85,11 @@ def plan_study(study: Study, *, teraflops: float | None = None) -> StudyPlan:
             takes half of it on every worker.
     """
     proxies, confirmation = study.proxies, study.confirmation
-    trained = study.tokenizer.train
+    trained = study.tokenizer.train if study.tokenizer else None
     vocabulary = proxies.vocabulary or (trained.vocab_size if trained else VOCABULARY_UNKNOWN)
     anchors = study.mixtures.anchors
     named = anchors.natural + anchors.uniform + anchors.single_domain * len(study.domains)
-    mixtures = study.mixtures.count + named
+    mixtures = (study.mixtures.count + named) * study.trains
     works = [
         _work("proxies", mixtures * proxies.replicates, proxies.model_settings, proxies.training_settings, vocabulary)
     ]

@@ -7,6 +7,7 @@ from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Stage
 from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.report.stage import MIXTURE_REPORT
@@ -21,6 +22,7 @@ STAGES: tuple[Stage, ...] = (
     MIXTURES,
     PROXY_CHECKPOINTS,
     PROXY_LOSSES,
+    IMPORTED_RUNS,
     REGRESSOR,
     OPTIMAL_MIXTURE,
     MIXTURE_DECISION,

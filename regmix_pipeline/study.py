@@ -28,23 +28,35 @@ from regmix_pipeline.tokens.settings import ShardSettings, TokenizerSettings
 class Domain(Settings):
     """A domain of training text."""
 
-    source: Source
-    """Where its documents come from."""
+    source: Source | None = None
+    """Where its documents come from. None, for all domains alike: nothing is trained, only imported runs are used."""
     cap: float | None = Field(default=None, gt=0, le=1)
     """Highest weight in any mixture; the tokens available may lower it further."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Lowest weight in the chosen mixture."""
     available_tokens: int | None = Field(default=None, gt=0)
     """Tokens the large run could draw, when the shards here are only a sample of them. Default: the shards' own."""
+    prior: float | None = Field(default=None, gt=0)
+    """Relative natural weight, for domains without a source whose tokens are not known either."""
 
 
 class Target(Settings):
     """A validation set whose loss is measured; with a weight, the search minimises it."""
 
     source: Source | None = None
-    """Its own text, outside the domains. Default: the validation split of the domain of the same name."""
+    """Its own text, outside the domains. Default: the validation split of the domain of the same name, or, where the
+    domains have no sources, the column of that name in the imported losses."""
     weight: float = Field(default=1.0, ge=0)
     """Share in the objective, relative to the other targets. 0: measured and reported only."""
+
+
+class ImportedTables(Settings):
+    """Runs trained elsewhere, in RegMix's or olmix's layout, joined by id."""
+
+    mixtures: str
+    """CSV of weights, a row per run; a relative path starts at the study file's folder."""
+    losses: str
+    """CSV of losses, a row per run."""
 
 
 class Limits(Settings):
@@ -121,8 +133,10 @@ class Study(Settings):
     """Name -> domain of training text."""
     targets: dict[str, Target] = Field(min_length=1)
     """Name -> validation target. A name that is also a domain means that domain's validation split."""
-    tokenizer: TokenizerSettings
-    """An existing tokenizer.json, or one to train."""
+    imports: tuple[ImportedTables, ...] = ()
+    """Tables of runs trained elsewhere, used beside or instead of the study's own proxies."""
+    tokenizer: TokenizerSettings | None = None
+    """An existing tokenizer.json, or one to train. Needed unless only imported runs are used."""
     shards: ShardSettings = ShardSettings()
     """How documents become training and validation tokens."""
     mixtures: MixtureSettings = MixtureSettings()
@@ -145,10 +159,14 @@ class Study(Settings):
         for name in (self.name, *self.domains, *self.targets):
             check_name(name)
         for name, target in self.targets.items():
-            if target.source is None and name not in self.domains:
+            if target.source is None and name not in self.domains and self.trains:
                 raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
             if target.source is not None and name in self.domains:
                 raise ValueError(f"target {name!r} has the name of a domain and a source; rename it or drop the source")
+        if self.trains:
+            _check_trains(self)
+        else:
+            _check_only_imports(self)
         if not any(target.weight > 0 for target in self.targets.values()):
             raise ValueError("no target has a weight above 0, so there is nothing to minimise")
         if self.proxies.repeat_as_target and self.limits.target_tokens is None:
@@ -156,9 +174,14 @@ class Study(Settings):
         return self
 
     @property
+    def trains(self) -> bool:
+        """Whether the study has text of its own to train proxies on; otherwise it rests on imported runs alone."""
+        return any(domain.source is not None for domain in self.domains.values())
+
+    @property
     def sources(self) -> dict[str, tuple[Literal["domain", "target"], Source]]:
         """Every source of documents by name: the domains, then the targets outside them."""
-        domains = {name: ("domain", domain.source) for name, domain in self.domains.items()}
+        domains = {name: ("domain", domain.source) for name, domain in self.domains.items() if domain.source}
         targets = {name: ("target", target.source) for name, target in self.targets.items() if target.source}
         return domains | targets  # pyright: ignore[reportReturnType]
 
@@ -167,6 +190,32 @@ class Study(Settings):
         """Target -> share of the objective, summing to 1; targets of weight 0 are left out."""
         total = sum(target.weight for target in self.targets.values())
         return {name: target.weight / total for name, target in self.targets.items() if target.weight}
+
+
+def _check_trains(study: Study) -> None:
+    bare = [name for name, domain in study.domains.items() if domain.source is None]
+    if bare:
+        raise ValueError(f"domain {bare[0]!r} has no source while others have one: give it one, or none to any")
+    if study.tokenizer is None:
+        raise ValueError(
+            "a study with sources needs a tokenizer: {file: tokenizer.json} or {train: {vocab_size: 8192}}"
+        )
+
+
+def _check_only_imports(study: Study) -> None:
+    """A study whose domains have no sources rests on runs trained elsewhere."""
+    sourced = [name for name, target in study.targets.items() if target.source is not None]
+    if sourced:
+        raise ValueError(f"target {sourced[0]!r} has a source, but no domain has one, so nothing could be trained")
+    if study.confirmation is not None:
+        raise ValueError("a confirmation needs text to train on: give the domains sources, or drop it")
+    known = [
+        name for name, domain in study.domains.items() if (domain.available_tokens is None) == (domain.prior is None)
+    ]
+    if known:
+        raise ValueError(f"domain {known[0]!r} has no source, so it needs either available_tokens or a prior")
+    if len({domain.prior is None for domain in study.domains.values()}) > 1:
+        raise ValueError("give every domain available_tokens, or every domain a prior: the two do not compare")
 
 
 class _Loader(yaml.SafeLoader):

@@ -87,12 +87,15 @@ def executed_tokens_match(connection: duckdb.DuckDBPyConnection, window: int) ->
 
 
 def losses_complete(connection: duckdb.DuckDBPyConnection, targets: Sequence[str]) -> Finding:
-    """Whether every trained proxy has a finite final loss with a standard error on every target."""
-    proxies = connection.execute("select count(distinct proxy) from current_proxies").fetchall()[0][0]
+    """Whether every proxy has a finite final loss on every target, and a standard error unless it was imported."""
+    proxies = connection.execute(
+        "select count(*) from (select proxy from current_proxies union select proxy from current_proxy_losses)"
+    ).fetchall()[0][0]
     found = dict(
         connection.execute(
-            "select target, count(distinct proxy) from current_proxy_losses "
-            "where final and isfinite(loss) and isfinite(standard_error) group by target"
+            "select target, count(distinct proxy) from current_proxy_losses l where final and isfinite(loss) and "
+            "(isfinite(standard_error) or not exists (select 1 from current_proxies p where p.proxy = l.proxy)) "
+            "group by target"
         ).fetchall()
     )
     short = [f"{target}: {found.get(target, 0)} of {proxies}" for target in targets if found.get(target, 0) < proxies]

@@ -64,7 +64,7 @@ class Limits:
 
 
 def availability_caps(
-    available_tokens: Sequence[int],
+    available_tokens: Sequence[float],
     target_tokens: int | None,
     max_epochs: float,
     own_caps: Sequence[float | None],
@@ -72,7 +72,7 @@ def availability_caps(
     """The highest weight each domain's tokens allow: max_epochs x available / target, and never above its own cap.
 
     Args:
-        available_tokens: training tokens per domain, shape (d,).
+        available_tokens: training tokens per domain, shape (d,); infinite where unknown.
         target_tokens: length of the large run in tokens; None leaves only the domains' own caps.
         max_epochs: how often the large run may repeat a token.
         own_caps: a domain's cap from the study file, or None.

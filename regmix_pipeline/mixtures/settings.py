@@ -24,7 +24,7 @@ class Anchors(Settings):
 class MixtureSettings(Settings):
     """RegMix's sampler (arXiv 2407.01492, section 3.1 and its synthesize_mixture.py)."""
 
-    count: int = Field(default=512, ge=2)
+    count: int = Field(default=512, ge=0)
     """Mixtures to sample, anchors not counted."""
     temperature: float = Field(default=0.5, gt=0, le=1)
     """Exponent on the prior before it becomes the Dirichlet's mean; below 1 lifts small domains."""

@@ -77,11 +77,14 @@ def _sampler_id(lab: Lab) -> str:
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     prior, limits = prior_and_limits(lab)
     settings = lab.study.mixtures
-    kept = [Mixture.of(entry["parts"]) for entry in _kept(lab, limits)]
-    sampled = sample(prior, limits, settings, lab.study.seed, kept)
+    kept, sampled, named = [], [], {}
+    if lab.study.trains:
+        kept = [Mixture.of(entry["parts"]) for entry in _kept(lab, limits)]
+        sampled = sample(prior, limits, settings, lab.study.seed, kept)
+        named = anchor_mixtures(prior, limits, settings.anchors)
     origins = {mixture.id: "sampled" for mixture in sampled}
     mixtures = {mixture.id: mixture for mixture in sampled}
-    for name, mixture in anchor_mixtures(prior, limits, settings.anchors).items():
+    for name, mixture in named.items():
         origins.setdefault(mixture.id, name)
         mixtures.setdefault(mixture.id, mixture)
     entries = [{"id": key, "origin": origins[key], "parts": dict(mixture.parts)} for key, mixture in mixtures.items()]

@@ -1,8 +1,8 @@
 """Runs trained elsewhere: a table of mixtures and a table of losses, joined by id or refused.
 
 Two layouts are read. RegMix's: a column ``index``, then ``train_<domain>`` weights in one file and
-``metric/<target>_val_loss`` losses in the other. olmix's: ``run``, ``name`` and ``index``, then domains in ratios.csv and
-metrics in metrics.csv. Rows are joined by ``run`` if both files have it, else by ``index``, never by their order.
+``metric/<target>_val_loss`` losses in the other. olmix's: ``run``, ``name`` and ``index``, then domains in ratios.csv
+and metrics in metrics.csv. Rows are joined by ``run`` if both files have it, else by ``index``, never by their order.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ def read_runs(
 
 
 def domain_name(column: str) -> str:
-    """A domain's name from a column: ``train_the_pile_arxiv`` -> ``the_pile_arxiv``, ``dclm:Health`` -> ``dclm_health``."""
+    """A domain's name: ``train_the_pile_arxiv`` -> ``the_pile_arxiv``, ``dclm:Health`` -> ``dclm_health``."""
     return _safe(re.sub(r"^train_", "", column))
 
 
 def target_name(column: str) -> str:
-    """A target's name from a column: ``metric/the_pile_arxiv_val_loss`` -> ``the_pile_arxiv``."""
+    """A target's name: ``metric/the_pile_arxiv_val_loss`` -> ``the_pile_arxiv``."""
     return _safe(re.sub(r"_val_loss$|/val_loss$", "", re.sub(r"^(metric|valid)[/_]", "", column)))
 
 
@@ -121,13 +121,17 @@ def _read(path: Path) -> _Table:
     for line, row in numbered:
         if len(row) != len(header):
             raise RegressionError(
-                f"{len(row)} values where the header names {len(header)}", where=f"{path}:{line}", remedy="mend the line"
+                f"{len(row)} values where the header names {len(header)}",
+                where=f"{path}:{line}",
+                remedy="mend the line",
             )
     rows = {str(line): dict(zip(header, row, strict=True)) for line, row in numbered}
     # pandas writes an index without a name: it numbers rows, and is an id only where nothing better is there.
     columns = tuple(name for name in header if name not in NOT_VALUES and name)
     if not columns:
-        raise RegressionError("has no column of values", where=f"{path}:1", remedy="name domains or targets in the header")
+        raise RegressionError(
+            "has no column of values", where=f"{path}:1", remedy="name domains or targets in the header"
+        )
     return _Table(
         path, tuple(name for name in IDS if name in header), columns, rows, {line: int(line) for line in rows}
     )
@@ -223,6 +227,8 @@ def _number(table: _Table, row: Mapping[str, str], column: str) -> float:
     if not math.isfinite(value):
         shown = repr(text) if text else "nothing"
         raise RegressionError(
-            f"column {column!r} holds {shown}, not a number", where=f"{table.path}:{row['']}", remedy="drop the run or mend it"
+            f"column {column!r} holds {shown}, not a number",
+            where=f"{table.path}:{row['']}",
+            remedy="drop the run or mend it",
         )
     return value

@@ -175,11 +175,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "demo": {
         "model": {"context": 64, "layers": 2, "width": 32, "heads": 2, "ffn_width": 128},
-        "training": _SHORT | {"tokens": 196_608, "windows_per_step": 8, "learning_rate": 1.5e-2, "warmup_steps": 16},
+        "training": _SHORT | {"tokens": 147_456, "windows_per_step": 8, "learning_rate": 1.5e-2, "warmup_steps": 16},
     },
     "demo-large": {
         "model": {"context": 64, "layers": 3, "width": 96, "heads": 3, "ffn_width": 328},
-        "training": _SHORT | {"tokens": 786_432, "windows_per_step": 16, "learning_rate": 6e-3, "warmup_steps": 32},
+        "training": _SHORT | {"tokens": 589_824, "windows_per_step": 16, "learning_rate": 6e-3, "warmup_steps": 32},
     },
 }
 """Name -> model and training. `demo-large` has four times `demo`'s parameters (at vocabulary 4096) and tokens."""

@@ -23,6 +23,8 @@ from regmix_pipeline.proxies.trainer import LocalTrainer
 
 def current_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
     """Mixture id -> the proxies of the study, one per seed."""
+    if not mixtures:
+        return {}
     proxies = lab.study.proxies
     seeds = [proxy_seed(lab, replicate) for replicate in range(proxies.replicates)]
     return proxy_specs(lab, mixtures, proxies.model_settings, proxies.training_settings, seeds, "proxies")
@@ -100,8 +102,9 @@ def _checkpoint(
 
 def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
     settings = {"evaluation": lab.study.proxies.evaluation.model_dump(mode="json"), "code": EVALUATION_CODE}
-    targets = lab.versions("token_shards", lab.targets)
-    return {key: Recipe(lab.versions("proxy_checkpoints", [key]) | targets, settings) for key in current_mixtures(lab)}
+    mixtures = current_mixtures(lab)
+    targets = lab.versions("token_shards", lab.targets) if mixtures else {}
+    return {key: Recipe(lab.versions("proxy_checkpoints", [key]) | targets, settings) for key in mixtures}
 
 
 def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:

@@ -14,6 +14,7 @@ from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.proxies.imports import imported_runs
 from regmix_pipeline.regression.settings import RegressionSettings
 
 CODE_VERSION = "1"
@@ -27,13 +28,13 @@ class LossTable:
         mixtures: mixture ids, length n.
         weights: shape (n, d), in the order of the study's domains.
         losses: final losses in nats per token, mean over seeds, shape (n, T), in the order of the study's targets.
-        standard_errors: of those means over evaluation windows, shape (n, T).
+        standard_errors: of those means over evaluation windows, shape (n, T); None where an imported run has none.
     """
 
     mixtures: list[str]
     weights: NDArray[np.float64]
     losses: NDArray[np.float64]
-    standard_errors: NDArray[np.float64]
+    standard_errors: NDArray[np.float64] | None
 
 
 def loss_table(lab: Lab) -> LossTable:
@@ -42,10 +43,10 @@ def loss_table(lab: Lab) -> LossTable:
     Raises:
         RegressionError: a mixture lacks a loss.
     """
-    mixtures = current_mixtures(lab)
+    mixtures = current_mixtures(lab) | {run.mixture.id: run.mixture for run in imported_runs(lab)}
     with read_ledger(lab.ledger) as connection:
         rows = connection.execute(
-            "select mixture, target, avg(loss), sqrt(sum(standard_error ** 2)) / count(*) "
+            "select mixture, target, avg(loss), sqrt(sum(standard_error ** 2)) / count(standard_error) "
             "from current_proxy_losses where final group by mixture, target"
         ).fetchall()
     found = {(mixture, target): (loss, error) for mixture, target, loss, error in rows}
@@ -56,13 +57,16 @@ def loss_table(lab: Lab) -> LossTable:
             where="proxy_losses",
             remedy="materialise proxy_losses: failed proxies are trained again",
         )
-    table = np.array([[found[(key, target)] for target in lab.targets] for key in mixtures])
+    table = np.array([[found[(key, target)] for target in lab.targets] for key in mixtures], dtype=float)
     weights = np.array([mixture.vector(lab.domains) for mixture in mixtures.values()])
-    return LossTable(list(mixtures), weights, table[..., 0], table[..., 1])
+    errors = table[..., 1] if np.isfinite(table).all() else None
+    return LossTable(list(mixtures), weights, table[..., 0], errors)
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
     inputs = lab.versions("mixtures") | lab.versions("proxy_losses", list(current_mixtures(lab)))
+    if lab.study.imports:
+        inputs |= lab.versions("imported_runs")
     settings = {
         "regression": lab.study.regression.model_dump(mode="json"),
         "targets": lab.targets,
@@ -123,4 +127,4 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, version, facts, [folder / "regressor.json", folder / "scores.json"])
 
 
-REGRESSOR = Stage("regressor", ("proxy_losses", "mixtures"), None, CODE_VERSION, _wanted, _make)
+REGRESSOR = Stage("regressor", ("proxy_losses", "mixtures", "imported_runs"), None, CODE_VERSION, _wanted, _make)

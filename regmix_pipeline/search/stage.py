@@ -53,10 +53,10 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, version, facts, [path])
 
 
-def _repetition(lab: Lab, row: Mapping[str, Any], available: int) -> dict[str, Any]:
+def _repetition(lab: Lab, row: Mapping[str, Any], available: int | None) -> dict[str, Any]:
     """How much of a domain there is, and how often the large run would see it."""
     target = lab.study.limits.target_tokens
-    epochs = None if target is None else row["weight"] * target / available
+    epochs = None if target is None or available is None else row["weight"] * target / available
     return {"available_tokens": available, "epochs": epochs}
 
 

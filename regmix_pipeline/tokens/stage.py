@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -15,6 +16,7 @@ from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.ledger.tables import TABLES
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.tokens.manifest import Manifest, read_manifest
@@ -59,6 +61,8 @@ def current_shard(lab: Lab, source: str) -> Path:
 
 def _tokenizer_wanted(lab: Lab) -> dict[str, Recipe]:
     settings = lab.study.tokenizer
+    if settings is None:
+        return {}
     asked: dict[str, Any] = {"tokenizer": settings.model_dump(mode="json"), "code": TRAINER_VERSION}
     if settings.file is not None:
         path = lab.base / settings.file
@@ -73,6 +77,7 @@ def _tokenizer_wanted(lab: Lab) -> dict[str, Recipe]:
 
 def _tokenizer_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     readers = {name: partial(_documents, lab, name) for name in lab.domains}
+    assert lab.study.tokenizer is not None
     made = ensure_tokenizer(lab.study.tokenizer, readers, lab.path("tokenizers"), lab.base, lab.say)
     inside = made.path.is_relative_to(lab.home)
     facts = {
@@ -86,10 +91,13 @@ def _tokenizer_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]
 
 
 def _documents(lab: Lab, name: str) -> Any:
-    return reader(lab.study.domains[name].source, lab.base, lab.data, lab.say).run()
+    _, source = lab.study.sources[name]
+    return reader(source, lab.base, lab.data, lab.say).run()
 
 
 def _shards_wanted(lab: Lab) -> dict[str, Recipe]:
+    if not lab.study.trains:
+        return {}
     tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
     recipes = {}
     for name, (role, _) in lab.study.sources.items():
@@ -137,7 +145,8 @@ def _inventory_wanted(lab: Lab) -> dict[str, Recipe]:
     asked = {
         "limits": lab.study.limits.model_dump(mode="json"),
         "domains": {
-            name: [domain.cap, domain.floor, domain.available_tokens] for name, domain in lab.study.domains.items()
+            name: [domain.cap, domain.floor, domain.available_tokens, domain.prior]
+            for name, domain in lab.study.domains.items()
         },
         "code": INVENTORY_CODE,
     }
@@ -145,35 +154,58 @@ def _inventory_wanted(lab: Lab) -> dict[str, Recipe]:
 
 
 def _inventory_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    manifests = {name: current_manifest(lab, name) for name in lab.study.sources}
     domains = lab.study.domains
-    available = [domains[name].available_tokens or manifests[name].splits["train"].tokens for name in domains]
-    prior = np.array(available) / sum(available)
-    limits = lab.study.limits
-    caps = availability_caps(
-        available, limits.target_tokens, limits.max_epochs, [domain.cap for domain in domains.values()]
-    )
-    bounds = Limits(tuple(domains), caps, np.array([domain.floor for domain in domains.values()]))
+    manifests = {name: current_manifest(lab, name) for name in lab.study.sources}
+    rows = {name: _row(lab, name, manifest) for name, manifest in manifests.items()}
+    rows |= {name: _empty_row(name) for name in domains if name not in rows}
+    available = _available_tokens(lab, manifests)
+    natural = np.array([available[name] or domain.prior for name, domain in domains.items()], dtype=float)
+    bounds = _bounds(lab, available)
     bounds.check()
-    rows = [_row(lab, name, manifest) for name, manifest in manifests.items()]
-    for index, row in enumerate(rows[: len(domains)]):
-        row |= {
-            "available_tokens": int(available[index]),
-            "prior": float(prior[index]),
+    for index, name in enumerate(domains):
+        rows[name] |= {
+            "available_tokens": available[name],
+            "prior": float(natural[index] / natural.sum()),
             "cap": float(bounds.caps[index]),
             "floor": float(bounds.floors[index]),
         }
-    version = fingerprint("inventory", rows)
-    path = lab.write_json({"sources": rows}, "inventory", f"{version}.json")
-    lab.write_rows("domain_inventory", version, rows)
+    listed = [rows[name] for name in (*domains, *(name for name in rows if name not in domains))]
+    version = fingerprint("inventory", listed)
+    path = lab.write_json({"sources": listed}, "inventory", f"{version}.json")
+    lab.write_rows("domain_inventory", version, listed)
     facts = {
         "domains": len(domains),
         "targets outside the domains": len(rows) - len(domains),
-        "available tokens": int(sum(available)),
+        "available tokens": sum(tokens or 0 for tokens in available.values()),
         "sum of caps": float(bounds.caps.sum()),
         "capped below 1": int((bounds.caps < 1).sum()),
     }
     yield Output(WHOLE, version, facts, [path])
+
+
+def _available_tokens(lab: Lab, manifests: Mapping[str, Manifest]) -> dict[str, int | None]:
+    """Domain -> tokens the large run can draw: as stated, or as counted in the shards; None where nobody knows."""
+    return {
+        name: domain.available_tokens or (manifests[name].splits["train"].tokens if name in manifests else None)
+        for name, domain in lab.study.domains.items()
+    }
+
+
+def _bounds(lab: Lab, available: Mapping[str, int | None]) -> Limits:
+    """Caps and floors of the domains; only known tokens limit a weight."""
+    limits, domains = lab.study.limits, lab.study.domains
+    caps = availability_caps(
+        [math.inf if tokens is None else tokens for tokens in available.values()],
+        limits.target_tokens,
+        limits.max_epochs,
+        [domain.cap for domain in domains.values()],
+    )
+    return Limits(tuple(domains), caps, np.array([domain.floor for domain in domains.values()]))
+
+
+def _empty_row(name: str) -> dict[str, Any]:
+    """A domain without text here: only imported runs draw on it."""
+    return dict.fromkeys(TABLES["domain_inventory"].columns) | {"source": name, "role": "domain"}
 
 
 def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:

@@ -133,7 +133,9 @@ class GaussianProcessLaw(CorrectedLaw):
             inverse_cross = np.linalg.solve(kernel, cross.T)  # (n, m)
             inverse_basis = np.linalg.solve(kernel, basis)  # (n, p)
             left = trend @ known["back"] - inverse_cross.T @ basis
-            drift = np.einsum("mp,mp->m", left, np.linalg.solve(basis.T @ inverse_basis, left.T).T) if left.size else 0.0
+            drift = (
+                np.einsum("mp,mp->m", left, np.linalg.solve(basis.T @ inverse_basis, left.T).T) if left.size else 0.0
+            )
             process = 1 - np.einsum("mn,nm->m", cross, inverse_cross)
             spread[:, j] = np.sqrt(known["variance"] * np.maximum(process + drift + known["noise"], 1e-12))
         return spread
