@@ -29,7 +29,8 @@ types: $(VENV)/.installed
 
 check: lint types test
 
-# torch first and by exact version: on Linux the constraint picks a CPU build where an index or wheel folder offers one.
+# The exact set of constraints.txt. torch is by far the largest part; with pip pointed at a CPU build of it, the smaller one
+# is taken.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "regmix-pipeline needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

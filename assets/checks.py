@@ -6,7 +6,7 @@ an asset that reports its partitions one by one.
 
 import dagster as dg
 
-from assets.events import check_result
+from assets.events import blocking_result, check_result
 from regmix_pipeline.ledger import audit
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
@@ -17,15 +17,17 @@ def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource
     """Every shard's files have the tokens and the checksum that its manifest and the inventory state."""
     opened = lab.open()
     with ledger.read() as connection:
-        return check_result(audit.shards_match_inventory(connection, opened.path("shards")))
+        finding = audit.shards_match_inventory(connection, opened.path("shards"))
+    return blocking_result(opened, finding, "domain_inventory")
 
 
 @dg.asset_check(asset="mixtures", blocking=True)
 def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every mixture's weights sum to 1, and sampled ones respect the caps."""
-    under_caps = lab.open().study.mixtures.under_caps
+    opened = lab.open()
     with ledger.read() as connection:
-        return check_result(audit.mixtures_on_simplex(connection, under_caps=under_caps))
+        finding = audit.mixtures_on_simplex(connection, under_caps=opened.study.mixtures.under_caps)
+    return blocking_result(opened, finding, "mixtures")
 
 
 @dg.asset_check(asset="regressor")
@@ -38,10 +40,11 @@ def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.A
 
 
 @dg.asset_check(asset="optimal_mixture", blocking=True)
-def optimum_respects_the_limits(ledger: LedgerResource) -> dg.AssetCheckResult:
+def optimum_respects_the_limits(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The optimal mixture sums to 1 and keeps every cap and floor."""
     with ledger.read() as connection:
-        return check_result(audit.optimum_within_limits(connection))
+        finding = audit.optimum_within_limits(connection)
+    return blocking_result(lab.open(), finding, "optimal_mixture")
 
 
 @dg.asset_check(asset="mixture_decision")

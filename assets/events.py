@@ -57,7 +57,8 @@ def partitions_made(
                 yield _materialisation(stage, made)
     if question is not None:
         with read_ledger(lab.ledger) as connection:
-            yield check_result(question(connection), asset=stage.name, name=check)
+            finding = question(connection)
+        yield blocking_result(lab, finding, stage.name, check)
     if failed:
         listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
         raise dg.Failure(
@@ -65,6 +66,13 @@ def partitions_made(
             metadata={"failed": list(failed)},
             allow_retries=False,
         )
+
+
+def blocking_result(lab: Lab, finding: Finding, asset: str, name: str | None = None) -> dg.AssetCheckResult:
+    """The result of a check that must pass. A failure also withdraws the asset, so that no later run builds on it."""
+    if not finding.passed:
+        lab.withdraw(asset)
+    return check_result(finding, asset=asset if name else None, name=name)
 
 
 def check_result(

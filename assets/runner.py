@@ -66,7 +66,10 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES) -> list[StageRun]:
             failed_checks: tuple[str, ...] = ()
             if stale or withdrawn:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn)}")
-                failed_checks = _launch(job, instance, stage, keys, stale)
+                if stale:
+                    failed_checks = _launch(job, instance, stage, keys, stale)
+                else:
+                    list(lab.materialise(stage, []))
             seconds = time.monotonic() - started
             if stale or withdrawn:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: done in {clock(seconds)}")
@@ -124,7 +127,7 @@ def _launch(
     )
     if not result.success:
         raise RunFailedError(
-            _why(result) or "; ".join(failed),
+            "; ".join(failed) or _why(result),
             where=stage.name,
             remedy="mend it and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)",
         )

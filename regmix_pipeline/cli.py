@@ -64,13 +64,18 @@ def run(study: StudyFile = None, home: Home = None, data: Data = None, workers: 
 
 @app.command()
 @plain_errors
-def status(study: StudyFile = None, home: Home = None) -> None:
-    """Say what each stage holds and what would be made again, and why. Starts nothing."""
+def status(study: StudyFile = None, home: Home = None, data: Data = None) -> None:
+    """Say what each stage holds and what would be made again, and why. Starts nothing, fetches nothing."""
+    from regmix_pipeline.documents.stage import missing_corpora
     from regmix_pipeline.errors import LedgerError
     from regmix_pipeline.stages import STAGES
 
-    lab = Lab(study or default_study_file(), home)
+    lab = Lab(study or default_study_file(), home, data)
     console = Console()
+    missing = missing_corpora(lab)
+    if missing:
+        console.print(f"documents: not fetched yet: {', '.join(missing)}; `regmix run` fetches them", highlight=False)
+        return
     for stage in STAGES:
         held = len(lab.records.keys(stage.name))
         try:
@@ -98,7 +103,7 @@ def plan(
     from regmix_pipeline.plan import plan_study, show_plan
 
     path = study or default_study_file()
-    show_plan(plan_study(load_study(path), teraflops=teraflops), Console())
+    show_plan(plan_study(load_study(path), teraflops=teraflops, base=path.parent), Console())
 
 
 @app.command("import-runs")
@@ -133,11 +138,13 @@ def schema() -> None:
 
 @app.command()
 @plain_errors
-def ui(study: StudyFile = None, home: Home = None, port: int = 3000, host: str = "127.0.0.1") -> None:
+def ui(
+    study: StudyFile = None, home: Home = None, data: Data = None, port: int = 3000, host: str = "127.0.0.1"
+) -> None:
     """Open the study in the Dagster UI: the graph, every run, every partition."""
     from resources.instance import prepare_instance
 
-    lab = Lab(study or default_study_file(), home)
+    lab = Lab(study or default_study_file(), home, data)
     prepare_instance(lab.home)
     environment = os.environ | {
         "REGMIX_STUDY": str(lab.study_file),

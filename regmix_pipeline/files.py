@@ -65,7 +65,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
 def folder_written_atomically(folder: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder; on success flush its files and rename it to ``folder``, on error delete it.
 
-    A ``folder`` that exists already is kept (same id, same bytes) and the new one is dropped.
+    A ``folder`` that exists already is kept (same id, same bytes), but for files it lacks, which are put in.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -76,12 +76,18 @@ def folder_written_atomically(folder: Path) -> Iterator[Path]:
             if path.is_file():
                 with open(path, "rb+") as file:
                     os.fsync(file.fileno())
+        fsync_folder(temporary)
         try:
             os.rename(temporary, folder)
         except OSError:
-            # Another process finished the same content first; rename refuses a non-empty target.
+            # It was made before, or by another process meanwhile: rename refuses a non-empty target.
             if not folder.is_dir():
                 raise
+            for path in sorted(temporary.rglob("*")):
+                place = folder / path.relative_to(temporary)
+                if path.is_file() and not place.exists():
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(path, place)
         fsync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -11,14 +11,18 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
+from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import LedgerError, RegmixError
 from regmix_pipeline.files import read_json, write_json
-from regmix_pipeline.ledger.build import build_ledger
+from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
 from regmix_pipeline.ledger.tables import write_part
 from regmix_pipeline.progress import Say, to_stderr
@@ -199,28 +203,57 @@ class Lab:
         Raises:
             LedgerError: an upstream stage was not made, or a key is not one of the stage's.
         """
-        wanted = stage.wanted(self)
-        withdrawn = self.withdrawn(stage)
-        for key in withdrawn:
-            self.records.forget(stage.name, key)
-        asked = list(wanted) if keys is None else list(keys)
-        unknown = sorted(set(asked) - set(wanted))
-        if unknown:
-            raise LedgerError(
-                f"no such partition: {', '.join(unknown)}", where=stage.name, remedy="choose one the study has now"
-            )
-        missing = {}
-        for key in asked:
-            if self._reason(stage, key, wanted[key]):
-                missing[key] = wanted[key]
-            else:
-                yield Made(key, self.records.current(stage.name, key), reused=True)
-        try:
-            if missing:
-                yield from self._make(stage, missing)
-        finally:
-            if missing or withdrawn:
+        with self._alone():
+            self._sweep()
+            wanted = stage.wanted(self)
+            withdrawn = sorted(set(self.records.keys(stage.name)) - set(wanted))
+            for key in withdrawn:
+                self.records.forget(stage.name, key)
+            if not ledger_is_current(self.records, self.ledger):
                 self.build_ledger()
+            asked = list(wanted) if keys is None else list(keys)
+            unknown = sorted(set(asked) - set(wanted))
+            if unknown:
+                raise LedgerError(
+                    f"no such partition: {', '.join(unknown)}", where=stage.name, remedy="choose one the study has now"
+                )
+            missing = {}
+            for key in asked:
+                if self._reason(stage, key, wanted[key]):
+                    missing[key] = wanted[key]
+                else:
+                    yield Made(key, self.records.current(stage.name, key), reused=True)
+            try:
+                if missing:
+                    yield from self._make(stage, missing)
+            finally:
+                if missing:
+                    self.build_ledger()
+
+    def _sweep(self) -> None:
+        """Delete what killed runs left half-written, once nobody has touched it for an hour."""
+        if "swept" not in self.memory:
+            self.memory["swept"] = [sweep(folder) for folder in (self.home, *self.home.glob("*/"))]
+
+    def withdraw(self, asset: str) -> None:
+        """Stop listing an asset as made, because a check failed: it is made and checked again next time."""
+        for key in self.records.keys(asset):
+            self.records.forget(asset, key)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One run at a time works in a home; a second one waits and then finds what the first has made."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.home / ".lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.say(f"another run is at work in {self.home}: waiting for it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe]) -> Iterator[Made]:
         started = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -76,17 +77,17 @@ class StudyPlan:
         return work.total_flops / self.flops_per_second
 
 
-def plan_study(study: Study, *, teraflops: float | None = None) -> StudyPlan:
+def plan_study(study: Study, *, teraflops: float | None = None, base: Path | None = None) -> StudyPlan:
     """Plan a study from its file alone; no text, tokenizer or model needs to be there.
 
     Args:
         study: the study.
         teraflops: sustained TFLOP/s of the hardware, all devices together; None measures this machine's matrix rate and
             takes half of it on every worker.
+        base: folder that a relative tokenizer file starts at; None does not look for the file.
     """
     proxies, confirmation = study.proxies, study.confirmation
-    trained = study.tokenizer.train if study.tokenizer else None
-    vocabulary = proxies.vocabulary or (trained.vocab_size if trained else VOCABULARY_UNKNOWN)
+    vocabulary = proxies.vocabulary or _vocabulary(study, base)
     anchors = study.mixtures.anchors
     named = anchors.natural + anchors.uniform + anchors.single_domain * len(study.domains)
     mixtures = (study.mixtures.count + named) * study.trains
@@ -102,6 +103,19 @@ def plan_study(study: Study, *, teraflops: float | None = None) -> StudyPlan:
         f"{teraflops:g} TFLOP/s as given" if teraflops else f"measured here: {workers} cores at half the matrix rate"
     )
     return StudyPlan(study.name, len(study.domains), vocabulary, tuple(works), rate, source, _caps(study))
+
+
+def _vocabulary(study: Study, base: Path | None) -> int:
+    """Size of the tokenizer's vocabulary, as far as it is known before it is trained or fetched."""
+    settings = study.tokenizer
+    if settings is not None and settings.train is not None:
+        return settings.train.vocab_size
+    if settings is None or base is None:
+        return VOCABULARY_UNKNOWN
+    from regmix_pipeline.tokens.tokenizer import checked
+
+    path = base / str(settings.file)
+    return checked(path, settings.eos_token).vocab_size if path.is_file() else VOCABULARY_UNKNOWN
 
 
 def _work(what: str, models: int, model: ModelSettings, training: TrainingSettings, vocabulary: int) -> Work:

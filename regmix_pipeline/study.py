@@ -99,9 +99,21 @@ class Proxies(Settings):
         return TrainingSettings.preset(self.preset, **self.training)
 
     @model_validator(mode="after")
-    def _valid(self) -> Proxies:
-        _ = self.model_settings, self.training_settings
+    def _trainable(self) -> Proxies:
+        _check_trainable(self.model_settings, self.training_settings)
         return self
+
+
+def _check_trainable(model: ModelSettings, training: TrainingSettings) -> None:
+    """Raise ValueError when a model cannot be trained as asked: unknown fields were refused before."""
+    try:
+        steps = training.steps(model.context)
+    except StudyError as error:
+        raise ValueError(f"{error.problem}: {error.remedy}") from error
+    if training.warmup_steps >= steps:
+        raise ValueError(
+            f"a warm-up of {training.warmup_steps} steps is not shorter than the {steps} steps of training"
+        )
 
 
 class Confirmation(Settings):
@@ -118,6 +130,11 @@ class Confirmation(Settings):
 
     model_settings = Proxies.model_settings
     training_settings = Proxies.training_settings
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Confirmation:
+        _check_trainable(self.model_settings, self.training_settings)
+        return self
 
 
 class Study(Settings):
@@ -227,6 +244,10 @@ def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict
     for key_node, _ in node.value:
         key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise StudyError(
+                f"the field {key_node.value!r} is not a name", where=f"{loader.name}:{line}", remedy="put it in quotes"
+            )
         if key in seen:
             raise StudyError(
                 f"{key!r} is given twice, first in line {seen[key]}",
@@ -250,17 +271,7 @@ def load_study(path: Path | str) -> Study:
     if not path.is_file():
         raise StudyError("no such study file", where=str(path), remedy="give a YAML file such as studies/demo.yaml")
     text = _decoded(path)
-    loader = _Loader(text)
-    loader.name = str(path)
-    try:
-        document = loader.get_single_node()
-        raw = loader.construct_document(document) if document else None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise StudyError(f"not valid YAML: {error.problem}", where=where, remedy="mend the line") from error
-    finally:
-        loader.dispose()
+    document, raw = _parsed(text, path)
     if not isinstance(raw, dict):
         raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
     try:
@@ -270,6 +281,27 @@ def load_study(path: Path | str) -> Study:
 
 
 _REMEDY = "docs/study-file.md lists every field; `regmix schema` prints a JSON schema for editors"
+
+
+def _parsed(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
+    """The YAML's nodes, which know their lines, and its content."""
+    try:
+        loader = _Loader(text)
+        loader.name = str(path)
+        try:
+            document = loader.get_single_node()
+            return document, loader.construct_document(document) if document else None
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise StudyError(
+            f"not valid YAML: a control character, {error.character!r}", where=f"{path}:{line}", remedy="remove it"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise StudyError(f"not valid YAML: {error.problem}", where=where, remedy="mend the line") from error
 
 
 def _decoded(path: Path) -> str:

@@ -125,14 +125,17 @@ def _facts(lab: Lab, rows: list[dict[str, Any]]) -> dict[str, Any]:
         if row["target"] == "objective":
             losses.setdefault(row["name"], []).append(row["loss"])
     means = {name: float(np.mean(values)) for name, values in losses.items()}
-    best = min(means, key=lambda name: means[name])
-    return {
-        "best": best,
-        "held": best == "chosen",
+    gains = np.array(losses["natural"]) - np.array(losses["chosen"])
+    facts: dict[str, Any] = {
+        "best": min(means, key=lambda name: means[name]),
         "objective (nats/token)": means,
-        "gain over natural (nats/token)": means["natural"] - means["chosen"],
-        "spread between seeds (nats/token)": float(np.mean([np.ptp(values) for values in losses.values()])),
+        "gain over natural (nats/token)": float(gains.mean()),
     }
+    if len(gains) > 1:
+        # Seeds are paired: the same one starts all mixtures from the same weights.
+        facts["standard error of the gain over seeds"] = float(gains.std(ddof=1) / np.sqrt(len(gains)))
+        facts["held for every seed"] = bool((gains > 0).all())
+    return facts
 
 
 CONFIRMATION = Stage("confirmation", ("mixture_decision", "token_shards"), None, CODE_VERSION, _wanted, _make)

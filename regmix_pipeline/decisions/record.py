@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 import regmix_pipeline
+from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger import audit
@@ -15,35 +16,46 @@ from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import WHOLE, now
 from regmix_pipeline.mixtures.mixture import Mixture
 
+CODE_VERSION = "2"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "tokenizers", "datatrove", "dagster", "duckdb")
 
 
 def lineage_of(lab: Lab, asset: str) -> dict[str, str]:
-    """``asset/key`` -> version of an asset's current record and of everything it was made from, however far back."""
+    """``asset/key`` -> version of an asset's current record and of everything it was made from, however far back.
+
+    Inputs are followed by the versions their records name, which need not be the current ones. Where two versions of
+    one thing took part, the further ones are listed as ``asset/key@version``.
+
+    Raises:
+        LedgerError: the asset was not made, or a record it names is gone.
+    """
     found: dict[str, str] = {}
-    waiting = [(asset, WHOLE)]
+    waiting = [(asset, WHOLE, lab.need(asset).version)]
     while waiting:
-        name, key = waiting.pop()
+        name, key, version = waiting.pop()
         place = f"{name}/{key}"
-        if place in found:
+        if version in (found.get(place), found.get(f"{place}@{version}")):
             continue
-        record = lab.need(name, key)
-        found[place] = record.version
-        waiting.extend(tuple(upstream.split("/", 1)) for upstream in record.inputs)  # type: ignore[misc]
+        found[place if place not in found else f"{place}@{version}"] = version
+        record = lab.records.version(name, key, version)
+        if record is None:
+            raise LedgerError(f"no record of version {version}", where=place, remedy="materialise it again")
+        waiting += [(*upstream.split("/", 1), made_from) for upstream, made_from in record.inputs.items()]  # type: ignore[misc]
     return dict(sorted(found.items()))
 
 
 def decision_record(lab: Lab) -> dict[str, Any]:
     """The decision that the current optimal mixture leads to, JSON-able.
 
-    Its id is the hash of what was decided and of every upstream version: deciding again from the same evidence is the
-    same decision, whenever it is taken.
+    Its id is the hash of what was asked, what was decided, what the checks found and every upstream version: deciding
+    again from the same evidence is the same decision, whenever it is taken.
     """
     optimum = lab.json("optimal_mixture")
     versions = lineage_of(lab, "optimal_mixture")
     limits = lab.study.limits.model_dump(mode="json")
-    identity = [optimum["mixture"], versions, limits, lab.study.objective, regmix_pipeline.__version__]
     checks = _checks(lab)
+    question = [lab.study.name, lab.study.description, lab.study.objective, lab.study.rank_correlation_floor]
+    identity = [optimum["mixture"], versions, limits, question, checks, CODE_VERSION, regmix_pipeline.__version__]
     record = {
         "decision": "d" + fingerprint("decision", identity),
         "study": lab.study.name,
@@ -75,13 +87,19 @@ def summary_of(record: Mapping[str, Any]) -> str:
     """The decision in a sentence: the heaviest domains, the predicted gain, the chance that it is one."""
     weights = sorted(record["mixture"]["weights"].items(), key=lambda item: -item[1])
     heaviest = ", ".join(f"{weight:.0%} {domain}" for domain, weight in weights[:3])
-    gain, chance = record["gain"]["predicted"], record["gain"].get("chance_better_than_natural")
-    side = "below" if gain >= 0 else "above"
-    certainty = f", better with probability {chance:.0%}" if chance is not None else ""
+    gain = record["gain"]
+    side = "below" if gain["predicted"] >= 0 else "above"
+    reach = f" (90% interval {gain['low']:+.3f} to {gain['high']:+.3f})" if "low" in gain else ""
     return (
-        f"Train on {heaviest} and {max(len(weights) - 3, 0)} more: predicted {abs(gain):.3f} nats per token {side} the "
-        f"natural mixture on {' + '.join(record['objective'])}{certainty}."
+        f"Train on {heaviest} and {max(len(weights) - 3, 0)} more: predicted {abs(gain['predicted']):.3f} nats per "
+        f"token {side} the natural mixture on {' + '.join(record['objective'])}{reach}, better with probability "
+        f"{_chance(gain['chance_better_than_natural'])}."
     )
+
+
+def _chance(chance: float) -> str:
+    """A probability in words that never claim certainty."""
+    return "above 99%" if chance > 0.99 else "below 1%" if chance < 0.01 else f"{chance:.0%}"
 
 
 def _checks(lab: Lab) -> list[dict[str, Any]]:

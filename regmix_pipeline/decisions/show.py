@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -33,30 +32,29 @@ def show_decision(lab: Lab, console: Console) -> None:
 def _show_confirmation(lab: Lab, console: Console) -> None:
     with read_ledger(lab.ledger) as connection:
         rows = connection.execute(
-            "select target, name, avg(loss), max(loss) - min(loss), any_value(predicted), count(*) "
+            "select target, name, avg(loss), stddev_samp(loss) / sqrt(count(*)), any_value(predicted), count(*) "
             "from current_confirmations group by target, name"
         ).fetchall()
     if not rows:
         return
-    found = {(target, name): (loss, spread, predicted) for target, name, loss, spread, predicted, _ in rows}
-    table = Table(
-        title="Confirmed by larger models: loss in nats per token (predicted for a proxy)", title_justify="left"
-    )
+    found = {(target, name): (loss, error, predicted) for target, name, loss, error, predicted, _ in rows}
+    seeds = rows[0][5]
+    spread = f" ± standard error over {seeds} seeds" if seeds > 1 else ""
+    table = Table(title=f"Larger models: loss in nats per token{spread} (predicted for a proxy)", title_justify="left")
     table.add_column("target")
     for name in ORDER:
         table.add_column(name, justify="right")
     table.add_column("best", justify="right")
     for target in ["objective", *lab.targets]:
         losses = {name: found[(target, name)][0] for name in ORDER if (target, name) in found}
-        cells = [
-            f"{found[(target, name)][0]:.3f} ({found[(target, name)][2]:.3f})"
-            if found[(target, name)][2] is not None
-            else f"{found[(target, name)][0]:.3f}"
-            for name in losses
-        ]
+        cells = [_cell(*found[(target, name)]) for name in losses]
         table.add_row(target, *cells, min(losses, key=lambda name: losses[name]), end_section=target == "objective")
     console.print(table)
-    seeds = rows[0][5]
-    spread = float(np.mean([row[3] for row in rows if row[0] == "objective"]))
-    if seeds > 1:
-        console.print(f"{seeds} seeds each; they differ by {spread:.3f} nats per token on the objective")
+    if seeds == 1:
+        console.print("one seed each: nothing is known of the spread between seeds", style="yellow")
+
+
+def _cell(loss: float, error: float | None, predicted: float | None) -> str:
+    """``5.637 ± .002 (6.237)``."""
+    spread = f" ± {error:.3f}" if error is not None else ""
+    return f"{loss:.3f}{spread}" + (f" ({predicted:.3f})" if predicted is not None else "")

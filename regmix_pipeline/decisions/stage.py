@@ -6,17 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 
 from regmix_pipeline.decisions.export import regmix_yaml
-from regmix_pipeline.decisions.record import decision_record, lineage_of
+from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, lineage_of
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
-
-CODE_VERSION = "1"
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
     settings = {
         "study": lab.study.name,
+        "description": lab.study.description,
         "limits": lab.study.limits.model_dump(mode="json"),
         "objective": lab.study.objective,
         "rank_correlation_floor": lab.study.rank_correlation_floor,

@@ -11,6 +11,14 @@ from regmix_pipeline.ledger.records import Recipe
 CODE_VERSION = "1"
 
 
+def missing_corpora(lab: Lab) -> list[str]:
+    """Built-in corpora of the study that were not fetched yet."""
+    from regmix_pipeline.documents.corpora import corpus_path
+
+    asked = [source.corpus for _, source in lab.study.sources.values() if source.corpus]
+    return [name for name in asked if not corpus_path(name, lab.data).is_file()]
+
+
 def observations(lab: Lab) -> dict[str, Observation]:
     """Source -> what it holds. Looked at once in a lab's life, so that one run sees one state of the world."""
     if "observations" not in lab.memory:

@@ -149,7 +149,11 @@ def inside_sampled_region(connection: duckdb.DuckDBPyConnection, quantile: float
     hull of all trained mixtures is compared with the ``quantile`` of each one's distance to the hull of the others.
     """
     chosen = dict(connection.execute("select domain, weight from current_optimal_mixture").fetchall())
-    rows = connection.execute("select mixture, domain, weight from current_mixtures order by mixture").fetchall()
+    # Mixtures of a single domain are corners: their hull is the whole simplex, yet nothing was measured inside it.
+    rows = connection.execute(
+        "select mixture, domain, weight from current_mixtures "
+        "where origin not like 'only~_%' escape '~' order by mixture"
+    ).fetchall()
     domains = sorted(set(chosen) | {row[1] for row in rows})
     names = sorted({row[0] for row in rows})
     points = np.zeros((len(names), len(domains)))

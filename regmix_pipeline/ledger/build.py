@@ -20,7 +20,7 @@ from regmix_pipeline.files import written_atomically
 from regmix_pipeline.ledger.records import Records
 from regmix_pipeline.ledger.tables import TABLES, Table
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a column changes its meaning. Columns may be added without raising it."""
 
 _VIEWS = {
@@ -44,18 +44,31 @@ def build_ledger(records: Records, parts: Path, ledger: Path) -> Path:
         ledger: the DuckDB file. Readers with the old one open are not disturbed.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
+    # Taken first: records that are saved while the ledger is being built make it stale, not silently incomplete.
+    current = records.fingerprint()
     with (
         FileLock(ledger.with_suffix(".lock")),
         written_atomically(ledger) as temporary,
         duckdb.connect(str(temporary)) as connection,
     ):
-        connection.execute("create table ledger_info as select ? as schema_version", [SCHEMA_VERSION])
+        connection.execute(
+            "create table ledger_info as select ? as schema_version, ? as records", [SCHEMA_VERSION, current]
+        )
         _add_records(connection, records)
         for name, table in TABLES.items():
             _add_table(connection, name, table, parts / name)
         for name, query in _VIEWS.items():
             connection.execute(f"create view {name} as {query}")
     return ledger
+
+
+def ledger_is_current(records: Records, ledger: Path) -> bool:
+    """Whether the ledger was built from the records as they are; a run that was killed may leave an older one."""
+    if not ledger.is_file():
+        return False
+    with duckdb.connect(str(ledger), read_only=True) as connection:
+        rows = connection.execute("select schema_version, records from ledger_info").fetchall()
+    return rows == [(SCHEMA_VERSION, records.fingerprint())]
 
 
 @contextmanager

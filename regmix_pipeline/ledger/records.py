@@ -91,9 +91,24 @@ class Records:
         write_json(history, asdict(record))
         write_json(self.folder / "current" / record.asset / f"{record.key}.json", asdict(record))
 
+    def fingerprint(self) -> str:
+        """Fingerprint of what is current: a ledger that carries another one was built before the last record."""
+        held = [
+            (asset.name, path.stem, record.version, record.recipe)
+            for asset in sorted((self.folder / "current").glob("[!.]*"))
+            for path in sorted(asset.glob("[!.]*.json"))
+            if (record := self.current(asset.name, path.stem)) is not None
+        ]
+        return fingerprint("current", held)
+
     def forget(self, asset: str, key: str) -> None:
         """Stop listing a key as current; its history stays."""
         (self.folder / "current" / asset / f"{key}.json").unlink(missing_ok=True)
+
+    def version(self, asset: str, key: str, version: str) -> Record | None:
+        """The latest record of a given version, current or not; None if there never was one."""
+        found = [_read(path) for path in (self.folder / "history" / asset / key).glob(f"{version}-*.json")]
+        return max(found, key=lambda record: record.made_at, default=None)
 
     def all(self) -> Iterator[tuple[Record, bool]]:
         """Every record ever kept, and whether it is the current one."""

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS
 
+FULL = 1 - 1e-9
+"""What counts as a sum of 1: caps such as .7 + .2 + .1 fall a rounding error short of it."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -43,7 +46,7 @@ class Limits:
                     where=f"domains.{name}",
                     remedy="lower the floor, raise the cap, or allow more epochs (limits.max_epochs)",
                 )
-        if self.caps.sum() < 1 - 1e-9:
+        if self.caps.sum() < FULL:
             listed = ", ".join(f"{name} {cap:.4g}" for name, cap in zip(self.domains, self.caps, strict=True))
             raise MixtureError(
                 f"the caps sum to {self.caps.sum():.4g}, below 1, so no mixture is feasible ({listed})",
@@ -91,14 +94,14 @@ def within_limits(weights: NDArray[np.float64], limits: Limits) -> NDArray[np.fl
     """
     limits.check()
     base = np.asarray(weights, dtype=float)
-    if np.minimum(np.where(base > 0, limits.caps, limits.floors), 1.0).sum() < 1:
+    if np.minimum(np.where(base > 0, limits.caps, limits.floors), 1.0).sum() < FULL:
         base = base + 1e-9  # what the caps of the weighted domains cannot hold goes to the others
     low, high = 0.0, 1.0
-    while np.clip(high * base, limits.floors, limits.caps).sum() < 1:
+    while np.clip(high * base, limits.floors, limits.caps).sum() < FULL:
         high *= 2
     for _ in range(200):
         middle = (low + high) / 2
-        if np.clip(middle * base, limits.floors, limits.caps).sum() < 1:
+        if np.clip(middle * base, limits.floors, limits.caps).sum() < FULL:
             low = middle
         else:
             high = middle

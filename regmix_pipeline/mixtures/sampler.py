@@ -104,6 +104,8 @@ def _pool(
             found[mixture.id] = mixture
         if (block + 1) * BLOCK >= wanted_draws and len(found) >= at_least:
             return list(found.values())
+    if len(found) >= at_least:
+        return list(found.values())
     raise MixtureError(
         f"only {len(found)} of {at_least} mixtures in {MAX_BLOCKS * BLOCK} draws respect the caps",
         where="mixtures",

@@ -145,7 +145,8 @@ class EvaluationSettings(Settings):
     windows: int = Field(default=64, ge=2)
     """Windows per target for the final losses, evenly spaced over its validation split."""
     trajectory_points: int = Field(default=6, ge=0)
-    """Steps at which losses are sampled during training, evenly spaced in the logarithm, the last included."""
+    """Steps at which losses are sampled during training, evenly spaced in the logarithm, the last included. A change
+    holds for proxies that are trained after it."""
     trajectory_windows: int = Field(default=4, ge=2)
     """Windows per target for each of them."""
 

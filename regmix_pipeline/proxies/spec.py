@@ -17,6 +17,9 @@ TRAINING_CODE = "1"
 EVALUATION_CODE = "1"
 """Raised by hand when the same checkpoint and target come to mean another loss."""
 
+PROXY_FILES = ("model.safetensors", "proxy.json", "trajectory.parquet")
+"""What a finished proxy's folder holds."""
+
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["uint16", "uint32"]
 

@@ -16,7 +16,7 @@ from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
 from regmix_pipeline.proxies.trainer import LocalTrainer
 
@@ -101,7 +101,8 @@ def _checkpoint(
 
 
 def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
-    settings = {"evaluation": lab.study.proxies.evaluation.model_dump(mode="json"), "code": EVALUATION_CODE}
+    # Trajectories belong to the proxies' training; only the final windows can be measured again.
+    settings = {"windows": lab.study.proxies.evaluation.windows, "code": EVALUATION_CODE}
     mixtures = current_mixtures(lab)
     targets = lab.versions("token_shards", lab.targets) if mixtures else {}
     return {key: Recipe(lab.versions("proxy_checkpoints", [key]) | targets, settings) for key in mixtures}
@@ -133,7 +134,7 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         if key in failed:
             yield Output(key, error=failed[key])
         else:
-            yield _losses(lab, key, specs[key], measured[key], recipes[key], time.monotonic() - started)
+            yield _losses(lab, key, specs[key], measured[key], targets, recipes[key], time.monotonic() - started)
             started = time.monotonic()
 
 
@@ -142,6 +143,7 @@ def _losses(
     key: str,
     specs: Sequence[ProxySpec],
     measured: Sequence[Mapping[str, Any]],
+    targets: Mapping[str, TargetFile],
     recipe: Recipe,
     seconds: float,
 ) -> Output:
@@ -151,7 +153,10 @@ def _losses(
         value = read_json(spec.output / "proxy.json")
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
         rows += [
-            common | row | {"final": False} for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()
+            common | row | {"final": False}
+            for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()
+            # A target whose text has changed since the proxy was trained has no trajectory on its new text.
+            if row["target"] in targets and row["target_version"] == targets[row["target"]].version
         ]
         rows += [
             common

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from regmix_pipeline.errors import StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
@@ -37,6 +38,22 @@ def target_files(lab: Lab) -> dict[str, TargetFile]:
             bytes=split.bytes,
         )
     return files
+
+
+def vocabulary_of(lab: Lab) -> int:
+    """Rows of the embedding: the tokenizer's, or the study's padded number.
+
+    Raises:
+        StudyError: the study's number is smaller than the tokenizer's vocabulary.
+    """
+    tokenizer, asked = current_tokenizer(lab).vocab_size, lab.study.proxies.vocabulary
+    if asked is not None and asked < tokenizer:
+        raise StudyError(
+            f"{asked} is less than the tokenizer's vocabulary of {tokenizer}",
+            where="proxies.vocabulary",
+            remedy=f"leave it out, or pad it to more than {tokenizer}",
+        )
+    return asked or tokenizer
 
 
 def proxy_seed(lab: Lab, replicate: int) -> int:
@@ -73,7 +90,7 @@ def proxy_specs(
 ) -> dict[str, list[ProxySpec]]:
     """Mixture id or name -> the models to train on it, one per seed, each written under ``folder`` of the lab."""
     files, targets = training_files(lab), target_files(lab)
-    vocabulary = lab.study.proxies.vocabulary or current_tokenizer(lab).vocab_size
+    vocabulary = vocabulary_of(lab)
     windows = available_windows(lab, files, training.tokens, model.context)
     seeds = list(seeds)
     return {

@@ -23,7 +23,7 @@ from regmix_pipeline.proxies.evaluate import Sample, autocast, device_of, losses
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
-from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.spec import PROXY_FILES, TRAINING_CODE, ProxySpec
 from regmix_pipeline.proxies.windows import TrainingWindows, within_quota
 
 _TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
@@ -137,7 +137,7 @@ def train_proxy(spec: ProxySpec, worker: int = 0) -> dict[str, Any]:
         TokenError: a shard is missing, altered or too small.
     """
     record = spec.output / "proxy.json"
-    if record.is_file():
+    if all((spec.output / name).is_file() for name in PROXY_FILES):
         return read_json(record)
     started = time.monotonic()
     trainer = Trainer(spec, device_of(spec.device, worker))

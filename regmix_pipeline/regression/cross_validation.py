@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 
@@ -12,8 +12,11 @@ from threadpoolctl import threadpool_limits
 
 from regmix_pipeline.progress import Progress, Say
 from regmix_pipeline.regression.estimator import MixtureRegressor
+from regmix_pipeline.regression.laws.corrected import CorrectedLaw, GaussianProcessLaw
+from regmix_pipeline.regression.laws.saturation import SaturationLaw
 
 Array = NDArray[np.float64]
+Folds = NDArray[np.int64]
 Make = Mapping[str, Callable[[], MixtureRegressor]]
 
 
@@ -27,10 +30,34 @@ def one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def groups_of(make: Make) -> list[list[str]]:
+    """Regressors that are fitted one after the other: those built on the saturation law share one fit of it."""
+    on_law = [name for name, build in make.items() if isinstance(build(), SaturationLaw | CorrectedLaw)]
+    # The law first, whatever the order asked for.
+    on_law.sort(key=lambda name: not isinstance(make[name](), SaturationLaw))
+    return ([on_law] if on_law else []) + [[name] for name in make if name not in on_law]
+
+
+def fit_group(make: Make, names: Sequence[str], X: Array, Y: Array, weight: Array) -> dict[str, MixtureRegressor]:
+    """The regressors of one group, fitted to the same rows."""
+    law: SaturationLaw | None = None
+    fitted: dict[str, MixtureRegressor] = {}
+    for name in names:
+        regressor = make[name]()
+        if isinstance(regressor, CorrectedLaw):
+            regressor.fit(X, Y, weight, law=law)
+            law = regressor.law_
+        else:
+            regressor.fit(X, Y, weight)
+            law = regressor if isinstance(regressor, SaturationLaw) else law
+        fitted[name] = regressor
+    return fitted
+
+
 def out_of_fold(
-    make: Make, X: Array, Y: Array, weight: Array, fold: NDArray[np.int64], workers: int, say: Say
-) -> dict[str, Array]:
-    """name -> predictions of shape (n, T), each row predicted by a model that saw no row of its fold.
+    make: Make, X: Array, Y: Array, weight: Array, fold: Folds, workers: int, say: Say, kind: str = "random"
+) -> tuple[dict[str, Array], Array | None]:
+    """Predictions of each row by models that saw no row of its fold.
 
     Args:
         make: name -> a new, unfitted regressor.
@@ -40,22 +67,39 @@ def out_of_fold(
         fold: number of each row's fold (n,); rows numbered -1 are trained on in every fold and never predicted (NaN).
         workers: threads.
         say: where progress goes.
+        kind: of the folds, for the progress line.
+
+    Returns:
+        name -> predictions (n, T), and the Gaussian process's standard deviations (n, T) where it is among them.
     """
     numbers = [int(k) for k in np.unique(fold) if k >= 0]
     predicted = {name: np.full_like(Y, np.nan) for name in make}
-    progress = Progress("cross-validation", len(make) * len(numbers), say)
+    spread: Array | None = None
+    groups = groups_of(make)
+    progress = Progress(f"folds ({kind})", len(groups) * len(numbers), say)
     with one_thread_each(workers) as pool:
         jobs = {
-            pool.submit(_fit_predict, build, X[fold != k], Y[fold != k], weight[fold != k], X[fold == k]): (name, k)
-            for name, build in make.items()
+            pool.submit(_predict_held, make, names, X, Y, weight, fold, k): (names, k)
+            for names in groups
             for k in numbers
         }
         for job in as_completed(jobs):
-            name, k = jobs[job]
-            predicted[name][fold == k] = job.result()
-            progress.advance(note=name)
-    return predicted
+            names, k = jobs[job]
+            found, deviation = job.result()
+            for name in names:
+                predicted[name][fold == k] = found[name]
+            if deviation is not None:
+                spread = np.full_like(Y, np.nan) if spread is None else spread
+                spread[fold == k] = deviation
+            progress.advance(note=names[-1])
+    return predicted, spread
 
 
-def _fit_predict(build: Callable[[], MixtureRegressor], X: Array, Y: Array, weight: Array, held: Array) -> Array:
-    return build().fit(X, Y, sample_weight=weight).predict(held)
+def _predict_held(
+    make: Make, names: Sequence[str], X: Array, Y: Array, weight: Array, fold: Folds, k: int
+) -> tuple[dict[str, Array], Array | None]:
+    train, held = fold != k, fold == k
+    fitted = fit_group(make, names, X[train], Y[train], weight[train])
+    predicted = {name: regressor.predict(X[held]) for name, regressor in fitted.items()}
+    process = next((one for one in fitted.values() if isinstance(one, GaussianProcessLaw)), None)
+    return predicted, None if process is None else process.standard_deviation(X[held])

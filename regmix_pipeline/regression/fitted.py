@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import RegressionError
-from regmix_pipeline.files import read_json, write_json
-from regmix_pipeline.regression.catalogue import REGRESSORS
+from regmix_pipeline.files import read_json, written_atomically
+from regmix_pipeline.regression.catalogue import LAWS, regressor
 from regmix_pipeline.regression.estimator import MixtureRegressor, to_arrays, to_lists
+from regmix_pipeline.regression.intervals import conformal_quantile
+from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
 
 Array = NDArray[np.float64]
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,12 @@ class FittedRegressor:
         chosen: target -> name of the regressor chosen for it.
         out_of_fold: predictions of the chosen regressors, made without each row's fold, (n, T).
         scores: rows with keys regressor, target, split, metric, value, low, high, chosen.
-        models: regressor name -> (estimator, columns of the targets it predicts).
+        models: regressor name -> estimator of all targets.
+        blend: target -> {regressor: weight}, weights summing to 1: how `predict` mixes the models.
+        stack: the same for the stack, whether or not it was chosen; empty without one.
+        spread: out-of-fold standard deviations that intervals are proportional to, (n, T); 1 where none are known.
+        choices: 'rank' and 'calibration' -> target -> the regressor each would choose.
+        judged_on: splits that the choice was made on, 'random' and perhaps 'region'.
     """
 
     domains: tuple[str, ...]
@@ -41,24 +49,53 @@ class FittedRegressor:
     chosen: dict[str, str]
     out_of_fold: Array
     scores: list[dict[str, Any]]
-    models: dict[str, tuple[MixtureRegressor, list[int]]]
+    models: dict[str, MixtureRegressor]
+    blend: dict[str, dict[str, float]]
+    stack: dict[str, dict[str, float]]
+    spread: Array
+    choices: dict[str, dict[str, str]] = field(default_factory=dict)
+    judged_on: tuple[str, ...] = ("random",)
 
-    def predict(self, weights: Array) -> Array:
-        """Losses predicted for mixtures: (m, d) -> (m, T), nats per token."""
+    @property
+    def law(self) -> str | None:
+        """The pure law that was fitted beside the chosen regressors, for extrapolation; None if none was asked for."""
+        return next((name for name in LAWS if name in self.models), None)
+
+    def predict(self, weights: Array, regressor: str | None = None) -> Array:
+        """Losses predicted for mixtures: (m, d) -> (m, T), nats per token.
+
+        Args:
+            weights: mixtures, (m, d).
+            regressor: one of `models`, or "stack", to use for all targets instead of the chosen ones.
+
+        Raises:
+            RegressionError: wrong number of columns, or a regressor that was not kept.
+        """
         weights = self._checked(weights)
-        predicted = np.empty((len(weights), len(self.targets)))
-        for estimator, columns in self.models.values():
-            predicted[:, columns] = estimator.predict(weights)
-        return predicted
+        return self._mixed(weights, np.eye(len(self.targets)), regressor)
 
-    def objective(self, weights: Array, target_weights: Mapping[str, float]) -> Array:
+    def objective(self, weights: Array, target_weights: Mapping[str, float], regressor: str | None = None) -> Array:
         """The weighted mean of the targets' predicted losses, (m, d) -> (m,); only targets with weight are computed."""
         share = self.shares(target_weights)
-        weights = self._checked(weights)
-        total = np.zeros(len(weights))
-        for estimator, columns in self.models.values():
-            if share[columns].any():
-                total += estimator.predict(weights) @ share[columns]
+        return self._mixed(self._checked(weights), share[:, None], regressor)[:, 0]
+
+    def _mixed(self, weights: Array, mix: Array, regressor: str | None) -> Array:
+        """Predictions (m, T) times ``mix`` (T, q), computing no target that it leaves out."""
+        if regressor is None or regressor == "stack":
+            blend = self.blend if regressor is None else self.stack
+        else:
+            blend = {target: {regressor: 1.0} for target in self.targets}
+        lost = {name for part in blend.values() for name in part} - set(self.models)
+        if lost or not all(blend.values()):
+            raise RegressionError(
+                f"regressor {regressor!r} was not kept", where="regressor", remedy=f"use one of {sorted(self.models)}"
+            )
+        total = np.zeros((len(weights), mix.shape[1]))
+        for name, model in self.models.items():
+            scaled = np.array([blend[target].get(name, 0.0) for target in self.targets])[:, None] * mix
+            columns = np.flatnonzero(scaled.any(axis=1))
+            if len(columns):
+                total += model.predict_targets(weights, columns) @ scaled[columns]
         return total
 
     def shares(self, target_weights: Mapping[str, float]) -> Array:
@@ -75,42 +112,65 @@ class FittedRegressor:
             raise RegressionError("target weights must be finite, not negative, not all zero", where="target weights")
         return share / share.sum()
 
+    def standard_deviation(self, weights: Array, of_measurement: bool = True) -> Array:
+        """What intervals are proportional to, (m, T): the Gaussian process's posterior deviation, or 1 without one.
+
+        It grows away from the mixtures measured. ``of_measurement`` counts the noise of a proxy's measured loss;
+        without it this is the deviation of the mean loss alone.
+        """
+        weights = self._checked(weights)
+        process = next((model for model in self.models.values() if isinstance(model, GaussianProcessLaw)), None)
+        if process is None:
+            return np.ones((len(weights), len(self.targets)))
+        return process.standard_deviation(weights, of_measurement=of_measurement)
+
     def interval(self, weights: Array, level: float = 0.9) -> tuple[Array, Array]:
         """Where a proxy's measured loss would fall with probability ``level``: (low, high), each (m, T).
 
-        Split conformal on out-of-fold residuals: prediction -+ the level-quantile of their size.
+        Conformal on normalised out-of-fold residuals: prediction -+ deviation x the level-quantile of |residual| /
+        deviation. How often it holds out of fold is in `scores` under the metric "coverage".
         """
-        predicted = self.predict(weights)
-        half = half_width(self.losses - self.out_of_fold, level)
-        return predicted - half, predicted + half
+        return self._around(self.predict(weights), weights, np.eye(len(self.targets)), level)
 
     def objective_interval(
         self, weights: Array, target_weights: Mapping[str, float], level: float = 0.9
     ) -> tuple[Array, Array]:
         """The same for the weighted mean of targets: (low, high), each (m,). Errors shared by targets are counted."""
-        predicted = self.objective(weights, target_weights)
-        half = half_width((self.losses - self.out_of_fold) @ self.shares(target_weights)[:, None], level)[0]
+        mix = self.shares(target_weights)[:, None]
+        low, high = self._around(self.objective(weights, target_weights)[:, None], weights, mix, level)
+        return low[:, 0], high[:, 0]
+
+    def _around(self, predicted: Array, weights: Array, mix: Array, level: float) -> tuple[Array, Array]:
+        sizes = np.abs((self.losses - self.out_of_fold) @ mix) / (self.spread @ mix)
+        half = conformal_quantile(sizes, level) * (self.standard_deviation(weights) @ mix)
         return predicted - half, predicted + half
+
+    def objective_errors(self, target_weights: Mapping[str, float]) -> Array:
+        """Out-of-fold errors of the objective in units of its deviation, (n,): what a prediction's error is drawn
+        from."""
+        share = self.shares(target_weights)
+        return (self.losses - self.out_of_fold) @ share / (self.spread @ share)
 
     def save(self, folder: Path | str) -> None:
         """Write ``regressor.json`` into ``folder``: laws as numbers, trees as LightGBM's text. No pickle."""
-        write_json(
-            Path(folder) / "regressor.json",
-            {
-                "format": FORMAT,
-                "domains": self.domains,
-                "targets": self.targets,
-                "chosen": self.chosen,
-                "scores": self.scores,
-                "weights": to_lists(self.weights),
-                "losses": to_lists(self.losses),
-                "out_of_fold": to_lists(self.out_of_fold),
-                "models": {
-                    name: {"columns": columns, **estimator.state()}
-                    for name, (estimator, columns) in self.models.items()
-                },
-            },
-        )
+        content = {
+            "format": FORMAT,
+            "domains": self.domains,
+            "targets": self.targets,
+            "chosen": self.chosen,
+            "choices": self.choices,
+            "judged_on": self.judged_on,
+            "blend": self.blend,
+            "stack": self.stack,
+            "scores": self.scores,
+            "weights": to_lists(self.weights),
+            "losses": to_lists(self.losses),
+            "out_of_fold": to_lists(self.out_of_fold),
+            "spread": to_lists(self.spread),
+            "models": {name: model.state() for name, model in self.models.items()},
+        }
+        with written_atomically(Path(folder) / "regressor.json") as temporary:
+            temporary.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")))
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -124,21 +184,20 @@ class FittedRegressor:
             kept = read_json(path)
         except (OSError, ValueError) as problem:
             raise RegressionError(f"cannot be read: {problem}", where=str(path), remedy="fit again") from problem
-        if kept.get("format") != FORMAT:
+        if not isinstance(kept, dict) or kept.get("format") != FORMAT:
             raise RegressionError("written by another version", where=str(path), remedy="fit again")
-        kinds: Mapping[str, Any] = REGRESSORS
+        arrays = {key: to_arrays(kept[key]) for key in ("weights", "losses", "out_of_fold", "spread")}
         return cls(
-            tuple(kept["domains"]),
-            tuple(kept["targets"]),
-            to_arrays(kept["weights"]),
-            to_arrays(kept["losses"]),
-            kept["chosen"],
-            to_arrays(kept["out_of_fold"]),
-            kept["scores"],
-            {
-                name: (type(kinds[name]()).restore(state), [int(column) for column in state["columns"]])
-                for name, state in kept["models"].items()
-            },
+            domains=tuple(kept["domains"]),
+            targets=tuple(kept["targets"]),
+            chosen=kept["chosen"],
+            scores=kept["scores"],
+            models={name: regressor(name).restore(state) for name, state in kept["models"].items()},
+            blend=kept["blend"],
+            stack=kept["stack"],
+            choices=kept["choices"],
+            judged_on=tuple(kept["judged_on"]),
+            **arrays,
         )
 
     def _checked(self, weights: Array) -> Array:
@@ -150,18 +209,3 @@ class FittedRegressor:
                 remedy=f"give one per domain: {self.domains}",
             )
         return weights
-
-
-def half_width(residuals: Array, level: float) -> Array:
-    """The conformal quantile of absolute residuals (n, T) -> (T,), with the finite-sample correction (n + 1)."""
-    n = len(residuals)
-    rank = min(int(np.ceil(level * (n + 1))), n)
-    return np.sort(np.abs(residuals), axis=0)[rank - 1]
-
-
-def columns_by(chosen: Sequence[str]) -> dict[str, list[int]]:
-    """Regressor -> the target columns that chose it."""
-    grouped: dict[str, list[int]] = {}
-    for column, name in enumerate(chosen):
-        grouped.setdefault(name, []).append(column)
-    return grouped

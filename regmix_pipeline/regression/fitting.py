@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.progress import Say, to_stderr
-from regmix_pipeline.regression.catalogue import REGRESSORS
-from regmix_pipeline.regression.cross_validation import one_thread_each, out_of_fold
-from regmix_pipeline.regression.fitted import FittedRegressor, columns_by
-from regmix_pipeline.regression.folds import random_folds
-from regmix_pipeline.regression.metrics import scores_with_intervals
+from regmix_pipeline.regression.blend import blend_weights, cross_fitted, one_hot
+from regmix_pipeline.regression.catalogue import LAWS, REPEATED, regressor
+from regmix_pipeline.regression.choice import HeldOut, choose, score_rows
+from regmix_pipeline.regression.cross_validation import Make, fit_group, groups_of, one_thread_each, out_of_fold
+from regmix_pipeline.regression.estimator import MixtureRegressor
+from regmix_pipeline.regression.fitted import FittedRegressor
+from regmix_pipeline.regression.folds import random_folds, region_folds
+from regmix_pipeline.regression.intervals import coverage_rows
 from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.regression.validate import checked
 
 Array = NDArray[np.float64]
+STACK = "stack"
+PROCESS = "gaussian_process"
 
 
 def fit(
@@ -31,6 +37,7 @@ def fit(
     seed: int = 0,
     workers: int | None = None,
     say: Say = to_stderr,
+    epochs_per_weight: Sequence[float] | None = None,
 ) -> FittedRegressor:
     """Fit, cross-validate and choose.
 
@@ -44,6 +51,9 @@ def fit(
         seed: of folds and resampling; same input and seed, same result.
         workers: threads; default one per core.
         say: where progress goes.
+        epochs_per_weight: how often a proxy sees each domain's tokens at weight 1, (d,). Where a proxy saw any domain
+        more
+            than once, regressors of what repeated data are worth compete as well.
 
     Raises:
         RegressionError: the tables do not fit together, hold NaN, or too few or identical mixtures.
@@ -52,33 +62,82 @@ def fit(
     X, Y, errors = checked(weights, losses, standard_errors, domains, targets)
     workers = workers or os.cpu_count() or 1
     row_weight = _row_weight(Y, errors)
-    fold = random_folds(len(X), settings.folds, seed)
-    make = {name: REGRESSORS[name] for name in settings.regressors}
-    held_out = out_of_fold(make, X, Y, row_weight, fold, workers, say)
+    plain: Make = {name: partial(regressor, name) for name in settings.names if name != STACK}
+    make = {**plain, **_on_repeated_data(X, epochs_per_weight)}
 
-    metric = "spearman" if settings.choose_by == "rank" else "rmse"
-    scored = {name: scores_with_intervals(held_out[name], Y, settings.level, settings.bootstrap, seed) for name in make}
+    fold = random_folds(len(X), settings.folds, seed)
+    predicted, spread = out_of_fold(make, X, Y, row_weight, fold, workers, say)
+    splits = [HeldOut("random", fold, predicted)]
+    regions = region_folds(X) if settings.extrapolation != "off" else None
+    if regions is not None:
+        beyond, _ = out_of_fold(make, X, Y, row_weight, regions, workers, say, "regions")
+        splits.append(HeldOut("region", regions, beyond))
+    stack = blend_weights(predicted, Y)
+    if STACK in settings.regressors:
+        splits = [
+            HeldOut(s.split, s.fold, {**s.predicted, STACK: cross_fitted(s.predicted, Y, s.fold)}) for s in splits
+        ]
+    judged = splits if settings.extrapolation == "weigh" else splits[:1]
+    picks = {by: choose(judged, Y, by) for by in ("rank", "calibration")}
+    chosen = picks[settings.choose_by]
+
     names = list(make)
-    table = np.array([scored[name][metric][0] * (1 if metric == "spearman" else -1) for name in names])
-    chosen = [names[row] for row in table.argmax(axis=0)]
-    models = {}
-    with one_thread_each(workers) as pool:
-        jobs = {
-            name: (pool.submit(make[name]().fit, X, Y[:, columns], row_weight), columns)
-            for name, columns in columns_by(chosen).items()
-        }
-        models = {name: (job.result(), columns) for name, (job, columns) in jobs.items()}
-    best = np.column_stack([held_out[name][:, column] for column, name in enumerate(chosen)])
+    blend = np.where(np.array(chosen) == STACK, stack, one_hot(names, chosen))
+    stacked = stack if STACK in settings.regressors else np.zeros_like(stack)
+    wanted = {name for row, name in enumerate(names) if (blend + stacked)[row].any()} | {PROCESS, *LAWS[:1]}
+    models = _final(make, wanted, X, Y, row_weight, workers)
+    best = np.column_stack([splits[0].predicted[name][:, column] for column, name in enumerate(chosen)])
+    scale = np.ones_like(Y) if spread is None else spread
+    scores = score_rows(splits, Y, targets, picks, settings, seed)
+    scores += coverage_rows(Y - best, scale, fold, targets, chosen, settings.level)
     return FittedRegressor(
-        tuple(domains),
-        tuple(targets),
-        X,
-        Y,
-        dict(zip(targets, chosen, strict=True)),
-        best,
-        _rows(scored, targets, chosen),
-        models,
+        domains=tuple(domains),
+        targets=tuple(targets),
+        weights=X,
+        losses=Y,
+        chosen=dict(zip(targets, chosen, strict=True)),
+        out_of_fold=best,
+        scores=scores,
+        models=models,
+        blend=_by_target(blend, names, targets),
+        stack=_by_target(stacked, names, targets),
+        spread=scale,
+        choices={by: dict(zip(targets, pick, strict=True)) for by, pick in picks.items()},
+        judged_on=tuple(split.split for split in judged),
     )
+
+
+def _on_repeated_data(X: Array, epochs_per_weight: Sequence[float] | None) -> Make:
+    """Regressors that count repetition, if a run repeats any domain."""
+    if epochs_per_weight is None:
+        return {}
+    rate = np.asarray(epochs_per_weight, dtype=float)
+    if rate.shape != (X.shape[1],) or not np.isfinite(rate).all() or (rate < 0).any():
+        raise RegressionError(
+            "epochs per weight must be one number per domain, not negative", where="epochs_per_weight", remedy="see fit"
+        )
+    if (X * rate).max() <= 1:
+        return {}
+    names = [f"{REPEATED}+{base}" for base in ("saturation", "lightgbm_tuned")]
+    return {name: partial(regressor, name, rate.tolist()) for name in names}
+
+
+def _by_target(weights: Array, names: Sequence[str], targets: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Blend weights (regressors, T) as target -> regressor -> weight, zeros left out."""
+    return {
+        target: {name: float(weight) for name, weight in zip(names, weights[:, column], strict=True) if weight > 0}
+        for column, target in enumerate(targets)
+    }
+
+
+def _final(
+    make: Make, wanted: set[str], X: Array, Y: Array, weight: Array, workers: int
+) -> dict[str, MixtureRegressor]:
+    """The regressors that predictions, intervals or the pure law need, fitted to all rows."""
+    groups = [[name for name in group if name in wanted] for group in groups_of(make)]
+    with one_thread_each(workers) as pool:
+        jobs = [pool.submit(fit_group, make, group, X, Y, weight) for group in groups if group]
+        return {name: regressor for job in jobs for name, regressor in job.result().items()}
 
 
 def _row_weight(Y: Array, errors: Array | None) -> Array:
@@ -92,22 +151,3 @@ def _row_weight(Y: Array, errors: Array | None) -> Array:
     spread = np.maximum(Y.var(axis=0), 1e-12)
     noise = (errors**2 / spread).mean(axis=1)
     return 1 / (noise + 0.01)
-
-
-def _rows(scored: dict[str, Any], targets: Sequence[str], chosen: Sequence[str]) -> list[dict[str, Any]]:
-    """The scores as rows of the ledger's table."""
-    return [
-        {
-            "regressor": name,
-            "target": target,
-            "split": "random",
-            "metric": metric,
-            "value": float(value[column]),
-            "low": float(low[column]),
-            "high": float(high[column]),
-            "chosen": chosen[column] == name,
-        }
-        for name, metrics in scored.items()
-        for metric, (value, low, high) in metrics.items()
-        for column, target in enumerate(targets)
-    ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from regmix_pipeline.regression.estimator import Array, MixtureRegressor
+from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor
 
 PENALTIES = np.geomspace(1e-6, 1e2, 17)
 """Penalties tried, relative to the largest eigenvalue of the centred, weighted Gram matrix."""
@@ -40,5 +40,5 @@ class LinearRegressor(MixtureRegressor):
         slopes = Vt.T @ (singular[:, None] / (singular[:, None] ** 2 + best) * projected)
         return {"intercept": level - centre @ slopes, "slopes": slopes}
 
-    def _predict(self, X: Array) -> Array:
-        return self.learned_["intercept"] + X @ self.learned_["slopes"]
+    def _predict(self, X: Array, columns: Columns) -> Array:
+        return self.learned_["intercept"][columns] + X @ self.learned_["slopes"][:, columns]

@@ -36,6 +36,11 @@ def spearman(predicted: Array, actual: Array) -> Array:
     return correlation(rankdata(predicted, axis=0), rankdata(actual, axis=0))[0]
 
 
+def rmse(predicted: Array, actual: Array) -> Array:
+    """Root mean square error per target, nats per token, (n, T) -> (T,)."""
+    return np.sqrt(((predicted - actual) ** 2).mean(axis=0))
+
+
 def scores_with_intervals(
     predicted: Array, actual: Array, level: float, resamples: int, seed: int
 ) -> dict[str, tuple[Array, Array, Array]]:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import lightgbm
 import numpy as np
 
-from regmix_pipeline.regression.estimator import Array, MixtureRegressor
+from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor
 
 COMMON: Mapping[str, Any] = {
     "objective": "regression",
@@ -31,14 +32,17 @@ def booster_predictions(booster: lightgbm.Booster, X: Array) -> Array:
     return np.asarray(booster.predict(X, num_threads=1), dtype=np.float64)
 
 
+@lru_cache(maxsize=256)
+def parsed(text: str) -> lightgbm.Booster:
+    """A booster from LightGBM's own text; kept, since parsing costs more than predicting a few rows."""
+    return lightgbm.Booster(model_str=text)
+
+
 class _Trees(MixtureRegressor):
     """A booster per target, kept as LightGBM's own text."""
 
-    def _predict(self, X: Array) -> Array:
-        if getattr(self, "_loaded", (None,))[0] is not self.learned_:
-            boosters = [lightgbm.Booster(model_str=text) for text in self.learned_["models"]]
-            self._loaded = (self.learned_, boosters)
-        return np.column_stack([booster_predictions(booster, X) for booster in self._loaded[1]])
+    def _predict(self, X: Array, columns: Columns) -> Array:
+        return np.column_stack([booster_predictions(parsed(self.learned_["models"][j]), X) for j in columns])
 
 
 class LightGBMRegressor(_Trees):
@@ -67,7 +71,7 @@ class TunedLightGBMRegressor(_Trees):
         seed: of the inner folds.
     """
 
-    def __init__(self, max_rounds: int = 300, folds: int = 3, seed: int = 42) -> None:
+    def __init__(self, max_rounds: int = 150, folds: int = 3, seed: int = 42) -> None:
         self.max_rounds, self.folds, self.seed = max_rounds, folds, seed
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
@@ -81,7 +85,7 @@ class TunedLightGBMRegressor(_Trees):
     def _shapes(self, rows: int) -> list[dict[str, Any]]:
         """Tree shapes worth trying for this many rows: with few rows, small leaves and stumps."""
         least = int(np.clip(rows // 25, 2, 20))
-        common = {**COMMON, "learning_rate": 0.06, "seed": self.seed, "min_data_in_bin": 1, "min_data_in_leaf": least}
+        common = {**COMMON, "learning_rate": 0.1, "seed": self.seed, "min_data_in_bin": 1, "min_data_in_leaf": least}
         leaves = (3, 6) if rows < 100 else (6, 12)
         return [{**common, "num_leaves": count, "lambda_l2": 0.1} for count in leaves]
 

@@ -13,14 +13,16 @@ from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.search.region import rounded_inside
+from regmix_pipeline.search.assessment import domain_rows, flags_of, gain_of, ranges_of, sensitivity_of
+from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.optimiser import convex_program, optimise
+from regmix_pipeline.search.pareto import pareto_front
+from regmix_pipeline.search.region import Region, divergence, rounded_inside
 from regmix_pipeline.search.result import SearchResult
 from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.search.simulation import simulate
 
 Array = NDArray[np.float64]
-PAIRS = 20_000
-"""Pairs of residuals behind the chance that one mixture beats another."""
 
 
 def search(
@@ -39,8 +41,8 @@ def search(
         fitted: the study's regressors.
         prior: natural token distribution over ``fitted.domains``, (d,).
         limits: caps and floors of the same domains in the same order.
-        target_weights: target -> weight in the objective; their weighted mean loss is minimised.
-        settings: how to search.
+        target_weights: target -> weight in the objective.
+        settings: how to search, and further limits.
         seed: same input and seed, same answer.
         say: where progress goes.
         level: coverage of the intervals.
@@ -51,31 +53,32 @@ def search(
     """
     settings = settings or SearchSettings()
     prior = _checked_prior(prior, limits, fitted)
-    found = simulate(lambda rows: fitted.objective(rows, target_weights), prior, limits, settings, seed, say)
-    chosen = rounded_inside(found.mean, limits)
+    region = Region.of(limits, prior, fitted.weights, settings)
+    natural = rounded_inside(within_limits(prior, limits), limits)
+    objective = Objective(fitted, target_weights, natural.vector(fitted.domains), settings.objective == "worst_case")
+    weights, how, program = _searched(objective, region, settings, seed, say)
+    chosen = rounded_inside(weights, limits)
+    at = chosen.vector(fitted.domains)
     uniform = np.full(len(prior), 1 / len(prior))
     observed = fitted.weights[int((fitted.losses @ fitted.shares(target_weights)).argmin())]
     named = {
         "chosen": chosen,
-        "natural": rounded_inside(within_limits(prior, limits), limits),
+        "natural": natural,
         "uniform": rounded_inside(within_limits(uniform, limits), limits),
         "best_observed": Mixture.from_weights(dict(zip(fitted.domains, observed.tolist(), strict=True))),
     }
+    gain = gain_of(objective, chosen, natural, region, level, seed)
+    ranges = ranges_of(objective, region, at, program, seed)
+    domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges)
     return SearchResult(
         chosen,
-        _domains(chosen, prior, limits),
+        domains,
         _predictions(fitted, named, target_weights, level),
-        _gain(fitted, named["natural"], chosen, target_weights, level, seed),
-        {
-            "method": settings.method,
-            "candidates": found.drawn,
-            "beyond_limits": found.beyond,
-            "beyond_limits_were": "projected" if settings.beyond_limits == "project" else "rejected",
-            "scored": found.scored,
-            "top_k": len(found.values),
-            "best_value": float(found.values[0]),
-        },
-        _flags(fitted, chosen),
+        gain,
+        how,
+        _active(region, settings, domains, at),
+        flags_of(fitted, region, chosen, gain),
+        pareto_front(objective, region, settings, settings.pareto_points, seed, say),
     )
 
 
@@ -84,28 +87,31 @@ def _checked_prior(prior: Array, limits: Limits, fitted: FittedRegressor) -> Arr
     if tuple(limits.domains) != tuple(fitted.domains):
         raise MixtureError("limits and regressor list different domains", where="limits", remedy="use the same order")
     if prior.shape != (len(fitted.domains),) or not np.isfinite(prior).all() or (prior < 0).any() or prior.sum() <= 0:
-        raise MixtureError(
-            "the prior must be one finite weight per domain", where="prior", remedy="check the inventory"
-        )
+        raise MixtureError("the prior must be one finite weight per domain", where="prior", remedy="see the inventory")
     limits.check()
     return prior / prior.sum()
 
 
-def _domains(chosen: Mixture, prior: Array, limits: Limits) -> list[dict[str, Any]]:
-    """The chosen weight of every domain beside what bounds it."""
-    rows = zip(limits.domains, chosen.vector(limits.domains), prior, limits.caps, limits.floors, strict=True)
-    return [
-        {
-            "domain": domain,
-            "weight": float(weight),
-            "prior": float(natural),
-            "cap": float(cap),
-            "floor": float(floor),
-            "at_cap": bool(cap < 1 and weight >= cap - 2e-6),
-            "at_floor": bool(floor > 0 and weight <= floor + 2e-6),
-        }
-        for domain, weight, natural, cap, floor in rows
-    ]
+def _searched(
+    objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say
+) -> tuple[Array, dict[str, Any], Any]:
+    """The answer (d,), how it was found, and the law's convex program where it has one."""
+    if settings.method == "optimiser":
+        found = optimise(objective, region, settings, seed, say)
+        how = {"method": "optimiser", "solver": found.how, "law": found.law, "refined": found.refined}
+        return found.weights, how, found.convex
+    found = simulate(objective, region, settings, seed, say)
+    how = {
+        "method": "simulation",
+        "candidates": found.drawn,
+        "beyond_limits": found.beyond,
+        "beyond_limits_were": "projected" if settings.beyond_limits == "project" else "rejected",
+        "scored": found.drawn - found.dropped,
+        "screened_by": found.screened_by,
+        "top_k": len(found.values),
+        "best_value": float(found.values[0]),
+    }
+    return found.mean, how, convex_program(objective, region)
 
 
 def _predictions(
@@ -126,38 +132,16 @@ def _predictions(
     return rows
 
 
-def _gain(
-    fitted: FittedRegressor,
-    natural: Mixture,
-    chosen: Mixture,
-    target_weights: Mapping[str, float],
-    level: float,
-    seed: int,
-) -> dict[str, float]:
-    """How much lower the chosen mixture's objective is, nats per token, with the regressor's error at both ends.
-
-    The error of a difference is the difference of two out-of-fold residuals drawn at random.
-    """
-    value = fitted.objective(np.array([m.vector(fitted.domains) for m in (natural, chosen)]), target_weights)
-    predicted = float(value[0] - value[1])
-    residual = (fitted.losses - fitted.out_of_fold) @ fitted.shares(target_weights)
-    generator = np.random.Generator(np.random.PCG64(seed))
-    drawn = predicted + generator.choice(residual, PAIRS) - generator.choice(residual, PAIRS)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    same = natural == chosen
-    return {
-        "predicted": predicted,
-        "low": 0.0 if same else float(low),
-        "high": 0.0 if same else float(high),
-        "chance_better_than_natural": 0.5 if same else float(np.mean(drawn > 0)),
-    }
-
-
-def _flags(fitted: FittedRegressor, chosen: Mixture) -> list[str]:
-    """Domains whose chosen weight no proxy came near."""
-    most = fitted.weights.max(axis=0)
-    return [
-        f"{domain}: weight {weight:.3f} is above the highest sampled, {highest:.3f}"
-        for domain, weight, highest in zip(fitted.domains, chosen.vector(fitted.domains), most, strict=True)
-        if weight > highest + 1e-6
-    ]
+def _active(region: Region, settings: SearchSettings, domains: list[dict[str, Any]], at: Array) -> list[str]:
+    """The limits that the answer touches."""
+    found = [f"cap of {row['domain']}" for row in domains if row["at_cap"]]
+    found += [f"floor of {row['domain']}" for row in domains if row["at_floor"]]
+    for group, member in zip(settings.groups, region.groups, strict=True):
+        total = float(member @ at)
+        if total >= group.cap - 1e-4 or (group.floor > 0 and total <= group.floor + 1e-4):
+            found.append(f"group {', '.join(group.domains)}")
+    if np.isfinite(region.max_divergence) and divergence(at[None], region.prior)[0] >= region.max_divergence - 1e-3:
+        found.append("divergence from the prior")
+    if np.isfinite(region.trust_radius) and region.distance(at[None])[0] >= region.trust_radius - 1e-3:
+        found.append("trust radius")
+    return found

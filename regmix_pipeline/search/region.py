@@ -1,6 +1,8 @@
-"""The capped simplex: moving mixtures into it, and rounding inside it."""
+"""Where the answer may lie: the capped simplex, group limits, divergence from the prior, nearness to observed runs."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +10,13 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.search.settings import SearchSettings
 
 Array = NDArray[np.float64]
 HALVINGS = 60
 TINY = 1e-12
+SLACK = 2e-6
+"""Weights are rounded to a millionth, so sums of them may miss a group limit by that much."""
 
 
 def feasible(limits: Limits) -> None:
@@ -28,8 +33,8 @@ def moved_inside(weights: Array, limits: Limits) -> Array:
     # A hair of every domain lets a sparse row reach 1 at all; it stays a hair unless it is needed.
     base = np.maximum(weights, TINY * np.maximum(limits.caps, TINY))
     # At the upper end every domain with a positive cap is at its cap, and the caps sum to 1 at least.
-    low, high = np.full(len(base), -1.0), np.full(len(base), np.log(1 / TINY**2))
-    low = low * np.log(1 / TINY**2)
+    high = np.full(len(base), np.log(1 / TINY**2))
+    low = -high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         short = np.clip(np.exp(middle)[:, None] * base, limits.floors, limits.caps).sum(axis=1) < 1
@@ -62,3 +67,89 @@ def rounded_inside(weights: Array, limits: Limits) -> Mixture:
         else:
             parts[order[: abs(missing)]] += step
     return Mixture.of(dict(zip(limits.domains, parts.tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class Region:
+    """Everything the answer must respect.
+
+    Attributes:
+        limits: caps and floors.
+        prior: natural distribution (d,).
+        groups: membership (g, d), 0 or 1, with `group_caps` and `group_floors` (g,).
+        max_divergence: highest KL(w || prior) in nats; infinite for none.
+        observed: mixtures that proxies were trained on, (n, d).
+        trust_radius: highest Hellinger distance to the nearest of them; infinite for none.
+    """
+
+    limits: Limits
+    prior: Array
+    groups: Array
+    group_caps: Array
+    group_floors: Array
+    max_divergence: float
+    observed: Array
+    trust_radius: float
+
+    @classmethod
+    def of(cls, limits: Limits, prior: Array, observed: Array, settings: SearchSettings) -> Region:
+        """The region that settings and limits describe.
+
+        Raises:
+            MixtureError: an unknown domain in a group, or limits that leave no mixture.
+        """
+        limits.check()
+        for number, group in enumerate(settings.groups):
+            unknown = sorted(set(group.domains) - set(limits.domains))
+            if unknown:
+                raise MixtureError(f"unknown domains {unknown}", where=f"search.groups[{number}]", remedy="check names")
+            member = np.isin(np.array(limits.domains), group.domains)
+            least = max(limits.floors[member].sum(), 1 - limits.caps[~member].sum())
+            most = min(limits.caps[member].sum(), 1 - limits.floors[~member].sum())
+            if least > group.cap + 1e-9 or most < group.floor - 1e-9:
+                raise MixtureError(
+                    f"the group {', '.join(group.domains)} can only weigh {least:.4g} to {most:.4g}, "
+                    f"not {group.floor:.4g} to {group.cap:.4g}",
+                    where=f"search.groups[{number}]",
+                    remedy="widen the group's limits or the domains' caps and floors",
+                )
+        member = [[float(name in group.domains) for name in limits.domains] for group in settings.groups]
+        return cls(
+            limits,
+            prior,
+            np.array(member).reshape(len(settings.groups), len(prior)),
+            np.array([group.cap for group in settings.groups]),
+            np.array([group.floor for group in settings.groups]),
+            settings.max_divergence if settings.max_divergence is not None else np.inf,
+            observed,
+            settings.trust_radius if settings.trust_radius is not None else np.inf,
+        )
+
+    @property
+    def is_simplex(self) -> bool:
+        """Whether caps and floors are all there is."""
+        return not len(self.groups) and not np.isfinite(self.max_divergence) and not np.isfinite(self.trust_radius)
+
+    def allow(self, weights: Array, slack: float = SLACK) -> NDArray[np.bool_]:
+        """Which rows (m, d) respect everything, (m,)."""
+        inside = self.limits.allow(weights, slack)
+        if len(self.groups):
+            sums = weights @ self.groups.T
+            room = slack * len(self.prior)
+            inside &= ((sums <= self.group_caps + room) & (sums >= self.group_floors - room)).all(axis=1)
+        if np.isfinite(self.max_divergence):
+            inside &= divergence(weights, self.prior) <= self.max_divergence + 1e-4
+        if np.isfinite(self.trust_radius):
+            inside &= self.distance(weights) <= self.trust_radius + 1e-4
+        return inside
+
+    def distance(self, weights: Array) -> Array:
+        """Hellinger distance of each row to the nearest observed mixture, (m,), in [0, 1]."""
+        overlap = np.sqrt(weights) @ np.sqrt(self.observed).T
+        return np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0))
+
+
+def divergence(weights: Array, prior: Array) -> Array:
+    """KL(w || prior) in nats of each row, (m,); infinite where a domain outside the prior has weight."""
+    ratio = np.where(weights > 0, weights / np.maximum(prior, 1e-300), 1.0)
+    return (weights * np.log(ratio)).sum(axis=1)

@@ -14,12 +14,18 @@ class SearchResult:
 
     Attributes:
         mixture: the answer, in parts per million, inside the limits.
-        domains: per domain: domain, weight, prior, cap, floor, at_cap, at_floor.
+        domains: per domain: domain, weight, prior, cap, floor, at_cap, at_floor; sensitivity (change of the objective
+        per
+            percentage point more); low, high (range of the weight within one standard error of the best) and
+            weakly_identified.
         predictions: rows with name (chosen, natural, uniform, best_observed), mixture, target (or "objective"),
             predicted, low, high; nats per token of a proxy.
-        gain: predicted, low, high (objective of natural minus chosen) and chance_better_than_natural.
+        gain: predicted, optimism, corrected, low, high (objective of natural minus chosen), chance_better_than_natural
+            and chance_better_than_best_observed.
         search: method, and counts of candidates drawn, beyond the limits, and scored.
+        active: limits that hold the answer back: domains at cap or floor, groups, divergence, trust radius.
         flags: what a reader must know before acting on the answer.
+        pareto: other optima between the targets; see `pareto.pareto_front`.
     """
 
     mixture: Mixture
@@ -27,7 +33,9 @@ class SearchResult:
     predictions: list[dict[str, Any]]
     gain: dict[str, float]
     search: dict[str, Any]
+    active: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
+    pareto: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON-able values; the mixture as its id and parts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.progress import Progress, Say
-from regmix_pipeline.search.region import moved_inside
+from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.region import Region, moved_inside
 from regmix_pipeline.search.settings import SearchSettings
 
 Array = NDArray[np.float64]
+SCREEN_FROM = 5
+"""Screening by the law pays when there are this many times more candidates than pass it."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class Simulation:
     """What the simulation found.
 
     Attributes:
-        mean: mean of the best candidates, (d,), inside the limits.
+        mean: mean of the best candidates, (d,), inside the region.
         best: the best candidates, best first, (k, d).
         values: their predicted objective, (k,).
         drawn: candidates drawn.
-        beyond: how many of them broke a limit.
-        scored: how many were scored.
+        beyond: how many of them broke a cap or a floor.
+        dropped: how many were not scored, because they broke a limit that candidates are not moved into.
+        screened_by: the law that let only the best candidates through to the chosen regressors, or None.
     """
 
     mean: Array
@@ -36,7 +39,8 @@ class Simulation:
     values: Array
     drawn: int
     beyond: int
-    scored: int
+    dropped: int
+    screened_by: str | None
 
 
 def candidates(prior: Array, settings: SearchSettings, seed: int) -> Iterator[Array]:
@@ -54,47 +58,51 @@ def candidates(prior: Array, settings: SearchSettings, seed: int) -> Iterator[Ar
         left, number = left - count, number + 1
 
 
-def simulate(
-    predict: Callable[[Array], Array], prior: Array, limits: Limits, settings: SearchSettings, seed: int, say: Say
-) -> Simulation:
+def simulate(objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say) -> Simulation:
     """Draw, bring inside the limits, score, keep the best ``top_k`` and average them.
 
+    With many candidates the fitted law scores them all and the chosen regressors the best ``screen`` of them.
+
     Args:
-        predict: objective to minimise, (m, d) -> (m,).
-        prior: natural distribution, (d,), not negative, summing to 1.
-        limits: caps and floors.
-        settings: numbers of candidates, and whether those beyond a limit are moved inside or dropped.
+        objective: what to minimise.
+        region: where the answer may lie.
+        settings: numbers of candidates, and whether those beyond a cap are moved inside or dropped.
         seed: of the draws.
         say: where progress goes.
 
     Raises:
-        MixtureError: the limits leave no mixture, or no candidate is left.
+        MixtureError: no candidate is left.
     """
-    limits.check()
+    law = objective.fitted.law if settings.candidates >= SCREEN_FROM * settings.screen else None
+    keep = settings.screen if law else settings.top_k
     drawn = beyond = scored = 0
-    best, values = np.empty((0, len(prior))), np.empty(0)
+    best, values = np.empty((0, len(region.prior))), np.empty(0)
     progress = Progress("simulation", settings.candidates, say)
-    for block in candidates(prior, settings, seed):
-        outside = ~limits.allow(block)
+    for block in candidates(region.prior, settings, seed):
+        outside = ~region.limits.allow(block)
         drawn, beyond = drawn + len(block), beyond + int(outside.sum())
         progress.advance(len(block))
         if settings.beyond_limits == "reject":
             block = block[~outside]
         elif outside.any():
-            block[outside] = moved_inside(block[outside], limits)
-        if not len(block):
-            continue
+            block[outside] = moved_inside(block[outside], region.limits)
+        block = block if region.is_simplex else block[region.allow(block)]
         scored += len(block)
-        best, values = np.concatenate([best, block]), np.concatenate([values, predict(block)])
-        if len(values) > settings.top_k:
-            order = np.argsort(values, kind="stable")[: settings.top_k]
-            best, values = best[order], values[order]
+        best, values = np.concatenate([best, block]), np.concatenate([values, objective(block, law)])
+        if len(values) > keep:
+            kept = np.argpartition(values, keep - 1)[:keep]
+            best, values = best[kept], values[kept]
     if not scored:
         raise MixtureError(
             f"none of {drawn} candidates respects the limits",
-            where="search.beyond_limits",
-            remedy="set it to project, or widen the caps",
+            where="search",
+            remedy="use method: optimiser, set beyond_limits to project, or widen the limits",
         )
-    order = np.argsort(values, kind="stable")
+    if law:
+        values = objective(best)
+    order = np.argsort(values, kind="stable")[: settings.top_k]
     best, values = best[order], values[order]
-    return Simulation(best.mean(axis=0), best, values, drawn, beyond, scored)
+    mean = best.mean(axis=0)
+    if not region.allow(mean[None])[0]:  # nearness to observed runs is no convex set
+        mean = best[0]
+    return Simulation(mean, best, values, drawn, beyond, drawn - scored, law)

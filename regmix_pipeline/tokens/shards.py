@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,11 @@ def make_shard(
     shard = shard_folder(folder, name, expected_shard_version(version, tokenizer, settings, role))
     if (shard / MANIFEST).exists():
         manifest = read_manifest(shard)
-        check_sizes(shard, manifest)
-        _check_enough(manifest, settings)
-        return manifest
+        if _whole(shard, manifest):
+            _check_enough(manifest, settings)
+            return manifest
+        say(f"  {name}: a file of the shard is missing or cut short, so it is made again")
+        shutil.rmtree(shard)
     started = time.monotonic()
     sweep(shard.parent)
     try:
@@ -111,6 +114,14 @@ def make_shard(
         f"documents, {manifest.duplicates:,} duplicates dropped · {clock(time.monotonic() - started)}"
     )
     return manifest
+
+
+def _whole(shard: Path, manifest: Manifest) -> bool:
+    try:
+        check_sizes(shard, manifest)
+    except TokenError:
+        return False
+    return True
 
 
 def _tokenized(
@@ -169,7 +180,7 @@ def _check_enough(manifest: Manifest, settings: ShardSettings) -> None:
         if split == "validation" and manifest.role == "domain":
             remedy = f"give {manifest.source} more text or raise validation_fraction ({settings.validation_fraction:g})"
         raise TokenError(
-            f"{file.documents:,} documents with {file.tokens:,} tokens are fewer than one window of "
+            f"{file.documents:,} documents with {file.tokens:,} tokens are fewer than the window of "
             f"{settings.min_tokens:,} tokens",
             where=f"{manifest.source}, {split} split",
             remedy=remedy,

@@ -205,7 +205,8 @@ def _bounds(lab: Lab, available: Mapping[str, int | None]) -> Limits:
 
 def _empty_row(name: str) -> dict[str, Any]:
     """A domain without text here: only imported runs draw on it."""
-    return dict.fromkeys(TABLES["domain_inventory"].columns) | {"source": name, "role": "domain"}
+    columns = [column for column in TABLES["domain_inventory"].columns if column != "version"]
+    return dict.fromkeys(columns) | {"source": name, "role": "domain"}
 
 
 def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:

@@ -189,6 +189,51 @@ def test_a_failed_stage_says_why_and_what_was_finished_is_kept(place, first_run)
     assert [stage.stage for stage in run_stale(lab_at(place)) if stage.stale] == ["documents"]
 
 
+def test_missing_artefacts_are_put_back(place, first_run):
+    lab = lab_at(place)
+    key = next(iter(lab.records.keys("proxy_checkpoints")))
+    lost = [
+        lab.artefact("proxy_checkpoints", key, "model.safetensors"),
+        lab.artefact("mixture_decision", suffix="mixture.yaml"),
+        lab.artefact("token_shards", "code", "train.ds"),
+    ]
+    before = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.unlink()
+    stale = {stage.stage: stage.stale for stage in run_stale(lab_at(place)) if stage.stale}
+    assert stale["token_shards"] == {"code": f"{lost[2].relative_to(lab.home)} is missing"}
+    assert list(stale["proxy_checkpoints"]) == [key]
+    assert [path.read_bytes() for path in lost] == before
+    assert all(not stage.stale for stage in run_stale(lab_at(place)))
+
+
+def test_a_failed_blocking_check_stops_every_later_run_until_it_is_mended(place, first_run):
+    path = lab_at(place).artefact("token_shards", "code", "train.ds")
+    whole = path.read_bytes()
+    path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    lab_at(place).withdraw("domain_inventory")
+    for _ in range(2):
+        with pytest.raises(RunFailedError, match="altered after the shard was made"):
+            run_stale(lab_at(place))
+    path.write_bytes(whole)
+    assert [stage.stage for stage in run_stale(lab_at(place)) if stage.stale] == ["domain_inventory"]
+
+
+def test_another_question_is_another_decision(place, first_run, tiny_settings):
+    before = lab_at(place).need("mixture_decision").version
+    study = place / "tiny.yaml"
+    text = study.read_text()
+    study.write_text(yaml.safe_dump(tiny_settings | {"rank_correlation_floor": 0.9999}, sort_keys=False))
+    stale = [stage.stage for stage in run_stale(lab_at(place)) if stage.stale]
+    assert stale == ["mixture_decision", "confirmation", "mixture_report"]
+    record = lab_at(place).json("mixture_decision", "decision.json")
+    assert record["decision"] != before
+    assert any("floor 0.9999" in flag for flag in record["flags"])
+    study.write_text(text)
+    run_stale(lab_at(place))
+    assert lab_at(place).need("mixture_decision").version == before
+
+
 def test_the_command_line_runs_reports_and_refuses(place, first_run):
     def regmix(*arguments):
         command = [sys.executable, "-m", "regmix_pipeline.cli", *arguments]
@@ -212,3 +257,13 @@ def _runs(place):
     os.environ["DAGSTER_HOME"] = str(lab_at(place).path("dagster"))
     with dg.DagsterInstance.get() as instance:
         return instance.get_runs_count()
+
+
+def test_a_domain_can_be_withdrawn(place, first_run, tiny_settings):
+    domains = {name: domain for name, domain in tiny_settings["domains"].items() if name != "licences"}
+    (place / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"domains": domains}, sort_keys=False))
+    run_stale(lab_at(place))
+    lab = lab_at(place)
+    assert "licences" not in lab.json("mixture_decision", "decision.json")["mixture"]["weights"]
+    assert lab.records.keys("token_shards") == ["code", "descriptions", "science"]
+    assert all(not stage.stale for stage in run_stale(lab_at(place)))

@@ -1,7 +1,12 @@
 """What is made again and what is not, with a stage that counts how often it is asked."""
 
+import threading
+import time
+from dataclasses import replace
+
 import pytest
 
+from regmix_pipeline.decisions.record import lineage_of
 from regmix_pipeline.errors import LedgerError, ProxyError
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.build import read_ledger
@@ -123,3 +128,56 @@ def test_an_interrupted_stage_keeps_what_it_had_finished(lab, counter):
     stream.close()
     assert lab.records.keys("source") == ["a"]
     assert list(lab.stale(counter.source)) == ["b"]
+
+
+def test_a_ledger_that_a_killed_run_left_behind_is_built_again_before_anything_reads_it(lab, counter):
+    run(lab, counter.source)
+    stale_ledger = lab.ledger.read_bytes()
+    counter.contents["a"] = "9"
+    run(lab, counter.source)
+    # As if the process had died between the last record and the swap of the ledger.
+    lab.ledger.write_bytes(stale_ledger)
+    seen = []
+
+    def make(lab, recipes):
+        with read_ledger(lab.ledger) as connection:
+            query = "select version from records where current and asset = 'source' and key = 'a'"
+            seen.extend(connection.execute(query).fetchall())
+        yield Output("all", "x")
+
+    run(lab, replace(counter.total, make=make))
+    assert seen == [("9",)]
+
+
+def test_a_second_run_waits_for_the_first_and_finds_what_it_made(lab, counter, study_file):
+    said = []
+    other = Lab(study_file, lab.home, say=said.append)
+    first = lab.materialise(counter.source)
+    next(first)
+    made = []
+    waiting = threading.Thread(target=lambda: made.extend(other.materialise(counter.source)))
+    waiting.start()
+    deadline = time.monotonic() + 20
+    while not said and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "another run is at work" in said[0]
+    list(first)
+    waiting.join(20)
+    assert [item.reused for item in made] == [True, True]
+    assert counter.made == ["a", "b"]
+
+
+def test_lineage_follows_the_versions_that_were_used(lab, counter):
+    run(lab, counter.source)
+    run(lab, counter.total)
+    counter.contents["a"] = "9"
+    run(lab, counter.source)
+    assert lineage_of(lab, "sum") == {"sum/all": "12", "source/a": "1", "source/b": "2"}
+
+
+def test_a_withdrawn_asset_is_made_again(lab, counter):
+    run(lab, counter.source)
+    lab.withdraw("source")
+    assert lab.stale(counter.source) == {"a": "new", "b": "new"}
+    with pytest.raises(LedgerError, match="was not materialised yet"):
+        run(lab, counter.total)

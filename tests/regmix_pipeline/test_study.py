@@ -94,6 +94,14 @@ def test_a_domain_given_twice_is_refused_with_both_lines(study_file):
         ({"proxies.model.heads": 5}, "heads"),
         ({"proxies.repeat_as_target": True, "limits.target_tokens": None}, "needs limits.target_tokens"),
         ({"mixtures.minimum": 0.0003}, "must divide 1"),
+        ({"proxies.training.tokens": 10}, "less than one step"),
+        ({"proxies.training.warmup_steps": 99}, "a warm-up of 99 steps is not shorter than the 32 steps"),
+        ({"confirmation.preset": "huge"}, "no preset 'huge'"),
+        ({"confirmation.training.learning_rat": 1}, r"learning_rat.*Extra inputs"),
+        ({"confirmation.training.tokens": 10}, "less than one step"),
+        ({"confirmation.model.heads": 5}, "heads"),
+        ({"domains.code.source": None}, "domain 'code' has no source while others have one"),
+        ({"tokenizer": None}, "needs a tokenizer"),
         ({"seed": "x"}, r"seed: Input should be a valid integer"),
     ],
 )
@@ -118,6 +126,12 @@ def test_files_that_are_no_study_are_refused(tmp_path):
         load_study(path)
     path.write_text("")
     with pytest.raises(StudyError, match="holds no settings"):
+        load_study(path)
+    path.write_text("name: x\ndescription: a\x07b\n")
+    with pytest.raises(StudyError, match=r"bad\.yaml:2: not valid YAML: a control character"):
+        load_study(path)
+    path.write_text("name: x\n? [a, b]\n: 1\n")
+    with pytest.raises(StudyError, match=r"bad\.yaml:2: the field .* is not a name"):
         load_study(path)
     path.write_bytes(b"name: x\ndescription: caf\xe9\n")
     with pytest.raises(StudyError, match=r"bad\.yaml:2: not UTF-8"):

@@ -1,24 +1,26 @@
 """What a law misses: a Gaussian process or trees on its residuals."""
 
-# ruff: noqa: TID253 - imported only by regression's own modules, which assets import inside functions
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
-import lightgbm
 import numpy as np
 from scipy.linalg import eigh, qr
 
-from regmix_pipeline.regression.estimator import Array, MixtureRegressor
+from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
-from regmix_pipeline.regression.trees import COMMON, booster_predictions, trained
+from regmix_pipeline.regression.trees import COMMON, booster_predictions, parsed, trained
 
 LENGTHS = (0.3, 0.6, 1.2, 2.4, 5.0)
 """Length scales tried, in units of the most spread coordinate's deviation."""
-NOISES = np.geomspace(1e-3, 1e3, 19)
+NOISES = tuple(np.geomspace(1e-3, 1e3, 19).tolist())
 """Noise variances tried, as multiples of the process's."""
-DETERMINED = 0.1
+DETERMINED = 3.0
 """A direction of the law's parameters may move when the data say at least this much about it, in units of its prior."""
+
+TUNED_ON = 600
+"""Rows that length scale and noise are chosen on; with more, a random part of them, as the cost grows with the cube."""
 
 
 class CorrectedLaw(MixtureRegressor):
@@ -46,14 +48,10 @@ class CorrectedLaw(MixtureRegressor):
         self.law_ = law
         return {"law": law.state(), **self._correct(law, X, Y, sample_weight)}
 
-    @classmethod
-    def restore(cls, state: dict[str, Any]) -> Self:
-        self = super().restore(state)
-        self.law_ = SaturationLaw.restore(self.learned_["law"])
+    def restore(self, state: dict[str, Any]) -> Self:
+        super().restore(state)
+        self.law_ = SaturationLaw().restore(self.learned_["law"])
         return self
-
-    def _law_losses(self, X: Array) -> Array:
-        return self.law_.predict(X).reshape(len(X), -1)
 
     def _correct(self, law: SaturationLaw, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         raise NotImplementedError
@@ -64,16 +62,29 @@ class GaussianProcessLaw(CorrectedLaw):
 
     g is a Gaussian process with a Matern 5/2 kernel over z_j = sqrt(help_j), the law's own coordinates, so that domains
     count by what they do for the target. The law's parameters may move along their tangent as far as the data determine
-    them, and their uncertainty is part of the posterior. Length scale and noise minimise leave-one-out errors, which have
-    a closed form (Rasmussen & Williams 2006, section 5.4.2).
+    them, and their uncertainty is part of the posterior. Length scale and noise minimise leave-one-out errors, which
+    have a closed form (Rasmussen & Williams 2006, section 5.4.2).
     """
 
     def _correct(self, law: SaturationLaw, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         residual = Y - law.predict(X).reshape(Y.shape)
         return {"X": X, "targets": [self._krige(law, X, residual[:, j], sample_weight, j) for j in range(Y.shape[1])]}
 
-    def _krige(self, law: SaturationLaw, X: Array, residual: Array, weight: Array, target: int) -> dict[str, Any]:
+    def _krige(
+        self,
+        law: SaturationLaw,
+        X: Array,
+        residual: Array,
+        weight: Array,
+        target: int,
+        lengths: Sequence[float] = LENGTHS,
+        noises: Sequence[float] = NOISES,
+    ) -> dict[str, Any]:
         n = len(X)
+        if n > TUNED_ON and len(lengths) > 1:
+            some = np.random.Generator(np.random.PCG64(self.seed)).permutation(n)[:TUNED_ON]
+            tuned = self._krige(law, X[some], residual[some], weight[some], target)
+            lengths, noises = (tuned["length"],), (tuned["noise"],)
         root = np.sqrt(np.maximum(weight, 1e-6))  # rows scaled by it all have the same noise
         trend = law.tangent(X, target) / (law.learned_["scale"][target] * np.sqrt(n))
         U, singular, Vt = np.linalg.svd(trend * root[:, None], full_matrices=False)
@@ -84,12 +95,12 @@ class GaussianProcessLaw(CorrectedLaw):
         size = float(z.std(axis=0).max()) or 1.0
         scaled = residual * root
         best: tuple[float, Any] = (np.inf, None)
-        for length in LENGTHS:
+        for length in lengths:
             kernel = root[:, None] * matern(z, z, length * size) * root[None, :]
             values, vectors = eigh(complement.T @ kernel @ complement)
             F = complement @ vectors
             seen = vectors.T @ (complement.T @ scaled)
-            for noise in NOISES:
+            for noise in noises:
                 inverse = 1 / (np.maximum(values, 0) + noise)
                 alpha = F @ (inverse * seen)
                 loo = float(np.mean((alpha / np.maximum(F**2 @ inverse, 1e-300)) ** 2))
@@ -101,6 +112,7 @@ class GaussianProcessLaw(CorrectedLaw):
         variance = float(np.mean((F.T @ scaled) ** 2 * inverse)) if F.shape[1] else 0.0
         return {
             "size": size * length,
+            "length": length,
             "noise": noise,
             "variance": variance,
             "alpha": alpha * root,
@@ -110,20 +122,23 @@ class GaussianProcessLaw(CorrectedLaw):
             "root": root,
         }
 
-    def _predict(self, X: Array) -> Array:
-        predicted = self._law_losses(X)
+    def _predict(self, X: Array, columns: Columns) -> Array:
+        predicted = self.law_.predict_targets(X, columns)
         train = self.learned_["X"]
-        for j, known in enumerate(self.learned_["targets"]):
+        for place, j in enumerate(columns):
+            known = self.learned_["targets"][j]
             z, seen = np.sqrt(self.law_.help(X, j)), np.sqrt(self.law_.help(train, j))
             trend = self.law_.tangent(X, j) / (self.law_.learned_["scale"][j] * np.sqrt(len(train)))
-            predicted[:, j] += matern(z, seen, known["size"]) @ known["alpha"] + trend @ known["drift"]
+            predicted[:, place] += matern(z, seen, known["size"]) @ known["alpha"] + trend @ known["drift"]
         return predicted
 
-    def standard_deviation(self, X: Array) -> Array:
-        """Posterior standard deviation of a new measurement, nats per token, (m, T): process, law and noise."""
+    def standard_deviation(self, X: Array, columns: Columns | None = None, of_measurement: bool = True) -> Array:
+        """Posterior standard deviation, nats per token, (m, T): process and law, and the noise of a new measurement."""
         train = self.learned_["X"]
-        spread = np.empty((len(X), len(self.learned_["targets"])))
-        for j, known in enumerate(self.learned_["targets"]):
+        columns = np.arange(self.targets_) if columns is None else columns
+        spread = np.empty((len(X), len(columns)))
+        for place, j in enumerate(columns):
+            known = self.learned_["targets"][j]
             root, basis = known["root"], known["basis"]
             seen, z = np.sqrt(self.law_.help(train, j)), np.sqrt(self.law_.help(X, j))
             kernel = root[:, None] * matern(seen, seen, known["size"]) * root[None, :]
@@ -137,7 +152,9 @@ class GaussianProcessLaw(CorrectedLaw):
                 np.einsum("mp,mp->m", left, np.linalg.solve(basis.T @ inverse_basis, left.T).T) if left.size else 0.0
             )
             process = 1 - np.einsum("mn,nm->m", cross, inverse_cross)
-            spread[:, j] = np.sqrt(known["variance"] * np.maximum(process + drift + known["noise"], 1e-12))
+            spread[:, place] = np.sqrt(
+                known["variance"] * np.maximum(process + drift + float(of_measurement) * known["noise"], 1e-12)
+            )
         return spread
 
 
@@ -165,12 +182,11 @@ class BoostedLaw(CorrectedLaw):
         ]
         return {"models": [model.model_to_string() for model in models]}
 
-    def _predict(self, X: Array) -> Array:
-        base = self._law_losses(X)
-        if getattr(self, "_loaded", (None,))[0] is not self.learned_:
-            self._loaded = (self.learned_, [lightgbm.Booster(model_str=text) for text in self.learned_["models"]])
+    def _predict(self, X: Array, columns: Columns) -> Array:
+        base = self.law_.predict_targets(X, columns)
         corrections = [
-            booster_predictions(booster, np.column_stack([X, base[:, j]])) for j, booster in enumerate(self._loaded[1])
+            booster_predictions(parsed(self.learned_["models"][j]), np.column_stack([X, base[:, place]]))
+            for place, j in enumerate(columns)
         ]
         return base + np.column_stack(corrections)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from regmix_pipeline.regression.estimator import Array
 from regmix_pipeline.regression.laws.law import Block, Law, Shape
+from regmix_pipeline.regression.laws.least_squares import Problems, minimise
 
 
 class PowerExponentialLaw(Law):
@@ -75,7 +76,8 @@ class ExponentialLaw(PowerExponentialLaw):
 
     Args:
         inner_folds, seed: as for every law.
-        positive_offset: keep c >= 0, as olmix's log-linear form exp(log c) + exp(t.w) does (arXiv 2602.12237); b is then
+        positive_offset: keep c >= 0, as olmix's log-linear form exp(log c) + exp(t.w) does (arXiv 2602.12237); b is
+        then
             a part of t, since weights sum to 1.
     """
 
@@ -90,22 +92,18 @@ class ExponentialLaw(PowerExponentialLaw):
         return [Shape(f"strength {strength:g}", strength, no_logs, {}) for strength in (0.01, 0.1, 1.0)]
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
-        self._floor: Array | None = None
         learned = super()._fit(X, Y, sample_weight)
-        lowest = -learned["level"] / learned["scale"]
-        low = learned["theta"][:, 0] < lowest
-        if self.positive_offset and low.any():
+        if not self.positive_offset:
+            return learned
+        zero = -learned["level"] / learned["scale"]
+        for target in np.flatnonzero(learned["theta"][:, 0] < zero):
             # One bound on one parameter: where it binds, the best fit has c = 0.
-            self._floor = lowest[low]
-            again = super()._fit(X, Y[:, low], sample_weight)
-            for key in ("theta", "precision"):
-                learned[key][low] = again[key]
-        self._floor = None
+            start = learned["theta"][[target]]
+            learned["free"][target, 0] = 0.0
+            precision = np.where(learned["free"][[target]] > 0, learned["penalty"][[target]], np.inf)
+            mean = np.zeros_like(start)
+            mean[:, 0], mean[:, -1] = zero[target], start[:, -1]
+            y = (Y[:, [target]] - learned["level"][target]).T / learned["scale"][target]
+            problem = Problems(y, sample_weight[None], mean, precision)
+            learned["theta"][target] = minimise(self.exponent, start, X, problem)[0][0]
         return learned
-
-    def _prior(self, shape: Shape, X: Array, y: Array) -> tuple[Array, Array]:
-        mean, precision = super()._prior(shape, X, y)
-        if self._floor is not None:
-            mean[:, 0] = self._floor if len(y) == len(self._floor) else self._floor[:1]
-            precision[:, 0] = np.inf
-        return mean, precision

@@ -67,8 +67,8 @@ def minimise(
 ) -> tuple[Array, Array]:
     """Parameters (p, P) and objectives (p,) of every problem, from the given starts.
 
-    A problem stops when an accepted step lowers its objective by less than ``tolerance`` of itself twice running, or when
-    no step helps any more.
+    A problem stops when an accepted step lowers its objective by less than ``tolerance`` of itself twice running, or
+    when no step helps any more.
     """
     theta = np.where(np.isfinite(problems.precision), start, problems.mean)
     objective = _objective(exponent, theta, X, problems)

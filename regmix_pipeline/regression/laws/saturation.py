@@ -1,4 +1,5 @@
-"""The saturation law: every domain helps a target by a power of its weight, and help saturates as a power of the sum."""
+"""The saturation law: every domain helps a target by a power of its weight, and help saturates as a power of the
+sum."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ import numpy as np
 from regmix_pipeline.regression.estimator import Array
 from regmix_pipeline.regression.laws.law import Block, Law, Shape
 
+FEW_ROWS = 64
+"""Below this, strongly regularised shapes are tried."""
+
 
 class SaturationLaw(Law):
     """loss = c + exp(b + t.w) (sum_j exp(k_j) (w_j + e)^(g_j))^-a, with g_j = g exp(h_j).
 
     With t = 0, g_j = 1 and e = 0 this is the published c + a (b.w)^-alpha. A power of each weight is needed because the
-    first percent of a domain helps far more than the last: learning from a domain is itself a power law in its tokens. e
+    first percent of a domain helps far more than the last: learning from a domain is itself a power law in its
+    tokens. e
     stands for what other domains teach of a domain that is absent. t lets a domain that is of no use displace others.
 
     With few rows the simple shape wins (one power for all domains, no t); with many, the full one.
@@ -27,18 +32,23 @@ class SaturationLaw(Law):
             Block("help", d, 0.0, 1.5),
             Block("saturation", 1, -0.5, 1.0),
             Block("power", 1, np.log(0.5), 0.5),
-            Block("own_power", d, 0.0, 0.4),
+            Block("own_power", d, 0.0, 0.3),
             Block("absent", 1, np.log(3e-4), 1.0),
-            Block("tilt", d, 0.0, 1.0),
+            Block("tilt", d, 0.0, 0.4),
         ]
 
     def shapes(self, rows: int) -> Sequence[Shape]:
         simple = {"own_power": 0.0, "tilt": 0.0}
+        if rows < FEW_ROWS:
+            return [
+                Shape("simple", 0.03, simple, {}),
+                Shape("simple, tight", 0.5, simple, {}),
+                Shape("full, tight", 0.3, {}, {}),
+            ]
         return [
-            Shape("full", 0.05, {}, {}),
-            Shape("full, loose", 0.01, {}, {}),
-            Shape("simple", 0.03, simple, {}),
-            Shape("simple, tight", 0.3, simple, {}),
+            Shape("full", 0.03, {}, {}),
+            Shape("full, tight", 0.2, {}, {}),
+            Shape("simple", 0.01, simple, {}),
         ]
 
     def first_guess(self, theta: Array, X: Array, Y: Array) -> Array:
@@ -78,13 +88,19 @@ class SaturationLaw(Law):
         return u, J
 
     def _shares(self, theta: Array, X: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Each domain's help exp(k_j) (w_j + e)^(g_j) (p, n, d), log(w_j + e), their sum (p, n), powers (p, d), e (p,)."""
+        """Each domain's help exp(k_j) (w_j + e)^(g_j) (p, n, d), log(w_j + e), their sum (p, n), powers (p, d), e
+        (p,)."""
         d = X.shape[1]
         absent = np.exp(np.clip(theta[:, 4 + 2 * d], -25, 2))
         power = np.exp(np.clip(theta[:, 3 + d : 4 + d] + theta[:, 4 + d : 4 + 2 * d], -6, 3))
         log_weight = np.log(X[None] + absent[:, None, None])
         share = np.exp(np.clip(theta[:, None, 2 : 2 + d] + power[:, None, :] * log_weight, -60, 60))
         return share, log_weight, share.sum(axis=2), power, absent
+
+    def powers(self, target: int) -> Array:
+        """The power g_j of every domain's weight for one target, (d,)."""
+        theta = self.learned_["theta"][[target]]
+        return self._shares(theta, np.zeros((1, self.n_features_in_)))[3][0]
 
     def help(self, X: Array, target: int) -> Array:
         """What each domain contributes to one target, exp(k_j) (w_j + e)^(g_j), (m, d): the law's own coordinates."""

@@ -59,3 +59,9 @@ def test_caps_that_leave_no_mixture_are_named():
         limits_of([0.3, 1.0], [0.4, 0.0]).check()
     with pytest.raises(MixtureError, match="floors sum"):
         limits_of([1.0, 1.0], [0.6, 0.6]).check()
+
+
+@pytest.mark.parametrize("caps", [[0.7, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1], [0.6, 0.3, 0.1]])
+def test_caps_that_sum_to_one_but_for_rounding_leave_one_mixture(caps):
+    nearest = within_limits(np.full(len(caps), 1 / len(caps)), limits_of(caps))
+    assert nearest == pytest.approx(caps)

@@ -107,3 +107,9 @@ def test_anchors_are_what_their_names_say():
 def test_a_minimum_that_does_not_divide_one_is_refused(minimum):
     with pytest.raises(ValueError, match="minimum"):
         MixtureSettings(minimum=minimum)
+
+
+def test_more_draws_wanted_than_are_ever_made_is_no_error(monkeypatch):
+    monkeypatch.setattr("regmix_pipeline.mixtures.sampler.MAX_BLOCKS", 2)
+    rows = sample(PRIOR, no_limits(), MixtureSettings(count=3, oversample=100_000), seed=0)
+    assert len({row.id for row in rows}) == 3

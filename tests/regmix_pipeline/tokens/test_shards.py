@@ -119,13 +119,20 @@ def test_versions(place, tokenizer):
     assert expected_shard_version(seen, tokenizer, reseeded, "target") == others[3]
 
 
-def test_a_damaged_shard_is_named(place, tokenizer):
+def test_a_damaged_shard_is_named_and_made_again(place, tokenizer):
     source = place.write("books", place.sentences(40))
-    path = folder_of(place, make(place, tokenizer, source)) / "train.ds"
-    path.write_bytes(path.read_bytes()[:-2])
+    folder = folder_of(place, make(place, tokenizer, source))
+    path = folder / "train.ds"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2])
     with pytest.raises(TokenError, match="bytes where the manifest says") as caught:
-        make(place, tokenizer, source)
+        verify_shard(folder)
     assert caught.value.where == str(path)
+    make(place, tokenizer, source)
+    assert path.read_bytes() == whole
+    path.unlink()
+    make(place, tokenizer, source)
+    assert path.read_bytes() == whole
 
 
 def refused(place, tokenizer, source, error, problem, **given):
@@ -155,7 +162,7 @@ def test_fewer_train_tokens_than_a_window(place, tokenizer):
         tokenizer,
         place.write("books", place.sentences(40)),
         TokenError,
-        "fewer than one window",
+        "fewer than the window",
         settings=settings,
     )
     assert found.where == "books, train split"
@@ -169,7 +176,7 @@ def test_a_validation_split_shorter_than_a_window(place, tokenizer):
     assert "raise validation_fraction (1e-09)" in found.remedy
     settings = ShardSettings(validation_fraction=1e-9, min_tokens=2)
     target = make(place, tokenizer, source, name="wiki", role="target", settings=settings)
-    with pytest.raises(TokenError, match="fewer than one window"):
+    with pytest.raises(TokenError, match="fewer than the window"):
         make(place, tokenizer, source, name="wiki", role="target", settings=ShardSettings(min_tokens=10**6))
     assert verify_shard(folder_of(place, target)) == target
 

@@ -1,0 +1,68 @@
+"""Repeated data: what a domain's tokens are worth when the run sees them more than once."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor, unfitted
+
+DECAY = 15.4
+"""Repetitions after which a token's worth has fallen to 1/e: R*_D of Muennighoff et al., arXiv 2305.16264."""
+
+
+def worth(weights: Array, epochs_per_weight: Array, decay: float = DECAY) -> Array:
+    """Weights as far as they bring something new, (n, d): w for the first epoch, then less and less.
+
+    With e = w x tokens / available epochs, a domain is worth w (1 + R (1 - exp(-(e - 1) / R))) / e beyond one epoch
+    (Muennighoff et al. 2023, equation 5).
+
+    Args:
+        weights: (n, d).
+        epochs_per_weight: epochs of a domain at weight 1, that is tokens / available tokens, (d,).
+        decay: R in repetitions.
+    """
+    epochs = weights * epochs_per_weight
+    repeated = np.maximum(epochs - 1, 0.0)
+    return weights * np.where(epochs > 1, (1 + decay * -np.expm1(-repeated / decay)) / np.maximum(epochs, 1.0), 1.0)
+
+
+class RepeatedDataRegressor(MixtureRegressor):
+    """A regressor of what the weights are worth and of the epochs themselves, for runs that repeat data.
+
+    Args:
+        base: the regressor, fitted to (worth, epochs) of every domain.
+        epochs_per_weight: epochs of each domain at weight 1, length d; None for no repetition.
+        decay: see `worth`.
+    """
+
+    def __init__(
+        self, base: MixtureRegressor, epochs_per_weight: list[float] | None = None, decay: float = DECAY
+    ) -> None:
+        self.base, self.epochs_per_weight, self.decay = base, epochs_per_weight, decay
+
+    def _features(self, X: Array) -> Array:
+        rate = np.zeros(X.shape[1]) if self.epochs_per_weight is None else np.asarray(self.epochs_per_weight, float)
+        if rate.shape != (X.shape[1],):
+            raise ValueError(f"epochs_per_weight has {rate.size} entries, weights have {X.shape[1]} columns")
+        repeated = np.maximum(X * rate - 1, 0.0)
+        # Epochs of domains that nobody repeats are a constant column, which no regressor learns from.
+        return np.column_stack([worth(X, rate, self.decay), np.log1p(repeated)])
+
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
+        self.base_ = unfitted(self.base).fit(self._features(X), Y, sample_weight)
+        return {}
+
+    def _predict(self, X: Array, columns: Columns) -> Array:
+        return self.base_.predict_targets(self._features(X), columns)
+
+    def state(self) -> dict[str, Any]:
+        kept = super().state()
+        own = {key: value for key, value in kept["parameters"].items() if key != "base"}
+        return {**kept, "parameters": own, "base": self.base_.state()}
+
+    def restore(self, state: dict[str, Any]) -> Self:
+        super().restore(state)
+        self.base_ = unfitted(self.base).restore(state["base"])
+        return self

@@ -1,0 +1,179 @@
+"""How sure we are of the answer: chances, optimism, sensitivity, and how far each weight may move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.regression.fitted import FittedRegressor
+from regmix_pipeline.regression.laws.saturation import SaturationLaw
+from regmix_pipeline.search.convex import ConvexSearch
+from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.region import Region, moved_inside
+
+Array = NDArray[np.float64]
+DRAWS = 20_000
+"""Draws of errors behind a chance."""
+HALVES = 3
+"""Random halvings of the runs behind the optimism."""
+NEARBY = 4096
+POINT = 0.01
+"""A percentage point of weight, the unit of sensitivity."""
+WEAK = 0.1
+"""A weight that may move over more than this is weakly identified."""
+
+
+def gain_of(
+    objective: Objective,
+    chosen: Mixture,
+    natural: Mixture,
+    region: Region,
+    level: float,
+    seed: int,
+) -> dict[str, float]:
+    """How much lower the chosen mixture's weighted mean loss is than the natural one's, nats per token of a proxy.
+
+    `predicted` is what the regressors say; `optimism` what such searches overstate, measured by searching with a law of
+    one half of the runs and asking a law of the other half; `corrected` their difference, on which the chances and the
+    interval are based. Errors are drawn from out-of-fold errors times each mixture's deviation.
+    """
+    fitted, share = objective.fitted, objective.target_weights
+    points = np.array([mixture.vector(fitted.domains) for mixture in (natural, chosen)])
+    value = fitted.objective(points, share)
+    deviation = fitted.standard_deviation(points) @ fitted.shares(share)
+    predicted = float(value[0] - value[1])
+    if natural == chosen:
+        empty = dict.fromkeys(("predicted", "optimism", "corrected", "low", "high"), 0.0)
+        return {**empty, "chance_better_than_natural": 0.5, "chance_better_than_best_observed": 0.0}
+    wrong = optimism(objective, points[0], region, seed)
+    corrected = predicted - wrong
+    errors = fitted.objective_errors(share)
+    errors = errors - errors.mean()
+    generator = np.random.Generator(np.random.PCG64(seed))
+    at_chosen = generator.choice(errors, DRAWS) * deviation[1]
+    drawn = corrected + generator.choice(errors, DRAWS) * deviation[0] - at_chosen
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    observed = float((fitted.losses @ fitted.shares(share)).min())
+    return {
+        "predicted": predicted,
+        "optimism": wrong,
+        "corrected": corrected,
+        "low": float(low),
+        "high": float(high),
+        "chance_better_than_natural": float(np.mean(drawn > 0)),
+        "chance_better_than_best_observed": float(np.mean(value[1] + wrong + at_chosen < observed)),
+    }
+
+
+def optimism(objective: Objective, natural: Array, region: Region, seed: int) -> float:
+    """By how much a searched gain overstates the true one, nats per token, not negative (the winner's curse).
+
+    A law fitted to one half of the runs picks the best of many mixtures inside the region; a law fitted to the other
+    half
+    says what that pick is worth. With twice the runs the law's error variance is half, and so is the overstatement.
+    """
+    fitted = objective.fitted
+    share = fitted.shares(objective.target_weights)
+    counted = np.flatnonzero(share)
+    n = len(fitted.weights)
+    if n < 16:
+        return 0.0
+    generator = np.random.Generator(np.random.PCG64(seed))
+    pool = moved_inside(generator.dirichlet(np.maximum(region.prior, 1e-3), size=NEARBY), region.limits)
+    pool = pool[region.allow(pool)]
+    if not len(pool):
+        return 0.0
+    differences = []
+    for _ in range(HALVES):
+        order = generator.permutation(n)
+        half = order[: n // 2], order[n // 2 :]
+        laws = [SaturationLaw().fit(fitted.weights[rows], fitted.losses[np.ix_(rows, counted)]) for rows in half]
+        gains = [law.predict(natural[None]) @ share[counted] - law.predict(pool) @ share[counted] for law in laws]
+        for mine, theirs in ((gains[0], gains[1]), (gains[1], gains[0])):
+            best = int(mine.argmax())
+            differences.append(mine[best] - theirs[best])
+    return max(float(np.mean(differences)) / 2, 0.0)
+
+
+def sensitivity_of(objective: Objective, chosen: Array) -> Array:
+    """Change of the objective when a domain gains a percentage point at the others' expense, (d,), nats per token."""
+    moved = chosen[None] * (1 - POINT) + POINT * np.eye(len(chosen))
+    return objective(moved) - objective(chosen[None])[0]
+
+
+def ranges_of(objective: Objective, region: Region, chosen: Array, program: ConvexSearch | None, seed: int) -> Array:
+    """The range of each weight among mixtures within one standard error of the best, (d, 2).
+
+    The standard error is that of the mean loss predicted at the chosen mixture, not of one proxy's. With a convex law
+    every end is a convex program's
+    answer; otherwise it is the furthest of many mixtures tried near the chosen one and in the region at large, and
+    therefore a lower bound of the range.
+    """
+    fitted = objective.fitted
+    share = fitted.shares(objective.target_weights)
+    deviation = float((fitted.standard_deviation(chosen[None], of_measurement=False) @ share)[0])
+    error = float(np.std(fitted.objective_errors(objective.target_weights))) * deviation
+    found = np.stack([chosen, chosen], axis=1)
+    law = fitted.law
+    if program is not None and not np.isfinite(region.trust_radius):
+        ends = program.ends(float(objective(chosen[None], law)[0]) + error)
+        found = np.where(np.isfinite(ends), ends, found)
+    else:
+        generator = np.random.Generator(np.random.PCG64(seed))
+        near = generator.standard_gamma(np.geomspace(5, 500, NEARBY)[:, None] * (chosen + 1e-3))
+        far = generator.standard_gamma(np.tile(np.maximum(region.prior, 1e-3), (NEARBY, 1)))
+        pool = np.concatenate([near, far])
+        pool = moved_inside(pool / np.maximum(pool.sum(axis=1, keepdims=True), 1e-300), region.limits)
+        pool = pool[region.allow(pool)]
+        good = pool[objective(pool, law) <= objective(chosen[None], law)[0] + error] if len(pool) else pool
+        if len(good):
+            found = np.stack([good.min(axis=0), good.max(axis=0)], axis=1)
+    return np.stack([np.minimum(found[:, 0], chosen), np.maximum(found[:, 1], chosen)], axis=1)
+
+
+def domain_rows(region: Region, chosen: Mixture, sensitivity: Array, ranges: Array) -> list[dict[str, Any]]:
+    """Everything known about each domain's weight, one row a domain."""
+    limits = region.limits
+    weights = chosen.vector(limits.domains)
+    return [
+        {
+            "domain": domain,
+            "weight": float(weights[j]),
+            "prior": float(region.prior[j]),
+            "cap": float(limits.caps[j]),
+            "floor": float(limits.floors[j]),
+            "at_cap": bool(limits.caps[j] < 1 and weights[j] >= limits.caps[j] - 2e-6),
+            "at_floor": bool(limits.floors[j] > 0 and weights[j] <= limits.floors[j] + 2e-6),
+            "sensitivity": float(sensitivity[j]),
+            "low": float(ranges[j, 0]),
+            "high": float(ranges[j, 1]),
+            "weakly_identified": bool(ranges[j, 1] - ranges[j, 0] > WEAK),
+        }
+        for j, domain in enumerate(limits.domains)
+    ]
+
+
+def flags_of(fitted: FittedRegressor, region: Region, chosen: Mixture, gain: Mapping[str, float]) -> list[str]:
+    """What a reader must know before acting on the answer."""
+    weights = chosen.vector(fitted.domains)
+    most = fitted.weights.max(axis=0)
+    found = [
+        f"{domain}: weight {weight:.3f} is above the highest sampled, {highest:.3f}"
+        for domain, weight, highest in zip(fitted.domains, weights, most, strict=True)
+        if weight > highest + 1e-6
+    ]
+    away = float(region.distance(weights[None])[0])
+    overlap = np.sqrt(fitted.weights) @ np.sqrt(fitted.weights).T
+    np.fill_diagonal(overlap, 0.0)
+    usual = float(np.quantile(np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0)), 0.95))
+    if away > usual:
+        found.append(
+            f"the mixture is {away:.2f} from the nearest sampled one, samples are within {usual:.2f} of each other"
+        )
+    if gain["corrected"] <= 0 < gain["predicted"]:
+        found.append("the predicted gain is no larger than what such a search overstates")
+    return found

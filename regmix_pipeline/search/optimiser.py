@@ -1,0 +1,165 @@
+"""The constrained optimiser: a convex program where the law is convex, SLSQP from many starts where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.progress import Say
+from regmix_pipeline.search.convex import ConvexSearch, is_convex
+from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.region import Region, divergence, moved_inside
+from regmix_pipeline.search.settings import SearchSettings
+
+Array = NDArray[np.float64]
+STARTS = 12
+"""Starts of SLSQP, and observed mixtures whose surroundings are searched under a trust radius."""
+REFINEMENTS = 4096
+"""Candidates around the law's optimum that the chosen regressors judge."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What the optimiser found.
+
+    Attributes:
+        weights: the answer, (d,), inside the region.
+        law: the law it was found with, or None when the chosen regressors were minimised directly.
+        how: 'convex program' or 'SLSQP'.
+        refined: whether the chosen regressors moved it.
+        convex: the convex program, for questions about how far weights may move; None without one.
+    """
+
+    weights: Array
+    law: str | None
+    how: str
+    refined: bool
+    convex: ConvexSearch | None
+
+
+def convex_program(objective: Objective, region: Region) -> ConvexSearch | None:
+    """The fitted law as a convex program, if it is convex for every target that counts."""
+    law = objective.fitted.law
+    if law is None:
+        return None
+    counted = np.flatnonzero(objective.fitted.shares(objective.target_weights))
+    if not all(is_convex(objective.fitted.models[law], int(j)) for j in counted):
+        return None
+    return ConvexSearch(objective, region, law)
+
+
+def optimise(objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say) -> Optimum:
+    """Minimise the fitted law inside the region, then let the chosen regressors refine the answer nearby.
+
+    Raises:
+        MixtureError: no mixture inside the region was found.
+    """
+    law = objective.fitted.law
+    convex = convex_program(objective, region)
+    weights = _convex_optimum(objective, region, convex) if convex else None
+    how = "convex program"
+    if weights is None:
+        how, weights = "SLSQP", _slsqp(objective, region, law, seed)
+    if weights is None:
+        raise MixtureError(
+            "no mixture respects caps, groups, divergence and trust radius together",
+            where="search",
+            remedy="widen one of groups, max_divergence and trust_radius",
+        )
+    say(f"  optimiser          {how} on {law or 'the chosen regressors'}")
+    refined = _refined(objective, region, weights, settings, seed)
+    return Optimum(refined if refined is not None else weights, law, how, refined is not None, convex)
+
+
+def _convex_optimum(objective: Objective, region: Region, program: ConvexSearch) -> Array | None:
+    if not np.isfinite(region.trust_radius):
+        return _inside(program.optimum(), region)
+    # Balls around observed runs are convex one by one, so the best few are searched in turn.
+    centres = _best_observed(objective, region, objective.fitted.law)
+    found = [_inside(program.optimum(program.near(centre)), region) for centre in centres]
+    return _best(objective, [one for one in found if one is not None], objective.fitted.law)
+
+
+def _slsqp(objective: Objective, region: Region, law: str | None, seed: int) -> Array | None:
+    generator = np.random.Generator(np.random.Philox(key=int(fingerprint("starts", seed), 16)))
+    drawn = generator.dirichlet(np.maximum(region.prior, 1e-3) * 20, size=STARTS)
+    starts = np.concatenate([region.prior[None], _best_observed(objective, region, law), drawn])
+    starts = moved_inside(starts, region.limits)
+    found = []
+    for start in starts[: 2 * STARTS]:
+        answer = minimize(
+            lambda w: float(objective(np.maximum(w, 0)[None], law)[0]),
+            start,
+            jac=lambda w: objective.gradient(np.maximum(w, 0), law),
+            bounds=list(zip(region.limits.floors, region.limits.caps, strict=True)),
+            constraints=_constraints(region, start),
+            method="SLSQP",
+            options={"maxiter": 200, "ftol": 1e-9},
+        )
+        for weights in (answer.x, start):
+            inside = _inside(np.maximum(weights, 0), region)
+            if inside is not None:
+                found.append(inside)
+                break
+    return _best(objective, found, law)
+
+
+def _constraints(region: Region, start: Array) -> list[dict]:
+    found: list[dict] = [{"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)}]
+    if len(region.groups):
+        G = region.groups
+        found.append({"type": "ineq", "fun": lambda w: region.group_caps - G @ w, "jac": lambda w: -G})
+        found.append({"type": "ineq", "fun": lambda w: G @ w - region.group_floors, "jac": lambda w: G})
+    if np.isfinite(region.max_divergence):
+        found.append(
+            {
+                "type": "ineq",
+                "fun": lambda w: region.max_divergence - divergence(np.maximum(w, 0)[None], region.prior)[0],
+            }
+        )
+    if np.isfinite(region.trust_radius):
+        overlap = np.sqrt(region.observed) @ np.sqrt(start)
+        centre = np.sqrt(region.observed[int(overlap.argmax())])
+        found.append({"type": "ineq", "fun": lambda w: centre @ np.sqrt(np.maximum(w, 0)) - 1 + region.trust_radius**2})
+    return found
+
+
+def _inside(weights: Array | None, region: Region) -> Array | None:
+    """The solver's answer with its last digits put right, or None when it is not inside."""
+    if weights is None or not np.isfinite(weights).all() or weights.sum() <= 0:
+        return None
+    moved = moved_inside((weights / weights.sum())[None], region.limits)[0]
+    return moved if region.allow(moved[None], 1e-5)[0] else None
+
+
+def _best_observed(objective: Objective, region: Region, law: str | None) -> Array:
+    """The observed mixtures that are best by the law, among those that caps allow first, (STARTS, d)."""
+    values = objective(region.observed, law)
+    order = np.lexsort((values, ~region.limits.allow(region.observed)))
+    return region.observed[order[:STARTS]]
+
+
+def _best(objective: Objective, found: list[Array], law: str | None) -> Array | None:
+    if not found:
+        return None
+    return found[int(objective(np.array(found), law).argmin())]
+
+
+def _refined(objective: Objective, region: Region, weights: Array, settings: SearchSettings, seed: int) -> Array | None:
+    """The mean of the best neighbours by the chosen regressors, if they find it better than ``weights``."""
+    generator = np.random.Generator(np.random.Philox(key=int(fingerprint("refine", seed), 16)))
+    closeness = np.geomspace(20, 2000, REFINEMENTS)[:, None]
+    gammas = generator.standard_gamma(closeness * (weights + 1e-4))
+    nearby = moved_inside(gammas / gammas.sum(axis=1, keepdims=True), region.limits)
+    nearby = nearby[region.allow(nearby)]
+    if not len(nearby):
+        return None
+    values = objective(nearby)
+    best = nearby[np.argsort(values, kind="stable")[: min(settings.top_k, max(len(nearby) // 16, 1))]].mean(axis=0)
+    better = objective(np.array([best, weights]))
+    return best if better[0] < better[1] and region.allow(best[None])[0] else None
