@@ -39,6 +39,15 @@ def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.A
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
 
+@dg.asset_check(asset="regressor")
+def intervals_hold_what_they_promise(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+    """Prediction intervals cover the losses of mixtures they did not see about as often as they say."""
+    study = lab.open().study
+    with ledger.read() as connection:
+        finding = audit.interval_coverage(connection, list(study.objective), study.regression.level)
+        return check_result(finding, dg.AssetCheckSeverity.WARN)
+
+
 @dg.asset_check(asset="optimal_mixture", blocking=True)
 def optimum_respects_the_limits(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The optimal mixture sums to 1 and keeps every cap and floor."""

@@ -110,6 +110,9 @@ def _checks(lab: Lab) -> list[dict[str, Any]]:
             "rank correlation out of fold": audit.rank_correlation(
                 connection, list(lab.study.objective), lab.study.rank_correlation_floor
             ),
+            "coverage of the intervals": audit.interval_coverage(
+                connection, list(lab.study.objective), lab.study.regression.level
+            ),
             "inside the sampled region": audit.inside_sampled_region(connection),
             "losses complete": audit.losses_complete(connection, lab.targets),
         }

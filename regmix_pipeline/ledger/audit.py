@@ -123,6 +123,31 @@ def rank_correlation(connection: duckdb.DuckDBPyConnection, targets: Sequence[st
     return Finding(not low, text, {f"spearman_{target}": float(scores.get(target, -1.0)) for target in targets})
 
 
+def interval_coverage(
+    connection: duckdb.DuckDBPyConnection, targets: Sequence[str], level: float, tolerance: float = 0.05
+) -> Finding:
+    """Whether prediction intervals of ``level`` hold that share of the losses out of fold, within ``tolerance``.
+
+    A target passes as well when its count of held losses is within chance of the level (95% binomial range): with few
+    mixtures no share can be told apart from the level more finely than that.
+    """
+    from scipy.stats import binom
+
+    rows = connection.execute("select count(distinct mixture) from current_out_of_fold").fetchall()[0][0]
+    found = dict(
+        connection.execute(
+            "select target, any_value(value) from current_regressor_scores "
+            "where chosen and metric = 'coverage' and split = 'random' group by target"
+        ).fetchall()
+    )
+    low, high = (float(bound) / rows for bound in binom.interval(0.95, rows, level)) if rows else (0.0, 0.0)
+    low, high = min(low, level - tolerance), max(high, level + tolerance)
+    off = [target for target in targets if not low <= found.get(target, -1.0) <= high]
+    listed = ", ".join(f"{target} {found.get(target, float('nan')):.1%}" for target in targets)
+    text = f"out of fold, {level:.0%} intervals hold: {listed}; expected {low:.0%} to {high:.0%} for {rows} mixtures"
+    return Finding(not off, text, {f"coverage_{target}": float(found.get(target, -1.0)) for target in targets})
+
+
 def optimum_within_limits(connection: duckdb.DuckDBPyConnection) -> Finding:
     """Whether the optimal mixture sums to 1 and keeps every cap and floor."""
     rows = connection.execute("select domain, weight, cap, floor from current_optimal_mixture").fetchall()

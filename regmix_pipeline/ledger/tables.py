@@ -125,7 +125,7 @@ TABLES: dict[str, Table] = {
             "regressor": (TEXT, "kind of regressor"),
             "target": (TEXT, "validation target"),
             "split": (TEXT, "how folds were made"),
-            "metric": (TEXT, "spearman, pearson or rmse"),
+            "metric": (TEXT, "spearman, pearson, rmse or coverage"),
             "value": (REAL, "the score out of fold"),
             "low": (REAL, "lower end of its interval"),
             "high": (REAL, "upper end of its interval"),

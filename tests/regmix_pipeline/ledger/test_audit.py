@@ -98,6 +98,22 @@ def test_rank_correlation_below_its_floor_is_said(ledger):
         assert not audit.rank_correlation(connection, ["x", "y"], 0.1).passed
 
 
+def test_intervals_that_hold_too_little_or_too_much_are_said(ledger):
+    out_of_fold = [{"mixture": f"m{i}", "target": "x"} for i in range(400)]
+
+    def covered(share):
+        return [{"target": "x", "metric": "coverage", "split": "random", "value": share, "chosen": True}]
+
+    for share, passed in ((0.9, True), (0.86, True), (0.8, False), (0.99, False)):
+        with ledger(out_of_fold=out_of_fold, regressor_scores=covered(share)) as connection:
+            assert audit.interval_coverage(connection, ["x"], 0.9).passed is passed
+    # Of ten mixtures, eight held ones are no sign that the level is wrong.
+    with ledger(out_of_fold=out_of_fold[:10], regressor_scores=covered(0.8)) as connection:
+        assert audit.interval_coverage(connection, ["x"], 0.9).passed
+    with ledger(out_of_fold=out_of_fold) as connection:
+        assert not audit.interval_coverage(connection, ["x"], 0.9).passed
+
+
 def test_the_optimum_must_keep_its_limits(ledger):
     def optimum(a, cap=1.0, floor=0.0):
         return [
