@@ -87,11 +87,13 @@ def summary_of(record: Mapping[str, Any]) -> str:
     """The decision in a sentence: the heaviest domains, the predicted gain, the chance that it is one."""
     weights = sorted(record["mixture"]["weights"].items(), key=lambda item: -item[1])
     heaviest = ", ".join(f"{weight:.0%} {domain}" for domain, weight in weights[:3])
+    if len(weights) > 3:
+        heaviest += f" and {len(weights) - 3} more"
     gain = record["gain"]
     side = "below" if gain["predicted"] >= 0 else "above"
     reach = f" (90% interval {gain['low']:+.3f} to {gain['high']:+.3f})" if "low" in gain else ""
     return (
-        f"Train on {heaviest} and {max(len(weights) - 3, 0)} more: predicted {abs(gain['predicted']):.3f} nats per "
+        f"Train on {heaviest}: predicted {abs(gain['predicted']):.3f} nats per "
         f"token {side} the natural mixture on {' + '.join(record['objective'])}{reach}, better with probability "
         f"{_chance(gain['chance_better_than_natural'])}."
     )

@@ -243,7 +243,7 @@ def test_the_command_line_runs_reports_and_refuses(place, first_run):
     again = regmix("run", *study)
     assert again.returncode == 0, again.stderr
     assert "nothing to do: everything is up to date" in again.stderr
-    assert "Confirmed by larger models" in again.stdout
+    assert "Larger models: loss in nats per token" in again.stdout
     status = regmix("status", *study)
     assert status.returncode == 0
     assert "proxy_checkpoints  13 made, 0 stale" in status.stdout
