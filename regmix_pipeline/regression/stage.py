@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.imports import imported_runs
 from regmix_pipeline.regression.settings import RegressionSettings
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CODE_VERSION = "1"
 
@@ -45,22 +49,34 @@ def loss_table(lab: Lab) -> LossTable:
     """
     mixtures = current_mixtures(lab) | {run.mixture.id: run.mixture for run in imported_runs(lab)}
     with read_ledger(lab.ledger) as connection:
-        rows = connection.execute(
-            "select mixture, target, avg(loss), sqrt(sum(standard_error ** 2)) / count(standard_error) "
+        measured = connection.sql(
+            "select mixture, target, avg(loss) as loss, "
+            "sqrt(sum(standard_error ** 2)) / count(standard_error) as standard_error "
             "from current_proxy_losses where final group by mixture, target"
-        ).fetchall()
-    found = {(mixture, target): (loss, error) for mixture, target, loss, error in rows}
-    missing = [f"{key} on {target}" for key in mixtures for target in lab.targets if (key, target) not in found]
-    if missing:
+        ).pl()
+    losses = _by_mixture(measured, "loss", list(mixtures), lab.targets)
+    missing = np.argwhere(np.isnan(losses))
+    if len(missing):
+        row, column = missing[0]
         raise RegressionError(
-            f"{len(missing)} losses are missing, first {missing[0]}",
+            f"{len(missing)} losses are missing, first {list(mixtures)[row]} on {lab.targets[column]}",
             where="proxy_losses",
             remedy="materialise proxy_losses: failed proxies are trained again",
         )
-    table = np.array([[found[(key, target)] for target in lab.targets] for key in mixtures], dtype=float)
+    errors = _by_mixture(measured, "standard_error", list(mixtures), lab.targets)
     weights = np.array([mixture.vector(lab.domains) for mixture in mixtures.values()])
-    errors = table[..., 1] if np.isfinite(table).all() else None
-    return LossTable(list(mixtures), weights, table[..., 0], errors)
+    return LossTable(list(mixtures), weights, losses, None if np.isnan(errors).any() else errors)
+
+
+def _by_mixture(
+    measured: pl.DataFrame, value: str, mixtures: Sequence[str], targets: Sequence[str]
+) -> NDArray[np.float64]:
+    """A column of long rows (mixture, target, value) as an array (n, T) in the order asked; NaN where absent."""
+    import polars as pl
+
+    wide = measured.pivot(on="target", on_columns=list(targets), index="mixture", values=value)
+    rows = pl.DataFrame({"mixture": list(mixtures)}).join(wide, on="mixture", how="left", maintain_order="left")
+    return rows.select(pl.col(target).cast(pl.Float64).fill_null(float("nan")) for target in targets).to_numpy()
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
