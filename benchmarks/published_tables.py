@@ -209,23 +209,30 @@ DESIGNS: dict[str, Callable[[Array, int, int], NDArray[np.intp]]] = {
 }
 
 
-def design_study(train: Table, test: Table) -> None:
-    """Rows chosen from the published 512 in three ways, the saturation law fitted to them."""
+def design_study(train: Table) -> None:
+    """Rows chosen in three ways from three quarters of the training rows; the law is scored on the other quarter.
+
+    The sampler's default hangs on this, so no test row is touched.
+    """
     print(
-        f"\ndesign study, saturation law, mean of {SUBSETS} designs: Spearman x 100 on {FOCUS} (mean of all targets)\n"
+        f"\ndesign study, saturation law, training rows only, mean of {SUBSETS} splits: Spearman x 100 on {FOCUS}",
+        end="",
     )
+    print(" (mean of all targets)\n")
     focus = train.targets.index(FOCUS)
     print(f"{'rows':>6}" + "".join(f"{name:>20}" for name in DESIGNS))
-    for size in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384):
+    for size in (16, 24, 32, 48, 64, 96, 128, 192, 256):
         cells = []
         for design in DESIGNS.values():
             found = []
             for seed in range(SUBSETS):
-                few = subset(train, design(train.weights, size, seed))
+                order = np.random.default_rng(seed).permutation(len(train.losses))
+                pool, rest = order[len(order) // 4 :], order[: len(order) // 4]
+                few = subset(train, pool[design(train.weights[pool], size, seed)])
                 law = SaturationLaw().fit(few.weights, few.losses)
-                found.append(100 * spearman(law.predict(test.weights), test.losses))
+                found.append(100 * spearman(law.predict(train.weights[rest]), train.losses[rest]))
             mean = np.mean(found, axis=0)
-            cells.append(f"{mean[focus]:>12.2f} ({mean.mean():.1f})")
+            cells.append(f"{mean[focus]:>13.2f} ({mean.mean():.2f})"[-20:])
         print(f"{size:>6}" + "".join(cells), flush=True)
 
 
@@ -241,7 +248,7 @@ def augmentation_study(train: Table) -> None:
         + "".join(f"{name.rstrip('+') or 'plain':>10}" for name in wrappers)
     )
     for kind, losses in (("clean", train.losses), ("noisy", noisy)):
-        for size in (24, 48, 128, 384):
+        for size in (24, 48, 128):
             for base in ("linear", "lightgbm", "saturation"):
                 cells = []
                 for wrapper in wrappers:
@@ -271,7 +278,7 @@ def main() -> None:
     speed(fitted)
     if not arguments.quick:
         fewer_rows(train, test)
-        design_study(train, test)
+        design_study(train)
 
 
 if __name__ == "__main__":
