@@ -8,16 +8,19 @@ and far more certain than each loss by itself.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.files import read_json, write_json
+from regmix_pipeline.files import read_json, sha256_of, write_json
 from regmix_pipeline.proxies.loss import token_losses
 from regmix_pipeline.proxies.model import Decoder
 from regmix_pipeline.proxies.settings import ModelSettings
@@ -114,24 +117,39 @@ def device_of(name: str, worker: int = 0) -> torch.device:
     return torch.device("cuda", worker % torch.cuda.device_count())
 
 
-def load_proxy(folder: Any, device: torch.device) -> Decoder:
+def load_proxy(folder: Path, device: torch.device) -> Decoder:
     """A finished proxy's model.
 
     Raises:
-        ProxyError: the folder is not a finished proxy, or its weights do not fit.
+        ProxyError: the folder is not a finished proxy, or its weights are not the ones that were written; it is then
+            set aside.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    weights = folder / "model.safetensors"
+    record: Mapping[str, Any] = {}
     try:
-        spec: Mapping[str, Any] = read_json(folder / "proxy.json")["spec"]
-        model = Decoder(ModelSettings(**spec["model"]), spec["vocabulary"])
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        record = read_json(folder / "proxy.json")
+        problem = "" if sha256_of(weights) == record["sha256"] else "model.safetensors was altered after it was written"
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        set_aside(folder)
         raise ProxyError(
-            f"not a whole proxy: {error}", where=str(folder), remedy="delete the folder and train it again"
-        ) from error
+            f"not a whole proxy: {problem}",
+            where=str(folder),
+            remedy="run again: it was set aside, and this proxy alone is trained anew",
+        )
+    spec = record["spec"]
+    model = Decoder(ModelSettings(**spec["model"]), spec["vocabulary"])
+    model.load_state_dict(load_file(weights))
     return model.to(device).eval()
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a damaged proxy's folder, so that the next run trains the proxy again; it is swept away later."""
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.damaged.tmp"))
 
 
 def evaluate_proxy(spec: EvaluationSpec, worker: int = 0) -> dict[str, Any]:

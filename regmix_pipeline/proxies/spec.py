@@ -35,6 +35,8 @@ class TokenFile(Settings):
     """Tokens in the file."""
     version: str
     """Version of the shard."""
+    sha256: str = ""
+    """SHA-256 of the file, checked before it is first used; empty for no check."""
 
 
 class TargetFile(TokenFile):
@@ -69,6 +71,9 @@ class ProxySpec(Settings):
     """The proxy is written to ``folder/<proxy id>``."""
     device: Device = "auto"
     """Where to train: cuda if there is one, else cpu. Not part of the proxy's identity."""
+    snapshot_seconds: float = Field(default=120.0, ge=0)
+    """Time between snapshots that a killed training continues from; 0 for one after every step. Not part of the
+    proxy's identity."""
 
     @model_validator(mode="after")
     def _complete(self) -> ProxySpec:
@@ -106,6 +111,16 @@ class ProxySpec(Settings):
     def output(self) -> Path:
         """The finished proxy's folder."""
         return self.folder / self.id
+
+    @property
+    def snapshot(self) -> Path:
+        """File that an unfinished training continues from."""
+        return self.folder / f".{self.id}.snapshot"
+
+    @property
+    def lock(self) -> Path:
+        """Lock that whoever trains the proxy holds, so that two runs do not train it twice."""
+        return self.folder.with_name(f"{self.folder.name}-locks") / self.id
 
 
 class EvaluationSpec(Settings):

@@ -19,7 +19,11 @@ def training_files(lab: Lab) -> dict[str, TokenFile]:
         manifest, folder = current_manifest(lab, name), current_shard(lab, name)
         split = manifest.splits["train"]
         files[name] = TokenFile(
-            path=folder / split.file, dtype=manifest.dtype, tokens=split.tokens, version=manifest.version
+            path=folder / split.file,
+            dtype=manifest.dtype,
+            tokens=split.tokens,
+            version=manifest.version,
+            sha256=split.sha256,
         )
     return files
 
@@ -35,6 +39,7 @@ def target_files(lab: Lab) -> dict[str, TargetFile]:
             dtype=manifest.dtype,
             tokens=split.tokens,
             version=manifest.version,
+            sha256=split.sha256,
             bytes=split.bytes,
         )
     return files

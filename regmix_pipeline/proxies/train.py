@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.files import folder_written_atomically, read_json, write_json
+from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
 from regmix_pipeline.proxies.evaluate import Sample, autocast, device_of, losses_on
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
+from regmix_pipeline.proxies.snapshot import Snapshot, drop_snapshot, load_snapshot, save_snapshot
 from regmix_pipeline.proxies.spec import PROXY_FILES, TRAINING_CODE, ProxySpec
 from regmix_pipeline.proxies.windows import TrainingWindows, within_quota
 
@@ -59,6 +61,25 @@ class Trainer:
         self.passes = math.ceil(training.windows_per_step / per_pass)
         self.losses = torch.full((self.steps,), math.nan, device=device)
         self.taken = 0
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that steps change: parameters, AdamW's averages, training losses."""
+        optimiser = self.optimiser
+        return {
+            "parameters": self.flat,
+            "mean": optimiser.mean,
+            "square": optimiser.square,
+            "losses": self.losses,
+        }
+
+    @torch.no_grad()
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the training that the snapshot was taken of."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(snapshot.tensors[name])
+        self.optimiser.taken.fill_(snapshot.taken)
+        self.taken = snapshot.taken
 
     def step(self) -> None:
         """One optimiser step: gradients of all its windows, clipped, then AdamW."""
@@ -136,16 +157,34 @@ def train_proxy(spec: ProxySpec, worker: int = 0) -> dict[str, Any]:
         ProxyError: a loss is not finite, or what was executed is not what the mixture asks for.
         TokenError: a shard is missing, altered or too small.
     """
-    record = spec.output / "proxy.json"
-    if all((spec.output / name).is_file() for name in PROXY_FILES):
-        return read_json(record)
+    spec.lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(spec.lock):
+        if is_finished(spec):
+            return read_json(spec.output / "proxy.json")
+        return _trained(spec, device_of(spec.device, worker))
+
+
+def is_finished(spec: ProxySpec) -> bool:
+    """Whether the proxy's folder is there and whole."""
+    return all((spec.output / name).is_file() for name in PROXY_FILES)
+
+
+def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
     started = time.monotonic()
-    trainer = Trainer(spec, device_of(spec.device, worker))
+    trainer = Trainer(spec, device)
     samples = [
         Sample(name, file, spec.model.context, spec.evaluation.trajectory_windows)
         for name, file in spec.targets.items()
     ]
-    trajectory, clock = _run(trainer, samples)
+    before = load_snapshot(spec, device)
+    if before is not None:
+        trainer.restore(before)
+    loaded = time.monotonic() - started
+    try:
+        trajectory, clock = _run(trainer, samples, before)
+    except ProxyError:
+        drop_snapshot(spec.snapshot)
+        raise
     used = trainer.windows.used(trainer.taken * spec.training.windows_per_step)
     if not within_quota(spec.exact_mixture, {domain: use.windows for domain, use in used.items()}):
         raise ProxyError("executed windows are not within the quota", where=spec.id, remedy="report this as a bug")
@@ -159,33 +198,51 @@ def train_proxy(spec: ProxySpec, worker: int = 0) -> dict[str, Any]:
         "domains": {domain: asdict(use) for domain, use in used.items()},
         "parameters": spec.model.parameters(spec.vocabulary),
         "training_loss": float(trainer.losses[-max(1, trainer.steps // 10) :].mean()),
-        "seconds": clock | {"total": round(time.monotonic() - started, 4)},
+        "seconds": clock | {"total": round(loaded + clock["steps"] + clock["evaluation"] + clock["snapshots"], 4)},
+        "continued_from_step": before.taken if before else 0,
         "tokens_per_second": round(sum(use.tokens for use in used.values()) / clock["steps"], 1),
         "device": str(trainer.device),
         "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
     }
     _write(spec.output, trainer.model, value, trajectory)
-    return read_json(record)
+    drop_snapshot(spec.snapshot)
+    return read_json(spec.output / "proxy.json")
 
 
-def _run(trainer: Trainer, samples: list[Sample]) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """All steps; returns the trajectory's rows and the seconds spent in steps and in evaluation."""
+def _run(
+    trainer: Trainer, samples: list[Sample], before: Snapshot | None
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """The steps left; returns the trajectory's rows and the seconds spent in steps, evaluation and snapshots."""
     spec = trainer.spec
     sample_at = set(spec.evaluation.trajectory_steps(trainer.steps)) if samples else set()
-    rows: list[dict[str, Any]] = []
-    in_steps = in_evaluation = 0.0
-    mark = time.monotonic()
+    rows = list(before.trajectory) if before else []
+    seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
+    mark = saved = time.monotonic()
+    pause = spec.snapshot_seconds
+
+    def clocked(what: str) -> float:
+        nonlocal mark
+        before, mark = mark, time.monotonic()
+        seconds[what] += mark - before
+        return mark - before
+
     while trainer.taken < trainer.steps:
         trainer.step()
         if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.steps or trainer.taken in sample_at:
             trainer.check()
-        if trainer.taken not in sample_at:
-            continue
-        in_steps, mark = in_steps + time.monotonic() - mark, time.monotonic()
-        rows.extend(_sampled(trainer, samples))
-        in_evaluation, mark = in_evaluation + time.monotonic() - mark, time.monotonic()
-    in_steps += time.monotonic() - mark
-    return rows, {"steps": round(in_steps, 4), "evaluation": round(in_evaluation, 4)}
+        if trainer.taken in sample_at:
+            clocked("steps")
+            rows.extend(_sampled(trainer, samples))
+            clocked("evaluation")
+        if time.monotonic() - saved >= pause and trainer.taken < trainer.steps:
+            trainer.check()
+            clocked("steps")
+            save_snapshot(spec, trainer.device, Snapshot(trainer.taken, trainer.tensors, rows, dict(seconds)))
+            took = clocked("snapshots")
+            # However slow the disk, snapshots take no more than a twentieth of the time.
+            pause, saved = max(spec.snapshot_seconds, 19 * took) if spec.snapshot_seconds else 0.0, mark
+    clocked("steps")
+    return rows, {what: round(value, 4) for what, value in seconds.items()}
 
 
 def _sampled(trainer: Trainer, samples: list[Sample]) -> list[dict[str, Any]]:
@@ -209,6 +266,7 @@ def _write(folder: Path, model: Decoder, value: dict[str, Any], trajectory: list
     with folder_written_atomically(folder) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, temporary / "model.safetensors", metadata={"proxy": value["id"]})
+        value["sha256"] = sha256_of(temporary / "model.safetensors")
         pq.write_table(pa.Table.from_pylist(trajectory, schema=trajectory_schema()), temporary / "trajectory.parquet")
         write_json(temporary / "proxy.json", value)
 

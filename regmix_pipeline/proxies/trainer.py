@@ -91,6 +91,8 @@ class LocalTrainer:
             if value is None:
                 waiting.append(task)
             else:
+                if isinstance(task, ProxySpec):  # left by a kill between the last write and its deletion
+                    task.snapshot.unlink(missing_ok=True)
                 yield Result(task, value, reused=True)
         if waiting:
             yield from self._work(waiting)

@@ -6,6 +6,7 @@ of the domain's windows. Two proxies with the same seed see a domain in the same
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import TokenError
+from regmix_pipeline.files import read_json, sha256_of, write_json
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.proxies.permutation import key_of, permuted
 from regmix_pipeline.proxies.quota import draw_numbers, quota_schedule
 from regmix_pipeline.proxies.spec import TokenFile
 
 _BYTES = {"uint16": 2, "uint32": 4}
+_REMEDY = "make the shard again: delete its folder and rerun"
+
+
+def _check_unaltered(file: TokenFile) -> None:
+    """Compare a token file with its checksum, once as long as nobody writes to it: a note beside it says which bytes
+    were checked.
+
+    Raises:
+        TokenError: it was altered.
+    """
+    if not file.sha256:
+        return
+    found = file.path.stat()
+    note = file.path.with_name(f".{file.path.name}.checked")
+    checked = [file.sha256, found.st_size, found.st_mtime_ns, found.st_ino]
+    with contextlib.suppress(OSError, ValueError):
+        if read_json(note) == checked:
+            return
+    if sha256_of(file.path) != file.sha256:
+        raise TokenError("the token file was altered after it was made", where=str(file.path), remedy=_REMEDY)
+    with contextlib.suppress(OSError):  # read-only shards are checked by every worker
+        write_json(note, checked)
 
 
 @dataclass(frozen=True)
@@ -39,12 +63,12 @@ class Windows:
             TokenError: it is missing, has not the stated length, or holds less than one window.
         """
         path, expected = self.file.path, self.file.tokens * _BYTES[self.file.dtype]
-        remedy = "make the shard again: delete its folder and rerun"
         if not path.is_file():
-            raise TokenError("the token file is missing", where=str(path), remedy=remedy)
+            raise TokenError("the token file is missing", where=str(path), remedy=_REMEDY)
         size = path.stat().st_size
         if size != expected:
-            raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=remedy)
+            raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=_REMEDY)
+        _check_unaltered(self.file)
         if self.count < 1:
             raise TokenError(
                 f"{self.file.tokens} tokens are less than a window of {self.context} + 1",

@@ -7,6 +7,7 @@ and a worker that is killed takes one task with it, not the pool.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -21,11 +22,7 @@ from typing import Any, TextIO
 from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 
-REMEDIES = {
-    "MemoryError": "use fewer workers or a smaller model",
-    "OutOfMemoryError": "use fewer workers or a smaller model",
-    "OSError": "see the message; free space, or restore the file, and run again",
-}
+_MORE_MEMORY = "use fewer workers or a smaller model"
 
 
 def main() -> None:
@@ -78,11 +75,20 @@ def _done(line: str, number: int) -> dict[str, Any]:
         parts = [type(error).__name__, error.problem, error.where, error.remedy]
     except Exception as error:
         traceback.print_exc()
-        name = type(error).__name__
-        kinds = [kind.__name__ for kind in type(error).__mro__]
-        remedy = next((REMEDIES[kind] for kind in kinds if kind in REMEDIES), "the traceback is in the log")
-        parts = [ProxyError.__name__, f"{name}: {error}", task["where"], remedy]
+        parts = [ProxyError.__name__, f"{type(error).__name__}: {error}", task["where"], _remedy(error)]
     return {"error": parts, "seconds": time.monotonic() - started}
+
+
+def _remedy(error: Exception) -> str:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    # On a CPU torch has no class of its own for it.
+    if kinds & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+        return _MORE_MEMORY
+    if os.strerror(errno.ENOSPC) in str(error):  # an OSError, or safetensors' own
+        return "free disk space and run again: finished proxies are kept"
+    if isinstance(error, OSError):
+        return "see the message; restore the file or its permissions, and run again"
+    return "the traceback is in the log"
 
 
 def _train(spec: dict[str, Any], number: int) -> dict[str, Any]:
