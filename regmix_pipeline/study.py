@@ -57,6 +57,9 @@ class ImportedTables(Settings):
     """CSV of weights, a row per run; a relative path starts at the study file's folder."""
     losses: str
     """CSV of losses, a row per run."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Tokens each of these runs was trained on. With it, the epochs that a run saw of each domain (weight x tokens /
+    the domain's available tokens) are known to the regressors. Default: the runs repeated nothing."""
 
 
 class Limits(Settings):
@@ -231,6 +234,8 @@ def _check_only_imports(study: Study) -> None:
     ]
     if known:
         raise ValueError(f"domain {known[0]!r} has no source, so it needs either available_tokens or a prior")
+    if any(pair.tokens for pair in study.imports) and any(domain.prior for domain in study.domains.values()):
+        raise ValueError("imports.tokens counts epochs, so every domain needs available_tokens instead of a prior")
     if len({domain.prior is None for domain in study.domains.values()}) > 1:
         raise ValueError("give every domain available_tokens, or every domain a prior: the two do not compare")
 

@@ -132,6 +132,37 @@ TABLES: dict[str, Table] = {
             "chosen": (YES_NO, "whether this regressor was chosen for the target"),
         },
     ),
+    "regressor_choices": Table(
+        ("regressor",),
+        "the regressor that a way of choosing takes for a target",
+        _VERSION
+        | {
+            "target": (TEXT, "validation target"),
+            "chosen_by": (TEXT, "'rank' (Spearman correlation) or 'calibration' (root mean square error)"),
+            "regressor": (TEXT, "kind of regressor"),
+            "used": (YES_NO, "whether the study's predictions rest on this choice"),
+            "splits": (TEXT, "folds that the choice was made on: random, or random and region"),
+        },
+    ),
+    "step_laws": Table(
+        ("regressor",),
+        "how well a law foretells the proxies' final losses on a target from their losses up to a step",
+        _VERSION
+        | {
+            "law": (TEXT, "'power' (of each run's steps), 'bimix' or 'linear' (in the loss at the step)"),
+            "target": (TEXT, "validation target"),
+            "fitted_until_step": (WHOLE_NUMBER, "last optimiser step whose loss it saw"),
+            "share_of_steps": (REAL, "that step / steps of a finished proxy"),
+            "mixtures": (WHOLE_NUMBER, "mixtures scored, each by what was learned without it"),
+            "spearman": (REAL, "rank correlation of foretold and measured final losses over mixtures"),
+            "spearman_low": (REAL, "lower end of its interval"),
+            "spearman_high": (REAL, "upper end of its interval"),
+            "rmse": (REAL, "root mean square error, nats per token"),
+            "rmse_low": (REAL, "lower end of its interval"),
+            "rmse_high": (REAL, "upper end of its interval"),
+            "deviation": (REAL, "standard deviation of the final losses: the error of foretelling their mean"),
+        },
+    ),
     "out_of_fold": Table(
         ("regressor",),
         "a proxy mixture's loss as measured and as predicted without it",
@@ -168,6 +199,8 @@ TABLES: dict[str, Table] = {
             "predicted": (REAL, "loss of a proxy, nats per token"),
             "low": (REAL, "lower end of the 90% interval"),
             "high": (REAL, "upper end of the 90% interval"),
+            "law": (TEXT, "the pure law fitted beside the chosen regressors; NULL without one"),
+            "predicted_by_law": (REAL, "what it predicts, nats per token; to be trusted beyond the sampled region"),
         },
     ),
     "decisions": Table(

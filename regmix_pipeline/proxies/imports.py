@@ -11,7 +11,7 @@ from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.run_tables import ImportedRun, read_runs
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def table_pairs(lab: Lab) -> list[tuple[Path, Path]]:
@@ -24,14 +24,21 @@ def imported_runs(lab: Lab) -> list[ImportedRun]:
     if not lab.study.imports:
         return []
     entries = read_json(lab.artefact("imported_runs", suffix=".json"))["runs"]
-    return [ImportedRun(entry["id"], Mixture.of(entry["parts"]), entry["losses"]) for entry in entries]
+    return [ImportedRun(entry["id"], Mixture.of(entry["parts"]), entry["losses"], entry["tokens"]) for entry in entries]
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
     if not lab.study.imports:
         return {}
     files = [[sha256_of(path) if path.is_file() else f"missing: {path}" for path in pair] for pair in table_pairs(lab)]
-    settings = {"files": files, "domains": lab.domains, "targets": lab.targets, "code": CODE_VERSION}
+    tokens = [pair.tokens for pair in lab.study.imports]
+    settings = {
+        "files": files,
+        "tokens": tokens,
+        "domains": lab.domains,
+        "targets": lab.targets,
+        "code": CODE_VERSION,
+    }
     return {WHOLE: Recipe({}, settings)}
 
 
@@ -40,8 +47,11 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     for number, (mixtures, losses) in enumerate(table_pairs(lab)):
         found = read_runs(mixtures, losses, lab.domains, lab.targets)
         # Two pairs of tables may both count their runs from 1.
-        runs += [ImportedRun(f"i{number}_{run.id}", run.mixture, run.losses) for run in found]
-    entries = [{"id": run.id, "parts": dict(run.mixture.parts), "losses": run.losses} for run in runs]
+        tokens = lab.study.imports[number].tokens
+        runs += [ImportedRun(f"i{number}_{run.id}", run.mixture, run.losses, tokens) for run in found]
+    entries = [
+        {"id": run.id, "parts": dict(run.mixture.parts), "losses": run.losses, "tokens": run.tokens} for run in runs
+    ]
     version = fingerprint("imported runs", entries)
     path = lab.write_json({"runs": entries}, "imports", f"{version}.json")
     distinct = {run.mixture.id: run.mixture for run in runs}
@@ -59,7 +69,6 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             "seed",
             "target_version",
             "step",
-            "tokens",
             "standard_error",
             "bits_per_byte",
             "bits_per_byte_standard_error",
@@ -70,7 +79,15 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "proxy_losses",
         version,
         [
-            unknown | {"proxy": run.id, "mixture": run.mixture.id, "target": target, "final": True, "loss": loss}
+            unknown
+            | {
+                "proxy": run.id,
+                "mixture": run.mixture.id,
+                "target": target,
+                "tokens": run.tokens,
+                "final": True,
+                "loss": loss,
+            }
             for run in runs
             for target, loss in run.losses.items()
         ],

@@ -71,7 +71,7 @@ def add_to_study(path: Path, mixtures: Path, losses: Path) -> list[ImportedRun]:
     study = load_study(path)
     runs = read_runs(mixtures, losses, list(study.domains), list(study.targets))
     pair = _pair(mixtures, losses, path)
-    if any(pair == known.model_dump() for known in study.imports):
+    if any(pair == known.model_dump(include=set(pair)) for known in study.imports):
         return runs
     text = path.read_text(encoding="utf-8")
     entry = f"  - {{mixtures: {_quoted(pair['mixtures'])}, losses: {_quoted(pair['losses'])}}}\n"

@@ -31,11 +31,13 @@ class ImportedRun:
         id: the run's own id.
         mixture: its weights, normalised.
         losses: target -> loss.
+        tokens: tokens it was trained on; None where nobody said.
     """
 
     id: str
     mixture: Mixture
     losses: dict[str, float]
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)

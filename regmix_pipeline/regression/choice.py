@@ -14,8 +14,9 @@ from regmix_pipeline.regression.settings import RegressionSettings
 
 Array = NDArray[np.float64]
 Folds = NDArray[np.int64]
-NESTED = "nested_choice"
-"""Name under which the choosing is scored: each fold predicted by the regressor that the other folds would choose."""
+NESTED = "nested_choice_by_"
+"""The choosing is scored under this and 'rank' or 'calibration': each fold is predicted by the regressor that the other
+folds would choose."""
 
 TIE = 1.1
 """A shortfall within this factor of the best one is as good."""
@@ -98,7 +99,7 @@ def score_rows(
         held, truth = split.rows, actual[split.rows]
         candidates = dict(split.predicted)
         if split.split == "random":
-            candidates[NESTED] = nested(splits, actual, settings.choose_by)
+            candidates |= {NESTED + by: nested(splits, actual, by) for by in chosen}
         for name, predicted in candidates.items():
             found = scores_with_intervals(predicted[held], truth, settings.level, settings.bootstrap, seed)
             rows += [

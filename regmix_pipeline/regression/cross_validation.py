@@ -14,6 +14,7 @@ from regmix_pipeline.progress import Progress, Say
 from regmix_pipeline.regression.estimator import MixtureRegressor
 from regmix_pipeline.regression.laws.corrected import CorrectedLaw, GaussianProcessLaw
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
+from regmix_pipeline.regression.repetition import RepeatedDataRegressor
 
 Array = NDArray[np.float64]
 Folds = NDArray[np.int64]
@@ -38,8 +39,10 @@ def groups_of(make: Make) -> list[list[str]]:
     return ([on_law] if on_law else []) + [[name] for name in make if name not in on_law]
 
 
-def fit_group(make: Make, names: Sequence[str], X: Array, Y: Array, weight: Array) -> dict[str, MixtureRegressor]:
-    """The regressors of one group, fitted to the same rows."""
+def fit_group(
+    make: Make, names: Sequence[str], X: Array, Y: Array, weight: Array, rates: Array | None = None
+) -> dict[str, MixtureRegressor]:
+    """The regressors of one group, fitted to the same rows; ``rates`` are the rows' epochs at weight 1, (n, d)."""
     law: SaturationLaw | None = None
     fitted: dict[str, MixtureRegressor] = {}
     for name in names:
@@ -47,6 +50,8 @@ def fit_group(make: Make, names: Sequence[str], X: Array, Y: Array, weight: Arra
         if isinstance(regressor, CorrectedLaw):
             regressor.fit(X, Y, weight, law=law)
             law = regressor.law_
+        elif isinstance(regressor, RepeatedDataRegressor):
+            regressor.fit(X, Y, weight, rates=rates)
         else:
             regressor.fit(X, Y, weight)
             law = regressor if isinstance(regressor, SaturationLaw) else law
@@ -55,7 +60,15 @@ def fit_group(make: Make, names: Sequence[str], X: Array, Y: Array, weight: Arra
 
 
 def out_of_fold(
-    make: Make, X: Array, Y: Array, weight: Array, fold: Folds, workers: int, say: Say, kind: str = "random"
+    make: Make,
+    X: Array,
+    Y: Array,
+    weight: Array,
+    fold: Folds,
+    workers: int,
+    say: Say,
+    kind: str = "random",
+    rates: Array | None = None,
 ) -> tuple[dict[str, Array], Array | None]:
     """Predictions of each row by models that saw no row of its fold.
 
@@ -68,6 +81,7 @@ def out_of_fold(
         workers: threads.
         say: where progress goes.
         kind: of the folds, for the progress line.
+        rates: epochs of each domain at weight 1 in each row's run, (n, d), for regressors that count repetition.
 
     Returns:
         name -> predictions (n, T), and the Gaussian process's standard deviations (n, T) where it is among them.
@@ -79,7 +93,7 @@ def out_of_fold(
     progress = Progress(f"folds ({kind})", len(groups) * len(numbers), say)
     with one_thread_each(workers) as pool:
         jobs = {
-            pool.submit(_predict_held, make, names, X, Y, weight, fold, k): (names, k)
+            pool.submit(_predict_held, make, names, X, Y, weight, fold, k, rates): (names, k)
             for names in groups
             for k in numbers
         }
@@ -96,10 +110,15 @@ def out_of_fold(
 
 
 def _predict_held(
-    make: Make, names: Sequence[str], X: Array, Y: Array, weight: Array, fold: Folds, k: int
+    make: Make, names: Sequence[str], X: Array, Y: Array, weight: Array, fold: Folds, k: int, rates: Array | None
 ) -> tuple[dict[str, Array], Array | None]:
     train, held = fold != k, fold == k
-    fitted = fit_group(make, names, X[train], Y[train], weight[train])
-    predicted = {name: regressor.predict(X[held]) for name, regressor in fitted.items()}
+    fitted = fit_group(make, names, X[train], Y[train], weight[train], None if rates is None else rates[train])
+    predicted = {
+        name: regressor.predict_at(X[held], rates[held])
+        if isinstance(regressor, RepeatedDataRegressor) and rates is not None
+        else regressor.predict(X[held])
+        for name, regressor in fitted.items()
+    }
     process = next((one for one in fitted.values() if isinstance(one, GaussianProcessLaw)), None)
     return predicted, None if process is None else process.standard_deviation(X[held])

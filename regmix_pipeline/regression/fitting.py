@@ -37,7 +37,8 @@ def fit(
     seed: int = 0,
     workers: int | None = None,
     say: Say = to_stderr,
-    epochs_per_weight: Sequence[float] | None = None,
+    epochs_per_weight: Sequence[float] | Array | None = None,
+    predict_at: Sequence[float] | Array | None = None,
 ) -> FittedRegressor:
     """Fit, cross-validate and choose.
 
@@ -51,9 +52,11 @@ def fit(
         seed: of folds and resampling; same input and seed, same result.
         workers: threads; default one per core.
         say: where progress goes.
-        epochs_per_weight: how often a proxy sees each domain's tokens at weight 1, (d,). Where a proxy saw any domain
-        more
-            than once, regressors of what repeated data are worth compete as well.
+        epochs_per_weight: how often a run sees each domain's tokens at weight 1, the same for all rows, (d,), or row by
+            row, (n, d). Where a run saw any domain more than once, regressors of what repeated data are worth compete
+            as well.
+        predict_at: the rates of the runs that predictions are for, (d,); default the mean of the rows'. A mixture is
+            thus judged, by a search too, as a proxy that repeats as these do, not as the large run would.
 
     Raises:
         RegressionError: the tables do not fit together, hold NaN, or too few or identical mixtures.
@@ -63,14 +66,15 @@ def fit(
     workers = workers or os.cpu_count() or 1
     row_weight = _row_weight(Y, errors)
     plain: Make = {name: partial(regressor, name) for name in settings.names if name != STACK}
-    make = {**plain, **_on_repeated_data(X, epochs_per_weight)}
+    rates = _rates(X, epochs_per_weight)
+    make = {**plain, **_on_repeated_data(X, rates, predict_at)}
 
     fold = random_folds(len(X), settings.folds, seed)
-    predicted, spread = out_of_fold(make, X, Y, row_weight, fold, workers, say)
+    predicted, spread = out_of_fold(make, X, Y, row_weight, fold, workers, say, rates=rates)
     splits = [HeldOut("random", fold, predicted)]
     regions = region_folds(X) if settings.extrapolation != "off" else None
     if regions is not None:
-        beyond, _ = out_of_fold(make, X, Y, row_weight, regions, workers, say, "regions")
+        beyond, _ = out_of_fold(make, X, Y, row_weight, regions, workers, say, "regions", rates)
         splits.append(HeldOut("region", regions, beyond))
     stack = blend_weights(predicted, Y)
     if STACK in settings.regressors:
@@ -85,7 +89,7 @@ def fit(
     blend = np.where(np.array(chosen) == STACK, stack, one_hot(names, chosen))
     stacked = stack if STACK in settings.regressors else np.zeros_like(stack)
     wanted = {name for row, name in enumerate(names) if (blend + stacked)[row].any()} | {PROCESS, *LAWS[:1]}
-    models = _final(make, wanted, X, Y, row_weight, workers)
+    models = _final(make, wanted, X, Y, row_weight, workers, rates)
     best = np.column_stack([splits[0].predicted[name][:, column] for column, name in enumerate(chosen)])
     scale = np.ones_like(Y) if spread is None else spread
     scores = score_rows(splits, Y, targets, picks, settings, seed)
@@ -107,19 +111,31 @@ def fit(
     )
 
 
-def _on_repeated_data(X: Array, epochs_per_weight: Sequence[float] | None) -> Make:
-    """Regressors that count repetition, if a run repeats any domain."""
+def _rates(X: Array, epochs_per_weight: Sequence[float] | Array | None) -> Array | None:
+    """Each row's epochs at weight 1, (n, d)."""
     if epochs_per_weight is None:
-        return {}
-    rate = np.asarray(epochs_per_weight, dtype=float)
-    if rate.shape != (X.shape[1],) or not np.isfinite(rate).all() or (rate < 0).any():
+        return None
+    rates = np.asarray(epochs_per_weight, dtype=float)
+    if rates.shape not in (X.shape, X.shape[1:]) or not np.isfinite(rates).all() or (rates < 0).any():
         raise RegressionError(
-            "epochs per weight must be one number per domain, not negative", where="epochs_per_weight", remedy="see fit"
+            f"epochs per weight have shape {rates.shape} or hold a negative or unknown number",
+            where="epochs_per_weight",
+            remedy="give one number per domain, for all rows or for each",
         )
-    if (X * rate).max() <= 1:
+    return np.broadcast_to(rates, X.shape)
+
+
+def _on_repeated_data(X: Array, rates: Array | None, predict_at: Sequence[float] | Array | None) -> Make:
+    """Regressors that count repetition, if a run repeats any domain."""
+    if rates is None or (X * rates).max() <= 1:
         return {}
+    at = rates.mean(axis=0) if predict_at is None else np.asarray(predict_at, dtype=float)
+    if at.shape != X.shape[1:] or not np.isfinite(at).all() or (at < 0).any():
+        raise RegressionError(
+            "the rates to predict at must be one number per domain, not negative", where="predict_at", remedy="see fit"
+        )
     names = [f"{REPEATED}+{base}" for base in ("saturation", "lightgbm_tuned")]
-    return {name: partial(regressor, name, rate.tolist()) for name in names}
+    return {name: partial(regressor, name, at.tolist()) for name in names}
 
 
 def _by_target(weights: Array, names: Sequence[str], targets: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -131,12 +147,12 @@ def _by_target(weights: Array, names: Sequence[str], targets: Sequence[str]) -> 
 
 
 def _final(
-    make: Make, wanted: set[str], X: Array, Y: Array, weight: Array, workers: int
+    make: Make, wanted: set[str], X: Array, Y: Array, weight: Array, workers: int, rates: Array | None
 ) -> dict[str, MixtureRegressor]:
     """The regressors that predictions, intervals or the pure law need, fitted to all rows."""
     groups = [[name for name in group if name in wanted] for group in groups_of(make)]
     with one_thread_each(workers) as pool:
-        jobs = [pool.submit(fit_group, make, group, X, Y, weight) for group in groups if group]
+        jobs = [pool.submit(fit_group, make, group, X, Y, weight, rates) for group in groups if group]
         return {name: regressor for job in jobs for name, regressor in job.result().items()}
 
 

@@ -20,7 +20,7 @@ def worth(weights: Array, epochs_per_weight: Array, decay: float = DECAY) -> Arr
 
     Args:
         weights: (n, d).
-        epochs_per_weight: epochs of a domain at weight 1, that is tokens / available tokens, (d,).
+        epochs_per_weight: epochs of a domain at weight 1, that is tokens / available tokens, (d,) or row by row (n, d).
         decay: R in repetitions.
     """
     epochs = weights * epochs_per_weight
@@ -31,9 +31,14 @@ def worth(weights: Array, epochs_per_weight: Array, decay: float = DECAY) -> Arr
 class RepeatedDataRegressor(MixtureRegressor):
     """A regressor of what the weights are worth and of the epochs themselves, for runs that repeat data.
 
+    Runs that differ in length, or in the tokens available to them, repeat differently at the same weights, so each row
+    of `fit` may have its own rates. Predictions are for runs of the rates ``epochs_per_weight``: proxies', whose losses
+    are what a search compares.
+
     Args:
         base: the regressor, fitted to (worth, epochs) of every domain.
-        epochs_per_weight: epochs of each domain at weight 1, length d; None for no repetition.
+        epochs_per_weight: epochs of each domain at weight 1 in the runs that are predicted, length d; None for no
+            repetition. Rows of `fit` without rates of their own have these.
         decay: see `worth`.
     """
 
@@ -42,16 +47,29 @@ class RepeatedDataRegressor(MixtureRegressor):
     ) -> None:
         self.base, self.epochs_per_weight, self.decay = base, epochs_per_weight, decay
 
-    def _features(self, X: Array) -> Array:
-        rate = np.zeros(X.shape[1]) if self.epochs_per_weight is None else np.asarray(self.epochs_per_weight, float)
-        if rate.shape != (X.shape[1],):
-            raise ValueError(f"epochs_per_weight has {rate.size} entries, weights have {X.shape[1]} columns")
-        repeated = np.maximum(X * rate - 1, 0.0)
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None, rates: Array | None = None) -> Self:
+        """As every regressor; ``rates`` are each row's own epochs at weight 1, (n, d)."""
+        self._rates = rates
+        try:
+            return super().fit(X, y, sample_weight)
+        finally:
+            self._rates = None
+
+    def predict_at(self, X: Array, rates: Array) -> Array:
+        """Predicted losses (m, T) of runs whose rates are known row by row, (m, d)."""
+        return self.base_.predict_targets(self._features(X, rates), np.arange(self.targets_))
+
+    def _features(self, X: Array, rates: Array | None = None) -> Array:
+        if rates is None:
+            rates = np.zeros(X.shape[1]) if self.epochs_per_weight is None else np.asarray(self.epochs_per_weight)
+        if np.shape(rates) not in (X.shape, X.shape[1:]):
+            raise ValueError(f"rates of shape {np.shape(rates)} do not go with weights of shape {X.shape}")
+        repeated = np.maximum(X * rates - 1, 0.0)
         # Epochs of domains that nobody repeats are a constant column, which no regressor learns from.
-        return np.column_stack([worth(X, rate, self.decay), np.log1p(repeated)])
+        return np.column_stack([worth(X, rates, self.decay), np.log1p(repeated)])
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
-        self.base_ = unfitted(self.base).fit(self._features(X), Y, sample_weight)
+        self.base_ = unfitted(self.base).fit(self._features(X, self._rates), Y, sample_weight)
         return {}
 
     def _predict(self, X: Array, columns: Columns) -> Array:

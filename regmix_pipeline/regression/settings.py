@@ -52,6 +52,8 @@ class RegressionSettings(Settings):
     """Nominal coverage of the prediction intervals and of the scores' bootstrap intervals."""
     bootstrap: int = Field(default=400, ge=50)
     """Resamples of rows behind each score's interval."""
+    step_laws: bool = True
+    """Report in the ledger's `step_laws` from which step on laws of the training step foretell the final losses."""
 
     @field_validator("regressors")
     @classmethod

@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.files import fingerprint, folder_written_atomically, write_json
 from regmix_pipeline.lab import Lab, Output, Stage
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import current_mixtures
-from regmix_pipeline.proxies.imports import imported_runs
+from regmix_pipeline.regression.evidence import LossTable, available_tokens, loss_curves, loss_table
 from regmix_pipeline.regression.settings import RegressionSettings
 
 if TYPE_CHECKING:
-    import polars as pl
+    from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "1"
-
-
-@dataclass(frozen=True)
-class LossTable:
-    """What the regressor learns from.
-
-    Attributes:
-        mixtures: mixture ids, length n.
-        weights: shape (n, d), in the order of the study's domains.
-        losses: final losses in nats per token, mean over seeds, shape (n, T), in the order of the study's targets.
-        standard_errors: of those means over evaluation windows, shape (n, T); None where an imported run has none.
-    """
-
-    mixtures: list[str]
-    weights: NDArray[np.float64]
-    losses: NDArray[np.float64]
-    standard_errors: NDArray[np.float64] | None
-
-
-def loss_table(lab: Lab) -> LossTable:
-    """The current proxies' final losses, joined to their mixtures by id.
-
-    Raises:
-        RegressionError: a mixture lacks a loss.
-    """
-    mixtures = current_mixtures(lab) | {run.mixture.id: run.mixture for run in imported_runs(lab)}
-    with read_ledger(lab.ledger) as connection:
-        measured = connection.sql(
-            "select mixture, target, avg(loss) as loss, "
-            "sqrt(sum(standard_error ** 2)) / count(standard_error) as standard_error "
-            "from current_proxy_losses where final group by mixture, target"
-        ).pl()
-    losses = _by_mixture(measured, "loss", list(mixtures), lab.targets)
-    missing = np.argwhere(np.isnan(losses))
-    if len(missing):
-        row, column = missing[0]
-        raise RegressionError(
-            f"{len(missing)} losses are missing, first {list(mixtures)[row]} on {lab.targets[column]}",
-            where="proxy_losses",
-            remedy="materialise proxy_losses: failed proxies are trained again",
-        )
-    errors = _by_mixture(measured, "standard_error", list(mixtures), lab.targets)
-    weights = np.array([mixture.vector(lab.domains) for mixture in mixtures.values()])
-    return LossTable(list(mixtures), weights, losses, None if np.isnan(errors).any() else errors)
-
-
-def _by_mixture(
-    measured: pl.DataFrame, value: str, mixtures: Sequence[str], targets: Sequence[str]
-) -> NDArray[np.float64]:
-    """A column of long rows (mixture, target, value) as an array (n, T) in the order asked; NaN where absent."""
-    import polars as pl
-
-    wide = measured.pivot(on="target", on_columns=list(targets), index="mixture", values=value)
-    rows = pl.DataFrame({"mixture": list(mixtures)}).join(wide, on="mixture", how="left", maintain_order="left")
-    return rows.select(pl.col(target).cast(pl.Float64).fill_null(float("nan")) for target in targets).to_numpy()
+CODE_VERSION = "2"
+ENOUGH = 0.95
+"""Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
@@ -90,6 +31,9 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "seed": lab.study.seed,
         "code": CODE_VERSION,
     }
+    if any(pair.tokens for pair in lab.study.imports):
+        # Only imported runs' epochs hang on the inventory; proxies' own are recorded with them.
+        settings["available tokens"] = available_tokens(lab)
     return {WHOLE: Recipe(inputs, settings)}
 
 
@@ -108,6 +52,8 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         lab.study.seed,
         lab.workers,
         lab.say,
+        None if table.epochs is None else table.epochs.rows,
+        None if table.epochs is None else table.epochs.proxies,
     )
     version = fingerprint("regressor", recipes[WHOLE].id)
     folder = lab.path("regressors", version)
@@ -115,6 +61,9 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         fitted.save(temporary)
         write_json(temporary / "scores.json", {"chosen": fitted.chosen, "scores": fitted.scores})
     lab.write_rows("regressor_scores", version, fitted.scores)
+    lab.write_rows("regressor_choices", version, _choices(fitted, settings))
+    steps = _step_laws(lab, table, settings)
+    lab.write_rows("step_laws", version, steps)
     lab.write_rows(
         "out_of_fold",
         version,
@@ -137,10 +86,58 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     facts = {
         "rows": len(table.mixtures),
         "chosen": fitted.chosen,
+        "chosen on folds": list(fitted.judged_on),
         "out-of-fold spearman": spearman,
         "lowest spearman of the objective": min(spearman[target] for target in lab.study.objective),
     }
+    if steps:
+        facts["share of steps that ranks proxies at .95"] = _shortest(steps, lab.study.objective)
     yield Output(WHOLE, version, facts, [folder / "regressor.json", folder / "scores.json"])
+
+
+def _choices(fitted: FittedRegressor, settings: RegressionSettings) -> list[dict[str, Any]]:
+    """Which regressor each way of choosing would take, a row a target and way."""
+    return [
+        {
+            "target": target,
+            "chosen_by": by,
+            "regressor": regressor,
+            "used": by == settings.choose_by,
+            "splits": ", ".join(fitted.judged_on),
+        }
+        for by, picks in fitted.choices.items()
+        for target, regressor in picks.items()
+    ]
+
+
+def _step_laws(lab: Lab, table: LossTable, settings: RegressionSettings) -> list[dict[str, Any]]:
+    """How well final losses could have been told before the proxies were finished."""
+    from threadpoolctl import threadpool_limits
+
+    from regmix_pipeline.regression.steps import step_law_rows
+
+    if not settings.step_laws:
+        return []
+    with threadpool_limits(1):  # many small problems
+        return step_law_rows(
+            loss_curves(lab, table), settings.folds, settings.level, settings.bootstrap, lab.study.seed
+        )
+
+
+def _shortest(steps: list[dict[str, Any]], objective: Mapping[str, float]) -> dict[str, float | None]:
+    """Law -> least share of the steps from which it ranks proxies at .95 or better on every target that counts."""
+    found: dict[str, float | None] = {}
+    for law in dict.fromkeys(row["law"] for row in steps):
+        scored = [row for row in steps if row["law"] == law and row["target"] in objective]
+        shares = sorted({row["share_of_steps"] for row in scored})
+        enough = [
+            share
+            for share in shares
+            if all(row["spearman"] >= ENOUGH for row in scored if row["share_of_steps"] == share)
+        ]
+        if scored:
+            found[law] = enough[0] if enough else None
+    return found
 
 
 REGRESSOR = Stage("regressor", ("proxy_losses", "mixtures", "imported_runs"), None, CODE_VERSION, _wanted, _make)

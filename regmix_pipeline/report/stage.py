@@ -8,7 +8,7 @@ from regmix_pipeline.files import fingerprint, written_atomically
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:

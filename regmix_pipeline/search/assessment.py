@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,8 +73,8 @@ def optimism(objective: Objective, natural: Array, region: Region, seed: int) ->
     """By how much a searched gain overstates the true one, nats per token, not negative (the winner's curse).
 
     A law fitted to one half of the runs picks the best of many mixtures inside the region; a law fitted to the other
-    half
-    says what that pick is worth. With twice the runs the law's error variance is half, and so is the overstatement.
+    half says what that pick is worth. With twice the runs the law's error variance is half, and so is the
+    overstatement.
     """
     fitted = objective.fitted
     share = fitted.shares(objective.target_weights)
@@ -177,3 +177,19 @@ def flags_of(fitted: FittedRegressor, region: Region, chosen: Mixture, gain: Map
     if gain["corrected"] <= 0 < gain["predicted"]:
         found.append("the predicted gain is no larger than what such a search overstates")
     return found
+
+
+def law_disagrees(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A flag where the chosen regressors see a gain over the natural mixture and the pure law sees none.
+
+    Args:
+        predictions: rows of the search result.
+    """
+    rows = {row["name"]: row for row in predictions if row["target"] == "objective"}
+    chosen, natural = rows["chosen"], rows["natural"]
+    if chosen["predicted_by_law"] is None or chosen["predicted"] >= natural["predicted"]:
+        return []
+    gain = natural["predicted_by_law"] - chosen["predicted_by_law"]
+    return (
+        [f"the pure law ({chosen['law']}) predicts no gain over the natural mixture: {gain:+.3f}"] if gain <= 0 else []
+    )

@@ -13,7 +13,14 @@ from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.search.assessment import domain_rows, flags_of, gain_of, ranges_of, sensitivity_of
+from regmix_pipeline.search.assessment import (
+    domain_rows,
+    flags_of,
+    gain_of,
+    law_disagrees,
+    ranges_of,
+    sensitivity_of,
+)
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import convex_program, optimise
 from regmix_pipeline.search.pareto import pareto_front
@@ -70,14 +77,15 @@ def search(
     gain = gain_of(objective, chosen, natural, region, level, seed)
     ranges = ranges_of(objective, region, at, program, seed)
     domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges)
+    predictions = _predictions(fitted, named, target_weights, level)
     return SearchResult(
         chosen,
         domains,
-        _predictions(fitted, named, target_weights, level),
+        predictions,
         gain,
         how,
         _active(region, settings, domains, at),
-        flags_of(fitted, region, chosen, gain),
+        [*flags_of(fitted, region, chosen, gain), *law_disagrees(predictions)],
         pareto_front(objective, region, settings, settings.pareto_points, seed, say),
     )
 
@@ -117,17 +125,30 @@ def _searched(
 def _predictions(
     fitted: FittedRegressor, named: Mapping[str, Mixture], target_weights: Mapping[str, float], level: float
 ) -> list[dict[str, Any]]:
-    """Predicted losses with intervals, of every named mixture on the objective and every target."""
+    """Predicted losses of every named mixture on the objective and every target: by the chosen regressors with
+    intervals, and by the pure law beside them."""
     weights = np.array([mixture.vector(fitted.domains) for mixture in named.values()])
+    law = fitted.law
     each = fitted.predict(weights), *fitted.interval(weights, level)
     total = fitted.objective(weights, target_weights), *fitted.objective_interval(weights, target_weights, level)
+    if law is not None:
+        each, total = (*each, fitted.predict(weights, law)), (*total, fitted.objective(weights, target_weights, law))
     rows = []
     for i, (name, mixture) in enumerate(named.items()):
         values = {"objective": [float(part[i]) for part in total]}
         values |= {target: [float(part[i, column]) for part in each] for column, target in enumerate(fitted.targets)}
         rows += [
-            {"name": name, "mixture": mixture.id, "target": target, "predicted": value, "low": low, "high": high}
-            for target, (value, low, high) in values.items()
+            {
+                "name": name,
+                "mixture": mixture.id,
+                "target": target,
+                "predicted": value,
+                "low": low,
+                "high": high,
+                "law": law,
+                "predicted_by_law": by_law[0] if by_law else None,
+            }
+            for target, (value, low, high, *by_law) in values.items()
         ]
     return rows
 

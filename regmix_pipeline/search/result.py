@@ -15,11 +15,11 @@ class SearchResult:
     Attributes:
         mixture: the answer, in parts per million, inside the limits.
         domains: per domain: domain, weight, prior, cap, floor, at_cap, at_floor; sensitivity (change of the objective
-        per
-            percentage point more); low, high (range of the weight within one standard error of the best) and
+            per percentage point more); low, high (range of the weight within one standard error of the best) and
             weakly_identified.
         predictions: rows with name (chosen, natural, uniform, best_observed), mixture, target (or "objective"),
-            predicted, low, high; nats per token of a proxy.
+            predicted, low, high; nats per token of a proxy; law and predicted_by_law, the pure law that is to be
+            trusted beyond the sampled region and what it says (None without one).
         gain: predicted, optimism, corrected, low, high (objective of natural minus chosen), chance_better_than_natural
             and chance_better_than_best_observed.
         search: method, and counts of candidates drawn, beyond the limits, and scored.

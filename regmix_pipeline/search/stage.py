@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from regmix_pipeline.files import fingerprint
@@ -10,7 +10,7 @@ from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import prior_and_limits
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
@@ -47,10 +47,16 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "weights": {row["domain"]: row["weight"] for row in weights},
         "at their cap": [row["domain"] for row in weights if row["at_cap"]],
         "predicted gain (nats/token)": found["gain"]["predicted"],
+        "predicted gain by the pure law (nats/token)": _gain_by_law(found["predictions"]),
         "chance better than natural": found["gain"]["chance_better_than_natural"],
         "search": found["search"],
     }
     yield Output(WHOLE, version, facts, [path])
+
+
+def _gain_by_law(predictions: Sequence[Mapping[str, Any]]) -> float | None:
+    found = {row["name"]: row["predicted_by_law"] for row in predictions if row["target"] == "objective"}
+    return None if found["natural"] is None else found["natural"] - found["chosen"]
 
 
 def _repetition(lab: Lab, row: Mapping[str, Any], available: int | None) -> dict[str, Any]:

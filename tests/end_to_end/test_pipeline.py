@@ -106,6 +106,35 @@ def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
     assert json.loads(query(place, "select record from current_decisions")[0][0]) == record
 
 
+def test_regressor_records_its_choices_and_what_unfinished_proxies_foretell(place, first_run):
+    choices = query(place, "select target, chosen_by, regressor, used from current_regressor_choices")
+    assert len(choices) == 2 * 2
+    chosen = {target: regressor for target, _, regressor, used in choices if used}
+    assert chosen == lab_at(place).json("mixture_decision", "decision.json")["regressors"]
+    nested = query(place, "select distinct regressor from current_regressor_scores where regressor like 'nested%'")
+    assert {name for (name,) in nested} == {"nested_choice_by_rank", "nested_choice_by_calibration"}
+    steps = query(
+        place,
+        "select law, target, max(share_of_steps), arg_max(spearman, share_of_steps), any_value(mixtures) "
+        "from current_step_laws group by law, target",
+    )
+    # Science is no domain of its own, so BiMix's law has nothing to say of it.
+    assert {(law, target) for law, target, *_ in steps} == {
+        *(("linear", target) for target in ("science", "code")),
+        *(("power", target) for target in ("science", "code")),
+        ("bimix", "code"),
+    }
+    assert all(share == 1 and mixtures == 13 for _, _, share, _, mixtures in steps)
+    # At the last step all that is between foretold and measured is the smaller sample of windows.
+    assert {law: score for law, target, _, score, _ in steps if target == "code"}["linear"] > 0.6
+
+
+def test_the_pure_law_is_recorded_beside_the_chosen_regressors(place, first_run):
+    rows = query(place, "select name, law, predicted, predicted_by_law from current_predictions")
+    assert {law for _, law, *_ in rows} == {"saturation"}
+    assert all(abs(predicted - by_law) < 0.5 for *_, predicted, by_law in rows)
+
+
 def test_larger_models_were_trained_on_three_mixtures(place, first_run):
     rows = query(place, "select name, target, loss, predicted from current_confirmations")
     assert {row[:2] for row in rows} == {

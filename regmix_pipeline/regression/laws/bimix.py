@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regmix_pipeline.regression.estimator import Array
 from regmix_pipeline.regression.laws.law import Block, Law, Shape
+from regmix_pipeline.regression.laws.least_squares import Problems, minimise, predictions
 
 ABSENT = 1e-4
 """Added to the proportion: the law itself has no loss for a domain that is absent."""
@@ -18,8 +20,8 @@ class BiMixLaw(Law):
     2405.14908).
 
     Rows are the weights followed by the step, (n, d + 1), so every checkpoint of every run is a row. It knows one
-    domain
-    only, the target's own; it is for following a domain's loss through training, not for choosing among mixtures.
+    domain only, the target's own; it is for following a domain's loss through training, not for choosing among
+    mixtures.
 
     Args:
         own: column of the target's own domain.
@@ -62,3 +64,28 @@ class BiMixLaw(Law):
         J[:, :, 3] = 1 - part
         J[:, :, 4] = -own_power * proportion
         return u, J
+
+    def left_out(self, X: Array, y: Array, fold: NDArray[np.int64], ahead: Array) -> Array:
+        """Predictions for ``ahead`` by the law without each fold, all folds solved at once from the fit to all rows.
+
+        Args:
+            X: weights and steps, (n, d + 1).
+            y: losses, nats per token, (n,).
+            fold: of each row, 0 to K - 1, (n,).
+            ahead: rows to predict, (m, d + 1).
+
+        Returns:
+            (K, m), nats per token; row k knows nothing of fold k.
+        """
+        self.fit(X, y)
+        folds = int(fold.max()) + 1
+        scale = self.learned_["scale"][0]
+        scaled = (y / scale)[None]
+        mean, precision = self._prior(self.shapes(len(X))[0], X, scaled)
+        kept = (fold[None] != np.arange(folds)[:, None]).astype(float)
+        kept *= len(X) / kept.sum(axis=1, keepdims=True)
+        problems = Problems(
+            np.tile(scaled, (folds, 1)), kept, np.tile(mean, (folds, 1)), np.tile(precision, (folds, 1))
+        )
+        theta, _ = minimise(self.exponent, np.tile(self.learned_["theta"], (folds, 1)), X, problems)
+        return scale * predictions(self.exponent, theta, ahead)

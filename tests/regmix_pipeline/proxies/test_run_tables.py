@@ -12,6 +12,7 @@ from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.new_study import add_to_study, study_about
 from regmix_pipeline.proxies.run_tables import read_runs
+from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.stages import STAGES
 
 MIXTURES = "index,train_the_pile_arxiv,train_the_pile_github\n1,0.25,0.75\n2,0.5,0.496\n"
@@ -129,6 +130,40 @@ def test_a_study_about_imported_runs_goes_all_the_way_to_the_report(tmp_path):
     assert 0.35 < chosen["code"] < 0.85
     assert "mine" in lab.artefact("mixture_report").read_text()
     assert all(lab.stale(stage) == {} for stage in STAGES)
+
+
+def test_imported_runs_that_repeat_data_are_regressed_on_their_epochs(tmp_path):
+    study = tmp_path / "mine.yaml"
+    study_about(*synthetic_tables(tmp_path), study)
+    content = yaml.safe_load(study.read_text())
+    content["domains"] = {name: {"available_tokens": 10**6} for name in content["domains"]}
+    content["imports"][0]["tokens"] = 3 * 10**6
+    content["regression"] = {"regressors": ["saturation", "stack"], "extrapolation": "off", "bootstrap": 50}
+    study.write_text(yaml.safe_dump(content))
+    lab = Lab(study, tmp_path / "home", say=lambda line: None)
+    for stage in STAGES:
+        assert all(made.error is None for made in lab.materialise(stage)), stage.name
+    with read_ledger(lab.ledger) as connection:
+        names = {row[0] for row in connection.sql("select regressor from current_regressor_scores").fetchall()}
+        tokens = connection.sql("select distinct tokens from current_proxy_losses").fetchall()
+        steps = connection.sql("select count(*) from current_step_laws").fetchall()
+    assert {"repeated+saturation", "repeated+lightgbm_tuned"} <= names
+    assert tokens == [(3 * 10**6,)]
+    assert steps == [(0,)]  # nothing is known of the runs' losses along the way
+    content["domains"]["code"] = {"available_tokens": 4 * 10**6}
+    study.write_text(yaml.safe_dump(content))
+    lab = Lab(study, tmp_path / "home", say=lambda line: None)
+    for stage in STAGES[: [stage.name for stage in STAGES].index("regressor")]:
+        list(lab.materialise(stage))
+    assert lab.stale(REGRESSOR) == {"all": "settings changed: available tokens"}
+
+
+def test_epochs_cannot_be_counted_of_a_prior(tmp_path):
+    study = tmp_path / "mine.yaml"
+    study_about(*synthetic_tables(tmp_path), study)
+    study.write_text(study.read_text().replace("losses: losses.csv", "losses: losses.csv\n  tokens: 1000000"))
+    with pytest.raises(StudyError, match=r"imports\.tokens counts epochs, so every domain needs available_tokens"):
+        Lab(study, tmp_path / "home")
 
 
 def test_imported_runs_join_a_studys_own_proxies(tmp_path, study_file):

@@ -47,7 +47,7 @@ def test_chooses_what_is_best_and_scores_the_choosing(fitted: FittedRegressor) -
     assert set(fitted.chosen.values()) <= {"saturation", "gaussian_process", "stack"}
     law = np.mean(value(fitted, regressor="saturation", split="random", metric="rmse"))
     linear = np.mean(value(fitted, regressor="linear", split="random", metric="rmse"))
-    nested = np.mean(value(fitted, regressor="nested_choice", split="random", metric="rmse"))
+    nested = np.mean(value(fitted, regressor="nested_choice_by_rank", split="random", metric="rmse"))
     assert law < 0.5 * linear
     assert nested < 1.3 * law
     assert fitted.judged_on == ("random", "region")

@@ -58,6 +58,31 @@ def test_counts_repetition_when_runs_repeat(world: Callable) -> None:
         fit(made.weights, losses, None, NAMES, ["a", "b", "c"], settings, epochs_per_weight=[1.0])
 
 
+def test_rows_of_other_runs_carry_their_own_rates(world: Callable) -> None:
+    """Half of the runs repeat books forty times, half never; predictions are for runs that never do."""
+    made, fresh = world(120, noise=0.003), world(200, noise=0.0, seed=5)
+    often, once = np.array([40.0, 0.5, 0.5, 0.5]), np.full(4, 0.5)
+    rates = np.where((np.arange(120) % 2 == 0)[:, None], often, once)
+    losses = made.truth(worth(made.weights, rates)) + (made.losses - made.truth(made.weights))
+    settings = RegressionSettings(regressors=("saturation", "stack"), bootstrap=50, extrapolation="off")
+    told = {"settings": settings, "say": lambda line: None, "workers": 2}
+    found = fit(made.weights, losses, None, NAMES, ["a", "b", "c"], **told, epochs_per_weight=rates, predict_at=once)
+    blind = fit(made.weights, losses, None, NAMES, ["a", "b", "c"], **told)
+    rmse = {row["regressor"]: row["value"] for row in found.scores if (row["metric"], row["target"]) == ("rmse", "a")}
+    assert rmse["repeated+saturation"] < 0.5 * rmse["saturation"]  # held-out rows at their own rates
+    name = "repeated+saturation"
+    errors = [np.abs(one.predict(fresh.weights)[:, 0] - fresh.losses[:, 0]).mean() for one in (found, blind)]
+    assert errors[0] < 0.5 * errors[1]
+    assert found.models[name].get_params(deep=False)["epochs_per_weight"] == once.tolist()
+    far = found.models[name].predict_at(fresh.weights, np.broadcast_to(often, (200, 4)))  # pyright: ignore
+    truth = made.truth(worth(fresh.weights, often))
+    assert np.abs(far - truth)[:, 0].mean() < 0.5 * np.abs(fresh.losses - truth)[:, 0].mean()
+    with pytest.raises(RegressionError, match="rates to predict at"):
+        fit(made.weights, losses, None, NAMES, ["a", "b", "c"], epochs_per_weight=rates, predict_at=[-1.0] * 4)
+    with pytest.raises(ValueError, match="do not go with"):
+        regressor(name, [1.0]).fit(made.weights, losses)
+
+
 def test_repeated_regressor_is_kept(world: Callable, tmp_path) -> None:
     made = world(40)
     fitted = regressor("repeated+saturation", [30.0, 0.5, 0.5, 0.5]).fit(made.weights, made.losses)

@@ -244,6 +244,8 @@ def make_study(
             "predicted": law(asked[0] if target == "objective" else target, mixture.weights),
             "low": law(asked[0] if target == "objective" else target, mixture.weights) - 0.025,
             "high": law(asked[0] if target == "objective" else target, mixture.weights) + 0.031,
+            "law": "saturation",
+            "predicted_by_law": law(asked[0] if target == "objective" else target, mixture.weights) + 0.002,
         }
         for name, mixture in named.items()
         for target in ["objective", *asked]

@@ -139,7 +139,8 @@ def test_predictions_equal_the_record(page: _Page, study: Any) -> None:
         cells = page.row("predictions", 0, target)
         for column, name in enumerate(("chosen", "natural", "uniform", "best_observed"), start=1):
             row = rows[name, target]
-            assert cells[column] == f"{row['predicted']:.3f} {row['low']:.3f}–{row['high']:.3f}"
+            expected = f"{row['predicted']:.3f} {row['low']:.3f}–{row['high']:.3f} law {row['predicted_by_law']:.3f}"
+            assert cells[column] == expected
 
 
 def test_figures_hold_the_ledgers_losses(page: _Page, study: Any) -> None:

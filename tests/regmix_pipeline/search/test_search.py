@@ -13,6 +13,7 @@ from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.exponential import ExponentialLaw
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
+from regmix_pipeline.search.assessment import law_disagrees
 from regmix_pipeline.search.best import search
 from regmix_pipeline.search.convex import is_convex, loss_expression
 from regmix_pipeline.search.objective import Objective
@@ -69,6 +70,28 @@ def test_optimiser_is_at_least_as_good_as_a_large_simulation(fitted: FittedRegre
     best = optimise(objective, region, SearchSettings(), 0, lambda line: None)
     assert best.how == "convex program"
     assert objective(best.weights[None])[0] <= many.values[0] + 1e-3
+
+
+def test_the_pure_law_speaks_beside_the_chosen_regressors(fitted: FittedRegressor) -> None:
+    result = found(fitted, method="optimiser", targets={"prose": 2.0, "programs": 1.0})
+    for row in result.predictions:
+        assert row["law"] == "saturation"
+        assert row["low"] < row["predicted_by_law"] < row["high"]  # a law that is right here
+    by_law = {(row["name"], row["target"]): row["predicted_by_law"] for row in result.predictions}
+    chosen = result.mixture.vector(DOMAINS)[None]
+    assert by_law["chosen", "prose"] == pytest.approx(fitted.predict(chosen, "saturation")[0, 0])
+    mean = (2 * by_law["chosen", "prose"] + by_law["chosen", "programs"]) / 3
+    assert by_law["chosen", "objective"] == pytest.approx(mean)
+
+
+def test_a_law_that_sees_no_gain_is_named() -> None:
+    def row(name: str, predicted: float, by_law: float | None) -> dict[str, Any]:
+        values = {"predicted": predicted, "law": "saturation", "predicted_by_law": by_law}
+        return {"name": name, "target": "objective", **values}
+
+    assert "no gain" in law_disagrees([row("natural", 3.0, 2.9), row("chosen", 2.8, 2.95)])[0]
+    assert not law_disagrees([row("natural", 3.0, 2.9), row("chosen", 2.8, 2.85)])
+    assert not law_disagrees([row("natural", 3.0, None), row("chosen", 2.8, None)])
 
 
 def test_convex_program_and_slsqp_agree(fitted: FittedRegressor) -> None:

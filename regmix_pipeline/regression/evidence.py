@@ -1,0 +1,189 @@
+"""What the regressor learns from, as the ledger holds it: mixtures, final losses, epochs, and losses along the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.errors import RegressionError
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.proxies.imports import imported_runs
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+    from regmix_pipeline.regression.steps import Curves
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EpochRates:
+    """How often runs see each domain's tokens.
+
+    Attributes:
+        rows: epochs of each domain at weight 1 (tokens trained on / tokens available) in each mixture's runs, (n, d).
+        proxies: the same of the runs whose losses are predicted, (d,): the study's own proxies, or, where it trains
+            none, the longest imported ones.
+    """
+
+    rows: Array
+    proxies: Array
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """What the regressor learns from.
+
+    Attributes:
+        mixtures: mixture ids, length n.
+        weights: shape (n, d), in the order of the study's domains.
+        losses: final losses in nats per token, mean over seeds, shape (n, T), in the order of the study's targets.
+        standard_errors: of those means over evaluation windows, shape (n, T); None where an imported run has none.
+        epochs: how often the runs repeat data; None where nothing is known of it.
+    """
+
+    mixtures: list[str]
+    weights: Array
+    losses: Array
+    standard_errors: Array | None
+    epochs: EpochRates | None
+
+
+def loss_table(lab: Lab) -> LossTable:
+    """The current proxies' final losses, joined to their mixtures by id.
+
+    Raises:
+        RegressionError: a mixture lacks a loss.
+    """
+    mixtures = current_mixtures(lab) | {run.mixture.id: run.mixture for run in imported_runs(lab)}
+    with read_ledger(lab.ledger) as connection:
+        measured = connection.sql(
+            "select mixture, target, avg(loss) as loss, "
+            "sqrt(sum(standard_error ** 2)) / count(standard_error) as standard_error "
+            "from current_proxy_losses where final group by mixture, target"
+        ).pl()
+        epochs = epoch_rates(connection, list(mixtures), lab.domains, available_tokens(lab))
+    losses = _by_mixture(measured, "loss", list(mixtures), lab.targets)
+    missing = np.argwhere(np.isnan(losses))
+    if len(missing):
+        row, column = missing[0]
+        raise RegressionError(
+            f"{len(missing)} losses are missing, first {list(mixtures)[row]} on {lab.targets[column]}",
+            where="proxy_losses",
+            remedy="materialise proxy_losses: failed proxies are trained again",
+        )
+    errors = _by_mixture(measured, "standard_error", list(mixtures), lab.targets)
+    weights = np.array([mixture.vector(lab.domains) for mixture in mixtures.values()])
+    return LossTable(list(mixtures), weights, losses, None if np.isnan(errors).any() else errors, epochs)
+
+
+def _by_mixture(measured: pl.DataFrame, value: str, mixtures: Sequence[str], targets: Sequence[str]) -> Array:
+    """A column of long rows (mixture, target, value) as an array (n, T) in the order asked; NaN where absent."""
+    import polars as pl
+
+    wide = measured.pivot(on="target", on_columns=list(targets), index="mixture", values=value)
+    rows = pl.DataFrame({"mixture": list(mixtures)}).join(wide, on="mixture", how="left", maintain_order="left")
+    return rows.select(pl.col(target).cast(pl.Float64).fill_null(float("nan")) for target in targets).to_numpy()
+
+
+def available_tokens(lab: Lab) -> dict[str, int | None]:
+    """Domain -> tokens that a run over all of it could draw, from the inventory; None where nobody knows."""
+    return {
+        row["source"]: row["available_tokens"]
+        for row in lab.json("domain_inventory")["sources"]
+        if row["role"] == "domain"
+    }
+
+
+def epoch_rates(
+    connection: duckdb.DuckDBPyConnection,
+    mixtures: Sequence[str],
+    domains: Sequence[str],
+    available: Mapping[str, int | None],
+) -> EpochRates | None:
+    """Epochs at weight 1 of every mixture's runs, own and imported alike; None where no run says what it repeats.
+
+    A proxy's own are as it was trained: epochs / weight, whatever it was allowed to see. An imported run's are its
+    tokens over the domain's available tokens, 0 (nothing repeated) where its table does not state its tokens. Where
+    several runs share a mixture, and so a row of mean losses, the row has their mean.
+    """
+    column = {name: number for number, name in enumerate(domains)}
+    tokens = np.array([float(available.get(name) or np.inf) for name in domains])
+    found: dict[str, list[Array]] = defaultdict(list)
+    own: dict[tuple[str, str], Array] = {}
+    for mixture, proxy, domain, rate in connection.execute(
+        "select mixture, proxy, domain, epochs / executed_weight from current_proxies where executed_weight > 0"
+    ).fetchall():
+        if domain in column:
+            own.setdefault((mixture, proxy), np.full(len(domains), np.nan))[column[domain]] = rate
+    for (mixture, _), rates in own.items():
+        found[mixture].append(rates)
+    longest = 0
+    for mixture, trained_on in connection.execute(
+        "select mixture, max(tokens) from current_proxy_losses l where final and not exists "
+        "(select 1 from current_proxies p where p.proxy = l.proxy) group by mixture, proxy"
+    ).fetchall():
+        longest = max(longest, trained_on or 0)
+        found[mixture].append((trained_on or 0) / tokens)
+    everywhere = np.array(list(own.values())) if own else (longest / tokens)[None]
+    seen = ~np.isnan(everywhere)
+    proxies = np.where(seen, everywhere, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    if not own and not longest:
+        return None
+    # A run says nothing of the domains it did not draw, and has no epochs of them whatever their rate.
+    rows = [
+        np.mean([np.where(np.isnan(one), proxies, one) for one in found[mixture] or [proxies]], axis=0)
+        for mixture in mixtures
+    ]
+    return EpochRates(np.array(rows), proxies)
+
+
+def loss_curves(lab: Lab, table: LossTable) -> list[Curves]:
+    """Losses along the way of the study's own proxies, mean over seeds, one set of curves a target.
+
+    Only proxies measured at the same steps can be compared: where settings changed in between, the largest group.
+    """
+    from regmix_pipeline.regression.steps import Curves
+
+    row_of = {mixture: row for row, mixture in enumerate(table.mixtures)}
+    curves: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    ends: dict[tuple[str, str], tuple[int, float]] = {}
+    with read_ledger(lab.ledger) as connection:
+        for mixture, target, step, final, loss in connection.execute(
+            "select mixture, target, step, final, avg(loss) from current_proxy_losses where step is not null "
+            "group by mixture, target, step, final order by step"
+        ).fetchall():
+            if final:
+                ends[target, mixture] = step, loss
+            else:
+                curves[target, mixture][step] = loss
+    found = []
+    for target in lab.targets:
+        groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        for mixture in table.mixtures:
+            if (target, mixture) in ends and curves[target, mixture]:
+                groups[*curves[target, mixture], ends[target, mixture][0]].append(mixture)
+        if not groups:
+            continue
+        (*steps, last), members = max(groups.items(), key=lambda item: len(item[1]))
+        found.append(
+            Curves(
+                target=target,
+                own=lab.domains.index(target) if target in lab.domains else None,
+                weights=table.weights[[row_of[mixture] for mixture in members]],
+                steps=np.array(steps, dtype=float),
+                losses=np.array([list(curves[target, mixture].values()) for mixture in members]),
+                final=np.array([ends[target, mixture][1] for mixture in members]),
+                final_step=float(last),
+            )
+        )
+    return found

@@ -1,0 +1,70 @@
+"""How often runs repeat data, own and imported, as the ledger says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from regmix_pipeline.regression.evidence import epoch_rates
+
+DOMAINS = ["books", "code"]
+AVAILABLE = {"books": 1000, "code": 4000}
+
+
+def ledger(proxies: list[tuple[Any, ...]], runs: list[tuple[Any, ...]] = ()) -> duckdb.DuckDBPyConnection:  # type: ignore[assignment]
+    """Own proxies as (mixture, proxy, domain, executed_weight, epochs), imported runs as (mixture, proxy, tokens)."""
+    connection = duckdb.connect()
+    connection.execute(
+        "create table current_proxies (mixture text, proxy text, domain text, executed_weight real, epochs real)"
+    )
+    connection.execute("create table current_proxy_losses (mixture text, proxy text, tokens bigint, final boolean)")
+    for row in proxies:
+        connection.execute("insert into current_proxies values (?, ?, ?, ?, ?)", row)
+    for mixture, proxy in {row[:2] for row in proxies}:
+        connection.execute("insert into current_proxy_losses values (?, ?, 500, true)", [mixture, proxy])
+    for mixture, proxy, tokens in runs:
+        connection.execute("insert into current_proxy_losses values (?, ?, ?, true)", [mixture, proxy, tokens])
+    return connection
+
+
+OWN = [
+    ("m1", "p1", "books", 0.5, 1.0),
+    ("m1", "p1", "code", 0.5, 0.25),
+    ("m2", "p2", "books", 1.0, 2.0),  # draws no code
+]
+
+
+def test_own_proxies_rates_are_as_trained() -> None:
+    with ledger(OWN) as connection:
+        found = epoch_rates(connection, ["m2", "m1"], DOMAINS, {})
+    assert found is not None
+    np.testing.assert_allclose(found.rows, [[2.0, 0.5], [2.0, 0.5]])
+    np.testing.assert_allclose(found.proxies, [2.0, 0.5])
+
+
+def test_imported_runs_rates_are_their_tokens_over_what_is_available() -> None:
+    with ledger([], [("m1", "i0_1", 3000), ("m2", "i1_1", 1000), ("m3", "i2_1", None)]) as connection:
+        found = epoch_rates(connection, ["m1", "m2", "m3"], DOMAINS, AVAILABLE)
+    assert found is not None
+    np.testing.assert_allclose(found.rows, [[3.0, 0.75], [1.0, 0.25], [0.0, 0.0]])
+    np.testing.assert_allclose(found.proxies, [3.0, 0.75])  # the longest
+
+
+def test_own_and_imported_rows_keep_their_own_rates() -> None:
+    with ledger(OWN, [("m3", "i0_1", 8000), ("m1", "i0_2", 8000)]) as connection:
+        found = epoch_rates(connection, ["m1", "m2", "m3"], DOMAINS, AVAILABLE)
+    assert found is not None
+    np.testing.assert_allclose(found.rows, [[5.0, 1.25], [2.0, 0.5], [8.0, 2.0]])  # m1: the mean of its two runs
+    np.testing.assert_allclose(found.proxies, [2.0, 0.5])  # predictions are for the study's own
+
+
+@pytest.mark.parametrize("tokens", [None, 500])
+def test_nothing_known_is_nothing_said(tokens: int | None) -> None:
+    with ledger([], [("m1", "i0_1", None)]) as connection:
+        assert epoch_rates(connection, ["m1"], DOMAINS, AVAILABLE) is None
+    with ledger([], [("m1", "i0_1", tokens)]) as connection:
+        found = epoch_rates(connection, ["m1"], DOMAINS, {"books": None, "code": None})
+    assert found is None or (found.rows == 0).all()
