@@ -2,16 +2,18 @@
 
 import dagster as dg
 
+from assets.automation import inputs_changed
 from assets.events import whole_made
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY
 from resources.lab import LabResource
 
 
 @dg.asset(
-    deps=["token_shards"],
+    deps=["domains", "token_shards"],
     kinds={"duckdb"},
     group_name="data",
     code_version=DOMAIN_INVENTORY.code_version,
+    automation_condition=inputs_changed(),
 )
 def domain_inventory(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Tokens available, natural prior, bytes per token and caps of every domain."""

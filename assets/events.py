@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from assets.changes import now_stale, why_and_from_what
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.audit import Finding
@@ -48,17 +50,20 @@ def partitions_made(
         dg.Failure: at the end, when some partitions failed; the others are kept.
     """
     failed: dict[str, str] = {}
+    done = {"made in this run": 0, "reused in this run": 0}
     quiet = ONLY_STALE in context.run.tags
     with plain_failures():
         for made in lab.materialise(stage, list(context.partition_keys)):
             if made.error is not None:
                 failed[made.key] = str(made.error)
-            elif not (made.reused and quiet):
+                continue
+            done["reused in this run" if made.reused else "made in this run"] += 1
+            if not (made.reused and quiet):
                 yield _materialisation(stage, made)
     if question is not None:
         with read_ledger(lab.ledger) as connection:
             finding = question(connection)
-        yield blocking_result(lab, finding, stage.name, check)
+        yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, check)
     if failed:
         listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
         raise dg.Failure(
@@ -93,9 +98,12 @@ def check_result(
 
 
 def whole_made(
-    lab: Lab, stage: Stage, picture: Callable[[Lab], Mapping[str, dg.MetadataValue]] | None = None
+    lab: Lab,
+    stage: Stage,
+    picture: Callable[[Lab], Mapping[str, dg.MetadataValue]] | None = None,
+    changes: Callable[[Lab, Made], Mapping[str, Any]] | None = None,
 ) -> dg.MaterializeResult:
-    """Make a stage that has no partitions; ``picture`` adds to its metadata once it is made."""
+    """Make a stage that has no partitions; ``picture`` and ``changes`` add to its metadata once it is made."""
     with plain_failures():
         made = next(iter(list(lab.materialise(stage))), None)
         if made is None:
@@ -105,12 +113,21 @@ def whole_made(
     assert made.record is not None
     return dg.MaterializeResult(
         data_version=dg.DataVersion(made.record.version),
-        metadata=dict(picture(lab) if picture else {}) | metadata_of(made.record, reused=made.reused),
+        metadata=dict(picture(lab) if picture else {})
+        | why_and_from_what(made)
+        | (dict(changes(lab, made)) if changes else {})
+        | now_stale(lab, stage)
+        | _metadata(made.record, reused=made.reused),
     )
 
 
-def metadata_of(record: Record, *, reused: bool) -> dict[str, Any]:
-    """A record's facts as Dagster metadata, with the version and what it was made from."""
+def metadata_of(made: Made) -> dict[str, Any]:
+    """What a key holds, as Dagster metadata: why it was made, its record's facts, its version."""
+    assert made.record is not None
+    return why_and_from_what(made) | _metadata(made.record, reused=made.reused)
+
+
+def _metadata(record: Record, *, reused: bool) -> dict[str, Any]:
     return {
         **{name: _shown(value) for name, value in record.facts.items()},
         "version": record.version,
@@ -126,7 +143,7 @@ def _materialisation(stage: Stage, made: Made) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         stage.name,
         partition=made.key,
-        metadata=metadata_of(made.record, reused=made.reused),
+        metadata=metadata_of(made),
         tags={"dagster/data_version": made.record.version, "regmix/recipe": made.record.recipe},
     )
 

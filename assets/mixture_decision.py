@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.changes import decision_before_and_now
 from assets.events import whole_made
 from assets.pictures import chosen_weights
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
@@ -16,4 +17,4 @@ from resources.lab import LabResource
 )
 def mixture_decision(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """What was chosen, from which upstream versions, beside natural and uniform."""
-    return whole_made(lab.open(context.run.run_id), MIXTURE_DECISION, chosen_weights)
+    return whole_made(lab.open(context.run.run_id), MIXTURE_DECISION, chosen_weights, decision_before_and_now)

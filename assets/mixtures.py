@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from assets.automation import inputs_changed
+from assets.changes import mixtures_and_their_cost
 from assets.events import whole_made
 from assets.partitions import MIXTURES as PARTITIONS
 from assets.partitions import register
@@ -14,10 +16,11 @@ from resources.lab import LabResource
     kinds={"numpy"},
     group_name="proxies",
     code_version=MIXTURES.code_version,
+    automation_condition=inputs_changed(),
 )
 def mixtures(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition."""
     opened = lab.open(context.run.run_id)
-    result = whole_made(opened, MIXTURES)
+    result = whole_made(opened, MIXTURES, changes=mixtures_and_their_cost)
     register(context.instance, PARTITIONS, list(current_mixtures(opened)))
     return result

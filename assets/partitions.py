@@ -12,6 +12,9 @@ SOURCES = dg.DynamicPartitionsDefinition(name="domain")
 MIXTURES = dg.DynamicPartitionsDefinition(name="mixture")
 """Mixture ids: what proxies are trained on."""
 
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+"""Run tags: the first and the last partition that a run makes."""
+
 
 def register(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefinition, keys: Sequence[str]) -> None:
     """Make ``keys`` the partitions there are: new ones are added at the end, withdrawn ones leave the graph."""

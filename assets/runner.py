@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from assets.events import ONLY_STALE
-from assets.partitions import MIXTURES, SOURCES, register
+from assets.partitions import MIXTURES, RANGE_END, RANGE_START, SOURCES, register
+from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.progress import clock
@@ -23,7 +24,6 @@ from resources.lab import LabResource
 from resources.ledger import LedgerResource
 from resources.trainer import TrainerResource
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -60,6 +60,8 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES) -> list[StageRun]:
     with dg.DagsterInstance.get() as instance:
         for number, stage in enumerate(stages, 1):
             started = time.monotonic()
+            # Domains may have come or gone in the stage before.
+            lab.join()
             stale = lab.stale(stage)
             withdrawn = lab.withdrawn(stage)
             keys = _register(instance, lab, stage)
@@ -75,6 +77,9 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES) -> list[StageRun]:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: done in {clock(seconds)}")
             else:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: up to date")
+            if stage is DOMAINS:
+                for line in look_around(lab).lines:
+                    lab.say(f"      {line}")
             for check in failed_checks:
                 lab.say(f"      check failed: {check}")
             done.append(StageRun(stage.name, len(keys), stale, seconds, failed_checks))

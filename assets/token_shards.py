@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.automation import inputs_changed
 from assets.events import partitions_made
 from assets.partitions import SOURCES
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
@@ -20,6 +21,7 @@ from resources.lab import LabResource
             kinds={"datatrove"},
             group_name="data",
             code_version=TOKEN_SHARDS.code_version,
+            automation_condition=inputs_changed(),
             description="A source's distinct documents as tokens, training and validation split by hash of the text.",
         )
     ],

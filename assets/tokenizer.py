@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.automation import inputs_there
 from assets.events import whole_made
 from regmix_pipeline.tokens.stage import TOKENIZER
 from resources.lab import LabResource
@@ -12,6 +13,7 @@ from resources.lab import LabResource
     kinds={"python"},
     group_name="data",
     code_version=TOKENIZER.code_version,
+    automation_condition=inputs_there(),
 )
 def tokenizer(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """The tokenizer: the study's file, or a byte-level BPE trained once on a stated sample and frozen from then on."""

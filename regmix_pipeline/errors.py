@@ -52,3 +52,7 @@ class RegressionError(RegmixError):
 
 class LedgerError(RegmixError):
     """The ledger or one of the parts it indexes is missing or inconsistent."""
+
+
+class BusyError(RegmixError):
+    """Another run is at work in the study's home."""

@@ -13,14 +13,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from regmix_pipeline.documents.leftovers import sweep
-from regmix_pipeline.errors import LedgerError, RegmixError
+from regmix_pipeline.errors import BusyError, LedgerError, RegmixError
 from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
@@ -55,12 +54,23 @@ class Output:
 
 @dataclass(frozen=True)
 class Made:
-    """One key after a stage has run: its record, and whether it was there before."""
+    """One key after a stage has run.
+
+    Attributes:
+        key: partition key, or `WHOLE`.
+        record: what it holds now; None when it failed.
+        reused: whether it was there before.
+        error: why it failed.
+        reason: why it had to be made; "" when it was reused.
+        before: what it held until now; None when it is new.
+    """
 
     key: str
     record: Record | None
     reused: bool
     error: RegmixError | None = None
+    reason: str = ""
+    before: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -107,26 +117,35 @@ class Lab:
         say: Say = to_stderr,
     ) -> None:
         self.study_file = Path(study_file).resolve()
-        self.study: Study = load_study(self.study_file)
-        self.home = Path(home or default_home(self.study.name)).resolve()
+        self.study_in_file: Study = load_study(self.study_file)
+        """The study file's own content; `study` has the watched domains as well."""
+        self.home = Path(home or default_home(self.study_in_file.name)).resolve()
         self.data = Path(data or self.home.parent / "data").resolve()
         self.run, self.say = run, say
-        self.workers = workers or self.study.proxies.workers
+        self.workers = workers or self.study_in_file.proxies.workers
         self.records = Records(self.home / "records")
         self.memory: dict[str, Any] = {}
         """What was looked at once and holds for this lab's life."""
+        self.study: Study = self.study_in_file
+        self.join()
+
+    def join(self) -> None:
+        """Take the watched domains that are on record into the study: the one way that they come to be part of it."""
+        from regmix_pipeline.documents.domains import joined, recorded
+
+        self.study = joined(self.study_in_file, recorded(self.records))
 
     @property
     def base(self) -> Path:
         """Folder that relative addresses in the study file start from."""
         return self.study_file.parent
 
-    @cached_property
+    @property
     def domains(self) -> list[str]:
         """Names of the domains, in the study's order."""
         return list(self.study.domains)
 
-    @cached_property
+    @property
     def targets(self) -> list[str]:
         """Names of the targets, in the study's order."""
         return list(self.study.targets)
@@ -197,13 +216,19 @@ class Lab:
         """Keys that have a record but are no longer wanted."""
         return sorted(set(self.records.keys(stage.name)) - set(stage.wanted(self)))
 
-    def materialise(self, stage: Stage, keys: Sequence[str] | None = None) -> Iterator[Made]:
+    def materialise(self, stage: Stage, keys: Sequence[str] | None = None, *, wait: bool = True) -> Iterator[Made]:
         """Make what is stale among ``keys`` (default: all), record it, and yield every key as it is ready.
+
+        Args:
+            stage: the stage.
+            keys: partition keys.
+            wait: whether to wait for another run that is at work in this home.
 
         Raises:
             LedgerError: an upstream stage was not made, or a key is not one of the stage's.
+            BusyError: another run is at work, and nobody waits for it.
         """
-        with self._alone():
+        with self._alone(wait):
             self._sweep()
             wanted = stage.wanted(self)
             withdrawn = sorted(set(self.records.keys(stage.name)) - set(wanted))
@@ -217,15 +242,15 @@ class Lab:
                 raise LedgerError(
                     f"no such partition: {', '.join(unknown)}", where=stage.name, remedy="choose one the study has now"
                 )
-            missing = {}
+            missing, reasons = {}, {}
             for key in asked:
-                if self._reason(stage, key, wanted[key]):
-                    missing[key] = wanted[key]
+                if reason := self._reason(stage, key, wanted[key]):
+                    missing[key], reasons[key] = wanted[key], reason
                 else:
                     yield Made(key, self.records.current(stage.name, key), reused=True)
             try:
                 if missing:
-                    yield from self._make(stage, missing)
+                    yield from self._make(stage, missing, reasons)
             finally:
                 if missing:
                     self.build_ledger()
@@ -241,13 +266,15 @@ class Lab:
             self.records.forget(asset, key)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, wait: bool = True) -> Iterator[None]:
         """One run at a time works in a home; a second one waits and then finds what the first has made."""
         self.home.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.home / ".lock", thread_local=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not wait:
+                raise BusyError("another run is at work", where=str(self.home), remedy="wait for it") from None
             self.say(f"another run is at work in {self.home}: waiting for it")
             lock.acquire()
         try:
@@ -255,11 +282,11 @@ class Lab:
         finally:
             lock.release()
 
-    def _make(self, stage: Stage, recipes: Mapping[str, Recipe]) -> Iterator[Made]:
+    def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
         started = time.monotonic()
         for output in _timed(stage, stage.make(self, recipes)):
             if output.error is not None:
-                yield Made(output.key, None, reused=False, error=output.error)
+                yield Made(output.key, None, reused=False, error=output.error, reason=reasons[output.key])
                 continue
             recipe = recipes[output.key]
             finished = time.monotonic()
@@ -277,8 +304,9 @@ class Lab:
                 run=self.run,
             )
             started = finished
+            before = self.records.current(stage.name, output.key)
             self.records.save(record)
-            yield Made(output.key, record, reused=False)
+            yield Made(output.key, record, reused=False, reason=reasons[output.key], before=before)
 
     def _reason(self, stage: Stage, key: str, recipe: Recipe) -> str:
         """Why the key must be made again, or "" when its record and files stand."""

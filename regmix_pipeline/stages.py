@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Stage
 from regmix_pipeline.mixtures.stage import MIXTURES
@@ -15,6 +16,7 @@ from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 STAGES: tuple[Stage, ...] = (
+    DOMAINS,
     DOCUMENTS,
     TOKENIZER,
     TOKEN_SHARDS,

@@ -16,9 +16,11 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from regmix_pipeline.documents.settings import Source, check_name
+from regmix_pipeline.documents.watch import Watch
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.mixtures.settings import MixtureSettings
-from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
+from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, NoiseSettings, TrainingSettings
+from regmix_pipeline.refit import Refit
 from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.settings import Settings
@@ -86,8 +88,11 @@ class Proxies(Settings):
     """How losses are measured."""
     replicates: int = Field(default=1, ge=1)
     """Seeds per mixture."""
-    repeat_as_target: bool = False
-    """Let a proxy repeat each domain as often as the large run would (arXiv 2606.07597). Needs limits.target_tokens."""
+    noise: NoiseSettings = NoiseSettings()
+    """Further seeds of a few mixtures, which give every target's noise floor."""
+    repeat_as_target: bool | None = None
+    """Let a proxy repeat each domain as often as the large run would, as published work finds necessary (arXiv
+    2606.07597). Needs limits.target_tokens. Default: yes where the study states them."""
     workers: int | None = Field(default=None, ge=1)
     """Processes that train at once. Default: one per CPU core."""
 
@@ -151,6 +156,8 @@ class Study(Settings):
     """Seed of every random choice in the study."""
     domains: dict[str, Domain] = Field(min_length=2)
     """Name -> domain of training text."""
+    watch: Watch | None = None
+    """An address whose folders are domains as well. None: the domains above are all."""
     targets: dict[str, Target] = Field(min_length=1)
     """Name -> validation target. A name that is also a domain means that domain's validation split."""
     imports: tuple[ImportedTables, ...] = ()
@@ -173,6 +180,8 @@ class Study(Settings):
     """The regressor's out-of-fold Spearman correlation on the objective must reach this, or the decision is flagged."""
     confirmation: Confirmation | None = None
     """Larger models that test the decision. None: no confirmation."""
+    refit: Refit = Refit()
+    """How the study follows its domains while the Dagster UI runs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -189,6 +198,8 @@ class Study(Settings):
             _check_only_imports(self)
         if not any(target.weight > 0 for target in self.targets.values()):
             raise ValueError("no target has a weight above 0, so there is nothing to minimise")
+        if self.watch is not None and not self.trains:
+            raise ValueError("watch needs domains with sources: a study of imported runs alone trains on no text")
         if self.proxies.repeat_as_target and self.limits.target_tokens is None:
             raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
         return self

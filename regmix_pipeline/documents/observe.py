@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from regmix_pipeline.documents.corpora import corpus_path
 from regmix_pipeline.documents.resolve import SourceFiles, resolve
 from regmix_pipeline.documents.settings import Source
+from regmix_pipeline.documents.watch import CHANGED
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, to_stderr
@@ -62,13 +64,58 @@ def observe(source: Source, base: Path, data_folder: Path, say: Say = to_stderr)
         DocumentError: as `resolve`, or a file cannot be read.
     """
     files = resolve(source, base, data_folder, say)
-    checksums = _local_checksums(files, data_folder) if files.local else [_remote(files, path) for path in files.paths]
+    checksums = _local_checksums(files, data_folder) if files.local else _remote_checksums(files, data_folder)
     observed = tuple(
         ObservedFile(files.address(path), size, checksum)
         for path, (size, checksum) in zip(files.paths, checksums, strict=True)
     )
-    version = fingerprint("documents", [file.checksum for file in observed], source.reading())
-    return Observation(version, observed, source.label())
+    return Observation(_version(source, [file.checksum for file in observed]), observed, source.label())
+
+
+def version_at_a_glance(source: Source, base: Path, data_folder: Path) -> str | None:
+    """The version that `observe` would find, told from names, sizes and times; None where a file has to be read for it.
+
+    Reads no file and fetches none: what a built-in corpus that was not fetched holds is unknown.
+
+    Raises:
+        DocumentError: as `resolve`.
+    """
+    if source.corpus is not None and not corpus_path(source.corpus, data_folder).is_file():
+        return None
+    files = resolve(source, base, data_folder)
+    known = _remembered(data_folder / CHECKSUM_FILE)
+    checksums = []
+    for path in files.paths:
+        if files.local:
+            entry = known.get(path)
+            checksum = f"sha256:{entry[3]}" if isinstance(entry, list) and entry[:3] == _key(_stat(path)) else None
+        else:
+            info = _info(files, path)
+            checksum = _vouched(info)
+            entry = known.get(files.address(path))
+            if checksum is None and isinstance(entry, list) and entry[:3] == _remote_key(info):
+                checksum = f"sha256:{entry[3]}"
+        if checksum is None:
+            return None
+        checksums.append(checksum)
+    return _version(source, checksums)
+
+
+def names_sizes_times(source: Source, base: Path, data_folder: Path) -> list[list[Any]]:
+    """Path, size and time of every file of ``source``, in reading order: what tells one state of it from another.
+
+    Raises:
+        DocumentError: as `resolve`.
+    """
+    files = resolve(source, base, data_folder)
+    return [
+        [files.address(path), *(_key(_stat(path)) if files.local else _remote_key(_info(files, path)))]
+        for path in files.paths
+    ]
+
+
+def _version(source: Source, checksums: list[str]) -> str:
+    return fingerprint("documents", checksums, source.reading())
 
 
 def _local_checksums(files: SourceFiles, data_folder: Path) -> list[tuple[int, str]]:
@@ -76,12 +123,15 @@ def _local_checksums(files: SourceFiles, data_folder: Path) -> list[tuple[int, s
     known = _remembered(store)
     with ThreadPoolExecutor(THREADS) as pool:
         sums = list(pool.map(lambda path: _local_sum(path, known), files.paths))
-    news = {path: entry for path, (_, _, entry) in zip(files.paths, sums, strict=True) if entry != known.get(path)}
+    _remember(store, {path: entry for path, (_, _, entry) in zip(files.paths, sums, strict=True)}, known)
+    return [(size, checksum) for size, checksum, _ in sums]
+
+
+def _remember(store: Path, entries: dict[str, list[Any] | None], known: dict[str, Any]) -> None:
+    news = {path: entry for path, entry in entries.items() if entry != known.get(path)}
     if news:
         # Read again: another process may have added its own since; a lost entry only costs another hashing.
-        kept = {path: entry for path, entry in (_remembered(store) | news).items() if entry}
-        write_json(store, kept)
-    return [(size, checksum) for size, checksum, _ in sums]
+        write_json(store, {path: entry for path, entry in (_remembered(store) | news).items() if entry})
 
 
 def _remembered(store: Path) -> dict[str, Any]:
@@ -94,36 +144,82 @@ def _remembered(store: Path) -> dict[str, Any]:
 
 def _local_sum(path: str, known: dict[str, Any]) -> tuple[int, str, list[Any] | None]:
     """(size, checksum, entry to remember or None)."""
+    before = _stat(path)
+    entry = known.get(path)
+    if isinstance(entry, list) and entry[:3] == _key(before):
+        return before.st_size, f"sha256:{entry[3]}", entry
     try:
-        before = os.stat(path)
-        key = [before.st_size, before.st_mtime_ns, before.st_ino]
-        entry = known.get(path)
-        if isinstance(entry, list) and entry[:3] == key:
-            return before.st_size, f"sha256:{entry[3]}", entry
         digest = sha256_of(path)
-        after = os.stat(path)
     except OSError as error:
-        raise DocumentError(
-            f"cannot be read: {error.strerror}", where=path, remedy="check that it exists and may be read"
-        ) from error
-    settled = key == [after.st_size, after.st_mtime_ns, after.st_ino] and time.time() - after.st_mtime > TOO_FRESH
-    return after.st_size, f"sha256:{digest}", [*key, digest] if settled else None
+        raise _unreadable(path, error) from error
+    after = _stat(path)
+    settled = _key(before) == _key(after) and time.time() - after.st_mtime > TOO_FRESH
+    return after.st_size, f"sha256:{digest}", [*_key(after), digest] if settled else None
 
 
-def _remote(files: SourceFiles, path: str) -> tuple[int, str]:
-    """(size, checksum): the store's own checksum where it keeps one, else the content is read."""
+def _stat(path: str) -> os.stat_result:
     try:
-        info = {str(key).lower(): value for key, value in files.fs.info(path).items()}
-        size = int(info.get("size") or 0)
-        for name in ETAGS:
-            if info.get(name):
-                return size, f"etag:{size}:{str(info[name]).strip(chr(34))}"
-        digest = hashlib.sha256()
+        return os.stat(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _key(stat: os.stat_result) -> list[int]:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _unreadable(path: str, error: OSError) -> DocumentError:
+    return DocumentError(f"cannot be read: {error.strerror}", where=path, remedy="check that it exists and may be read")
+
+
+def _remote_checksums(files: SourceFiles, data_folder: Path) -> list[tuple[int, str]]:
+    """(size, checksum) of each file: the store's own checksum where it keeps one, else the content is read."""
+    store = data_folder / CHECKSUM_FILE
+    known = _remembered(store)
+    sums, entries = [], {}
+    for path in files.paths:
+        info = _info(files, path)
+        checksum = _vouched(info)
+        if checksum is None:
+            digest = _remote_digest(files, path)
+            checksum = f"sha256:{digest}"
+            # For quick looks alone: an observation reads the content again, since a store's times may be coarse.
+            entries[files.address(path)] = [*_remote_key(info), digest]
+        sums.append((int(info.get("size") or 0), checksum))
+    _remember(store, entries, known)
+    return sums
+
+
+def _info(files: SourceFiles, path: str) -> dict[str, Any]:
+    try:
+        return {str(key).lower(): value for key, value in files.fs.info(path).items()}
+    except Exception as error:  # every file system raises errors of its own
+        raise _unreachable(files, path, error) from error
+
+
+def _vouched(info: dict[str, Any]) -> str | None:
+    for name in ETAGS:
+        if info.get(name):
+            return f"etag:{int(info.get('size') or 0)}:{str(info[name]).strip(chr(34))}"
+    return None
+
+
+def _remote_key(info: dict[str, Any]) -> list[Any]:
+    """Size and time of a remote file, in the three places that a local file's size, time and inode take."""
+    times = [str(info[name]) for name in CHANGED if info.get(name) is not None]
+    return [int(info.get("size") or 0), " ".join(times), 0]
+
+
+def _remote_digest(files: SourceFiles, path: str) -> str:
+    digest = hashlib.sha256()
+    try:
         with cast("IO[bytes]", files.fs.open(path, "rb")) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except Exception as error:  # every file system raises errors of its own
-        raise DocumentError(
-            f"cannot be read: {error}", where=files.address(path), remedy="check credentials and network"
-        ) from error
-    return size, f"sha256:{digest.hexdigest()}"
+        raise _unreachable(files, path, error) from error
+    return digest.hexdigest()
+
+
+def _unreachable(files: SourceFiles, path: str, error: Exception) -> DocumentError:
+    return DocumentError(f"cannot be read: {error}", where=files.address(path), remedy="check credentials and network")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from regmix_pipeline.documents.observe import Observation, observe
+from regmix_pipeline.documents.observe import Observation, observe, version_at_a_glance
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import Recipe
 
@@ -30,6 +30,25 @@ def observations(lab: Lab) -> dict[str, Observation]:
             name: observe(source, lab.base, lab.data, lab.say) for name, (_, source) in sources.items()
         }
     return lab.memory["observations"]
+
+
+def stale_at_a_glance(lab: Lab) -> dict[str, str]:
+    """Source -> why it has to be observed again, as far as names, sizes and times tell. Reads and fetches nothing.
+
+    Raises:
+        DocumentError: a source cannot be listed.
+    """
+    stale = {}
+    for name, (_, source) in lab.study.sources.items():
+        record = lab.records.current("documents", name)
+        version = version_at_a_glance(source, lab.base, lab.data)
+        if record is None:
+            stale[name] = "new"
+        elif version is None:
+            stale[name] = "files changed"
+        elif version != record.version:
+            stale[name] = "settings changed: content"
+    return stale
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:

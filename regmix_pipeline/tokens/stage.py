@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.readers import reader
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.files import fingerprint
@@ -150,7 +151,8 @@ def _inventory_wanted(lab: Lab) -> dict[str, Recipe]:
         },
         "code": INVENTORY_CODE,
     }
-    return {WHOLE: Recipe(lab.versions("token_shards", list(lab.study.sources)), asked)}
+    inputs = lab.versions(DOMAINS.name) | lab.versions("token_shards", list(lab.study.sources))
+    return {WHOLE: Recipe(inputs, asked)}
 
 
 def _inventory_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
@@ -239,5 +241,5 @@ TOKEN_SHARDS = Stage(
     "token_shards", (DOCUMENTS.name, TOKENIZER.name), "domain", str(SHARD_CODE), _shards_wanted, _shards_make
 )
 DOMAIN_INVENTORY = Stage(
-    "domain_inventory", (TOKEN_SHARDS.name,), None, INVENTORY_CODE, _inventory_wanted, _inventory_make
+    "domain_inventory", (DOMAINS.name, TOKEN_SHARDS.name), None, INVENTORY_CODE, _inventory_wanted, _inventory_make
 )

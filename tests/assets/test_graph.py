@@ -10,10 +10,11 @@ from regmix_pipeline.definitions import defs
 from regmix_pipeline.stages import STAGES
 
 LINEAGE = {
+    "domains": [],
     "documents": [],
     "tokenizer": ["documents"],
     "token_shards": ["documents", "tokenizer"],
-    "domain_inventory": ["token_shards"],
+    "domain_inventory": ["domains", "token_shards"],
     "mixtures": ["domain_inventory"],
     "proxy_checkpoints": ["mixtures", "token_shards"],
     "proxy_losses": ["proxy_checkpoints", "token_shards"],
@@ -62,7 +63,7 @@ def test_every_stage_is_an_asset_with_the_same_upstream(graph):
         assert sorted(stage.upstream) == sorted(parent.to_user_string() for parent in node.parent_keys), stage.name
         name = node.partitions_def.name if node.partitions_def else None
         assert name == stage.partitions == PARTITIONS.get(stage.name)
-        if stage.name != "documents":
+        if stage.name not in ("domains", "documents"):
             assert node.code_version == stage.code_version
 
 

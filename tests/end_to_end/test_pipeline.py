@@ -56,7 +56,7 @@ def test_every_stage_is_made_in_order_with_an_eta(first_run):
     assert [stage.stage for stage in done] == ORDER
     assert [stage.stage for stage in done if not stage.stale] == ["imported_runs"]
     assert re.search(r"proxy_checkpoints\s+\d+/13 · ETA", progress)
-    assert [line for line in said if line.startswith("[13/13] mixture_report: done")]
+    assert [line for line in said if line.startswith("[14/14] mixture_report: done")]
 
 
 def test_mixtures_are_what_was_asked_for(place, first_run):

@@ -105,7 +105,7 @@ def test_unreadable_files_are_named(base):
     assert caught.value.where == str(missing)
 
 
-def test_etags_spare_the_reading():
+def test_etags_spare_the_reading(tmp_path):
     class Store:
         def info(self, path):
             return {"name": path, "size": 12, "ETag": '"abc"', "LastModified": time.time()}
@@ -114,4 +114,4 @@ def test_etags_spare_the_reading():
             return f"s3://{path}"
 
     files = module.SourceFiles(Store(), ("b/a.jsonl",), local=False)  # type: ignore[arg-type]
-    assert module._remote(files, "b/a.jsonl") == (12, "etag:12:abc")
+    assert module._remote_checksums(files, tmp_path) == [(12, "etag:12:abc")]

@@ -1,0 +1,66 @@
+"""Asking for a run on behalf of what is stale: once, once more when it failed, and not while one is going."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from regmix_pipeline.files import fingerprint
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+TRIES = 2
+"""Runs asked for the same thing before a person has to look."""
+
+
+def ask(
+    context: dg.SensorEvaluationContext,
+    wanted: Any,
+    assets: Sequence[str],
+    why: str,
+    tags: Mapping[str, str] | None = None,
+) -> dg.SensorResult:
+    """A request for one run of ``assets``, or why none is made.
+
+    There is no run key: keys drop equal requests for ever. What was asked, and how often, is in the cursor.
+
+    Args:
+        context: of the sensor.
+        wanted: what the run is to bring about, JSON-able; asked for at most `TRIES` times.
+        assets: names of the assets to run.
+        why: one line, shown with the run.
+        tags: further tags of the run.
+    """
+    going = running(context.instance, assets)
+    if going is not None:
+        return dg.SensorResult(skip_reason=f"{why} · run {going[:8]} is going already")
+    asked = {"asked": fingerprint(wanted), "tries": 1}
+    before = json.loads(context.cursor) if context.cursor else {}
+    if before.get("asked") == asked["asked"]:
+        if before["tries"] >= TRIES:
+            return dg.SensorResult(
+                skip_reason=f"{why} · asked {TRIES} times in vain: see the failed runs, mend it, and materialise "
+                f"{', '.join(assets)} by hand"
+            )
+        asked["tries"] = before["tries"] + 1
+    request = dg.RunRequest(
+        asset_selection=[dg.AssetKey(name) for name in assets], tags={**(tags or {}), "regmix/why": why[:250]}
+    )
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
+
+
+def running(instance: dg.DagsterInstance, assets: Sequence[str]) -> str | None:
+    """Id of an unfinished run that makes one of ``assets``."""
+    keys = {dg.AssetKey(name) for name in assets}
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        if keys & set(run.asset_selection or ()):
+            return run.run_id
+    return None

@@ -1,0 +1,52 @@
+"""When assets are made by themselves: conditions on content, and the sensor that evaluates them.
+
+Sensors look at the world outside and say what is there; conditions say what follows from it. The money step, training,
+has no condition: `assets/sensors.py` asks for it within the study's budget.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+AC = dg.AutomationCondition
+
+
+def inputs_changed() -> dg.AutomationCondition:
+    """Make an asset when the content of an input or its code changed, or once its inputs are there; try twice.
+
+    What changes while a run is going is kept for the next one, since only a request resets it; a failed run is tried
+    once more, on the tick that sees the failure, and then left until something changes.
+    """
+    asked = AC.newly_requested() | AC.initial_evaluation()
+    new_input = AC.any_deps_match(AC.data_version_changed() | AC.newly_missing()).since(asked)
+    new_code = AC.code_version_changed().since(asked)
+    return ((new_input | new_code | _possible() | _retry_once()) & _ready()).with_label("inputs_changed")
+
+
+def inputs_there() -> dg.AutomationCondition:
+    """Make an asset once, when its inputs are there: for the tokenizer, which is frozen from then on."""
+    return ((_possible() | _retry_once()) & _ready() & AC.missing()).with_label("inputs_there")
+
+
+def _possible() -> dg.AutomationCondition:
+    """Never made, and its last missing input has come; not reset by the first evaluation, which may find it so."""
+    return (AC.missing() & ~AC.any_deps_missing()).newly_true().since(AC.newly_requested())
+
+
+def _retry_once() -> dg.AutomationCondition:
+    return AC.execution_failed().newly_true()
+
+
+def _ready() -> dg.AutomationCondition:
+    return ~AC.any_deps_missing() & ~AC.any_deps_in_progress() & ~AC.in_progress()
+
+
+def automation(look_seconds: int) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that evaluates the conditions. Dagster's own is there by default but stopped; this one runs."""
+    return dg.AutomationConditionSensorDefinition(
+        "automation",
+        target=dg.AssetSelection.all(),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=look_seconds,
+        description="Shards, inventory and mixtures follow what arrived, changed or went.",
+    )

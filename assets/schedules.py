@@ -1,0 +1,71 @@
+"""The schedule: regressor, search, decision and report follow what changed, when the study says so."""
+
+import dagster as dg
+
+from assets.asking import running
+from assets.sensors import DATA
+from regmix_pipeline.decisions.confirmation import CONFIRMATION
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.proxies.imports import IMPORTED_RUNS
+from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
+from regmix_pipeline.refit import Refit, confirmation_tokens, standing
+from regmix_pipeline.regression.stage import REGRESSOR
+from regmix_pipeline.report.stage import MIXTURE_REPORT
+from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
+from resources.lab import LabResource
+
+EVIDENCE = (*DATA, PROXY_CHECKPOINTS, PROXY_LOSSES)
+DECISION = (IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, MIXTURE_DECISION)
+TARGETS = [stage.name for stage in (*DECISION, CONFIRMATION, MIXTURE_REPORT)]
+
+
+def schedules(settings: Refit) -> list[dg.ScheduleDefinition]:
+    """The schedule `refit` at the study's cron, running unless somebody stops it; none without a cron."""
+    if settings.cron is None:
+        return []
+
+    @dg.schedule(
+        cron_schedule=settings.cron,
+        execution_timezone=settings.timezone,
+        target=TARGETS,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def refit(context: dg.ScheduleEvaluationContext, lab: LabResource) -> dg.RunRequest | dg.SkipReason:
+        """Fit, search, decide and report again when anything they rest on changed; otherwise say why not."""
+        going = running(context.instance, TARGETS)
+        if going is not None:
+            return dg.SkipReason(f"run {going[:8]} makes the decision already")
+        return what_to_refit(lab.open())
+
+    return [refit]
+
+
+def what_to_refit(lab: Lab) -> dg.RunRequest | dg.SkipReason:
+    """One run of what is stale, by the study's own fingerprints, or why there is nothing to run.
+
+    A confirmation trains larger models: it is part of the run only when its tokens are within the study's budget.
+    """
+    evidence = standing(lab, *EVIDENCE).of(*EVIDENCE)
+    if evidence:
+        return dg.SkipReason(f"the evidence is not complete: {evidence}")
+    stages, spared = list(DECISION), ""
+    tokens, allowed = confirmation_tokens(lab), lab.study.refit.max_new_tokens
+    if tokens <= allowed or not standing(lab, CONFIRMATION).of(CONFIRMATION):
+        stages += [CONFIRMATION, MIXTURE_REPORT]
+    else:
+        spared = f"the confirmation asks {tokens:,} tokens, the study's budget is {allowed:,}: it waits for a click"
+        if lab.records.current(CONFIRMATION.name) is not None:
+            # The page says then that this decision was not confirmed yet.
+            stages.append(MIXTURE_REPORT)
+    stale = standing(lab, *stages)
+    stale_stages = [stage for stage in stages if stage.name in stale.stale]
+    if not stale_stages:
+        nothing = "nothing changed since the last decision, so there is nothing to fit"
+        return dg.SkipReason("; ".join([nothing, *([spared] if spared else [])]))
+    first = stages.index(stale_stages[0])
+    why = stale.of(*stale_stages)
+    return dg.RunRequest(
+        asset_selection=[dg.AssetKey(stage.name) for stage in stages[first:]],
+        tags={"regmix/why": why[:250], **({"regmix/spared": spared[:250]} if spared else {})},
+    )

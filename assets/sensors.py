@@ -1,0 +1,146 @@
+"""Sensors: domains that come and go, text that changes, and training within the study's budget."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from assets.asking import ask
+from assets.changes import some
+from assets.events import ONLY_STALE, metadata_of
+from assets.partitions import RANGE_END, RANGE_START, SOURCES
+from regmix_pipeline.documents.domains import DOMAINS, look_around
+from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at_a_glance
+from regmix_pipeline.errors import BusyError
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
+from regmix_pipeline.refit import in_words, standing, training_tokens
+from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
+from resources.lab import LabResource
+
+DATA = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY, MIXTURES)
+"""What must be up to date before anything is trained on it."""
+
+
+def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
+    """The three sensors, looking at the world every ``look_seconds``; they run unless somebody stops them."""
+    running: dict[str, Any] = {
+        "minimum_interval_seconds": look_seconds,
+        "default_status": dg.DefaultSensorStatus.RUNNING,
+    }
+
+    @dg.sensor(target="domains", **running)
+    def new_domains(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
+        """Register domains that came to the study file or the watched address, and take away those that went."""
+        return _domains(context, lab.open())
+
+    @dg.sensor(target="documents", **running)
+    def changed_text(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
+        """Ask for one observation when names, sizes or times show that some text changed; reads no text itself."""
+        return _documents(context, lab.open())
+
+    @dg.sensor(target=["proxy_checkpoints", "proxy_losses"], **running)
+    def proxies_within_budget(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
+        """Train and evaluate stale proxies as long as their tokens are within `refit.max_new_tokens`."""
+        return _proxies(context, lab.open())
+
+    return [new_domains, changed_text, proxies_within_budget]
+
+
+def _domains(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
+    seen = look_around(lab)
+    for line in seen.lines:
+        context.log.warning(line)
+    try:
+        (made,) = lab.materialise(DOMAINS, wait=False)
+    except BusyError:
+        if not lab.stale(DOMAINS):
+            return dg.SensorResult(skip_reason="; ".join(["no domain came or went", *seen.lines]))
+        return dg.SensorResult(skip_reason="domains came or went; they are registered once the run at work has ended")
+    assert made.record is not None
+    version = made.record.version
+    present = context.instance.get_dynamic_partitions("domain")
+    came = [name for name in lab.study.sources if name not in present]
+    went = [name for name in present if name not in lab.study.sources]
+    requests = [SOURCES.build_add_request(came)] * bool(came) + [SOURCES.build_delete_request(went)] * bool(went)
+    said = [f"arrived: {some(came)}"] * bool(came) + [f"went: {some(went)}"] * bool(went)
+    if not requests and version == context.cursor:
+        return dg.SensorResult(skip_reason="; ".join(["no domain came or went", *seen.lines]), cursor=version)
+    # The list's version is what tells the inventory of a domain that went: a partition that is gone tells nobody.
+    observation = dg.AssetObservation(
+        "domains",
+        tags={"dagster/data_version": version},
+        metadata={
+            **metadata_of(made),
+            **({"not taken, or not yet": "\n".join(seen.lines)} if seen.lines else {}),
+        },
+    )
+    return dg.SensorResult(
+        skip_reason="; ".join([*(said or ["the study says something else of its domains"]), *seen.lines]),
+        dynamic_partitions_requests=requests,
+        asset_events=[observation],
+        cursor=version,
+    )
+
+
+def _documents(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
+    missing = missing_corpora(lab)
+    if missing:
+        return dg.SensorResult(
+            skip_reason=f"not fetched yet: {some(missing)}; `regmix run`, or observing documents by hand, fetches them"
+        )
+    unregistered = set(lab.study.sources) - set(context.instance.get_dynamic_partitions("domain"))
+    if unregistered:
+        return dg.SensorResult(skip_reason=f"{some(sorted(unregistered))}: not registered yet")
+    stale = stale_at_a_glance(lab)
+    if not stale:
+        return dg.SensorResult(skip_reason=f"no text changed in {len(lab.study.sources)} sources")
+    marks = {name: _mark(lab, name) for name in stale}
+    return ask(context, marks, ["documents"], f"documents: {in_words(stale)}")
+
+
+def _mark(lab: Lab, source: str) -> Any:
+    """Something that differs whenever the files of a source do."""
+    from regmix_pipeline.documents.observe import names_sizes_times
+
+    return names_sizes_times(lab.study.sources[source][1], lab.base, lab.data)
+
+
+def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
+    waiting = standing(lab, *DATA).of(*DATA)
+    if waiting:
+        return dg.SensorResult(skip_reason=f"proxies wait for what they are trained on: {waiting}")
+    found = standing(lab, PROXY_CHECKPOINTS, PROXY_LOSSES)
+    train = found.stale.get(PROXY_CHECKPOINTS.name, {})
+    measure = found.stale.get(PROXY_LOSSES.name, {})
+    if not train and not measure:
+        return dg.SensorResult(skip_reason="every proxy is up to date")
+    tokens, allowed = training_tokens(lab, len(train)), lab.study.refit.max_new_tokens
+    asked = f"{len(train)} proxies to train, {tokens:,} tokens"
+    if tokens > allowed:
+        until = "0, so training waits for a click" if allowed == 0 else f"{allowed:,}, so they wait for a click"
+        return dg.SensorResult(
+            skip_reason=f"{asked}: {in_words(train)}. The study's budget (refit.max_new_tokens) is {until} on "
+            "proxy_checkpoints, or for another budget"
+        )
+    keys = context.instance.get_dynamic_partitions("mixture")
+    places = _places(keys, {**train, **measure})
+    if not places:
+        return dg.SensorResult(skip_reason=f"{asked}: their mixtures are not registered yet; materialise mixtures")
+    recipes = {
+        stage.name: {key: recipe.id for key, recipe in stage.wanted(lab).items() if key in found.stale[stage.name]}
+        for stage in (PROXY_CHECKPOINTS, PROXY_LOSSES)
+        if stage.name in found.stale
+    }
+    return ask(
+        context,
+        recipes,
+        ["proxy_checkpoints", "proxy_losses"],
+        f"{asked} within the budget of {allowed:,}" if train else f"{len(measure)} proxies to measure again",
+        {ONLY_STALE: "yes", RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]},
+    )
+
+
+def _places(keys: Sequence[str], stale: dict[str, str]) -> list[int]:
+    return sorted(keys.index(key) for key in stale if key in keys)

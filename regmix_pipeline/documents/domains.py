@@ -1,0 +1,102 @@
+"""Stage 0, domains: which domains the study has, those of its file and the folders under its watched address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from regmix_pipeline.documents.watch import Look, look
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe, Records
+from regmix_pipeline.study import Domain, Study, Target
+
+CODE_VERSION = "1"
+NAME = "domains"
+
+
+def joined(study: Study, watched: Sequence[str]) -> Study:
+    """The study with the watched folders among its domains, after those of its file; where names collide the file's
+    holds."""
+    watch = study.watch
+    new = [name for name in watched if watch is not None and name not in _taken(study)]
+    if watch is None or not new:
+        return study
+    domains = {name: Domain(source=watch.source_of(name), cap=watch.cap) for name in new}
+    weight = watch.target_weight
+    targets = {} if weight is None else {name: Target(weight=weight) for name in new}
+    return study.model_copy(update={"domains": dict(study.domains) | domains, "targets": dict(study.targets) | targets})
+
+
+def recorded(records: Records) -> list[str]:
+    """Watched folders that are domains, as the last look recorded them."""
+    record = records.current(NAME)
+    return [] if record is None else list(record.settings["watched"])
+
+
+def look_around(lab: Lab) -> Look:
+    """What is under the study's watched address. Looked at once in a lab's life.
+
+    Raises:
+        DocumentError: the address cannot be listed.
+    """
+    if "look" not in lab.memory:
+        study = lab.study_in_file
+        lab.memory["look"] = (
+            Look()
+            if study.watch is None
+            else look(
+                study.watch,
+                lab.base,
+                recorded(lab.records),
+                _taken(study),
+                lab.path("watch.json"),
+                study.refit.settle_seconds,
+            )
+        )
+    return lab.memory["look"]
+
+
+def _taken(study: Study) -> set[str]:
+    return {*study.domains, *study.targets}
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    watched = list(look_around(lab).domains)
+    study = joined(lab.study_in_file, watched)
+    settings: dict[str, Any] = {f"domain {name}": _said(domain) for name, domain in study.domains.items()}
+    settings |= {f"target {name}": target.source.label() for name, target in study.targets.items() if target.source}
+    return {WHOLE: Recipe({}, settings | {"watched": watched, "code": CODE_VERSION})}
+
+
+def _said(domain: Domain) -> dict[str, Any]:
+    """What the study says of a domain, with its source in words."""
+    source = {"source": domain.source.label()} if domain.source else {}
+    return source | domain.model_dump(mode="json", exclude={"source"}, exclude_none=True)
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    settings = recipes[WHOLE].settings
+    before = lab.records.current(NAME)
+    names = {role: _named(settings, role) for role in ("domain", "target")}
+    had = {role: _named(before.settings if before else {}, role) for role in names}
+    now, then = ({*each["domain"], *each["target"]} for each in (names, had))
+    facts = {
+        "domains": names["domain"],
+        "targets outside the domains": names["target"],
+        "arrived": sorted(now - then),
+        "went": sorted(then - now),
+        "watched folders": settings["watched"],
+    }
+    # Where the text comes from is not part of the version: other documents change their own version, not the list.
+    limits = {name: {**settings[f"domain {name}"], "source": None} for name in names["domain"]}
+    yield Output(WHOLE, fingerprint(NAME, limits, names["target"]), facts)
+    # The record stands now, so the lab's study is another one from here on.
+    lab.join()
+
+
+def _named(settings: Mapping[str, Any], role: str) -> list[str]:
+    return [key.removeprefix(f"{role} ") for key in settings if key.startswith(f"{role} ")]
+
+
+DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make)

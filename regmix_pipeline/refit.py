@@ -1,0 +1,132 @@
+"""When the study follows its data by itself, how much it may spend on that, and what is waiting for it now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator
+
+from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from regmix_pipeline.lab import Lab, Stage
+
+_CRON = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
+_CRON_ITEM = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?")
+
+
+class Refit(Settings):
+    """How the study follows its domains while `regmix ui` runs: data by itself, training within a budget."""
+
+    cron: str | None = None
+    """When regressor, search, decision and report are made again if anything changed, for instance `0 3 * * *`.
+    None: they wait for a click."""
+    timezone: str = "UTC"
+    """Time zone of `cron`."""
+    max_new_tokens: int = Field(default=0, ge=0)
+    """Training tokens that all stale proxies together may take without being asked for. 0: training waits for a
+    click. A confirmation is trained by the schedule if it fits as well."""
+    settle_seconds: float = Field(default=60, ge=0)
+    """A watched folder counts, or no longer counts, once it has been still for so long: copies take their time."""
+    look_seconds: int = Field(default=30, ge=1)
+    """Time between two looks at the domains; a look lists files and reads none."""
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            _check_cron(cron)
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except Exception as error:  # keys that are missing, malformed or folders raise errors of three kinds
+            raise ValueError(f"{zone!r} is no time zone: use a name such as UTC or Europe/Berlin") from error
+        return zone
+
+
+def _check_cron(cron: str) -> None:
+    """Raise ValueError unless ``cron`` is five fields of numbers, ranges, lists and steps."""
+    parts = cron.split()
+    if len(parts) != len(_CRON):
+        raise ValueError(f"{cron!r} has {len(parts)} fields, cron has five: minute hour day month weekday (0 3 * * *)")
+    for part, (name, low, high) in zip(parts, _CRON, strict=True):
+        for item in part.split(","):
+            found = _CRON_ITEM.fullmatch(item)
+            ends = [int(end) for end in found.groups()[:2] if end] if found else []
+            step = int(found.group(3) or 1) if found else 0
+            if not found or step < 1 or ends != sorted(ends) or any(not low <= end <= high for end in ends):
+                raise ValueError(
+                    f"{item!r} is no {name} in {cron!r}: numbers {low}-{high}, ranges a-b, lists, steps */n"
+                )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a study stands.
+
+    Attributes:
+        stale: stage name -> key -> why it has to be made; stages that are up to date are left out.
+        blocked: stage name -> what it waits for: an upstream stage that was never made, or a source out of reach.
+    """
+
+    stale: Mapping[str, Mapping[str, str]]
+    blocked: Mapping[str, str]
+
+    def of(self, *stages: Stage) -> str:
+        """What is not up to date among ``stages``, in words; "" when all are."""
+        return "; ".join(
+            f"{stage.name} waits: {self.blocked[stage.name]}"
+            if stage.name in self.blocked
+            else f"{stage.name}: {in_words(self.stale[stage.name])}"
+            for stage in stages
+            if stage.name in self.blocked or stage.name in self.stale
+        )
+
+
+def standing(lab: Lab, *stages: Stage) -> Standing:
+    """What is stale among ``stages`` by the study's own fingerprints. Reads records, and no text."""
+    from regmix_pipeline.documents.stage import DOCUMENTS, stale_at_a_glance
+
+    stale, blocked = {}, {}
+    for stage in stages:
+        try:
+            found = stale_at_a_glance(lab) if stage is DOCUMENTS else lab.stale(stage)
+        except RegmixError as error:
+            blocked[stage.name] = f"{error.where} {error.problem}".strip()
+            continue
+        if found:
+            stale[stage.name] = found
+    return Standing(stale, blocked)
+
+
+def in_words(stale: Mapping[str, str], shown: int = 3) -> str:
+    """``books, poems (new); code (changed: documents/code)``, at most ``shown`` keys for each reason."""
+    keys: dict[str, list[str]] = {}
+    for key, reason in stale.items():
+        keys.setdefault(reason, []).append(key)
+    parts = []
+    for reason, names in list(keys.items())[:shown]:
+        more = f" and {len(names) - shown} more" if len(names) > shown else ""
+        parts.append(reason if names == ["all"] else f"{', '.join(names[:shown])}{more} ({reason})")
+    return "; ".join(parts) + (f"; {len(keys) - shown} more reasons" if len(keys) > shown else "")
+
+
+def training_tokens(lab: Lab, mixtures: int) -> int:
+    """Tokens that training the proxies of so many mixtures takes."""
+    proxies = lab.study.proxies
+    return mixtures * proxies.replicates * proxies.training_settings.tokens
+
+
+def confirmation_tokens(lab: Lab) -> int:
+    """Tokens that the confirmation's models take: three mixtures, a model per seed."""
+    confirmation = lab.study.confirmation
+    return 0 if confirmation is None else 3 * confirmation.seeds * confirmation.training_settings.tokens
