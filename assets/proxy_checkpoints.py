@@ -41,11 +41,12 @@ def proxy_checkpoints(
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """Train the run's proxies, one materialisation per mixture as it ends."""
     opened = lab.open(context.run.run_id)
-    window = opened.study.proxies.model_settings.context
+    proxies = opened.study.proxies
+    slack = proxies.training_settings.slack(proxies.model_settings.context)
     yield from partitions_made(
         context,
         opened,
         PROXY_CHECKPOINTS,
-        lambda ledger: audit.executed_tokens_match(ledger, window),
+        lambda ledger: audit.executed_tokens_match(ledger, slack),
         "executed_tokens_equal_the_mixture",
     )

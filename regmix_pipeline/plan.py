@@ -91,9 +91,10 @@ def plan_study(study: Study, *, teraflops: float | None = None, base: Path | Non
     anchors = study.mixtures.anchors
     named = anchors.natural + anchors.uniform + anchors.single_domain * len(study.domains)
     mixtures = (study.mixtures.count + named) * study.trains
-    works = [
-        _work("proxies", mixtures * proxies.replicates, proxies.model_settings, proxies.training_settings, vocabulary)
-    ]
+    several = min(proxies.noise.mixtures, study.mixtures.count) if proxies.noise.mixtures > 1 else 0
+    further = several * max(proxies.noise.seeds - proxies.replicates, 0) * study.trains
+    count = mixtures * proxies.replicates + further
+    works = [_work("proxies", count, proxies.model_settings, proxies.training_settings, vocabulary)]
     if confirmation is not None:
         model, training = confirmation.model_settings, confirmation.training_settings
         works.append(_work("confirmation", 3 * confirmation.seeds, model, training, vocabulary))

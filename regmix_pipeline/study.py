@@ -19,7 +19,13 @@ from regmix_pipeline.documents.settings import Source, check_name
 from regmix_pipeline.documents.watch import Watch
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.mixtures.settings import MixtureSettings
-from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, NoiseSettings, TrainingSettings
+from regmix_pipeline.proxies.settings import (
+    EarlyStoppingSettings,
+    EvaluationSettings,
+    ModelSettings,
+    NoiseSettings,
+    TrainingSettings,
+)
 from regmix_pipeline.refit import Refit
 from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.search.settings import SearchSettings
@@ -90,6 +96,8 @@ class Proxies(Settings):
     """Seeds per mixture."""
     noise: NoiseSettings = NoiseSettings()
     """Further seeds of a few mixtures, which give every target's noise floor."""
+    early_stopping: EarlyStoppingSettings | None = None
+    """Stop proxies whose final losses follow from the losses they have. None: all are trained to the end."""
     repeat_as_target: bool | None = None
     """Let a proxy repeat each domain as often as the large run would, as published work finds necessary (arXiv
     2606.07597). Needs limits.target_tokens. Default: yes where the study states them."""

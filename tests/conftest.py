@@ -81,6 +81,7 @@ def tiny_settings():
             "model": {"context": 32, "layers": 1, "width": 32, "heads": 2, "ffn_width": 64},
             "training": {"tokens": 16_384, "windows_per_step": 16, "learning_rate": 0.02},
             "evaluation": {"windows": 64, "trajectory_points": 3},
+            "noise": {"mixtures": 3, "seeds": 2},
         },
         "limits": {"target_tokens": 400_000, "max_epochs": 4},
         "confirmation": {

@@ -56,7 +56,8 @@ def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpe
     # Other seeds than the proxies', so that nothing of their luck is confirmed with them.
     seeds = [1_000 + proxy_seed(lab, number) for number in range(confirmation.seeds)]
     model, training = confirmation.model_settings, confirmation.training_settings
-    return proxy_specs(lab, mixtures, model, training, seeds, "confirmations", trajectory=False)
+    of_each = dict.fromkeys(mixtures, seeds)
+    return proxy_specs(lab, mixtures, model, training, of_each, "confirmations", trajectory=False)
 
 
 def _trained(lab: Lab, specs: list[ProxySpec]) -> None:
@@ -108,7 +109,7 @@ def _losses(lab: Lab, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, di
     losses: dict[str, dict[str, float | None]] = {
         target: {name: measured[target][name] for name in fields} for target in lab.targets
     }
-    shares = lab.study.objective
+    shares = lab.json("optimal_mixture")["objective"]
     losses["objective"] = {
         "loss": sum(share * measured[target]["loss"] for target, share in shares.items()),
         "standard_error": float(

@@ -70,8 +70,8 @@ def mixtures_on_simplex(connection: duckdb.DuckDBPyConnection, *, under_caps: bo
     return Finding(not wrong, "; ".join(wrong) or f"{count} mixtures sum to 1 within the caps", {"mixtures": count})
 
 
-def executed_tokens_match(connection: duckdb.DuckDBPyConnection, window: int) -> Finding:
-    """Whether every proxy drew each domain's share of its tokens to within one window of ``window`` tokens."""
+def executed_tokens_match(connection: duckdb.DuckDBPyConnection, slack: float) -> Finding:
+    """Whether every proxy drew each domain's share of its tokens to within ``slack`` tokens, for quotas one window."""
     worst = connection.execute(
         "with totals as (select proxy, sum(executed_tokens) total from current_proxies group by proxy) "
         "select p.proxy, p.domain, abs(p.executed_tokens - p.weight * t.total) gap "
@@ -81,8 +81,8 @@ def executed_tokens_match(connection: duckdb.DuckDBPyConnection, window: int) ->
     if not worst:
         return Finding(False, "no proxy is recorded")
     proxy, domain, gap = worst[0]
-    passed = gap <= window + 1e-6
-    text = f"largest gap between executed and asked: {gap:.0f} tokens ({domain} in {proxy}), a window has {window}"
+    passed = gap <= slack + 1e-6
+    text = f"largest gap between executed and asked: {gap:.0f} tokens ({domain} in {proxy}), allowed {slack:.0f}"
     return Finding(passed, text, {"proxies": count, "largest_gap_tokens": float(gap)})
 
 

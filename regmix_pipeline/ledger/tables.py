@@ -110,6 +110,7 @@ TABLES: dict[str, Table] = {
             "step": (WHOLE_NUMBER, "optimiser steps taken"),
             "tokens": (WHOLE_NUMBER, "tokens trained on"),
             "final": (YES_NO, "whether this is the finished proxy on the full evaluation sample"),
+            "foretold": (YES_NO, "whether the proxy was stopped early and this is what its loss would have become"),
             "loss": (REAL, "mean loss, nats per token"),
             "standard_error": (REAL, "standard error of the loss over windows"),
             "bits_per_byte": (REAL, "loss in bits per UTF-8 byte"),
@@ -142,6 +143,25 @@ TABLES: dict[str, Table] = {
             "regressor": (TEXT, "kind of regressor"),
             "used": (YES_NO, "whether the study's predictions rest on this choice"),
             "splits": (TEXT, "folds that the choice was made on: random, or random and region"),
+        },
+    ),
+    "noise_floor": Table(
+        ("regressor",),
+        "how much of a target's losses is luck",
+        _VERSION
+        | {
+            "target": (TEXT, "validation target"),
+            "mixtures": (WHOLE_NUMBER, "mixtures trained with several seeds"),
+            "seeds": (WHOLE_NUMBER, "seeds of each of them"),
+            "degrees_of_freedom": (WHOLE_NUMBER, "of the noise's estimate"),
+            "noise": (REAL, "standard deviation between seeds, their common shift taken out, nats per token"),
+            "noise_low": (REAL, "lower end of its 90% interval"),
+            "noise_high": (REAL, "upper end of its 90% interval"),
+            "seed_shift": (REAL, "standard deviation of the shift that a seed gives all mixtures, nats per token"),
+            "signal": (REAL, "standard deviation of the mixtures' losses without the noise, nats per token"),
+            "signal_to_noise": (REAL, "signal / noise"),
+            "reliability": (REAL, "share of the losses' variance over mixtures that is signal"),
+            "flagged": (YES_NO, "whether signal_to_noise is below the study's limit"),
         },
     ),
     "step_laws": Table(

@@ -35,6 +35,11 @@ def current_mixtures(lab: Lab) -> dict[str, Mixture]:
     return {entry["id"]: Mixture.of(entry["parts"]) for entry in entries}
 
 
+def sampled_mixtures(lab: Lab) -> list[str]:
+    """Ids of the current mixtures that were sampled, anchors left out, in order."""
+    return [entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] == "sampled"]
+
+
 def _wanted(lab: Lab) -> dict[str, Recipe]:
     settings = {
         "mixtures": lab.study.mixtures.model_dump(mode="json"),

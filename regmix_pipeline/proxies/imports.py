@@ -86,6 +86,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
                 "target": target,
                 "tokens": run.tokens,
                 "final": True,
+                "foretold": False,
                 "loss": loss,
             }
             for run in runs

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.proxies.permutation import key_of
 
 
 def quota_schedule(mixture: Mixture, windows: int) -> NDArray[np.int32]:
@@ -43,6 +44,16 @@ def quota_schedule(mixture: Mixture, windows: int) -> NDArray[np.int32]:
     release, key = np.concatenate(releases), np.concatenate(keys)
     order = np.argsort(release, kind="stable")
     return _earliest_deadline_first(release[order].tolist(), key[order].tolist(), windows, domains)
+
+
+def multinomial_schedule(mixture: Mixture, windows: int, seed: int) -> NDArray[np.int32]:
+    """The domain of each window drawn by dice, as RegMix's code does; shape (windows,), a function of the arguments.
+
+    Here to measure what the quota is worth. Throw n is the same number for every mixture, as everything random is.
+    """
+    throws = np.random.Generator(np.random.Philox(key=key_of("throws", seed))).random(windows)
+    edges = np.cumsum([part for _, part in mixture.parts]) / PARTS
+    return np.minimum(np.searchsorted(edges, throws, side="right"), len(edges) - 1).astype(np.int32)
 
 
 def _earliest_deadline_first(release: list[int], key: list[int], windows: int, domains: int) -> NDArray[np.int32]:

@@ -98,6 +98,8 @@ class TrainingSettings(Settings):
     """AdamW's epsilon."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
+    draws: Literal["quota", "multinomial"] = "quota"
+    """How each window's domain is chosen: by quota, exact at every step, or by dice, as RegMix's code does."""
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainingSettings:
@@ -122,6 +124,11 @@ class TrainingSettings(Settings):
                 remedy="raise tokens or lower windows_per_step",
             )
         return steps
+
+    def slack(self, context: int) -> float:
+        """Tokens by which a domain's executed tokens may miss its weight: a window, or five deviations of dice."""
+        windows = self.steps(context) * self.windows_per_step
+        return context * (1.0 if self.draws == "quota" else 5 * math.sqrt(windows) / 2)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """Learning rate of ``step`` (from 0) out of ``steps``: a pure function, so a resumed run continues exactly."""
@@ -154,6 +161,31 @@ class EvaluationSettings(Settings):
         """Numbers of steps taken at which to sample, log-spaced from steps / 2^points up to ``steps``, increasing."""
         points = self.trajectory_points
         return sorted({max(1, round(steps * 2.0 ** (point - points + 1))) for point in range(points)})
+
+
+class EarlyStoppingSettings(Settings):
+    """Stop proxies whose final losses follow from the losses they have; see proxies/early_stopping.py."""
+
+    at: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the steps after which a proxy may stop."""
+    pilots: int = Field(default=16, ge=4)
+    """Mixtures trained to the end first, from which it is learned whether the others may stop."""
+    tolerance: float = Field(default=0.1, gt=0, le=1)
+    """Highest error of the final losses foretold, as a share of their spread over mixtures, on any target that counts.
+    Above it all proxies are trained to the end."""
+
+
+class NoiseSettings(Settings):
+    """Mixtures trained with several seeds, to tell a loss from luck."""
+
+    mixtures: int = Field(default=8, ge=0)
+    """How many of the sampled mixtures are trained with several seeds. 0 or 1: the noise floor stays unknown."""
+    seeds: int = Field(default=2, ge=2)
+    """Seeds of each of them."""
+    flag_below: float = Field(default=2.0, ge=0)
+    """A target whose mixtures' losses spread less than this many times the noise is flagged."""
+    downweight: bool = True
+    """Let flagged targets count in the objective only in proportion to the share of their variance that is signal."""
 
 
 _WITH_PAPERS_TRAINING: dict[str, Any] = {}

@@ -67,6 +67,10 @@ class ProxySpec(Settings):
     """Target -> validation tokens, for the losses sampled during training. Not part of the proxy's identity."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How losses are sampled during training. Not part of the proxy's identity."""
+    stop_at: int | None = Field(default=None, gt=0)
+    """Step after which to stop, on the way to ``training.tokens``. Default: none."""
+    landmark: int | None = Field(default=None, gt=0)
+    """Step at which losses are sampled on as many windows as at the end. Not part of the proxy's identity."""
     folder: Path
     """The proxy is written to ``folder/<proxy id>``."""
     device: Device = "auto"
@@ -105,6 +109,7 @@ class ProxySpec(Settings):
             self.seed,
             {domain: self.shards[domain].version for domain in drawn},
             {domain: self.available_windows[domain] for domain in drawn if domain in self.available_windows},
+            *([] if self.stop_at is None else [["stop", self.stop_at]]),
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,18 +17,11 @@ from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
+from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, trained_specs
+from regmix_pipeline.proxies.early_stopping import Line, stopped
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile
-from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer
-
-
-def current_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
-    """Mixture id -> the proxies of the study, one per seed."""
-    if not mixtures:
-        return {}
-    proxies = lab.study.proxies
-    seeds = [proxy_seed(lab, replicate) for replicate in range(proxies.replicates)]
-    return proxy_specs(lab, mixtures, proxies.model_settings, proxies.training_settings, seeds, "proxies")
+from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
+from regmix_pipeline.proxies.trainer import LocalTrainer, finished
 
 
 def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
@@ -35,7 +29,9 @@ def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
     recipes = {}
     for key, specs in current_specs(lab, mixtures).items():
         drawn = [domain for domain, _ in mixtures[key].parts]
-        settings = {"proxies": [spec.id for spec in specs], "code": TRAINING_CODE}
+        settings: dict[str, Any] = {"proxies": [spec.id for spec in specs], "code": TRAINING_CODE}
+        if lab.study.proxies.early_stopping is not None:
+            settings["early_stopping"] = lab.study.proxies.early_stopping.model_dump(mode="json")
         recipes[key] = Recipe(lab.versions("token_shards", drawn), settings)
     return recipes
 
@@ -43,11 +39,40 @@ def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
 def _checkpoints_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in recipes}
     specs = current_specs(lab, mixtures)
+    early = lab.study.proxies.early_stopping
+    if early is None:
+        yield from _trained(lab, mixtures, specs)
+        return
+    first = set(pilots(lab))
+    yield from _trained(lab, mixtures, {key: group for key, group in specs.items() if key in first}, "pilots")
+    rest = {key: group for key, group in specs.items() if key not in first}
+    line = pilot_line(lab)
+    if line is None:
+        lab.say("  early stopping       no: not all pilots are finished with their losses measured at the stop")
+    else:
+        worst = max(line.relative_error[target] for target in lab.study.objective)
+        stops = line.holds_for(list(lab.study.objective), early.tolerance)
+        says = (
+            f"{line.pilots} pilots foretell final losses to {worst:.0%} of their spread, {early.tolerance:.0%} allowed"
+        )
+        lab.say(f"  early stopping       {'yes' if stops else 'no'}: {says}")
+        if stops:
+            rest = {
+                key: [spec if finished(spec) else stopped(spec, early.at) for spec in group]
+                for key, group in rest.items()
+            }
+    yield from _trained(lab, mixtures, rest)
+
+
+def _trained(
+    lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, Sequence[ProxySpec]], what: str = ""
+) -> Iterator[Output]:
+    """Train proxies; one output a mixture as the last of its proxies ends."""
     key_of = {spec.id: key for key, group in specs.items() for spec in group}
     waiting = {key: len(group) for key, group in specs.items()}
     failed: dict[str, RegmixError] = {}
     values: dict[str, Mapping[str, Any]] = {}
-    progress = Progress("proxy_checkpoints", len(key_of), lab.say)
+    progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say)
     for result in LocalTrainer(lab.workers).run([spec for group in specs.values() for spec in group]):
         key = key_of[result.task.id]
         waiting[key] -= 1
@@ -96,6 +121,8 @@ def _checkpoint(
         "weights": mixture.weights,
         "highest epochs": max(row["epochs"] for row in rows),
     }
+    if any(spec.stop_at for spec in specs):
+        facts["stopped after steps"] = max(value["steps"] for value in values)
     files = [spec.output / "model.safetensors" for spec in specs] + [spec.output / "proxy.json" for spec in specs]
     return Output(key, version, facts, files, sum(value["seconds"]["total"] for value in values))
 
@@ -105,13 +132,19 @@ def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
     settings = {"windows": lab.study.proxies.evaluation.windows, "code": EVALUATION_CODE}
     mixtures = current_mixtures(lab)
     targets = lab.versions("token_shards", lab.targets) if mixtures else {}
-    return {key: Recipe(lab.versions("proxy_checkpoints", [key]) | targets, settings) for key in mixtures}
+    recipes = {}
+    for key, specs in trained_specs(lab, mixtures).items():
+        # What a stopped proxy's losses would have become is known from the pilots alone.
+        needed = [key, *(pilots(lab) if any(spec.stop_at for spec in specs) else [])]
+        recipes[key] = Recipe(lab.versions("proxy_checkpoints", needed) | targets, settings)
+    return recipes
 
 
 def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in recipes}
-    specs = current_specs(lab, mixtures)
+    specs = trained_specs(lab, mixtures)
     targets = target_files(lab)
+    line = pilot_line(lab) if any(spec.stop_at for group in specs.values() for spec in group) else None
     key_of = {spec.id: key for key, group in specs.items() for spec in group}
     trained = [spec for group in specs.values() for spec in group]
     tasks = evaluation_specs(lab, trained, targets, lab.study.proxies.evaluation)
@@ -134,7 +167,8 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         if key in failed:
             yield Output(key, error=failed[key])
         else:
-            yield _losses(lab, key, specs[key], measured[key], targets, recipes[key], time.monotonic() - started)
+            seconds = time.monotonic() - started
+            yield _losses(lab, key, specs[key], measured[key], targets, recipes[key], line, seconds)
             started = time.monotonic()
 
 
@@ -145,6 +179,7 @@ def _losses(
     measured: Sequence[Mapping[str, Any]],
     targets: Mapping[str, TargetFile],
     recipe: Recipe,
+    line: Line | None,
     seconds: float,
 ) -> Output:
     version = fingerprint("losses", recipe.id, key)
@@ -153,18 +188,15 @@ def _losses(
         value = read_json(spec.output / "proxy.json")
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
         rows += [
-            common | row | {"final": False}
+            common | row | {"final": False, "foretold": False}
             for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
             if row["target"] in targets and row["target_version"] == targets[row["target"]].version
         ]
-        rows += [
-            common
-            | {name: item for name, item in found.items() if name not in ("id", "proxy")}
-            | {"step": value["steps"], "tokens": value["tokens"], "final": True}
-            for found in measured
-            if found["proxy"] == spec.id
-        ]
+        for found in measured:
+            if found["proxy"] == spec.id:
+                loss = {name: item for name, item in found.items() if name not in ("id", "proxy")}
+                rows.append(common | loss | _ending(spec, value, loss, line))
     if not any(row["final"] for row in rows):
         raise ProxyError("no loss was measured", where=key, remedy="run again")
     path = lab.write_rows("proxy_losses", version, rows)
@@ -178,6 +210,31 @@ def _losses(
         "measurements": len(rows),
     }
     return Output(key, version, facts, [path], seconds)
+
+
+def _ending(spec: ProxySpec, proxy: Mapping[str, Any], loss: Mapping[str, Any], line: Line | None) -> dict[str, Any]:
+    """What the final row says beside the loss measured: of a stopped proxy, the loss that the pilots foretell."""
+    if spec.stop_at is None:
+        return {"step": proxy["steps"], "tokens": proxy["tokens"], "final": True, "foretold": False}
+    if line is None:
+        raise ProxyError(
+            "a stopped proxy's final loss cannot be foretold: its pilots are not there",
+            where=spec.id,
+            remedy="run again",
+        )
+    final, error = line.final(loss["target"], loss["loss"])
+    unit = loss["bits_per_byte"] / loss["loss"]
+    steps = spec.training.steps(spec.model.context)
+    return {
+        "step": steps,
+        "tokens": steps * spec.training.windows_per_step * spec.model.context,
+        "loss": final,
+        "standard_error": math.hypot(loss["standard_error"], error),
+        "bits_per_byte": final * unit,
+        "bits_per_byte_standard_error": math.hypot(loss["standard_error"], error) * unit,
+        "final": True,
+        "foretold": True,
+    }
 
 
 PROXY_CHECKPOINTS = Stage(

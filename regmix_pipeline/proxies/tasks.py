@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.lab import Lab
@@ -72,8 +72,8 @@ def available_windows(lab: Lab, files: Mapping[str, TokenFile], training_tokens:
     The large run draws weight x target tokens from what is available; scaled to the proxy's tokens, the same weight
     gives the same epochs when the proxy has available x proxy tokens / target tokens to draw from (arXiv 2606.07597).
     """
-    target = lab.study.limits.target_tokens
-    if not lab.study.proxies.repeat_as_target or target is None:
+    target, asked = lab.study.limits.target_tokens, lab.study.proxies.repeat_as_target
+    if asked is False or target is None:
         return {}
     windows = {}
     for name, file in files.items():
@@ -88,16 +88,24 @@ def proxy_specs(
     mixtures: Mapping[str, Mixture],
     model: ModelSettings,
     training: TrainingSettings,
-    seeds: Iterable[int],
+    seeds: Mapping[str, Sequence[int]],
     folder: str,
     *,
     trajectory: bool = True,
 ) -> dict[str, list[ProxySpec]]:
-    """Mixture id or name -> the models to train on it, one per seed, each written under ``folder`` of the lab."""
+    """Mixture id or name -> the models to train on it, one per seed, each written under ``folder`` of the lab.
+
+    Args:
+        lab: the study on disk.
+        mixtures: id or name -> mixture.
+        model, training: of all the models.
+        seeds: the same id or name -> seeds.
+        folder: under the lab's home.
+        trajectory: whether losses are sampled along the way.
+    """
     files, targets = training_files(lab), target_files(lab)
     vocabulary = vocabulary_of(lab)
     windows = available_windows(lab, files, training.tokens, model.context)
-    seeds = list(seeds)
     return {
         key: [
             ProxySpec(
@@ -112,7 +120,7 @@ def proxy_specs(
                 evaluation=lab.study.proxies.evaluation,
                 folder=lab.path(folder),
             )
-            for seed in seeds
+            for seed in seeds[key]
         ]
         for key, mixture in mixtures.items()
     }

@@ -50,6 +50,7 @@ class Trainer:
             self.steps * training.windows_per_step,
             spec.seed,
             spec.available_windows,
+            training.draws,
         )
         self.model = Decoder(spec.model, spec.vocabulary)
         initialise(self.model, spec.seed)
@@ -59,7 +60,8 @@ class Trainer:
         self.forward = torch.compile(self.model) if device.type == "cuda" else self.model
         per_pass = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // context)
         self.passes = math.ceil(training.windows_per_step / per_pass)
-        self.losses = torch.full((self.steps,), math.nan, device=device)
+        self.last = min(spec.stop_at or self.steps, self.steps)
+        self.losses = torch.full((self.last,), math.nan, device=device)
         self.taken = 0
 
     @property
@@ -172,21 +174,18 @@ def is_finished(spec: ProxySpec) -> bool:
 def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
     started = time.monotonic()
     trainer = Trainer(spec, device)
-    samples = [
-        Sample(name, file, spec.model.context, spec.evaluation.trajectory_windows)
-        for name, file in spec.targets.items()
-    ]
     before = load_snapshot(spec, device)
     if before is not None:
         trainer.restore(before)
     loaded = time.monotonic() - started
     try:
-        trajectory, clock = _run(trainer, samples, before)
+        trajectory, clock = _run(trainer, before)
     except ProxyError:
         drop_snapshot(spec.snapshot)
         raise
     used = trainer.windows.used(trainer.taken * spec.training.windows_per_step)
-    if not within_quota(spec.exact_mixture, {domain: use.windows for domain, use in used.items()}):
+    by_quota = spec.training.draws == "quota"
+    if by_quota and not within_quota(spec.exact_mixture, {domain: use.windows for domain, use in used.items()}):
         raise ProxyError("executed windows are not within the quota", where=spec.id, remedy="report this as a bug")
     value = {
         "id": spec.id,
@@ -197,7 +196,7 @@ def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
         "tokens": sum(use.tokens for use in used.values()),
         "domains": {domain: asdict(use) for domain, use in used.items()},
         "parameters": spec.model.parameters(spec.vocabulary),
-        "training_loss": float(trainer.losses[-max(1, trainer.steps // 10) :].mean()),
+        "training_loss": float(trainer.losses[-max(1, trainer.last // 10) :].mean()),
         "seconds": clock | {"total": round(loaded + clock["steps"] + clock["evaluation"] + clock["snapshots"], 4)},
         "continued_from_step": before.taken if before else 0,
         "tokens_per_second": round(sum(use.tokens for use in used.values()) / clock["steps"], 1),
@@ -209,12 +208,21 @@ def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
     return read_json(spec.output / "proxy.json")
 
 
-def _run(
-    trainer: Trainer, samples: list[Sample], before: Snapshot | None
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _samples_at(spec: ProxySpec, steps: int) -> dict[int, list[Sample]]:
+    """Step -> the targets' windows to measure losses on after it; none without targets."""
+    few, all_of_them = (
+        [Sample(name, file, spec.model.context, windows) for name, file in spec.targets.items()]
+        for windows in (spec.evaluation.trajectory_windows, spec.evaluation.windows)
+    )
+    landmarks = {} if spec.landmark is None else {spec.landmark: all_of_them}
+    found = dict.fromkeys(spec.evaluation.trajectory_steps(steps), few) | landmarks
+    return found if spec.targets else {}
+
+
+def _run(trainer: Trainer, before: Snapshot | None) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The steps left; returns the trajectory's rows and the seconds spent in steps, evaluation and snapshots."""
     spec = trainer.spec
-    sample_at = set(spec.evaluation.trajectory_steps(trainer.steps)) if samples else set()
+    samples_at = _samples_at(spec, trainer.steps)
     rows = list(before.trajectory) if before else []
     seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
     mark = saved = time.monotonic()
@@ -226,15 +234,15 @@ def _run(
         seconds[what] += mark - before
         return mark - before
 
-    while trainer.taken < trainer.steps:
+    while trainer.taken < trainer.last:
         trainer.step()
-        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.steps or trainer.taken in sample_at:
+        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in samples_at:
             trainer.check()
-        if trainer.taken in sample_at:
+        if trainer.taken in samples_at:
             clocked("steps")
-            rows.extend(_sampled(trainer, samples))
+            rows.extend(_sampled(trainer, samples_at[trainer.taken]))
             clocked("evaluation")
-        if time.monotonic() - saved >= pause and trainer.taken < trainer.steps:
+        if time.monotonic() - saved >= pause and trainer.taken < trainer.last:
             trainer.check()
             clocked("steps")
             save_snapshot(spec, trainer.device, Snapshot(trainer.taken, trainer.tensors, rows, dict(seconds)))

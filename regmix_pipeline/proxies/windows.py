@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import read_json, sha256_of, write_json
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.proxies.permutation import key_of, permuted
-from regmix_pipeline.proxies.quota import draw_numbers, quota_schedule
+from regmix_pipeline.proxies.quota import draw_numbers, multinomial_schedule, quota_schedule
 from regmix_pipeline.proxies.spec import TokenFile
 
 _BYTES = {"uint16": 2, "uint32": 4}
@@ -144,6 +145,7 @@ class TrainingWindows:
         total: windows to draw in all.
         seed: the proxy's seed.
         available: domain -> windows the proxy may see; default all.
+        draws: how each window's domain is chosen; see `TrainingSettings.draws`.
 
     Raises:
         TokenError: see `Windows`.
@@ -157,12 +159,14 @@ class TrainingWindows:
         total: int,
         seed: int,
         available: Mapping[str, int] | None = None,
+        draws: Literal["quota", "multinomial"] = "quota",
     ) -> None:
         self.mixture, self.context, self.total = mixture, context, total
         self.domains = [domain for domain, _ in mixture.parts]
         self.windows = [Windows(shards[domain], context) for domain in self.domains]
-        self.schedule = quota_schedule(mixture, total)
-        draws, _ = draw_numbers(self.schedule, len(self.domains))
+        by_quota = draws == "quota"
+        self.schedule = quota_schedule(mixture, total) if by_quota else multinomial_schedule(mixture, total, seed)
+        numbers, _ = draw_numbers(self.schedule, len(self.domains))
         self.available = [
             min(windows.count, (available or {}).get(domain, windows.count))
             for domain, windows in zip(self.domains, self.windows, strict=True)
@@ -171,7 +175,7 @@ class TrainingWindows:
         for number, domain in enumerate(self.domains):
             mine = self.schedule == number
             count = self.windows[number].count
-            order[mine] = domain_order(seed, domain, draws[mine], count, self.available[number])
+            order[mine] = domain_order(seed, domain, numbers[mine], count, self.available[number])
         self._starts: list[int] = (order * context).tolist()
         self._domains: list[int] = self.schedule.tolist()
 

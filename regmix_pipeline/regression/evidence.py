@@ -15,6 +15,7 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.imports import imported_runs
+from regmix_pipeline.proxies.noise import ELSEWHERE, NoiseFloor, mixture_means, noise_floor
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,8 +47,11 @@ class LossTable:
     Attributes:
         mixtures: mixture ids, length n.
         weights: shape (n, d), in the order of the study's domains.
-        losses: final losses in nats per token, mean over seeds, shape (n, T), in the order of the study's targets.
-        standard_errors: of those means over evaluation windows, shape (n, T); None where an imported run has none.
+        losses: final losses in nats per token, mean over seeds with their common shifts taken out, shape (n, T), in the
+            order of the study's targets.
+        standard_errors: of those means, shape (n, T): from the noise between seeds where it is known, else from the
+            spread over evaluation windows; None where an imported run has neither.
+        noise: the noise floor; None where no mixtures were trained with several seeds.
         epochs: how often the runs repeat data; None where nothing is known of it.
     """
 
@@ -55,6 +59,7 @@ class LossTable:
     weights: Array
     losses: Array
     standard_errors: Array | None
+    noise: NoiseFloor | None
     epochs: EpochRates | None
 
 
@@ -66,33 +71,67 @@ def loss_table(lab: Lab) -> LossTable:
     """
     mixtures = current_mixtures(lab) | {run.mixture.id: run.mixture for run in imported_runs(lab)}
     with read_ledger(lab.ledger) as connection:
-        measured = connection.sql(
-            "select mixture, target, avg(loss) as loss, "
+        rows = connection.sql(
+            "select mixture, coalesce(seed, $elsewhere) as seed, target, avg(loss) as loss, "
             "sqrt(sum(standard_error ** 2)) / count(standard_error) as standard_error "
-            "from current_proxy_losses where final group by mixture, target"
+            "from current_proxy_losses where final group by all",
+            params={"elsewhere": ELSEWHERE},
         ).pl()
         epochs = epoch_rates(connection, list(mixtures), lab.domains, available_tokens(lab))
-    losses = _by_mixture(measured, "loss", list(mixtures), lab.targets)
-    missing = np.argwhere(np.isnan(losses))
-    if len(missing):
-        row, column = missing[0]
+    losses = _by_run(rows, "loss", lab.targets)
+    missing = [
+        (mixture, lab.targets[int(np.isnan(row).argmax())])
+        for (mixture, _), row in losses.items()
+        if np.isnan(row).any()
+    ] + [(mixture, lab.targets[0]) for mixture in set(mixtures) - {mixture for mixture, _ in losses}]
+    if missing:
         raise RegressionError(
-            f"{len(missing)} losses are missing, first {list(mixtures)[row]} on {lab.targets[column]}",
+            f"losses of {len(missing)} proxies are missing, first {missing[0][0]} on {missing[0][1]}",
             where="proxy_losses",
             remedy="materialise proxy_losses: failed proxies are trained again",
         )
-    errors = _by_mixture(measured, "standard_error", list(mixtures), lab.targets)
-    weights = np.array([mixture.vector(lab.domains) for mixture in mixtures.values()])
-    return LossTable(list(mixtures), weights, losses, None if np.isnan(errors).any() else errors, epochs)
+    means, seeds = mixture_means({run: row for run, row in losses.items() if run[0] in mixtures})
+    floor = noise_floor(losses)
+    return LossTable(
+        list(mixtures),
+        np.array([mixture.vector(lab.domains) for mixture in mixtures.values()]),
+        np.array([means[mixture] for mixture in mixtures]),
+        _standard_errors(list(mixtures), rows, lab.targets, seeds, floor),
+        floor,
+        epochs,
+    )
 
 
-def _by_mixture(measured: pl.DataFrame, value: str, mixtures: Sequence[str], targets: Sequence[str]) -> Array:
-    """A column of long rows (mixture, target, value) as an array (n, T) in the order asked; NaN where absent."""
+def _standard_errors(
+    mixtures: Sequence[str],
+    rows: pl.DataFrame,
+    targets: Sequence[str],
+    seeds: Mapping[str, int],
+    floor: NoiseFloor | None,
+) -> Array | None:
+    """Of each mixture's mean loss, (n, T).
+
+    All proxies are measured on the same windows, so the spread over windows is mostly common to them and blurs no rank;
+    the noise between seeds is what does. Where it is known it is used alone.
+    """
+    if floor is not None:
+        return floor.noise / np.sqrt([[seeds[mixture]] for mixture in mixtures])
+    found: dict[str, list[Array]] = defaultdict(list)
+    for (mixture, _), row in _by_run(rows, "standard_error", targets).items():
+        found[mixture].append(row)
+    errors = np.array([np.sqrt(np.square(found[mixture]).sum(axis=0)) / len(found[mixture]) for mixture in mixtures])
+    return None if np.isnan(errors).any() else errors
+
+
+def _by_run(rows: pl.DataFrame, value: str, targets: Sequence[str]) -> dict[tuple[str, int], Array]:
+    """(mixture, seed) -> a column of long rows (mixture, seed, target, value) as (T,), NaN where absent."""
     import polars as pl
 
-    wide = measured.pivot(on="target", on_columns=list(targets), index="mixture", values=value)
-    rows = pl.DataFrame({"mixture": list(mixtures)}).join(wide, on="mixture", how="left", maintain_order="left")
-    return rows.select(pl.col(target).cast(pl.Float64).fill_null(float("nan")) for target in targets).to_numpy()
+    wide = rows.pivot(on="target", on_columns=list(targets), index=["mixture", "seed"], values=value).sort(
+        "mixture", "seed"
+    )
+    values = wide.select(pl.col(target).cast(pl.Float64).fill_null(float("nan")) for target in targets).to_numpy()
+    return {(mixture, seed): row for mixture, seed, row in zip(wide["mixture"], wide["seed"], values, strict=True)}
 
 
 def available_tokens(lab: Lab) -> dict[str, int | None]:
@@ -121,7 +160,10 @@ def epoch_rates(
     found: dict[str, list[Array]] = defaultdict(list)
     own: dict[tuple[str, str], Array] = {}
     for mixture, proxy, domain, rate in connection.execute(
-        "select mixture, proxy, domain, epochs / executed_weight from current_proxies where executed_weight > 0"
+        # A proxy that was stopped early counts as if it had gone on: that is the loss foretold for it.
+        "with runs as (select *, sum(executed_tokens) over (partition by proxy) as trained_on from current_proxies) "
+        "select mixture, proxy, domain, epochs / executed_weight * max(trained_on) over () / trained_on from runs "
+        "where executed_weight > 0"
     ).fetchall():
         if domain in column:
             own.setdefault((mixture, proxy), np.full(len(domains), np.nan))[column[domain]] = rate
@@ -159,8 +201,9 @@ def loss_curves(lab: Lab, table: LossTable) -> list[Curves]:
     ends: dict[tuple[str, str], tuple[int, float]] = {}
     with read_ledger(lab.ledger) as connection:
         for mixture, target, step, final, loss in connection.execute(
+            # A final loss that was itself foretold, of a proxy stopped early, says nothing of a law.
             "select mixture, target, step, final, avg(loss) from current_proxy_losses where step is not null "
-            "group by mixture, target, step, final order by step"
+            "and not coalesce(foretold, false) group by mixture, target, step, final order by step"
         ).fetchall():
             if final:
                 ends[target, mixture] = step, loss

@@ -11,6 +11,7 @@ from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.regression.evidence import LossTable, available_tokens, loss_curves, loss_table
 from regmix_pipeline.regression.settings import RegressionSettings
+from regmix_pipeline.regression.signal import noise_rows
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -30,6 +31,7 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "domains": lab.domains,
         "seed": lab.study.seed,
         "code": CODE_VERSION,
+        "noise": lab.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
     }
     if any(pair.tokens for pair in lab.study.imports):
         # Only imported runs' epochs hang on the inventory; proxies' own are recorded with them.
@@ -55,13 +57,16 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         None if table.epochs is None else table.epochs.rows,
         None if table.epochs is None else table.epochs.proxies,
     )
+    noise = noise_rows(table.noise, lab.targets, lab.study.proxies.noise)
     version = fingerprint("regressor", recipes[WHOLE].id)
     folder = lab.path("regressors", version)
     with folder_written_atomically(folder) as temporary:
         fitted.save(temporary)
         write_json(temporary / "scores.json", {"chosen": fitted.chosen, "scores": fitted.scores})
+        write_json(temporary / "noise.json", noise)
     lab.write_rows("regressor_scores", version, fitted.scores)
     lab.write_rows("regressor_choices", version, _choices(fitted, settings))
+    lab.write_rows("noise_floor", version, noise)
     steps = _step_laws(lab, table, settings)
     lab.write_rows("step_laws", version, steps)
     lab.write_rows(
@@ -90,9 +95,11 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "out-of-fold spearman": spearman,
         "lowest spearman of the objective": min(spearman[target] for target in lab.study.objective),
     }
+    if noise:
+        facts["signal / noise"] = {row["target"]: round(row["signal_to_noise"], 2) for row in noise}
     if steps:
         facts["share of steps that ranks proxies at .95"] = _shortest(steps, lab.study.objective)
-    yield Output(WHOLE, version, facts, [folder / "regressor.json", folder / "scores.json"])
+    yield Output(WHOLE, version, facts, [folder / "regressor.json", folder / "scores.json", folder / "noise.json"])
 
 
 def _choices(fitted: FittedRegressor, settings: RegressionSettings) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.regression.signal import weighed_objective
 
 CODE_VERSION = "2"
 
@@ -17,6 +18,7 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
     settings = {
         "search": lab.study.search.model_dump(mode="json"),
         "objective": lab.study.objective,
+        "downweight": lab.study.proxies.noise.downweight,
         "seed": lab.study.seed,
         "code": CODE_VERSION,
     }
@@ -29,7 +31,11 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
 
     prior, limits = prior_and_limits(lab)
     fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
-    found = search(fitted, prior, limits, lab.study.objective, lab.study.search, lab.study.seed, lab.say).as_json()
+    noise = lab.json("regressor", "noise.json")
+    objective, noisy = weighed_objective(lab.study.objective, noise, lab.study.proxies.noise)
+    found = search(fitted, prior, limits, objective, lab.study.search, lab.study.seed, lab.say).as_json()
+    found["objective"] = objective
+    found["flags"] += noisy
     available = {row["source"]: row["available_tokens"] for row in lab.json("domain_inventory")["sources"]}
     found["domains"] = [row | _repetition(lab, row, available[row["domain"]]) for row in found["domains"]]
     version = fingerprint("optimal mixture", recipes[WHOLE].id)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.proxies.quota import draw_numbers, quota_schedule
+from regmix_pipeline.proxies.quota import draw_numbers, multinomial_schedule, quota_schedule
 
 weights = st.lists(st.integers(0, 1000), min_size=1, max_size=20).filter(any)
 
@@ -57,3 +57,12 @@ def test_draw_numbers_count_each_domain_from_zero(domains: list[int]) -> None:
     numbers, counts = draw_numbers(np.array(domains, dtype=np.int32), 5)
     assert numbers.tolist() == [domains[:place].count(domain) for place, domain in enumerate(domains)]
     assert counts.tolist() == [domains.count(domain) for domain in range(5)]
+
+
+def test_dice_are_the_same_throws_for_every_mixture_and_only_right_on_average() -> None:
+    first, second = (mixture_of(values) for values in ([30, 50, 20], [30, 20, 50]))
+    schedules = [multinomial_schedule(mixture, 4000, 1) for mixture in (first, second)]
+    assert ((schedules[0] == 0) == (schedules[1] == 0)).all()
+    assert (multinomial_schedule(first, 4000, 2) != schedules[0]).any()
+    gaps = np.bincount(schedules[0]) - 4000 * np.array([0.3, 0.5, 0.2])
+    assert 1 < np.abs(gaps).max() < 5 * 32

@@ -115,6 +115,7 @@ def _losses(law: _Law, mixtures: dict[str, Mixture], generator: np.random.Genera
                         "step": tokens // 2048,
                         "tokens": tokens,
                         "final": is_final,
+                        "foretold": False,
                         "loss": final if is_final else loss,
                         "standard_error": 0.011,
                         "bits_per_byte": final / np.log(2) / 4,

@@ -1,0 +1,99 @@
+"""The study's proxies as they should be trained, as they were trained, and what its pilots say about stopping early."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.stage import current_mixtures, sampled_mixtures
+from regmix_pipeline.proxies.early_stopping import Line, line_through, pilot_keys, settled, stop_step, with_landmark
+from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
+from regmix_pipeline.proxies.trainer import LocalTrainer, finished
+
+Specs = dict[str, list[ProxySpec]]
+
+
+def current_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> Specs:
+    """Mixture id -> its proxies trained to the end, one per seed; a few have more seeds, for the noise floor."""
+    if not mixtures:
+        return {}
+    proxies = lab.study.proxies
+    several = replicated_mixtures(lab)
+    most = max(proxies.replicates, proxies.noise.seeds)
+    seeds = {
+        key: [proxy_seed(lab, replicate) for replicate in range(most if key in several else proxies.replicates)]
+        for key in mixtures
+    }
+    specs = proxy_specs(lab, mixtures, proxies.model_settings, proxies.training_settings, seeds, "proxies")
+    early = proxies.early_stopping
+    if early is None:
+        return specs
+    return {key: [with_landmark(spec, early.at) for spec in group] for key, group in specs.items()}
+
+
+def trained_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> Specs:
+    """The same as they were trained: stopped early where only that is there."""
+    early = lab.study.proxies.early_stopping
+    at = None if early is None else early.at
+    return {key: [settled(spec, at) for spec in group] for key, group in current_specs(lab, mixtures).items()}
+
+
+def replicated_mixtures(lab: Lab) -> set[str]:
+    """Sampled mixtures that are trained with several seeds: those of the lowest ids, a choice at random that hardly
+    moves when mixtures come and go."""
+    wanted = lab.study.proxies.noise.mixtures
+    return set(sorted(sampled_mixtures(lab))[:wanted]) if wanted > 1 else set()
+
+
+def pilots(lab: Lab) -> list[str]:
+    """Mixtures trained to the end before others may stop: anchors, those with several seeds, and sampled ones."""
+    early = lab.study.proxies.early_stopping
+    if early is None:
+        return []
+    mixtures = list(current_mixtures(lab))
+    first = set(mixtures) - set(sampled_mixtures(lab)) | replicated_mixtures(lab)
+    return pilot_keys(mixtures, first, early.pilots)
+
+
+def pilot_line(lab: Lab) -> Line | None:
+    """What the pilots' final losses are in their losses at the stop.
+
+    None when a pilot is not finished, or was trained without measuring its losses where others may stop.
+    """
+    early = lab.study.proxies.early_stopping
+    if early is None:
+        return None
+    mixtures = current_mixtures(lab)
+    specs = [
+        spec for group in current_specs(lab, {key: mixtures[key] for key in pilots(lab)}).values() for spec in group
+    ]
+    if not all(finished(spec) for spec in specs):
+        return None
+    targets = target_files(lab)
+    final: dict[tuple[str, str], tuple[float, int]] = {}
+    tasks = evaluation_specs(lab, specs, targets, lab.study.proxies.evaluation)
+    for result in LocalTrainer(lab.workers).run(tasks):
+        if result.error is not None:
+            raise result.error
+        value = result.value
+        final[value["proxy"], value["target"]] = value["loss"], value["evaluated_tokens"]
+    at_stop: dict[tuple[str, str], float] = {}
+    for spec in specs:
+        for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist():
+            name = row["target"]
+            same = name in targets and row["target_version"] == targets[name].version
+            # On other windows than the final loss, a loss at the stop says less than the line would claim.
+            if row["step"] == stop_step(spec, early.at) and same and row["evaluated_tokens"] == final[spec.id, name][1]:
+                at_stop[spec.id, name] = row["loss"]
+    if set(at_stop) != set(final):
+        return None
+    both = (
+        np.array([[losses[spec.id, name] for name in targets] for spec in specs])
+        for losses in (at_stop, {place: loss for place, (loss, _) in final.items()})
+    )
+    return line_through(list(targets), *both)
