@@ -12,26 +12,29 @@ import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from regmix_pipeline.regression.catalogue import REGRESSORS
+from regmix_pipeline.regression.catalogue import AUGMENTATIONS, REGRESSORS, REPEATED, regressor
 from regmix_pipeline.regression.estimator import MixtureRegressor
+from regmix_pipeline.regression.laws.bimix import BiMixLaw
 
-ITERATED = "fitted by iterations and inner folds of rows, where a row of weight 2 is not two rows"
+ITERATED = "fitted by iterations, inner folds or mixing of rows, where a row of weight 2 is not two rows"
 NOT_THE_SAME = {
     "check_sample_weight_equivalence_on_dense_data": ITERATED,
     "check_sample_weights_invariance": ITERATED,
 }
 
 
-@pytest.mark.parametrize("name", REGRESSORS)
+WRAPPED = [f"{wrapper}+linear" for wrapper in (*AUGMENTATIONS, REPEATED)]
+
+
+@pytest.mark.parametrize("name", [*REGRESSORS, *WRAPPED, "bimix"])
 def test_keeps_scikit_learns_contract(name: str) -> None:
-    build = REGRESSORS[name]
-    estimator = build()
+    estimator = BiMixLaw() if name == "bimix" else regressor(name)
     if "rounds" in estimator.get_params():
         estimator.set_params(rounds=10)
     if "max_rounds" in estimator.get_params():
         estimator.set_params(max_rounds=10)
     for one, check in estimator_checks_generator(estimator):
-        if check.func.__name__ in NOT_THE_SAME and name != "linear":  # type: ignore[attr-defined]
+        if check.func.__name__ in NOT_THE_SAME and name not in ("linear", "repeated+linear"):  # type: ignore[attr-defined]
             continue
         with suppress(SkipTest):  # checks of libraries that are not installed
             check(one)
