@@ -59,6 +59,21 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """A target's noise between seeds with its 90% interval, and what mixtures differ by; nats per token."""
+
+    target: str
+    mixtures: int
+    seeds: int
+    noise: float
+    low: float
+    high: float
+    signal: float
+    ratio: float
+    flagged: bool
+
+
+@dataclass(frozen=True)
 class Step:
     """Loss of the proxies at a point of training: median, and the band from the 10th to the 90th percentile."""
 
@@ -122,6 +137,7 @@ class ReportData:
     losses: dict[str, list[MixtureLoss]]
     trajectories: dict[str, list[Step]]
     scores: list[Score]
+    noise: list[Noise]
     out_of_fold: dict[str, list[tuple[float, float]]]
     confirmation: list[Measured]
     versions: list[Version]
@@ -145,6 +161,7 @@ def read_report_data(ledger: Path, decision: Mapping[str, Any]) -> ReportData:
             losses=_losses(connection, objective),
             trajectories=_trajectories(connection, objective),
             scores=_scores(connection),
+            noise=_noise(connection),
             out_of_fold=_out_of_fold(connection, objective),
             confirmation=_confirmation(connection, str(decision.get("decision", "")), objective),
             versions=_versions(connection),
@@ -231,6 +248,14 @@ def _scores(connection: duckdb.DuckDBPyConnection) -> list[Score]:
         Score(regressor, target, split, metric, finite(value), finite(low), finite(high), chosen)
         for regressor, target, split, metric, value, low, high, chosen in rows
     ]
+
+
+def _noise(connection: duckdb.DuckDBPyConnection) -> list[Noise]:
+    rows = connection.execute(
+        "select target, mixtures, seeds, noise, noise_low, noise_high, signal, signal_to_noise, flagged "
+        "from current_noise_floor order by target"
+    ).fetchall()
+    return [Noise(*row) for row in rows]
 
 
 def _out_of_fold(

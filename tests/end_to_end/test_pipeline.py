@@ -55,7 +55,7 @@ def test_every_stage_is_made_in_order_with_an_eta(first_run):
     done, said, progress = first_run
     assert [stage.stage for stage in done] == ORDER
     assert [stage.stage for stage in done if not stage.stale] == ["imported_runs"]
-    assert re.search(r"proxy_checkpoints\s+\d+/13 · ETA", progress)
+    assert re.search(r"proxy_checkpoints\s+\d+/16 · ETA", progress)
     assert [line for line in said if line.startswith("[14/14] mixture_report: done")]
 
 
@@ -72,11 +72,11 @@ def test_losses_fall_during_training_and_end_with_their_errors(place, first_run)
         "select proxy, target, arg_min(loss, step), arg_max(loss, step) from current_proxy_losses "
         "where not final group by proxy, target",
     )
-    assert len(rows) == 13 * 2
+    assert len(rows) == 16 * 2
     falling = sum(first > last for _, _, first, last in rows)
     assert falling > 0.9 * len(rows)
     final = query(place, "select loss, standard_error, bits_per_byte from current_proxy_losses where final")
-    assert len(final) == 13 * 2
+    assert len(final) == 16 * 2
     # Better than guessing among 512 tokens, and no better than the text allows.
     assert all(1 < loss < 6.24 and 0 < error < 0.5 and 0.5 < bits < 8 for loss, error, bits in final)
 

@@ -126,6 +126,23 @@ def _losses(law: _Law, mixtures: dict[str, Mixture], generator: np.random.Genera
     return rows
 
 
+def _noise(target: str, flagged: bool) -> dict[str, Any]:
+    return {
+        "target": target,
+        "mixtures": 6,
+        "seeds": 2,
+        "degrees_of_freedom": 5,
+        "noise": 0.0123,
+        "noise_low": 0.0091,
+        "noise_high": 0.0202,
+        "seed_shift": 0.02,
+        "signal": 0.0135 if flagged else 0.123,
+        "signal_to_noise": 1.1 if flagged else 10.0,
+        "reliability": 0.55 if flagged else 0.99,
+        "flagged": flagged,
+    }
+
+
 def _regression(
     law: _Law, mixtures: dict[str, Mixture], measured: dict[tuple[str, str], float], generator: np.random.Generator
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -227,6 +244,7 @@ def make_study(
     scores, pairs = _regression(law, mixtures, measured, generator)
     writer.rows_of("regressor_scores", "reg1", scores)
     writer.rows_of("out_of_fold", "reg1", pairs)
+    writer.rows_of("noise_floor", "reg1", [_noise(target, flagged=target == "books") for target in asked])
     writer.record("regressor", WHOLE, "reg1", {f"proxy_losses/{k}": f"loss{k}" for k in mixtures}, {"folds": 5})
 
     candidates = generator.dirichlet(np.array(list(prior.values())) * 4, 2000)

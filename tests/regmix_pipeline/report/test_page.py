@@ -159,6 +159,13 @@ def test_says_how_the_spread_compares_with_the_noise(page: _Page, study: Any) ->
     assert "standard error of 0.011" in page.text["evidence"]
 
 
+def test_says_how_much_of_a_loss_is_luck(page: _Page) -> None:
+    text = " ".join(page.text["evidence"].split())
+    assert "6 mixtures were trained with 2 seeds each" in text
+    assert "0.0123 0.0091–0.0202" in text
+    assert text.count("▲") == 2  # the flagged target, and what the mark means
+
+
 def test_scores_equal_the_ledger(page: _Page, study: Any) -> None:
     found = {
         (row["target"], row["regressor"]): row
