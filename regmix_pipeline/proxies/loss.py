@@ -1,56 +1,48 @@
 # ruff: noqa: TID253  (imported only by the training and evaluation code, which is itself imported lazily)
-"""Cross-entropy of a linear head, fused: chunks of rows, each chunk's logits used up before the next are made.
+"""Cross-entropy of a linear head, fused: the logits are used up where they are made, never all of them at once.
 
-With V tokens of vocabulary and N rows, plain code writes N x V logits several times to memory; here a chunk stays in
-cache from the product that makes it to the products that use it. The gradients are computed in the forward pass, as in
-Liger Kernel (Hsu et al., arXiv 2410.10989), so nothing is kept for the backward.
+With V tokens of vocabulary and N rows, plain code writes N x V logits several times to memory. Here rows are taken in
+chunks, and the gradients are computed in the forward pass, as in Liger Kernel (Hsu et al., arXiv 2410.10989), so
+nothing is kept for the backward.
 
-For logits l = x W, target t, e_j = exp(l_j) and s = sum_j e_j, the loss is log s - l_t. With e_t lowered by s,
-dx = (e W^T) / s and dW = (x / s)^T e: the 1/s goes to the small factors, so a chunk of logits is touched only twice
-(exp, sum) outside the matrix products. W is kept as (d, V), which lets its gradient accumulate in place at full speed.
+For logits l = x W^T, target t, e_j = exp(l_j) and s = sum_j e_j, the loss is log s - l_t, and with w_t the target's
+row of W: dx = (e W) / s - w_t and dW = e^T (x / s), less x in row t. On a CPU a chunk's vocabulary is taken in tiles: a
+tile of logits stays in cache from the product that makes it, through exp and sum, to the product with W; 1/s, known
+after the last tile, goes to the small factors, and so does log2(e), because 2^x takes half as long as e^x. What is left
+beside the three matrix products is one pass of 2^x and one of sums.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_CHUNK_BYTES = {"cpu": 2 * 2**20, "cuda": 2**30}
-_CHUNK_ROWS = {"cpu": (64, 256), "cuda": (256, 65536)}
-_SAFE_LOG = 60.0
+_ROWS, _COLUMNS = 512, 1024
+_CHUNK_BYTES = 2**30
+_CHUNK_ROWS = (256, 65536)
+_SAFE_LOG2 = 80.0
 
 
-def chunk_rows(vocabulary: int, device: torch.device) -> int:
-    """Rows per chunk: logits of about 2 MiB on a CPU, to stay in its cache, at least 64 rows for the products' sake."""
-    kind = device.type if device.type in _CHUNK_BYTES else "cuda"
-    low, high = _CHUNK_ROWS[kind]
-    return min(high, max(low, _CHUNK_BYTES[kind] // (4 * vocabulary)))
+def chunk_rows(vocabulary: int) -> int:
+    """Rows of a chunk whose whole logits are made at once, as on CUDA: logits of about 1 GiB."""
+    low, high = _CHUNK_ROWS
+    return min(high, max(low, _CHUNK_BYTES // (4 * vocabulary)))
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, scale: float, gradient: Tensor | None, rows: int
-    ) -> Tensor:
-        losses = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        narrow = head.to(hidden.dtype)
-        hidden_gradient = torch.empty_like(hidden)
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, *options: Any) -> Tensor:
+        scale, gradient, rows, columns = options
         total = torch.zeros_like(head) if gradient is None else gradient
-        buffer = _buffer(hidden, head, rows)
-        for start in range(0, len(hidden), rows):
-            part = slice(start, start + rows)
-            losses[part], exponentials, sums = _chunk(hidden[part], narrow, targets[part], buffer)
-            exponentials.scatter_add_(1, targets[part].unsqueeze(1), -sums.unsqueeze(1))
-            exponentials = exponentials.to(hidden.dtype)
-            share = (scale / sums).unsqueeze(1)
-            torch.mm(exponentials, narrow.t(), out=hidden_gradient[part]).mul_(share)
-            left = (hidden[part] * share).to(hidden.dtype).t()
-            if left.dtype == total.dtype:
-                total.addmm_(left, exponentials)
-            else:
-                total.add_(torch.mm(left, exponentials))
+        if _in_tiles(hidden):
+            losses, hidden_gradient = _tiled(hidden, head, targets, scale, total, rows or _ROWS, columns or _COLUMNS)
+        else:
+            rows = rows or chunk_rows(len(head))
+            losses, hidden_gradient = _whole(hidden, head.to(hidden.dtype), targets, scale, total, rows)
         ctx.save_for_backward(hidden_gradient, *(() if gradient is not None else (total,)))
         return losses.sum().mul_(scale)
 
@@ -59,7 +51,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (output,) = outputs
         hidden_gradient, *kept = ctx.saved_tensors
         head_gradient = kept[0] * output if kept else None
-        return hidden_gradient * output.to(hidden_gradient.dtype), head_gradient, None, None, None, None
+        return hidden_gradient * output.to(hidden_gradient.dtype), head_gradient, None, None, None, None, None
 
 
 def linear_cross_entropy(
@@ -70,39 +62,37 @@ def linear_cross_entropy(
     scale: float | None = None,
     gradient: Tensor | None = None,
     rows: int | None = None,
+    columns: int | None = None,
 ) -> Tensor:
-    """Cross-entropy of ``hidden @ head`` against ``targets``, in nats, summed and multiplied by ``scale``.
+    """Cross-entropy of ``hidden @ head.T`` against ``targets``, in nats, summed and multiplied by ``scale``.
 
     Args:
         hidden: shape (N, d).
-        head: shape (d, V).
+        head: shape (V, d).
         targets: token ids, shape (N,).
         scale: factor of the sum; default 1 / N, the mean.
-        gradient: if given, shape (d, V): the head's gradient is added into it at once, and autograd gets none for the
+        gradient: if given, shape (V, d): the head's gradient is added into it at once, and autograd gets none for the
             head. Then the loss must itself be the root of the backward pass.
-        rows: rows per chunk; default by size of the vocabulary and device.
+        rows: rows per chunk; default by device.
+        columns: tokens of the vocabulary per tile, on a CPU; default 1024.
 
     Returns:
         Scalar, float32 or wider.
     """
     scale = 1.0 / len(hidden) if scale is None else scale
-    hidden = _narrowed(hidden)
-    rows = rows or chunk_rows(head.shape[1], hidden.device)
-    return _LinearCrossEntropy.apply(hidden, head, targets, scale, gradient, rows)  # pyright: ignore[reportReturnType]
+    options = (scale, gradient, rows, columns)
+    return _LinearCrossEntropy.apply(_narrowed(hidden), head, targets, *options)  # pyright: ignore[reportReturnType]
 
 
 @torch.no_grad()
-def token_losses(hidden: Tensor, head: Tensor, targets: Tensor, *, rows: int | None = None) -> Tensor:
+def token_losses(
+    hidden: Tensor, head: Tensor, targets: Tensor, *, rows: int | None = None, columns: int | None = None
+) -> Tensor:
     """Cross-entropy of each row, nats, shape (N,), without gradients; arguments as in `linear_cross_entropy`."""
     hidden = _narrowed(hidden)
-    rows = rows or chunk_rows(head.shape[1], hidden.device)
-    narrow = head.to(hidden.dtype)
-    buffer = _buffer(hidden, head, rows)
-    parts = [
-        _chunk(hidden[start : start + rows], narrow, targets[start : start + rows], buffer)[0]
-        for start in range(0, len(hidden), rows)
-    ]
-    return torch.cat(parts)
+    if _in_tiles(hidden):
+        return _tiled(hidden, head, targets, 0.0, None, rows or _ROWS, columns or _COLUMNS)[0]
+    return _whole(hidden, head.to(hidden.dtype), targets, 0.0, None, rows or chunk_rows(len(head)))[0]
 
 
 def _narrowed(hidden: Tensor) -> Tensor:
@@ -111,32 +101,90 @@ def _narrowed(hidden: Tensor) -> Tensor:
     return hidden.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else hidden
 
 
-def _buffer(hidden: Tensor, head: Tensor, rows: int) -> Tensor | None:
-    """Room for a chunk's logits, used again for every chunk: it stays in cache. None where logits must be widened."""
-    if hidden.dtype not in (torch.float32, torch.float64):
-        return None
-    return hidden.new_empty(min(rows, len(hidden)), head.shape[1])
+def _in_tiles(hidden: Tensor) -> bool:
+    """Tiles are for caches, and for types that hold sums of exponentials without their maximum taken off."""
+    return hidden.device.type == "cpu" and hidden.dtype in (torch.float32, torch.float64)
 
 
-def _chunk(hidden: Tensor, head: Tensor, targets: Tensor, buffer: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses, (r,); exponentials of the logits up to a factor per row, (r, V); and their sums, (r,)."""
-    logits = _logits(hidden, head, buffer)
-    own = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-    if logits.device.type == "cpu":
-        # Without subtracting the maximum, one pass less: right while sums and their products stay in range.
-        exponentials = logits.exp_()
+def _chunks(number: int, rows: int) -> Iterator[slice]:
+    return (slice(start, min(start + rows, number)) for start in range(0, number, rows))
+
+
+def _tiled(
+    hidden: Tensor, head: Tensor, targets: Tensor, scale: float, gradient: Tensor | None, rows: int, columns: int
+) -> tuple[Tensor, Tensor]:
+    """Losses, shape (N,), and the gradient of ``scale`` times their sum by ``hidden``; the head's is added in place.
+
+    Without ``gradient`` the second value is left unfilled.
+    """
+    losses, products = hidden.new_empty(len(hidden)), torch.empty_like(hidden)
+    tiles = head.split(columns)
+    kept = len(tiles) if gradient is not None else 1
+    room = hidden.new_empty(kept, min(rows, len(hidden)) * columns)
+    for part in _chunks(len(hidden), rows):
+        x, of_targets = hidden[part], head.index_select(0, targets[part])
+        product = products[part] if gradient is not None else None
+        buffers = [room[number % kept, : len(x) * len(tile)].view(len(x), -1) for number, tile in enumerate(tiles)]
+        logs, sums = _exponentials(x, tiles, buffers, product)
+        losses[part] = logs - (x * of_targets).sum(1)
+        if gradient is None or product is None:
+            continue
+        share = (scale / sums).unsqueeze(1)
+        product.mul_(share).sub_(of_targets, alpha=scale)
+        left = x * share
+        for tile, exponentials in zip(gradient.split(columns), buffers, strict=True):
+            tile.addmm_(exponentials.t(), left)
+        gradient.index_add_(0, targets[part], x, alpha=-scale)
+    return losses, products
+
+
+def _exponentials(
+    x: Tensor, tiles: tuple[Tensor, ...], buffers: list[Tensor], product: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Fill buffers with exponentials of the logits, up to a factor per row, and ``product`` with their product with W.
+
+    Returns:
+        log sum exp of the logits, shape (r,), and the sums of what is in the buffers, shape (r,).
+    """
+    scaled = x * math.log2(math.e)
+    highest = None
+    while True:
+        sums = x.new_zeros(len(x))
+        for number, (tile, exponentials) in enumerate(zip(tiles, buffers, strict=True)):
+            torch.mm(scaled, tile.t(), out=exponentials)
+            if highest is not None:
+                exponentials.sub_(highest.unsqueeze(1))
+            sums += exponentials.exp2_().sum(1)
+            if product is not None and number:
+                product.addmm_(exponentials, tile)
+            elif product is not None:
+                torch.mm(exponentials, tile, out=product)
+        logs = sums.log2()
+        if highest is not None:
+            return logs.add_(highest).mul_(math.log(2)), sums
+        # Without the maximum taken off, a pass less: right while sums and products with them stay in range.
+        if float(logs.abs().max()) < _SAFE_LOG2:
+            return logs.mul_(math.log(2)), sums
+        highest = torch.stack([torch.mm(scaled, tile.t()).amax(1) for tile in tiles]).amax(0)
+
+
+def _whole(
+    hidden: Tensor, head: Tensor, targets: Tensor, scale: float, gradient: Tensor | None, rows: int
+) -> tuple[Tensor, Tensor]:
+    """As `_tiled`, but each chunk's logits whole, and float32 at least; ``head`` is of ``hidden``'s type."""
+    losses = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
+    products = torch.empty_like(hidden)
+    for part in _chunks(len(hidden), rows):
+        logits, own = torch.mm(hidden[part], head.t()).to(losses.dtype), targets[part].unsqueeze(1)
+        highest = logits.amax(1)
+        of_targets = logits.gather(1, own).squeeze(1)
+        exponentials = logits.sub_(highest.unsqueeze(1)).exp_()
         sums = exponentials.sum(1)
-        logs = sums.log()
-        if float(logs.abs().max()) < _SAFE_LOG:
-            return logs - own, exponentials, sums
-        logits = _logits(hidden, head, buffer)
-    highest = logits.amax(1)
-    exponentials = logits.sub_(highest.unsqueeze(1)).exp_()
-    sums = exponentials.sum(1)
-    return sums.log().add_(highest) - own, exponentials, sums
-
-
-def _logits(hidden: Tensor, head: Tensor, buffer: Tensor | None) -> Tensor:
-    if buffer is None:
-        return torch.mm(hidden, head).float()
-    return torch.mm(hidden, head, out=buffer[: len(hidden)])
+        losses[part] = sums.log().add_(highest) - of_targets
+        if gradient is None:
+            continue
+        exponentials = exponentials.scatter_add_(1, own, -sums.unsqueeze(1)).to(hidden.dtype)
+        share = (scale / sums).unsqueeze(1)
+        torch.mm(exponentials, head, out=products[part]).mul_(share)
+        gradient.add_(torch.mm(exponentials.t(), (hidden[part] * share).to(hidden.dtype)))
+    return losses, products

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regmix_pipeline.files import fingerprint
+from regmix_pipeline.proxies.attention import attention, rotary_table
 from regmix_pipeline.proxies.settings import ModelSettings
 
 
@@ -53,23 +54,6 @@ class RMSNorm(nn.Module):
         return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-def rotary_table(context: int, head_width: int, theta: float) -> Tensor:
-    """Rotary positions (Su et al., arXiv 2104.09864): cosine and sine of position / theta^(2i/h), (context, h/2, 2)."""
-    frequencies = theta ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
-    return torch.stack((angles.cos(), angles.sin()), dim=-1).float()
-
-
-def rotated(x: Tensor, table: Tensor) -> Tensor:
-    """Turn neighbouring pairs of the last axis of ``x``, shape (B, T, heads, h), by its position's angles."""
-    if x.device.type == "cpu":  # one complex product; torch.compile knows no complex numbers
-        turns = torch.view_as_complex(table).unsqueeze(1)
-        return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turns).flatten(-2)
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    cosine, sine = table.unsqueeze(1).to(x.dtype).unbind(-1)
-    return torch.stack((even * cosine - odd * sine, odd * cosine + even * sine), dim=-1).flatten(-2)
-
-
 class Block(nn.Module):
     """A decoder block: x + attention(norm(x)), then x + swiglu(norm(x))."""
 
@@ -92,12 +76,8 @@ class Block(nn.Module):
 
     def _attention(self, x: Tensor, table: Tensor, batch: int) -> Tensor:
         rows, width = x.shape
-        heads, length = self.heads, rows // batch
-        query_key, value = self.query_key_value(x).view(batch, length, 3 * heads, -1).split((2 * heads, heads), dim=2)
-        query, key = rotated(query_key, table).split(heads, dim=2)
-        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return mixed.transpose(1, 2).reshape(rows, width)
+        heads = self.query_key_value(x).view(batch, rows // batch, 3 * self.heads, -1)
+        return attention(heads, table).reshape(rows, width)
 
 
 class Decoder(nn.Module):
@@ -109,15 +89,18 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, settings.width)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
         self.norm = RMSNorm(settings.width, settings.norm_eps)
-        self.head = nn.Parameter(torch.empty(settings.width, vocabulary))
+        self.head = nn.Parameter(torch.empty(vocabulary, settings.width))
         table = rotary_table(settings.context, settings.width // settings.heads, settings.rope_theta)
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids of shape (B, T), T <= context, to normalised hidden states of shape (B T, width)."""
-        batch, length = tokens.shape
-        x = self.embedding(tokens.reshape(-1))
-        table = self.get_buffer("table")[:length]
+        batch, _ = tokens.shape
+        return self.decoded(self.embedding(tokens.reshape(-1)), batch)
+
+    def decoded(self, x: Tensor, batch: int) -> Tensor:
+        """Embedded tokens of ``batch`` windows, shape (batch * T, width), to normalised hidden states of that shape."""
+        table = self.get_buffer("table")[: len(x) // batch]
         for block in self.blocks:
             x = block(x, table, batch)
         return self.norm(x)
@@ -135,7 +118,7 @@ def initialise(model: Decoder, seed: int) -> None:
         if parameter.dim() == 1:
             parameter.fill_(1.0)
             continue
-        inputs = parameter.shape[0] if name == "head" else parameter.shape[1]
+        inputs = parameter.shape[1]
         last = name.endswith("down.weight")
         deviation = 1 / (math.sqrt(inputs) * model.settings.layers) if last else math.sqrt(2 / (5 * inputs))
         values = torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator)

@@ -12,7 +12,7 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.settings import Settings
 
-TRAINING_CODE = "1"
+TRAINING_CODE = "2"
 """Raised by hand when the same spec comes to mean other weights."""
 EVALUATION_CODE = "1"
 """Raised by hand when the same checkpoint and target come to mean another loss."""

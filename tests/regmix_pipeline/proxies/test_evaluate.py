@@ -43,7 +43,7 @@ def test_loss_and_standard_error_equal_a_direct_computation(spec: EvaluationSpec
     for number in range(20):
         start = int((number + 0.5) * count / 20) * 16
         window = torch.from_numpy(text[start : start + 17])
-        logits = model(window[None, :-1]) @ model.head
+        logits = model(window[None, :-1]) @ model.head.T
         means.append(functional.cross_entropy(logits, window[1:]).item())
     assert value["loss"] == pytest.approx(np.mean(means), rel=1e-5)
     assert value["standard_error"] == pytest.approx(np.std(means, ddof=1) / math.sqrt(20), rel=1e-4)
