@@ -11,7 +11,7 @@ from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.changes import input_changes
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS
-from regmix_pipeline.refit import in_words, standing, training_tokens
+from regmix_pipeline.refit import in_words, standing, training_asked
 from regmix_pipeline.stages import STAGES
 
 SHOWN = 8
@@ -25,7 +25,7 @@ def why_and_from_what(made: Made) -> dict[str, Any]:
         return {"what changed": NOTHING_CHANGED}
     changes = input_changes(made.before, made.record)
     said: dict[str, Any] = {"what changed": made.reason}
-    if made.before is not None:
+    if made.before is not None and made.record.inputs:
         said["inputs as before"] = len(changes.kept)
         named = {"inputs changed": changes.changed, "inputs new": changes.new, "inputs gone": changes.gone}
         said |= {name: some(inputs) for name, inputs in named.items() if inputs}
@@ -53,9 +53,11 @@ def mixtures_and_their_cost(lab: Lab, made: Made) -> dict[str, Any]:
 def budget(lab: Lab) -> dict[str, Any]:
     """Proxies that are stale, the tokens they ask, and what the study lets be spent without a click."""
     stale = standing(lab, PROXY_CHECKPOINTS).stale.get(PROXY_CHECKPOINTS.name, {})
+    asked = training_asked(lab, stale)
     return {
-        "proxies to train": len(stale),
-        "tokens they ask": training_tokens(lab, len(stale)),
+        "mixtures whose proxies are stale": len(stale),
+        "proxies to train": asked.proxies,
+        "tokens they ask": asked.tokens,
         "tokens allowed without a click": lab.study.refit.max_new_tokens,
         **({"why they are stale": in_words(stale)} if stale else {}),
     }

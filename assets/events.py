@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from assets.changes import now_stale, why_and_from_what
+from assets.changes import SHOWN, now_stale, why_and_from_what
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.audit import Finding
@@ -149,4 +149,6 @@ def _materialisation(stage: Stage, made: Made) -> dg.AssetMaterialization:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) <= SHOWN and all(isinstance(each, str) for each in value):
+        return ", ".join(value) or "none"
     return value if isinstance(value, int | float | str) else dg.MetadataValue.json(value)

@@ -1,6 +1,5 @@
 """Sensors: domains that come and go, text that changes, and training within the study's budget."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,7 +14,7 @@ from regmix_pipeline.errors import BusyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
-from regmix_pipeline.refit import in_words, standing, training_tokens
+from regmix_pipeline.refit import in_words, standing, training_asked
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 from resources.lab import LabResource
 
@@ -50,8 +49,6 @@ def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
 
 def _domains(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     seen = look_around(lab)
-    for line in seen.lines:
-        context.log.warning(line)
     try:
         (made,) = lab.materialise(DOMAINS, wait=False)
     except BusyError:
@@ -112,35 +109,29 @@ def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     if waiting:
         return dg.SensorResult(skip_reason=f"proxies wait for what they are trained on: {waiting}")
     found = standing(lab, PROXY_CHECKPOINTS, PROXY_LOSSES)
-    train = found.stale.get(PROXY_CHECKPOINTS.name, {})
-    measure = found.stale.get(PROXY_LOSSES.name, {})
-    if not train and not measure:
-        return dg.SensorResult(skip_reason="every proxy is up to date")
-    tokens, allowed = training_tokens(lab, len(train)), lab.study.refit.max_new_tokens
-    asked = f"{len(train)} proxies to train, {tokens:,} tokens"
-    if tokens > allowed:
-        until = "0, so training waits for a click" if allowed == 0 else f"{allowed:,}, so they wait for a click"
-        return dg.SensorResult(
-            skip_reason=f"{asked}: {in_words(train)}. The study's budget (refit.max_new_tokens) is {until} on "
-            "proxy_checkpoints, or for another budget"
-        )
+    # Two runs, one after the other: a step that finds all its partitions reused yields none, and Dagster would skip the
+    # step behind it.
+    stage = PROXY_CHECKPOINTS if PROXY_CHECKPOINTS.name in found.stale else PROXY_LOSSES
+    stale = found.stale.get(stage.name, {})
+    if not stale:
+        return dg.SensorResult(skip_reason=found.of(PROXY_CHECKPOINTS, PROXY_LOSSES) or "every proxy is up to date")
+    allowed, tokens = lab.study.refit.max_new_tokens, 0
+    asked = f"{len(stale)} mixtures to measure again"
+    if stage is PROXY_CHECKPOINTS:
+        training = training_asked(lab, stale)
+        tokens, asked = training.tokens, str(training)
+    if allowed == 0 or tokens > allowed:
+        budget = f"the study's budget (refit.max_new_tokens) is {allowed:,}, so this waits for a click on {stage.name}"
+        return dg.SensorResult(skip_reason=f"{asked}; {budget}. Stale: {in_words(stale)}")
     keys = context.instance.get_dynamic_partitions("mixture")
-    places = _places(keys, {**train, **measure})
-    if not places:
+    places = sorted(keys.index(key) for key in stale if key in keys)
+    if len(places) < len(stale):
         return dg.SensorResult(skip_reason=f"{asked}: their mixtures are not registered yet; materialise mixtures")
-    recipes = {
-        stage.name: {key: recipe.id for key, recipe in stage.wanted(lab).items() if key in found.stale[stage.name]}
-        for stage in (PROXY_CHECKPOINTS, PROXY_LOSSES)
-        if stage.name in found.stale
-    }
+    recipes = {key: recipe.id for key, recipe in stage.wanted(lab).items() if key in stale}
     return ask(
         context,
-        recipes,
-        ["proxy_checkpoints", "proxy_losses"],
-        f"{asked} within the budget of {allowed:,}" if train else f"{len(measure)} proxies to measure again",
+        [stage.name, recipes],
+        [stage.name],
+        f"{asked}, within the budget of {allowed:,}",
         {ONLY_STALE: "yes", RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]},
     )
-
-
-def _places(keys: Sequence[str], stale: dict[str, str]) -> list[int]:
-    return sorted(keys.index(key) for key in stale if key in keys)

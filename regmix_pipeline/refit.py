@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -120,10 +120,26 @@ def in_words(stale: Mapping[str, str], shown: int = 3) -> str:
     return "; ".join(parts) + (f"; {len(keys) - shown} more reasons" if len(keys) > shown else "")
 
 
-def training_tokens(lab: Lab, mixtures: int) -> int:
-    """Tokens that training the proxies of so many mixtures takes."""
-    proxies = lab.study.proxies
-    return mixtures * proxies.replicates * proxies.training_settings.tokens
+@dataclass(frozen=True)
+class Asked:
+    """What training the proxies of some mixtures takes: proxies that are not there yet, and the tokens they draw."""
+
+    proxies: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.proxies} prox{'y' if self.proxies == 1 else 'ies'} to train, {self.tokens:,} tokens"
+
+
+def training_asked(lab: Lab, keys: Collection[str]) -> Asked:
+    """What training the proxies of the mixtures ``keys`` to their end takes; those on disk already cost nothing."""
+    from regmix_pipeline.mixtures.stage import current_mixtures
+    from regmix_pipeline.proxies.current import current_specs
+    from regmix_pipeline.proxies.trainer import finished
+
+    mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in keys}
+    missing = [spec for group in current_specs(lab, mixtures).values() for spec in group if not finished(spec)]
+    return Asked(len(missing), sum(spec.training.tokens for spec in missing))
 
 
 def confirmation_tokens(lab: Lab) -> int:

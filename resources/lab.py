@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import dagster as dg
 
 from regmix_pipeline.lab import Lab
@@ -29,7 +31,7 @@ class LabResource(dg.ConfigurableResource):
         return Lab(
             self.study_file or default_study_file(),
             self.home or None,
-            self.data or None,
+            self.data or os.environ.get("REGMIX_DATA") or None,
             run=run,
             workers=self.trainer.workers or None,
         )

@@ -1,0 +1,154 @@
+"""A study with a watched folder, made once; each test gets a copy of it with its own Dagster instance."""
+
+import shutil
+
+import dagster as dg
+import pytest
+import yaml
+
+from assets.runner import run_stale
+from regmix_pipeline.definitions import definitions
+from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.lab import Lab
+
+
+class World:
+    """A study on disk and Dagster on it, as the daemon would drive them: looks, ticks and runs are each one call."""
+
+    def __init__(self, folder, instance):
+        self.folder, self.instance = folder, instance
+        self.inbox = folder / "inbox"
+        self.cursors, self.condition_cursor = {}, None
+        self.reload()
+
+    def reload(self):
+        """Load the definitions again, as a code location does after the study file changed."""
+        self.defs = definitions(self.lab().study.refit)
+        self.job = self.defs.resolve_implicit_global_asset_job_def()
+
+    def lab(self):
+        return Lab(self.folder / "tiny.yaml", self.folder / "home", say=lambda line: None)
+
+    def change_study(self, **changes):
+        path = self.folder / "tiny.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
+
+    def look(self, name):
+        """One tick of a sensor; what it says of partitions and observations is done. Returns (request, skip reason)."""
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursors.get(name), sensor_name=name, resources=dict(self.defs.resources)
+        ) as context:
+            result = self.defs.get_sensor_def(name)(context)
+        self.cursors[name] = result.cursor or self.cursors.get(name)
+        for request in result.dynamic_partitions_requests:
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+            else:
+                for key in request.partition_keys:
+                    self.instance.delete_dynamic_partition(request.partitions_def_name, key)
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
+        requests = list(result.run_requests or [])
+        assert len(requests) <= 1
+        reason = result.skip_reason.skip_message if result.skip_reason else ""
+        return (requests[0] if requests else None), reason
+
+    def tick(self):
+        """One evaluation of the automation conditions: asset -> partitions requested."""
+        found = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.condition_cursor)
+        self.condition_cursor = found.cursor
+        return {
+            result.key.to_user_string(): sorted(map(str, found.get_requested_partitions(result.key)))
+            for result in found.results
+            if found.get_num_requested(result.key)
+        }
+
+    def run(self, *assets, keys=(), tags=None):
+        """Run assets in this process, over a range of partitions; whether it succeeded."""
+        ends = {"start": keys[0], "end": keys[-1]} if keys else {}
+        tags = {f"dagster/asset_partition_range_{end}": key for end, key in ends.items()} | (tags or {})
+        result = self.job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(name) for name in assets],
+            tags=tags,
+            raise_on_error=False,
+        )
+        return result.success
+
+    def asked(self, request):
+        """Run what a sensor or the schedule asked for."""
+        return self.run(*(key.to_user_string() for key in request.asset_selection), tags=dict(request.tags))
+
+    def start(self, asset):
+        """A run of an asset that is under way, as another process would have it; returns its id."""
+        run = self.instance.create_run_for_job(
+            self.job.get_subset(asset_selection={dg.AssetKey(asset)}),
+            asset_selection=frozenset({dg.AssetKey(asset)}),
+            status=dg.DagsterRunStatus.STARTED,
+        )
+        return run.run_id
+
+    def facts(self, asset, key=None):
+        """Metadata of an asset's latest materialisation."""
+        records = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[key] if key else None), limit=1
+        ).records
+        return {name: value.value for name, value in records[0].asset_materialization.metadata.items()}
+
+    def drop_in(self, name, source="descriptions"):
+        """A folder with text under the watched address."""
+        (self.inbox / name).mkdir()
+        shutil.copy(self.folder / "text" / f"{source}.jsonl", self.inbox / name / "a.jsonl")
+
+    def settle(self):
+        """Sensors, ticks and the runs they ask for, until nothing is asked any more; every asset that ran, in order."""
+        ran = []
+        for _ in range(12):
+            self.look("new_domains")
+            request, _ = self.look("changed_text")
+            if request:
+                assert self.asked(request)
+                ran.append("documents")
+            wanted = self.tick()
+            for asset, keys in wanted.items():
+                assert self.run(asset, keys=[key for key in keys if key != "None"]), asset
+                ran.append(asset)
+            if not request and not wanted:
+                return ran
+        raise AssertionError(f"never quiet: {ran}")
+
+
+@pytest.fixture(scope="session")
+def settled(real_text, tiny_settings, tmp_path_factory):
+    """The folder of a study that is up to date, with everything Dagster knows of it."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "inbox").mkdir()
+    (folder / "text").mkdir()
+    for path in real_text.iterdir():
+        (folder / "text" / path.name).write_bytes(path.read_bytes())
+    domains = {name: tiny_settings["domains"][name] for name in ("code", "licences")}
+    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "domains": domains,
+        "watch": {"address": "inbox", "source": {"jsonl": "*.jsonl"}},
+        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
+        "refit": {"cron": "0 3 * * *", "settle_seconds": 0},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    run_stale(Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None))
+    return folder
+
+
+@pytest.fixture
+def world(settled, tmp_path, monkeypatch):
+    """A copy of the settled study, quiet: the conditions have been evaluated and asked for nothing."""
+    folder = tmp_path / "study"
+    shutil.copytree(settled, folder)
+    monkeypatch.setenv("REGMIX_STUDY", str(folder / "tiny.yaml"))
+    monkeypatch.setenv("REGMIX_HOME", str(folder / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+    with dg.DagsterInstance.from_config(str(folder / "home" / "dagster")) as instance:
+        made = World(folder, instance)
+        # Checksums are remembered by path, and the copy has other paths.
+        list(made.lab().materialise(DOCUMENTS))
+        assert made.tick() == {}
+        yield made

@@ -1,0 +1,148 @@
+"""Training waits for the study's budget, and the schedule re-fits what changed and nothing else."""
+
+import datetime
+
+import dagster as dg
+
+from regmix_pipeline.definitions import definitions
+from regmix_pipeline.refit import Refit, confirmation_tokens
+
+TOKENS = 16_384
+
+
+def scheduled(world):
+    """One tick of the schedule."""
+    schedule = world.defs.get_schedule_def("refit")
+    with dg.build_schedule_context(
+        instance=world.instance,
+        scheduled_execution_time=datetime.datetime(2026, 1, 1, 3),
+        resources=dict(world.defs.resources),
+    ) as context:
+        data = schedule.evaluate_tick(context)
+    assert len(data.run_requests or []) <= 1
+    return (data.run_requests[0] if data.run_requests else None), data.skip_message or ""
+
+
+def arrived(world):
+    world.drop_in("poems")
+    world.settle()
+    return world.facts("mixtures")["proxies to train"]
+
+
+def test_without_a_budget_training_waits_for_a_click_and_says_what_it_asks(world):
+    assert world.look("proxies_within_budget") == (None, "every proxy is up to date")
+    stale = arrived(world)
+    assert stale > 0
+    request, reason = world.look("proxies_within_budget")
+    assert request is None
+    assert f"{stale * TOKENS:,} tokens" in reason
+    assert "the study's budget (refit.max_new_tokens) is 0, so this waits for a click on proxy_checkpoints" in reason
+
+
+def test_a_budget_that_is_too_small_waits_as_well(world):
+    stale = arrived(world)
+    world.change_study(refit={"max_new_tokens": stale * TOKENS - 1, "settle_seconds": 0})
+    request, reason = world.look("proxies_within_budget")
+    assert request is None
+    assert f"is {stale * TOKENS - 1:,}, so this waits" in reason
+
+
+def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
+    stale = arrived(world)
+    keys = {entry["id"] for entry in world.lab().json("mixtures")["mixtures"]}
+    new = keys - set(world.lab().records.keys("proxy_losses"))
+    world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
+    request, _ = world.look("proxies_within_budget")
+    assert [key.to_user_string() for key in request.asset_selection] == ["proxy_checkpoints"]
+    assert request.run_key is None
+    assert world.asked(request)
+    request, _ = world.look("proxies_within_budget")
+    assert [key.to_user_string() for key in request.asset_selection] == ["proxy_losses"]
+    assert world.asked(request)
+    assert world.look("proxies_within_budget") == (None, "every proxy is up to date")
+    assert new <= set(world.lab().records.keys("proxy_losses"))
+    assert world.facts("proxy_checkpoints", sorted(new)[0])["what changed"] == "new"
+    check = world.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(dg.AssetKey("proxy_checkpoints"), "executed_tokens_equal_the_mixture"), limit=1
+    )[0]
+    made = {name: value.value for name, value in check.event.asset_check_evaluation.metadata.items()}
+    assert made["made in this run"] == len(new)
+
+
+def test_proxies_are_asked_for_twice_and_not_while_they_are_trained(world):
+    stale = arrived(world)
+    world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
+    assert world.look("proxies_within_budget")[0] is not None
+    going = world.start("proxy_checkpoints")
+    request, reason = world.look("proxies_within_budget")
+    assert request is None
+    assert f"run {going[:8]} is going already" in reason
+    world.instance.report_run_canceled(world.instance.get_run_by_id(going))
+    assert world.look("proxies_within_budget")[0] is not None
+    request, reason = world.look("proxies_within_budget")
+    assert request is None
+    assert "asked 2 times in vain" in reason
+
+
+def test_training_waits_for_the_data_it_would_be_trained_on(world):
+    world.change_study(refit={"max_new_tokens": 10**9, "settle_seconds": 0})
+    world.drop_in("poems")
+    world.look("new_domains")
+    request, reason = world.look("proxies_within_budget")
+    assert request is None
+    assert reason.startswith("proxies wait for what they are trained on: documents: poems (new)")
+
+
+def test_the_schedule_does_nothing_visibly_when_nothing_changed(world):
+    runs = world.instance.get_runs_count()
+    request, reason = scheduled(world)
+    assert request is None
+    assert reason == "nothing changed since the last decision, so there is nothing to fit"
+    assert world.instance.get_runs_count() == runs
+
+
+def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
+    before = world.lab().need("mixture_decision").version
+    world.drop_in("poems")
+    world.look("new_domains")
+    assert "the evidence is not complete: documents: poems (new)" in scheduled(world)[1]
+    world.settle()
+    _, reason = scheduled(world)
+    assert "the evidence is not complete: proxy_checkpoints: " in reason
+
+    keys = list(world.instance.get_dynamic_partitions("mixture"))
+    assert world.run("proxy_checkpoints", "proxy_losses", keys=keys)
+    request, _ = scheduled(world)
+    names = [key.to_user_string() for key in request.asset_selection]
+    assert names == ["regressor", "optimal_mixture", "mixture_decision", "confirmation", "mixture_report"]
+    assert request.tags["regmix/why"].startswith("regressor: changed: mixtures/all")
+    assert world.asked(request)
+    assert scheduled(world)[1].startswith("nothing changed")
+
+    after = world.lab().need("mixture_decision").version
+    assert after != before
+    shown = world.facts("mixture_decision")
+    assert shown["decision before"] == before
+    assert "| poems | not there | " in shown["before and now"]
+    shown = world.facts("regressor")
+    assert shown["inputs as before"] >= 5
+    assert "proxy_losses/" in shown["inputs new"]
+
+
+def test_a_confirmation_is_trained_by_the_schedule_only_within_the_budget(world, tiny_settings):
+    world.change_study(confirmation=tiny_settings["confirmation"])
+    asked = confirmation_tokens(world.lab())
+    request, reason = scheduled(world)
+    # The decision does not depend on it, and the report on its old record alone.
+    assert request is None
+    assert f"the confirmation asks {asked:,} tokens, the study's budget is 0: it waits for a click" in reason
+    world.change_study(refit={"max_new_tokens": asked, "settle_seconds": 0})
+    request, _ = scheduled(world)
+    assert [key.to_user_string() for key in request.asset_selection] == ["confirmation", "mixture_report"]
+
+
+def test_a_study_without_a_cron_has_no_schedule():
+    assert not definitions(Refit()).schedules
+    (schedule,) = definitions(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin")).schedules
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 2 * * 1-5", "Europe/Berlin")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
