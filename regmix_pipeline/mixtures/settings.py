@@ -41,7 +41,8 @@ class MixtureSettings(Settings):
     oversample: int = Field(default=100, ge=1)
     """Draws per mixture wanted, from which duplicates are dropped before the choice."""
     choice: Literal["random", "space_filling"] = "random"
-    """How mixtures are chosen from the oversampled pool: as published, or by farthest-point design."""
+    """How mixtures are chosen from the oversampled pool: as published, or by farthest-point design, which is worth it
+    with fewer than about four proxies a domain, from a pool of some 4 x `count`."""
     under_caps: bool = True
     """Reject draws above the availability caps too, so that proxies cover the region that can be chosen."""
     anchors: Anchors = Anchors()

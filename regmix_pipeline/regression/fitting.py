@@ -56,7 +56,8 @@ def fit(
             row, (n, d). Where a run saw any domain more than once, regressors of what repeated data are worth compete
             as well.
         predict_at: the rates of the runs that predictions are for, (d,); default the mean of the rows'. A mixture is
-            thus judged, by a search too, as a proxy that repeats as these do, not as the large run would.
+            thus judged, by a search too, as a proxy that repeats at these rates: as the large run would only where the
+            proxies were made to.
 
     Raises:
         RegressionError: the tables do not fit together, hold NaN, or too few or identical mixtures.

@@ -18,11 +18,13 @@ def ledger(proxies: list[tuple[Any, ...]], runs: list[tuple[Any, ...]] = ()) -> 
     """Own proxies as (mixture, proxy, domain, executed_weight, epochs), imported runs as (mixture, proxy, tokens)."""
     connection = duckdb.connect()
     connection.execute(
-        "create table current_proxies (mixture text, proxy text, domain text, executed_weight real, epochs real)"
+        "create table current_proxies "
+        "(mixture text, proxy text, domain text, executed_weight real, epochs real, executed_tokens bigint)"
     )
     connection.execute("create table current_proxy_losses (mixture text, proxy text, tokens bigint, final boolean)")
     for row in proxies:
-        connection.execute("insert into current_proxies values (?, ?, ?, ?, ?)", row)
+        tokens = {"p2 stopped": 500}.get(row[1], 1000) * row[3]
+        connection.execute("insert into current_proxies values (?, ?, ?, ?, ?, ?)", [*row, int(tokens)])
     for mixture, proxy in {row[:2] for row in proxies}:
         connection.execute("insert into current_proxy_losses values (?, ?, 500, true)", [mixture, proxy])
     for mixture, proxy, tokens in runs:
@@ -43,6 +45,14 @@ def test_own_proxies_rates_are_as_trained() -> None:
     assert found is not None
     np.testing.assert_allclose(found.rows, [[2.0, 0.5], [2.0, 0.5]])
     np.testing.assert_allclose(found.proxies, [2.0, 0.5])
+
+
+def test_a_proxy_that_was_stopped_counts_as_if_it_had_gone_on() -> None:
+    stopped = [*OWN[:2], ("m2", "p2 stopped", "books", 1.0, 1.0)]
+    with ledger(stopped) as connection:
+        found = epoch_rates(connection, ["m1", "m2"], DOMAINS, {})
+    assert found is not None
+    np.testing.assert_allclose(found.rows, [[2.0, 0.5], [2.0, 0.5]])
 
 
 def test_imported_runs_rates_are_their_tokens_over_what_is_available() -> None:
