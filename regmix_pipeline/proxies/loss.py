@@ -123,17 +123,17 @@ def _tiled(
     room = hidden.new_empty(kept, min(rows, len(hidden)) * columns)
     for part in _chunks(len(hidden), rows):
         x, of_targets = hidden[part], head.index_select(0, targets[part])
-        product = products[part] if gradient is not None else None
-        buffers = [room[number % kept, : len(x) * len(tile)].view(len(x), -1) for number, tile in enumerate(tiles)]
+        product = x.new_empty(x.shape[1], len(x)) if gradient is not None else None
+        buffers = [room[number % kept, : len(x) * len(tile)].view(-1, len(x)) for number, tile in enumerate(tiles)]
         logs, sums = _exponentials(x, tiles, buffers, product)
         losses[part] = logs - (x * of_targets).sum(1)
         if gradient is None or product is None:
             continue
         share = (scale / sums).unsqueeze(1)
-        product.mul_(share).sub_(of_targets, alpha=scale)
+        torch.mul(product.t(), share, out=products[part]).sub_(of_targets, alpha=scale)
         left = x * share
         for tile, exponentials in zip(gradient.split(columns), buffers, strict=True):
-            tile.addmm_(exponentials.t(), left)
+            tile.addmm_(exponentials, left)
         gradient.index_add_(0, targets[part], x, alpha=-scale)
     return losses, products
 
@@ -143,29 +143,31 @@ def _exponentials(
 ) -> tuple[Tensor, Tensor]:
     """Fill buffers with exponentials of the logits, up to a factor per row, and ``product`` with their product with W.
 
+    Both are transposed, a row for a token of the vocabulary, the layout in which all three products are fast.
+
     Returns:
         log sum exp of the logits, shape (r,), and the sums of what is in the buffers, shape (r,).
     """
-    scaled = x * math.log2(math.e)
+    scaled = (x * math.log2(math.e)).t()
     highest = None
     while True:
         sums = x.new_zeros(len(x))
         for number, (tile, exponentials) in enumerate(zip(tiles, buffers, strict=True)):
-            torch.mm(scaled, tile.t(), out=exponentials)
+            torch.mm(tile, scaled, out=exponentials)
             if highest is not None:
-                exponentials.sub_(highest.unsqueeze(1))
-            sums += exponentials.exp2_().sum(1)
+                exponentials.sub_(highest)
+            sums += exponentials.exp2_().sum(0)
             if product is not None and number:
-                product.addmm_(exponentials, tile)
+                product.addmm_(tile.t(), exponentials)
             elif product is not None:
-                torch.mm(exponentials, tile, out=product)
+                torch.mm(tile.t(), exponentials, out=product)
         logs = sums.log2()
         if highest is not None:
             return logs.add_(highest).mul_(math.log(2)), sums
         # Without the maximum taken off, a pass less: right while sums and products with them stay in range.
         if float(logs.abs().max()) < _SAFE_LOG2:
             return logs.mul_(math.log(2)), sums
-        highest = torch.stack([torch.mm(scaled, tile.t()).amax(1) for tile in tiles]).amax(0)
+        highest = torch.stack([torch.mm(tile, scaled).amax(0) for tile in tiles]).amax(0)
 
 
 def _whole(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from regmix_pipeline.proxies.loss import linear_cross_entropy
-from regmix_pipeline.proxies.model import Decoder, RMSNorm, initialise
+from regmix_pipeline.proxies.model import Decoder, RMSNorm, initialise, swiglu
 from regmix_pipeline.proxies.settings import ModelSettings
 
 SETTINGS = ModelSettings(context=12, layers=2, width=16, heads=2, ffn_width=20)
@@ -100,6 +100,14 @@ def test_norm_equals_pytorchs() -> None:
     seed = torch.randn_like(plain)
     ours = torch.autograd.grad(norm(x), (x, norm.weight), seed)
     torch.testing.assert_close(ours, torch.autograd.grad(plain, (x, norm.weight), seed))
+
+
+def test_swiglu_equals_its_definition() -> None:
+    x = torch.randn(5, 12, dtype=torch.float64, requires_grad=True)
+    plain = x[:, :6] * torch.sigmoid(x[:, :6]) * x[:, 6:]
+    torch.testing.assert_close(swiglu(x), plain)
+    seed = torch.randn_like(plain)
+    torch.testing.assert_close(torch.autograd.grad(swiglu(x), x, seed), torch.autograd.grad(plain, x, seed))
 
 
 def test_initial_weights_are_the_papers_and_depend_on_the_seed_alone() -> None:
