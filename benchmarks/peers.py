@@ -14,25 +14,25 @@ import torch
 from torch import Tensor
 
 from regmix_pipeline.proxies.model import Decoder
-from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.train import Trainer
 
-TOKENS_PER_PASS = 2048
+SAME_PASSES = 2048
+"""Tokens per pass of `Trainer` on a CPU, and of litgpt's default micro-batch, 4 windows, at a context of 512."""
 
 
 class Peer:
     """A model of another library in training on the same windows as a `Trainer`; `step` as there.
 
-    Gradients are accumulated over passes of 2048 tokens as in `Trainer`, clipped by `clip_grad_norm_` and applied by
+    Gradients are accumulated over passes of ``tokens_per_pass``, clipped by `clip_grad_norm_` and applied by
     `torch.optim.AdamW(fused=True)`.
     """
 
-    name = ""
-
-    def __init__(self, settings: ModelSettings, vocabulary: int, training: TrainingSettings, data: Trainer) -> None:
-        self.settings, self.vocabulary, self.training, self.data = settings, vocabulary, training, data
+    def __init__(self, data: Trainer, tokens_per_pass: int = SAME_PASSES) -> None:
+        spec = data.spec
+        self.settings, self.vocabulary, self.training, self.data = spec.model, spec.vocabulary, spec.training, data
         self.model = self._built()
         self.model.load_state_dict(self._weights(data.model), strict=True)
+        training = self.training
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             lr=training.learning_rate,
@@ -41,7 +41,7 @@ class Peer:
             weight_decay=training.weight_decay,
             fused=True,
         )
-        self.passes = -(-training.windows_per_step * settings.context // TOKENS_PER_PASS)
+        self.passes = -(-training.windows_per_step * self.settings.context // tokens_per_pass)
         self.taken = 0
 
     def gradients(self) -> tuple[Tensor, Tensor]:
@@ -86,8 +86,6 @@ class Peer:
 class Transformers(Peer):
     """`LlamaForCausalLM` with SDPA and its own loss."""
 
-    name = "transformers"
-
     def _built(self) -> Any:
         library = importlib.import_module("transformers")
         settings = self.settings
@@ -112,7 +110,7 @@ class Transformers(Peer):
         named = {
             "model.embed_tokens.weight": own["embedding.weight"],
             "model.norm.weight": own["norm.weight"],
-            "lm_head.weight": head_of(model),
+            "lm_head.weight": own["head"],
         }
         for layer in range(self.settings.layers):
             here, there = f"blocks.{layer}.", f"model.layers.{layer}."
@@ -137,8 +135,6 @@ class Transformers(Peer):
 
 class LitGPT(Peer):
     """litgpt's `GPT` with the loss of its pre-training loop, `chunked_cross_entropy`."""
-
-    name = "litgpt"
 
     def _built(self) -> Any:
         library = importlib.import_module("litgpt")
@@ -168,7 +164,7 @@ class LitGPT(Peer):
         named = {
             "transformer.wte.weight": own["embedding.weight"],
             "transformer.ln_f.weight": own["norm.weight"],
-            "lm_head.weight": head_of(model),
+            "lm_head.weight": own["head"],
         }
         for layer in range(self.settings.layers):
             here, there = f"blocks.{layer}.", f"transformer.h.{layer}."
@@ -186,9 +182,3 @@ class LitGPT(Peer):
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         return self._cross_entropy(self.model(inputs), labels)
-
-
-def head_of(model: Decoder) -> Tensor:
-    """The head as the other libraries keep it, (V, d)."""
-    head = model.head.detach()
-    return head if head.shape[0] == model.vocabulary else head.t()

@@ -7,7 +7,7 @@
 One process, one thread, as in a worker. Every round takes steps of each contender in turn, on the same windows of real
 token files, with the same passes, clipping and fused AdamW; ratios are medians over rounds of that round's ratio. Times
 are the process's CPU seconds: with one thread they are the wall's, less what other work took of the core. Ratios are
-printed only if the three give the same loss and gradient norm at the same weights.
+printed only if the all give the same loss and gradient norm at the same weights.
 
 --demo instead trains 64 proxies of the demo's preset on two workers and prints which share of their time is not steps.
 """
@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers import LitGPT, Peer, Transformers
+from peers import SAME_PASSES, LitGPT, Peer, Transformers
 from rich.console import Console
 from rich.table import Table
 
@@ -95,12 +95,18 @@ def _token_file(path: Path, vocabulary: int, tokens: int) -> TokenFile:
 
 
 def compare(shape: str, rounds: int, folder: Path) -> None:
-    """Print one shape's tables."""
+    """Print one shape's tables.
+
+    All take a step's windows in passes of the same size; transformers also takes them all at once, as the plainest loop
+    would.
+    """
     model, vocabulary, windows, steps = SHAPES[shape]
     trainer = Trainer(spec_of(shape, folder, (rounds + 3) * steps), torch.device("cpu"))
-    peers = [kind(model, vocabulary, trainer.spec.training, trainer) for kind in (Transformers, LitGPT)]
+    peers: dict[str, Peer] = {"transformers": Transformers(trainer), "litgpt": LitGPT(trainer)}
+    if windows * model.context > SAME_PASSES:
+        peers["transformers, one pass"] = Transformers(trainer, windows * model.context)
     check_agreement(trainer, peers)
-    works: dict[str, Work] = {peer.name: peer.step for peer in peers} | {"ours": trainer.step}
+    works: dict[str, Work] = {**{name: peer.step for name, peer in peers.items()}, "ours": trainer.step}
     gc.collect()
     gc.freeze()
     square, head = _square(), _head_products(min(2048, windows * model.context), model.width, vocabulary)
@@ -146,18 +152,18 @@ def _head_products(rows: int, width: int, vocabulary: int) -> tuple[Work, float]
     return work, 6.0 * rows * width * vocabulary
 
 
-def check_agreement(trainer: Trainer, peers: list[Peer]) -> None:
+def check_agreement(trainer: Trainer, peers: dict[str, Peer]) -> None:
     """Stop unless all give the loss and the gradient norm of the first step at equal weights, within float32."""
     windows = trainer.spec.training.windows_per_step
     trainer.gradient.zero_()
     loss = float(trainer._gradients(trainer.windows.read(0, windows)))
     norm = float(torch.linalg.vector_norm(trainer.gradient, dtype=torch.float64))
     trainer.gradient.zero_()
-    for peer in peers:
+    for name, peer in peers.items():
         theirs = [float(value) for value in peer.gradients()]
         if not np.allclose(theirs, [loss, norm], rtol=2e-4):
-            raise SystemExit(f"{peer.name} gives loss and gradient norm {theirs}, ours {[loss, norm]}: no comparison")
-    print(f"same weights, same windows: loss {loss:.5f} and gradient norm {norm:.5f}, all three")
+            raise SystemExit(f"{name} gives loss and gradient norm {theirs}, ours {[loss, norm]}: no comparison")
+    print(f"same weights, same windows: loss {loss:.5f} and gradient norm {norm:.5f}, all of them")
 
 
 def _print_comparison(shape: str, seconds: dict[str, list[float]], tokens_per_flop: float) -> None:
