@@ -10,7 +10,7 @@ from resources.lab import LabResource
 
 
 @dg.asset(
-    deps=["optimal_mixture"],
+    deps=["optimal_mixture", "further_mixtures"],
     kinds={"yaml", "duckdb"},
     group_name="decision",
     code_version=MIXTURE_DECISION.code_version,

@@ -9,7 +9,7 @@ from resources.lab import LabResource
 
 
 @dg.asset(
-    deps=["proxy_losses", "mixtures", "imported_runs"],
+    deps=["proxy_losses", "mixtures", "earlier_runs", "imported_runs"],
     kinds={"lightgbm", "scikitlearn"},
     group_name="decision",
     code_version=REGRESSOR.code_version,

@@ -7,16 +7,18 @@ from assets.sensors import DATA
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import Refit, confirmation_tokens, standing
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.report.stage import MIXTURE_REPORT
+from regmix_pipeline.search.further import FURTHER_MIXTURES, take_up
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from resources.lab import LabResource
 
 EVIDENCE = (*DATA, PROXY_CHECKPOINTS, PROXY_LOSSES)
-DECISION = (IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, MIXTURE_DECISION)
+DECISION = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES, MIXTURE_DECISION)
 TARGETS = [stage.name for stage in (*DECISION, CONFIRMATION, MIXTURE_REPORT)]
 
 
@@ -62,7 +64,8 @@ def what_to_refit(lab: Lab) -> dg.RunRequest | dg.SkipReason:
     stale_stages = [stage for stage in stages if stage.name in stale.stale]
     if not stale_stages:
         nothing = "nothing changed since the last decision, so there is nothing to fit"
-        return dg.SkipReason("; ".join([nothing, *([spared] if spared else [])]))
+        further = take_up(lab, "schedule refit") if lab.study.trains else ""
+        return dg.SkipReason("; ".join(filter(None, [nothing, spared, further])))
     first = stages.index(stale_stages[0])
     why = stale.of(*stale_stages)
     return dg.RunRequest(

@@ -64,6 +64,33 @@ def run(study: StudyFile = None, home: Home = None, data: Data = None, workers: 
 
 @app.command()
 @plain_errors
+def refit(
+    study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    workers: Workers = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Training tokens to spend; default refit.max_new_tokens of the study.")
+    ] = None,
+) -> None:
+    """Bring the study up to date, then train proposed mixtures in batches until the decision is stable."""
+    from assets.runner import run_stale
+    from regmix_pipeline.decisions.show import show_decision
+    from regmix_pipeline.search.further import take_up
+
+    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    asked = True
+    while asked:
+        run_stale(lab)
+        said = take_up(lab, "regmix refit", max_new_tokens)
+        lab.say(said)
+        asked = "asked for" in said
+        lab = Lab(lab.study_file, lab.home, lab.data, workers=workers)
+    show_decision(lab, Console())
+
+
+@app.command()
+@plain_errors
 def status(study: StudyFile = None, home: Home = None, data: Data = None) -> None:
     """Say what each stage holds and what would be made again, and why. Starts nothing, fetches nothing."""
     from regmix_pipeline.documents.stage import missing_corpora

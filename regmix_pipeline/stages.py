@@ -8,10 +8,12 @@ from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Stage
 from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.report.stage import MIXTURE_REPORT
+from regmix_pipeline.search.further import FURTHER_MIXTURES
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
@@ -24,9 +26,11 @@ STAGES: tuple[Stage, ...] = (
     MIXTURES,
     PROXY_CHECKPOINTS,
     PROXY_LOSSES,
+    EARLIER_RUNS,
     IMPORTED_RUNS,
     REGRESSOR,
     OPTIMAL_MIXTURE,
+    FURTHER_MIXTURES,
     MIXTURE_DECISION,
     CONFIRMATION,
     MIXTURE_REPORT,

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from regmix_pipeline.documents.settings import Source, check_name
 from regmix_pipeline.documents.watch import Watch
 from regmix_pipeline.errors import StudyError
+from regmix_pipeline.mixtures.changes import Change
 from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.proxies.settings import (
     EarlyStoppingSettings,
@@ -188,6 +189,10 @@ class Study(Settings):
     """The regressor's out-of-fold Spearman correlation on the objective must reach this, or the decision is flagged."""
     confirmation: Confirmation | None = None
     """Larger models that test the decision. None: no confirmation."""
+    changes: tuple[Change, ...] = ()
+    """What became of domains, in the order in which it happened: which runs of earlier days stay evidence."""
+    evidence_tolerance: float = Field(default=0.02, ge=0, lt=1)
+    """Weight of a withdrawn domain that may be left out of an earlier run, or by which it may miss a merge's shares."""
     refit: Refit = Refit()
     """How the study follows its domains while the Dagster UI runs."""
 
@@ -200,6 +205,13 @@ class Study(Settings):
                 raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
             if target.source is not None and name in self.domains:
                 raise ValueError(f"target {name!r} has the name of a domain and a source; rename it or drop the source")
+        for number, change in enumerate(self.changes):
+            later = {name for after in self.changes[number + 1 :] for name in after.gone}
+            back, missing = change.gone & set(self.domains), change.made - set(self.domains) - later
+            missing = set() if self.watch is not None else missing
+            if back or missing:
+                what = f"{sorted(back)} are still domains" if back else f"{sorted(missing)} are no domains"
+                raise ValueError(f"changes.{number} ({change.operation}): {what} of the study")
         if self.trains:
             _check_trains(self)
         else:

@@ -51,7 +51,7 @@ def decision_record(lab: Lab) -> dict[str, Any]:
     again from the same evidence is the same decision, whenever it is taken.
     """
     optimum = lab.json("optimal_mixture")
-    versions = lineage_of(lab, "optimal_mixture")
+    versions = versions_behind(lab)
     limits = lab.study.limits.model_dump(mode="json")
     checks = _checks(lab)
     question = [lab.study.name, lab.study.description, lab.study.objective, lab.study.rank_correlation_floor]
@@ -68,6 +68,7 @@ def decision_record(lab: Lab) -> dict[str, Any]:
         "domains": optimum["domains"],
         "predictions": optimum["predictions"],
         "gain": optimum["gain"],
+        "stability": _stability(lab),
         "regressors": lab.json("regressor", "scores.json")["chosen"],
         "search": optimum["search"],
         "checks": checks,
@@ -82,6 +83,20 @@ def decision_record(lab: Lab) -> dict[str, Any]:
     }
     record["summary"] = summary_of(record)
     return record
+
+
+def versions_behind(lab: Lab) -> dict[str, str]:
+    """``asset/key`` -> version of everything that a decision rests on."""
+    versions = lineage_of(lab, "optimal_mixture")
+    return versions | (lab.versions("further_mixtures") if lab.study.trains else {})
+
+
+def _stability(lab: Lab) -> dict[str, Any] | None:
+    """Expected regret and gain, nats per token, and whether the first is small; None for imported runs alone."""
+    if not lab.study.trains:
+        return None
+    found = lab.json("further_mixtures")
+    return {name: found[name] for name in ("stable", "expected_regret", "expected_gain")}
 
 
 def summary_of(record: Mapping[str, Any]) -> str:

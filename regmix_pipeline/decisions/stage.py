@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from regmix_pipeline.decisions.export import regmix_yaml
-from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, lineage_of
+from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, versions_behind
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
@@ -21,7 +21,7 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "rank_correlation_floor": lab.study.rank_correlation_floor,
         "code": CODE_VERSION,
     }
-    return {WHOLE: Recipe(lineage_of(lab, "optimal_mixture"), settings)}
+    return {WHOLE: Recipe(versions_behind(lab), settings)}
 
 
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
@@ -60,4 +60,6 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, name, facts, [folder / "decision.json", folder / "mixture.yaml"])
 
 
-MIXTURE_DECISION = Stage("mixture_decision", ("optimal_mixture",), None, CODE_VERSION, _wanted, _make)
+MIXTURE_DECISION = Stage(
+    "mixture_decision", ("optimal_mixture", "further_mixtures"), None, CODE_VERSION, _wanted, _make
+)

@@ -70,13 +70,13 @@ TABLES: dict[str, Table] = {
         },
     ),
     "mixtures": Table(
-        ("mixtures", "imported_runs"),
+        ("mixtures", "imported_runs", "earlier_runs"),
         "a domain's weight in a mixture",
         _VERSION
         | {
             "mixture": (TEXT, "mixture id"),
             "position": (WHOLE_NUMBER, "place in the list, from 0"),
-            "origin": (TEXT, "'sampled', 'imported' or the anchor's name"),
+            "origin": (TEXT, "'sampled', 'arrival', 'further', 'imported', 'earlier' or the anchor's name"),
             "domain": (TEXT, "domain"),
             "weight": (REAL, "weight; a mixture's weights sum to 1"),
         },
@@ -98,7 +98,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "proxy_losses": Table(
-        ("proxy_losses", "imported_runs"),
+        ("proxy_losses", "imported_runs", "earlier_runs"),
         "a proxy's loss on a target at a step",
         _VERSION
         | {
@@ -116,6 +116,22 @@ TABLES: dict[str, Table] = {
             "bits_per_byte": (REAL, "loss in bits per UTF-8 byte"),
             "bits_per_byte_standard_error": (REAL, "its standard error"),
             "evaluated_tokens": (WHOLE_NUMBER, "tokens the loss was measured on"),
+        },
+    ),
+    "earlier_runs": Table(
+        ("earlier_runs",),
+        "a domain's part in a proxy that was trained when the study had other domains, then and now",
+        _VERSION
+        | {
+            "proxy": (TEXT, "proxy id"),
+            "mixture": (TEXT, "id of its mixture in today's terms; NULL where it is no evidence any more"),
+            "seed": (WHOLE_NUMBER, "seed of weights and order"),
+            "domain": (TEXT, "domain of then or of now"),
+            "weight_then": (REAL, "weight it was trained with"),
+            "weight_now": (REAL, "weight in today's terms; NULL where it is no evidence any more"),
+            "shard_version": (TEXT, "version of the shards it was trained on; NULL for domains of now alone"),
+            "kept": (YES_NO, "whether it is evidence today"),
+            "rule": (TEXT, "operations applied to it, or why it is no evidence any more"),
         },
     ),
     "regressor_scores": Table(
@@ -206,6 +222,17 @@ TABLES: dict[str, Table] = {
             "cap": (REAL, "highest weight allowed"),
             "floor": (REAL, "lowest weight allowed"),
             "epochs": (REAL, "times the large run repeats the domain; NULL without target tokens"),
+        },
+    ),
+    "further_mixtures": Table(
+        ("further_mixtures",),
+        "a domain's weight in a mixture proposed to be trained next",
+        _VERSION
+        | {
+            "mixture": (TEXT, "mixture id"),
+            "domain": (TEXT, "domain"),
+            "weight": (REAL, "weight"),
+            "worth": (REAL, "expected regret that it stands for, nats per token of a proxy"),
         },
     ),
     "predictions": Table(

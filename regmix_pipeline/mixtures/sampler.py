@@ -114,6 +114,57 @@ def _pool(
     )
 
 
+def with_new_domain(
+    prior: NDArray[np.float64],
+    limits: Limits,
+    settings: MixtureSettings,
+    seed: int,
+    existing: Sequence[Mixture],
+    domain: str,
+    count: int,
+) -> list[Mixture]:
+    """Mixtures that tell what a domain is worth that none of ``existing`` has measured enough.
+
+    The domain's weights in the sampler's pool are cut into ``count`` classes of equal width in their square root, and
+    each class gives the mixture farthest (Hellinger) from everything measured or picked before.
+
+    Args:
+        prior, limits, settings, seed: as for `sample`.
+        existing: mixtures measured before, over any of ``limits.domains``.
+        domain: the domain.
+        count: how many.
+
+    Raises:
+        MixtureError: the limits leave no such mixture.
+    """
+    place = limits.domains.index(domain)
+    known = {mixture.id for mixture in existing}
+    pool = [
+        mixture
+        for mixture in _pool(prior, limits, settings, seed, 1)
+        if mixture.id not in known and dict(mixture.parts).get(domain)
+    ]
+    if len(pool) < count:
+        raise MixtureError(
+            f"{len(pool)} mixtures with {domain} respect the caps, {count} are wanted",
+            where="mixtures.arrivals",
+            remedy="raise its cap, or ask for fewer",
+        )
+    points = np.sqrt([mixture.vector(limits.domains) for mixture in pool])
+    share = points[:, place] / points[:, place].max()
+    near = [np.sqrt(mixture.vector(limits.domains)) for mixture in existing] or [points.mean(axis=0)]
+    nearest = np.min([((points - point) ** 2).sum(axis=1) for point in near], axis=0)
+    picked: list[int] = []
+    for number in range(count):
+        free = np.ones(len(pool), dtype=bool)
+        free[picked] = False
+        inside = free & (share > number / count) & (share <= (number + 1) / count)
+        index = int(np.where(inside if inside.any() else free, nearest, -1.0).argmax())
+        picked.append(index)
+        nearest = np.minimum(nearest, ((points - points[index]) ** 2).sum(axis=1))
+    return [pool[index] for index in picked]
+
+
 def _space_filling(
     pool: Sequence[Mixture], existing: Sequence[Mixture], count: int, domains: Sequence[str]
 ) -> list[Mixture]:

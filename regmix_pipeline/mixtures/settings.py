@@ -43,6 +43,9 @@ class MixtureSettings(Settings):
     choice: Literal["random", "space_filling"] = "random"
     """How mixtures are chosen from the oversampled pool: as published, or by farthest-point design, which is worth it
     with fewer than about four proxies a domain, from a pool of some 4 x `count`."""
+    arrivals: int = Field(default=6, ge=0)
+    """Mixtures drawn for a domain that comes after the others were sampled (or is a part of a split one): spread over
+    its weight up to the cap, and far from what was measured. What was sampled before stays."""
     under_caps: bool = True
     """Reject draws above the availability caps too, so that proxies cover the region that can be chosen."""
     anchors: Anchors = Anchors()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,12 @@ from numpy.typing import NDArray
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.mixtures.adopted import adopted_mixtures
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.mixtures.sampler import sample
+from regmix_pipeline.mixtures.sampler import sample, with_new_domain
+from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
 CODE_VERSION = "1"
 
@@ -36,8 +37,9 @@ def current_mixtures(lab: Lab) -> dict[str, Mixture]:
 
 
 def sampled_mixtures(lab: Lab) -> list[str]:
-    """Ids of the current mixtures that were sampled, anchors left out, in order."""
-    return [entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] == "sampled"]
+    """Ids of the current mixtures that were drawn, anchors left out, in order."""
+    drawn = ("sampled", "arrival", "further")
+    return [entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] in drawn]
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
@@ -45,13 +47,15 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "mixtures": lab.study.mixtures.model_dump(mode="json"),
         "seed": lab.study.seed,
         "domains": lab.domains,
+        "earlier runs": fingerprint(sorted({run.mixture.id for run in _earlier(lab)})),
+        "adopted": [mixture.id for mixture in adopted_mixtures(lab)],
         "code": CODE_VERSION,
     }
     return {WHOLE: Recipe(lab.versions("domain_inventory"), settings)}
 
 
-def _kept(lab: Lab, limits: Limits) -> list[dict[str, Any]]:
-    """Mixtures sampled earlier that are still points of this study: what was paid for is not thrown away.
+def _kept(lab: Lab, limits: Limits, origin: str) -> list[Mixture]:
+    """Mixtures of an origin that were made earlier and are still points of this study: what was paid for stays.
 
     They stay when the prior moves, since any point of the simplex is evidence; they go when a domain is withdrawn, when
     they break a cap, or when the sampler's own settings or the seed changed.
@@ -60,35 +64,66 @@ def _kept(lab: Lab, limits: Limits) -> list[dict[str, Any]]:
     if record is None or not (lab.home / record.files[0]).exists():
         return []
     old = lab.json("mixtures")
-    settings = lab.study.mixtures
     if old["sampler"] != _sampler_id(lab):
         return []
     kept = []
     for entry in old["mixtures"]:
-        known = set(entry["parts"]) <= set(lab.domains)
-        if entry["origin"] != "sampled" or not known:
-            continue
-        vector = Mixture.of(entry["parts"]).vector(lab.domains)
-        if not settings.under_caps or limits.allow(vector):
-            kept.append(entry)
-    return kept[: settings.count]
+        if entry["origin"] == origin and set(entry["parts"]) <= set(lab.domains):
+            mixture = Mixture.of(entry["parts"])
+            if not lab.study.mixtures.under_caps or limits.allow(mixture.vector(lab.domains)):
+                kept.append(mixture)
+    return kept
+
+
+def _earlier(lab: Lab) -> list[EarlierRun]:
+    """Evidence from earlier days, which stands for as many sampled mixtures."""
+    return usable_runs(lab) if lab.study.trains else []
+
+
+def _arrivals(
+    lab: Lab, prior: NDArray[np.float64], limits: Limits, current: list[Mixture], kept: list[Mixture]
+) -> list[Mixture]:
+    """Mixtures for domains that came after the others were sampled: ``kept`` ones, and what each domain still lacks."""
+    settings, found = lab.study.mixtures, list(kept)
+    parts = {name for change in lab.study.changes for name in change.into}
+    before = [run.mixture for run in _earlier(lab)]
+    for domain in lab.domains:
+        # Runs on the whole say nothing of how its parts differ.
+        seen = current + found + ([] if domain in parts else before)
+        lacking = settings.arrivals - sum(domain in dict(mixture.parts) for mixture in seen)
+        if lacking > 0 and limits.caps[lab.domains.index(domain)] > 0:
+            inside = [mixture for mixture in seen + before if set(dict(mixture.parts)) <= set(lab.domains)]
+            found += with_new_domain(prior, limits, settings, lab.study.seed, inside, domain, lacking)
+    return found
 
 
 def _sampler_id(lab: Lab) -> str:
-    settings = lab.study.mixtures.model_dump(mode="json", exclude={"count", "anchors"})
+    settings = lab.study.mixtures.model_dump(mode="json", exclude={"count", "anchors", "arrivals"})
     return fingerprint(settings, lab.study.seed, CODE_VERSION)
 
 
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     prior, limits = prior_and_limits(lab)
     settings = lab.study.mixtures
-    kept, sampled, named = [], [], {}
+    kept: list[Mixture] = []
+    groups: dict[str, list[Mixture]] = {"sampled": [], "arrival": [], "further": []}
+    named: dict[str, Mixture] = {}
     if lab.study.trains:
-        kept = [Mixture.of(entry["parts"]) for entry in _kept(lab, limits)]
-        sampled = sample(prior, limits, settings, lab.study.seed, kept)
+        kept = _kept(lab, limits, "sampled")[: settings.count]
+        before = len({run.mixture.id for run in _earlier(lab)})
+        wanted = settings.model_copy(update={"count": max(settings.count - before, len(kept))})
+        groups["sampled"] = sample(prior, limits, wanted, lab.study.seed, kept)
+        groups["further"] = adopted_mixtures(lab)
+        if kept or before:
+            measured = groups["sampled"] + groups["further"]
+            groups["arrival"] = _arrivals(lab, prior, limits, measured, _kept(lab, limits, "arrival"))
         named = anchor_mixtures(prior, limits, settings.anchors)
-    origins = {mixture.id: "sampled" for mixture in sampled}
-    mixtures = {mixture.id: mixture for mixture in sampled}
+    origins: dict[str, str] = {}
+    mixtures: dict[str, Mixture] = {}
+    for origin, group in groups.items():
+        for mixture in group:
+            origins.setdefault(mixture.id, origin)
+            mixtures.setdefault(mixture.id, mixture)
     for name, mixture in named.items():
         origins.setdefault(mixture.id, name)
         mixtures.setdefault(mixture.id, mixture)
@@ -109,10 +144,10 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     lab.write_rows("mixtures", version, rows)
     facts = {
         "mixtures": len(entries),
-        "sampled": len(sampled),
-        "anchors": len(entries) - len(sampled),
+        **{origin: sum(found == origin for found in origins.values()) for origin in groups},
+        "anchors": sum(found not in groups for found in origins.values()),
         "kept from before": len(kept),
-        "new": len(sampled) - len(kept),
+        "new": len(groups["sampled"]) - len(kept),
     }
     yield Output(WHOLE, version, facts, [path])
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow.parquet as pq
 
+from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures, sampled_mixtures
+from regmix_pipeline.proxies.earlier import finished_proxies
 from regmix_pipeline.proxies.early_stopping import Line, line_through, pilot_keys, settled, stop_step, with_landmark
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
@@ -30,10 +32,34 @@ def current_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> Specs:
         for key in mixtures
     }
     specs = proxy_specs(lab, mixtures, proxies.model_settings, proxies.training_settings, seeds, "proxies")
+    specs = {key: [_before_revision(lab, spec) for spec in group] for key, group in specs.items()}
     early = proxies.early_stopping
     if early is None:
         return specs
     return {key: [with_landmark(spec, early.at) for spec in group] for key, group in specs.items()}
+
+
+def _before_revision(lab: Lab, spec: ProxySpec) -> ProxySpec:
+    """The proxy of the same mixture and seed that was trained before a domain's declared revision, if there is one."""
+    revised = {change.revise for change in lab.study.changes if change.revise}
+    if not revised & {domain for domain, _ in spec.exact_mixture.parts} or finished(spec):
+        return spec
+    if "before revision" not in lab.memory:
+        lab.memory["before revision"] = {
+            _alike(old, revised): old for old in finished_proxies(lab).values() if old.stop_at is None
+        }
+    return lab.memory["before revision"].get(_alike(spec, revised), spec)
+
+
+def _alike(spec: ProxySpec, revised: set[str]) -> str:
+    """What two proxies have in common that differ by the documents of revised domains alone."""
+    others = [domain for domain, _ in spec.exact_mixture.parts if domain not in revised]
+    return fingerprint(
+        spec.exact_mixture.id,
+        spec.seed,
+        {domain: spec.shards[domain].version for domain in others},
+        {domain: spec.available_windows.get(domain) for domain in others},
+    )
 
 
 def trained_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> Specs:

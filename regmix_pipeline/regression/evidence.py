@@ -14,6 +14,8 @@ from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.proxies.earlier import former_domains
+from regmix_pipeline.proxies.earlier_stage import earlier_runs
 from regmix_pipeline.proxies.imports import imported_runs
 from regmix_pipeline.proxies.noise import ELSEWHERE, NoiseFloor, mixture_means, noise_floor
 
@@ -46,7 +48,8 @@ class LossTable:
 
     Attributes:
         mixtures: mixture ids, length n.
-        weights: shape (n, d), in the order of the study's domains.
+        domains: the study's domains, then former ones that earlier runs drew on, length d.
+        weights: shape (n, d).
         losses: final losses in nats per token, mean over seeds with their common shifts taken out, shape (n, T), in the
             order of the study's targets.
         standard_errors: of those means, shape (n, T): from the noise between seeds where it is known, else from the
@@ -56,6 +59,7 @@ class LossTable:
     """
 
     mixtures: list[str]
+    domains: list[str]
     weights: Array
     losses: Array
     standard_errors: Array | None
@@ -69,7 +73,11 @@ def loss_table(lab: Lab) -> LossTable:
     Raises:
         RegressionError: a mixture lacks a loss.
     """
-    mixtures = current_mixtures(lab) | {run.mixture.id: run.mixture for run in imported_runs(lab)}
+    elsewhere = {run.mixture.id: run.mixture for run in imported_runs(lab)}
+    runs = earlier_runs(lab) if lab.study.trains else []
+    before = {run.mixture.id: run.mixture for run in runs if not run.reading.refused}
+    mixtures = current_mixtures(lab) | elsewhere | before
+    domains = lab.domains + (former_domains(lab) if before else [])
     with read_ledger(lab.ledger) as connection:
         rows = connection.sql(
             "select mixture, coalesce(seed, $elsewhere) as seed, target, avg(loss) as loss, "
@@ -77,7 +85,7 @@ def loss_table(lab: Lab) -> LossTable:
             "from current_proxy_losses where final group by all",
             params={"elsewhere": ELSEWHERE},
         ).pl()
-        epochs = epoch_rates(connection, list(mixtures), lab.domains, available_tokens(lab))
+        epochs = epoch_rates(connection, list(mixtures), domains, available_tokens(lab))
     losses = _by_run(rows, "loss", lab.targets)
     missing = [
         (mixture, lab.targets[int(np.isnan(row).argmax())])
@@ -94,7 +102,8 @@ def loss_table(lab: Lab) -> LossTable:
     floor = noise_floor(losses)
     return LossTable(
         list(mixtures),
-        np.array([mixture.vector(lab.domains) for mixture in mixtures.values()]),
+        domains,
+        np.array([mixture.vector(domains) for mixture in mixtures.values()]),
         np.array([means[mixture] for mixture in mixtures]),
         _standard_errors(list(mixtures), rows, lab.targets, seeds, floor),
         floor,
@@ -171,8 +180,7 @@ def epoch_rates(
         found[mixture].append(rates)
     longest = 0
     for mixture, trained_on in connection.execute(
-        "select mixture, max(tokens) from current_proxy_losses l where final and not exists "
-        "(select 1 from current_proxies p where p.proxy = l.proxy) group by mixture, proxy"
+        "select mixture, max(tokens) from current_proxy_losses where final and seed is null group by mixture, proxy"
     ).fetchall():
         longest = max(longest, trained_on or 0)
         found[mixture].append((trained_on or 0) / tokens)

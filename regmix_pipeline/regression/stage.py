@@ -25,6 +25,8 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
     inputs = lab.versions("mixtures") | lab.versions("proxy_losses", list(current_mixtures(lab)))
     if lab.study.imports:
         inputs |= lab.versions("imported_runs")
+    if lab.study.trains:
+        inputs |= lab.versions("earlier_runs")
     settings = {
         "regression": lab.study.regression.model_dump(mode="json"),
         "targets": lab.targets,
@@ -48,7 +50,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         table.weights,
         table.losses,
         table.standard_errors,
-        lab.domains,
+        table.domains,
         lab.targets,
         settings,
         lab.study.seed,
@@ -147,4 +149,6 @@ def _shortest(steps: list[dict[str, Any]], objective: Mapping[str, float]) -> di
     return found
 
 
-REGRESSOR = Stage("regressor", ("proxy_losses", "mixtures", "imported_runs"), None, CODE_VERSION, _wanted, _make)
+REGRESSOR = Stage(
+    "regressor", ("proxy_losses", "mixtures", "earlier_runs", "imported_runs"), None, CODE_VERSION, _wanted, _make
+)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.regression.signal import weighed_objective
 
@@ -29,15 +33,17 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.search.best import search
 
-    prior, limits = prior_and_limits(lab)
     fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
+    prior, limits = with_former_domains(*prior_and_limits(lab), fitted.domains)
     noise = lab.json("regressor", "noise.json")
     objective, noisy = weighed_objective(lab.study.objective, noise, lab.study.proxies.noise)
     found = search(fitted, prior, limits, objective, lab.study.search, lab.study.seed, lab.say).as_json()
     found["objective"] = objective
     found["flags"] += noisy
     available = {row["source"]: row["available_tokens"] for row in lab.json("domain_inventory")["sources"]}
-    found["domains"] = [row | _repetition(lab, row, available[row["domain"]]) for row in found["domains"]]
+    found["domains"] = [
+        row | _repetition(lab, row, available[row["domain"]]) for row in found["domains"] if row["domain"] in available
+    ]
     version = fingerprint("optimal mixture", recipes[WHOLE].id)
     path = lab.write_json(found, "optima", f"{version}.json")
     columns = ("domain", "weight", "prior", "cap", "floor", "epochs")
@@ -58,6 +64,15 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "search": found["search"],
     }
     yield Output(WHOLE, version, facts, [path])
+
+
+def with_former_domains(
+    prior: NDArray[np.float64], limits: Limits, domains: Sequence[str]
+) -> tuple[NDArray[np.float64], Limits]:
+    """Prior and limits over the regressor's ``domains``: of those the study no longer has, no mixture may hold any."""
+    former = len(domains) - len(limits.domains)
+    nothing = np.zeros(former)
+    return np.r_[prior, nothing], Limits(tuple(domains), np.r_[limits.caps, nothing], np.r_[limits.floors, nothing])
 
 
 def _gain_by_law(predictions: Sequence[Mapping[str, Any]]) -> float | None:

@@ -19,9 +19,11 @@ LINEAGE = {
     "proxy_checkpoints": ["mixtures", "token_shards"],
     "proxy_losses": ["proxy_checkpoints", "token_shards"],
     "imported_runs": [],
-    "regressor": ["imported_runs", "mixtures", "proxy_losses"],
+    "earlier_runs": ["mixtures", "token_shards"],
+    "regressor": ["earlier_runs", "imported_runs", "mixtures", "proxy_losses"],
     "optimal_mixture": ["domain_inventory", "regressor"],
-    "mixture_decision": ["optimal_mixture"],
+    "further_mixtures": ["optimal_mixture", "regressor"],
+    "mixture_decision": ["further_mixtures", "optimal_mixture"],
     "confirmation": ["mixture_decision", "token_shards"],
     "mixture_report": ["confirmation", "mixture_decision"],
 }

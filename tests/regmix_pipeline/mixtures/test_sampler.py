@@ -8,7 +8,7 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.mixtures.sampler import draw_block, quantise, sample
+from regmix_pipeline.mixtures.sampler import draw_block, quantise, sample, with_new_domain
 from regmix_pipeline.mixtures.settings import Anchors, MixtureSettings
 
 DOMAINS = ("books", "code", "law", "web")
@@ -113,3 +113,20 @@ def test_more_draws_wanted_than_are_ever_made_is_no_error(monkeypatch):
     monkeypatch.setattr("regmix_pipeline.mixtures.sampler.MAX_BLOCKS", 2)
     rows = sample(PRIOR, no_limits(), MixtureSettings(count=3, oversample=100_000), seed=0)
     assert len({row.id for row in rows}) == 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 50), st.integers(1, 8), st.sampled_from(["a", "c"]))
+def test_a_new_domain_gets_mixtures_of_all_its_weights_inside_the_caps(seed, count, domain):
+    limits = Limits(("a", "b", "c"), np.array([0.9, 0.9, 0.4]), np.zeros(3))
+    prior, sampler = np.array([0.5, 0.3, 0.2]), MixtureSettings(count=20, minimum=0.001)
+    existing = sample(prior, limits, sampler, seed)
+    found = with_new_domain(prior, limits, sampler, seed, existing, domain, count)
+    assert len({mixture.id for mixture in [*existing, *found]}) == 20 + count
+    weights = np.sort([mixture.weights[domain] for mixture in found])
+    assert (weights > 0).all()
+    assert limits.allow(np.array([mixture.vector(limits.domains) for mixture in found])).all()
+    if count > 3:
+        assert weights[-1] > 4 * weights[0]
+    again = with_new_domain(prior, limits, sampler, seed, existing, domain, count)
+    assert [mixture.id for mixture in again] == [mixture.id for mixture in found]

@@ -1,0 +1,50 @@
+"""Mixtures that somebody asked for beside the sampled ones: a list that only grows, and says who asked and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from regmix_pipeline.files import read_json, write_json
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.records import now
+from regmix_pipeline.mixtures.mixture import Mixture
+
+FILE = "adopted.json"
+
+
+def adopted(lab: Lab) -> list[dict[str, Any]]:
+    """What was adopted so far, oldest first: proposal, by, at, why, domains (version of the list), mixtures (parts)."""
+    path = lab.path(FILE)
+    return read_json(path) if path.is_file() else []
+
+
+def adopted_mixtures(lab: Lab) -> list[Mixture]:
+    """Distinct adopted mixtures over today's domains, in the order of their adoption."""
+    known = set(lab.domains)
+    found = {}
+    for entry in adopted(lab):
+        for parts in entry["mixtures"]:
+            if set(parts) <= known:
+                mixture = Mixture.of(parts)
+                found.setdefault(mixture.id, mixture)
+    return list(found.values())
+
+
+def adopted_since_domains_changed(lab: Lab) -> int:
+    """How many mixtures were asked for over the list of domains as it is now."""
+    version = lab.need("domains").version
+    return sum(len(entry["mixtures"]) for entry in adopted(lab) if entry["domains"] == version)
+
+
+def adopt(lab: Lab, mixtures: Sequence[Mixture], proposal: str, by: str, why: str) -> None:
+    """Ask for proxies of these mixtures; the next run of the mixtures stage takes them in."""
+    entry = {
+        "proposal": proposal,
+        "by": by,
+        "at": now(),
+        "why": why,
+        "domains": lab.need("domains").version,
+        "mixtures": [dict(mixture.parts) for mixture in mixtures],
+    }
+    write_json(lab.path(FILE), [*adopted(lab), entry])

@@ -1,0 +1,98 @@
+"""Proxies trained in earlier days of the study, read in today's terms: what was paid for is not thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from regmix_pipeline.files import read_json
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.changes import Reading, read_today
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.proxies.tasks import proxy_seed, vocabulary_of
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A proxy trained for other domains than today's.
+
+    Attributes:
+        spec: as it was trained.
+        reading: its mixture in today's terms, or why it is no evidence.
+    """
+
+    spec: ProxySpec
+    reading: Reading
+
+    @property
+    def mixture(self) -> Mixture:
+        """Its mixture in today's terms."""
+        return Mixture.from_weights(self.reading.weights)
+
+
+def finished_proxies(lab: Lab) -> dict[str, ProxySpec]:
+    """Id -> spec of every proxy on disk that was trained to its end as today's are, but for data. Read once."""
+    if "finished proxies" not in lab.memory:
+        proxies, found = lab.study.proxies, {}
+        seeds = {proxy_seed(lab, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
+        model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(lab)
+        for path in sorted(lab.path("proxies").glob("p*/proxy.json")):
+            spec = ProxySpec.model_validate(read_json(path)["spec"]).model_copy(update={"folder": lab.path("proxies")})
+            alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
+            if alike and spec.seed in seeds and spec.id == path.parent.name:
+                found[spec.id] = spec
+        lab.memory["finished proxies"] = found
+    return lab.memory["finished proxies"]
+
+
+def runs_of_other_domains(lab: Lab) -> list[EarlierRun]:
+    """Every finished proxy whose domains are not today's, sorted by id; those of today's are mixtures of today."""
+    changed = {name for change in lab.study.changes for name in change.gone}
+    return [
+        _read(lab, spec)
+        for _, spec in sorted(finished_proxies(lab).items())
+        if not _drawn(spec) <= set(lab.domains) or _drawn(spec) & changed
+    ]
+
+
+def runs_besides(lab: Lab, current: Collection[str]) -> list[EarlierRun]:
+    """Every finished proxy but those with the ids ``current``, sorted by id: of other domains, former anchors, mixtures
+    that a cap has ruled out since."""
+    return [_read(lab, spec) for name, spec in sorted(finished_proxies(lab).items()) if name not in current]
+
+
+def _drawn(spec: ProxySpec) -> set[str]:
+    return {domain for domain, _ in spec.exact_mixture.parts}
+
+
+def _read(lab: Lab, spec: ProxySpec) -> EarlierRun:
+    problem = _not_comparable(lab, spec, _drawn(spec))
+    weights = spec.exact_mixture.weights
+    reading = read_today(weights, lab.study.changes, lab.domains, lab.study.evidence_tolerance)
+    return EarlierRun(spec, Reading(weights, reading.rules, problem) if problem else reading)
+
+
+def _not_comparable(lab: Lab, spec: ProxySpec, drawn: set[str]) -> str:
+    """Why a run is no evidence whatever became of its domains: other tokens, or documents that changed since."""
+    tokenizer = lab.need("tokenizer").version
+    revised = {change.revise for change in lab.study.changes}
+    for name in sorted(drawn):
+        version = spec.shards[name].version
+        record = lab.records.version("token_shards", name, version)
+        if record is None or record.inputs.get("tokenizer/all") != tokenizer:
+            return f"{name} was tokenised otherwise"
+        current = lab.records.current("token_shards", name)
+        if name in lab.domains and name not in revised and (current is None or current.version != version):
+            return f"documents of {name} changed since, and no `revise: {name}` says that their nature did not"
+    return ""
+
+
+def usable_runs(lab: Lab) -> list[EarlierRun]:
+    """Runs of other domains that are evidence today."""
+    return [run for run in runs_of_other_domains(lab) if not run.reading.refused]
+
+
+def former_domains(lab: Lab) -> list[str]:
+    """Domains that the study no longer has and that are coordinates of earlier runs' mixtures, sorted."""
+    return sorted({name for run in usable_runs(lab) for name in run.reading.weights} - set(lab.domains))

@@ -1,0 +1,135 @@
+"""Stage of earlier runs: proxies trained in earlier days of the study, read in today's terms and measured again.
+
+Each finished proxy that is not one of today's is read as `mixtures.changes` says; those that stay valid are evaluated
+on today's targets and join the regression. Nothing is reused silently: every run found is a row of the ledger, with
+what was done to it and the shards it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.mixtures.mixture import PARTS
+from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.progress import Progress
+from regmix_pipeline.proxies.current import current_specs
+from regmix_pipeline.proxies.earlier import EarlierRun, former_domains, runs_besides
+from regmix_pipeline.proxies.spec import EVALUATION_CODE
+from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
+from regmix_pipeline.proxies.trainer import LocalTrainer
+
+CODE_VERSION = "1"
+
+
+def earlier_runs(lab: Lab) -> list[EarlierRun]:
+    """Every finished proxy that is not one of today's, evidence or not."""
+    current = {spec.id for group in current_specs(lab, current_mixtures(lab)).values() for spec in group}
+    return runs_besides(lab, current)
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    if not lab.study.trains:
+        return {}
+    runs = earlier_runs(lab)
+    settings = {
+        "runs": fingerprint([[run.spec.id, dict(run.reading.weights), run.reading.refused] for run in runs]),
+        "windows": lab.study.proxies.evaluation.windows,
+        "code": f"{CODE_VERSION}-{EVALUATION_CODE}",
+    }
+    targets = lab.versions("token_shards", lab.targets) if any(not run.reading.refused for run in runs) else {}
+    return {WHOLE: Recipe(targets, settings)}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    runs = earlier_runs(lab)
+    kept = [run for run in runs if not run.reading.refused]
+    losses = _measured(lab, kept)
+    version = fingerprint("earlier runs", recipes[WHOLE].id)
+    domains = lab.domains + former_domains(lab)
+    distinct = {run.mixture.id: run.mixture for run in kept}
+    lab.write_rows(
+        "mixtures",
+        version,
+        [
+            {"mixture": key, "position": position, "origin": "earlier", "domain": domain, "weight": float(weight)}
+            for position, (key, mixture) in enumerate(distinct.items())
+            for domain, weight in zip(domains, mixture.vector(domains), strict=True)
+        ],
+    )
+    lab.write_rows("earlier_runs", version, [row for run in runs for row in _rows(run)])
+    lab.write_rows("proxy_losses", version, losses)
+    path = lab.write_json(
+        {"runs": [{"id": run.spec.id, "parts": dict(run.mixture.parts)} for run in kept]},
+        "earlier",
+        f"{version}.json",
+    )
+    refused = [run.reading.refused for run in runs if run.reading.refused]
+    facts = {
+        "found": len(runs),
+        "kept": len(kept),
+        "distinct mixtures": len(distinct),
+        "former domains": sorted(set(domains) - set(lab.domains)),
+        "not kept": {why: refused.count(why) for why in sorted(set(refused))},
+        "tokens not trained again": sum(run.spec.training.tokens for run in kept),
+    }
+    yield Output(WHOLE, version, facts, [path])
+
+
+def _rows(run: EarlierRun) -> list[dict[str, Any]]:
+    """One row a domain that the run drew on or that its mixture has today."""
+    then, today = dict(run.spec.exact_mixture.parts), run.reading.weights
+    return [
+        {
+            "proxy": run.spec.id,
+            "mixture": None if run.reading.refused else run.mixture.id,
+            "seed": run.spec.seed,
+            "domain": name,
+            "weight_then": then.get(name, 0) / PARTS,
+            "weight_now": None if run.reading.refused else today.get(name, 0.0),
+            "shard_version": run.spec.shards[name].version if name in then else None,
+            "kept": not run.reading.refused,
+            "rule": run.reading.refused or "; ".join(run.reading.rules) or "as it is",
+        }
+        for name in sorted({*then, *today})
+    ]
+
+
+def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
+    """Final losses of earlier runs on today's targets, as rows of the ledger."""
+    run_of = {run.spec.id: run for run in runs}
+    tasks = evaluation_specs(
+        lab, [run.spec for run in runs], target_files(lab) if runs else {}, lab.study.proxies.evaluation
+    )
+    progress = Progress("earlier_runs", len(tasks), lab.say)
+    rows = []
+    for result in LocalTrainer(lab.workers).run(tasks):
+        if result.error is not None:
+            raise ProxyError(
+                result.error.problem,
+                where=result.error.where,
+                remedy="run again: a damaged proxy is set aside and no longer counted",
+            )
+        progress.advance()
+        run = run_of[result.value["proxy"]]
+        training = run.spec.training
+        steps = training.steps(run.spec.model.context)
+        rows.append(
+            {name: item for name, item in result.value.items() if name != "id"}
+            | {
+                "mixture": run.mixture.id,
+                "seed": run.spec.seed,
+                "step": steps,
+                "tokens": steps * training.windows_per_step * run.spec.model.context,
+                "final": True,
+                "foretold": False,
+            }
+        )
+    return rows
+
+
+EARLIER_RUNS = Stage("earlier_runs", ("mixtures", "token_shards"), None, CODE_VERSION, _wanted, _make)

@@ -1,0 +1,129 @@
+"""Stage of further mixtures: whether the decision is stable, and which proxies would settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.mixtures.adopted import adopt, adopted_since_domains_changed
+from regmix_pipeline.mixtures.limits import within_limits
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.search.stage import with_former_domains
+
+CODE_VERSION = "1"
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    if not lab.study.trains:
+        return {}
+    refit = lab.study.refit
+    settings = {"batch": refit.batch, "tolerance": refit.tolerance, "seed": lab.study.seed, "code": CODE_VERSION}
+    return {WHOLE: Recipe(lab.versions("optimal_mixture") | lab.versions("regressor"), settings)}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+    from regmix_pipeline.search.proposals import propose
+    from regmix_pipeline.search.region import Region, rounded_inside
+
+    optimum, refit = lab.json("optimal_mixture"), lab.study.refit
+    fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
+    prior, limits = with_former_domains(*prior_and_limits(lab), fitted.domains)
+    region = Region.of(limits, prior, fitted.weights, lab.study.search)
+    chosen = Mixture.of(optimum["parts"]).vector(fitted.domains)
+    natural = rounded_inside(within_limits(prior, limits), limits).vector(fitted.domains)
+    quantum = lab.study.mixtures.quantum
+    found = propose(fitted, region, optimum["objective"], chosen, natural, refit.batch, lab.study.seed, quantum)
+    stable = found.share <= refit.tolerance
+    version = fingerprint("further mixtures", recipes[WHOLE].id)
+    content = {
+        "stable": stable,
+        "expected_regret": found.regret,
+        "expected_gain": found.gain,
+        "mixtures": [dict(mixture.parts) for mixture in found.mixtures],
+        "worth": list(found.worth),
+    }
+    path = lab.write_json(content, "further", f"{version}.json")
+    lab.write_rows(
+        "further_mixtures",
+        version,
+        [
+            {"mixture": mixture.id, "domain": name, "weight": part / 1e6, "worth": worth}
+            for mixture, worth in zip(found.mixtures, found.worth, strict=True)
+            for name, part in mixture.parts
+        ],
+    )
+    facts = {
+        "decision is stable": stable,
+        "expected regret (nats/token)": found.regret,
+        "expected gain over natural (nats/token)": found.gain,
+        "regret as a share of the gain": found.share if found.gain > 0 else "no gain",
+        "proposed": [mixture.weights for mixture in found.mixtures],
+    }
+    yield Output(WHOLE, version, facts, [path])
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the current proposals say: whether the decision is stable, and what the next batch of proxies takes."""
+
+    stable: bool
+    regret: float
+    gain: float
+    mixtures: tuple[Mixture, ...]
+    tokens: int
+    proposal: str
+
+    def __str__(self) -> str:
+        share = f"{self.regret / self.gain:.0%} of the gain" if self.gain > 0 else "there is no gain"
+        state = "stable" if self.stable else "not stable yet"
+        return f"the decision is {state}: expected regret {self.regret:.4f} nats per token, {share}"
+
+
+def outlook(lab: Lab) -> Outlook:
+    """The current proposals.
+
+    Raises:
+        LedgerError: they were not made yet.
+    """
+    content: Mapping[str, Any] = lab.json("further_mixtures")
+    mixtures = tuple(Mixture.of(parts) for parts in content["mixtures"])
+    return Outlook(
+        content["stable"],
+        content["expected_regret"],
+        content["expected_gain"],
+        mixtures,
+        len(mixtures) * lab.study.proxies.training_settings.tokens,
+        lab.need("further_mixtures").version,
+    )
+
+
+def take_up(lab: Lab, by: str, allowed: int | None = None) -> str:
+    """Ask for proxies of the proposed mixtures if the decision is not stable and the budget holds; says what was done.
+
+    Args:
+        lab: the study on disk.
+        by: who asks.
+        allowed: training tokens for further mixtures since the domains last changed; default: the study's budget.
+    """
+    found = outlook(lab)
+    if found.stable:
+        return str(found)
+    if not found.mixtures:
+        return f"{found}; every mixture that could settle it lies beside one that was measured"
+    allowed = lab.study.refit.max_new_tokens if allowed is None else allowed
+    each = lab.study.proxies.training_settings.tokens
+    left = allowed - adopted_since_domains_changed(lab) * each
+    number = min(len(found.mixtures), max(left, 0) // each)
+    if not number:
+        return f"{found}; {found.tokens:,} more tokens would be trained on, the budget has {max(left, 0):,} left"
+    adopt(lab, found.mixtures[:number], found.proposal, by, str(found))
+    return f"{found}; asked for {number} more proxies"
+
+
+FURTHER_MIXTURES = Stage("further_mixtures", ("optimal_mixture", "regressor"), None, CODE_VERSION, _wanted, _make)

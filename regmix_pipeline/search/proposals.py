@@ -1,0 +1,122 @@
+"""Is the decision stable, and if not, which mixtures should be trained next?
+
+A law is fitted to many reweightings of the runs (the Bayesian bootstrap, Rubin 1981). Each draw is a law that the
+evidence allows; its own best mixture says what the decision would be if that law were true, and what the decision at
+hand would lose. The mean of that loss is the expected regret, the most that perfect knowledge could still gain. While
+it is a large part of the gain over the natural mixture, the draws' own best mixtures are the ones to train next: where
+laws that the evidence allows disagree about the optimum, a proxy decides between them (Thompson sampling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.regression.fitted import FittedRegressor
+from regmix_pipeline.search.region import Region, moved_inside, rounded_inside
+
+Array = NDArray[np.float64]
+DRAWS = 24
+POOL = 6000
+APART = 0.05
+"""Hellinger distance below which two proposals are one, and a proposal is measured already."""
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What further proxies would be worth.
+
+    Attributes:
+        regret: expected loss of the decision against the best mixture, nats per token of a proxy.
+        regrets: of every draw, (DRAWS,).
+        gain: expected gain of the decision over the natural mixture, nats per token.
+        mixtures: to train next, the most promising first.
+        worth: expected regret that each of them stands for, nats per token.
+    """
+
+    regret: float
+    regrets: Array
+    gain: float
+    mixtures: tuple[Mixture, ...]
+    worth: tuple[float, ...]
+
+    @property
+    def share(self) -> float:
+        """Expected regret as a share of the expected gain; infinite without a gain."""
+        return self.regret / self.gain if self.gain > 0 else (0.0 if self.regret <= 0 else float("inf"))
+
+
+def propose(
+    fitted: FittedRegressor,
+    region: Region,
+    objective: Mapping[str, float],
+    chosen: Array,
+    natural: Array,
+    batch: int,
+    seed: int,
+    quantum: int = 1,
+) -> Proposals:
+    """Expected regret of ``chosen``, and up to ``batch`` mixtures to train next.
+
+    Args:
+        fitted: the regressor; only the runs it was fitted to are used.
+        region: where mixtures may lie.
+        objective: target -> share.
+        chosen, natural: the decision and the natural mixture, (d,).
+        batch: proposals at most.
+        seed: same input and seed, same answer.
+        quantum: parts per million that proposals' weights are multiples of.
+    """
+    from regmix_pipeline.regression.laws.saturation import SaturationLaw
+
+    share = fitted.shares(objective)
+    counted = np.flatnonzero(share)
+    generator = np.random.Generator(np.random.PCG64(int(fingerprint("proposals", seed)[:15], 16)))
+    pool = _pool(region, chosen, generator)
+    points = np.vstack([pool, chosen, natural])
+    regrets, gains, picks = [], [], []
+    for _ in range(DRAWS):
+        weight = generator.exponential(size=len(fitted.weights))
+        law = SaturationLaw().fit(fitted.weights, fitted.losses[:, counted], weight)
+        value = law.predict(points) @ share[counted]
+        best = int(value[:-2].argmin())
+        regrets.append(max(float(value[-2] - value[best]), 0.0))
+        gains.append(float(value[-1] - value[-2]))
+        picks.append(pool[best])
+    order = np.argsort(regrets)[::-1]
+    mixtures: list[Mixture] = []
+    worth: list[float] = []
+    seen = list(fitted.weights)
+    for row in order:
+        if len(mixtures) == batch or regrets[row] <= 0:
+            break
+        mixture = _quantised(picks[row], region, quantum)
+        at = mixture.vector(region.limits.domains)
+        distance = np.sqrt(np.maximum(1 - np.sqrt(np.array(seen)) @ np.sqrt(at), 0.0)).min()
+        if distance >= APART:
+            mixtures.append(mixture)
+            worth.append(regrets[row] / DRAWS)
+            seen.append(at)
+    return Proposals(float(np.mean(regrets)), np.array(regrets), float(np.mean(gains)), tuple(mixtures), tuple(worth))
+
+
+def _pool(region: Region, chosen: Array, generator: np.random.Generator) -> Array:
+    """Mixtures inside the region: from all over it, and near the decision."""
+    wide = generator.standard_gamma(np.tile(np.maximum(region.prior, 1e-3), (POOL // 2, 1)))
+    near = generator.standard_gamma(np.geomspace(3, 300, POOL // 2)[:, None] * (chosen + 0.01))
+    drawn = np.concatenate([wide, near])
+    drawn = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1e-300)
+    inside = moved_inside(drawn, region.limits)
+    return inside[region.allow(inside)]
+
+
+def _quantised(weights: Array, region: Region, quantum: int) -> Mixture:
+    """A mixture near ``weights`` that a proxy can execute: multiples of ``quantum`` where the limits allow it."""
+    coarse = np.rint(weights * 1e6 / quantum) * quantum / 1e6
+    moved = moved_inside((coarse / coarse.sum())[None], region.limits)[0]
+    return rounded_inside(moved, region.limits)

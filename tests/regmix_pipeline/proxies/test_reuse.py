@@ -1,0 +1,150 @@
+"""A study whose domains come, go, split and are revised: nothing that was paid for is trained again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.proxies.earlier_stage import earlier_runs
+from regmix_pipeline.regression.evidence import loss_table
+from regmix_pipeline.search.further import FURTHER_MIXTURES, outlook, take_up
+from regmix_pipeline.stages import STAGES
+
+EACH = 16_384
+
+
+@pytest.fixture
+def place(study_file, change_study, tmp_path):
+    """A study of two domains that a third one will join, and a function that brings it up to date."""
+    change_study(
+        {
+            "mixtures.count": 10,
+            "mixtures.arrivals": 3,
+            "proxies.noise": {"mixtures": 0},
+            "confirmation": None,
+            "limits": None,
+            "domains.descriptions": None,
+            "regression": {"regressors": ["linear", "saturation"], "bootstrap": 50},
+        }
+    )
+
+    def up_to_date(changes=None):
+        change_study(changes or {})
+        lab = Lab(study_file, tmp_path / "home", say=lambda line: None)
+        before = trained(lab)
+        for stage in STAGES[: STAGES.index(MIXTURE_DECISION) + 1]:
+            for one in lab.materialise(stage):
+                assert one.error is None, one.error
+        return Lab(study_file, tmp_path / "home", say=lambda line: None), trained(lab) - before
+
+    return up_to_date
+
+
+def trained(lab):
+    return {path.parent.name for path in lab.path("proxies").glob("p*/proxy.json")}
+
+
+def rows(lab, sql):
+    with read_ledger(lab.ledger) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_domains_that_come_split_are_revised_and_go(place, study_file):
+    lab, new = place()
+    assert len(new) == 11  # ten sampled, and the natural one
+    first = trained(lab)
+
+    # Arrival: the ten stay, three are drawn on the new face, the natural mixture is another one now.
+    lab, new = place({"domains.descriptions": {"source": {"jsonl": "text/descriptions.jsonl"}}})
+    assert len(new) == 4
+    assert first <= trained(lab)
+    origins = dict(rows(lab, "select origin, count(distinct mixture) from current_mixtures group by origin"))
+    assert origins == {"sampled": 10, "arrival": 3, "natural": 1, "earlier": 1}
+    heaviest = rows(lab, "select weight from current_mixtures where origin='arrival' and domain='descriptions'")
+    assert len({round(weight, 3) for (weight,) in heaviest}) == 3
+    table = loss_table(lab)
+    assert (len(table.mixtures), table.domains) == (15, ["code", "licences", "descriptions"])
+    assert not any(lab.stale(stage) for stage in STAGES[: STAGES.index(MIXTURE_DECISION) + 1])
+
+    # Revision: the domain's documents grow; with the word nothing is trained, and rows name the old shards.
+    text = study_file.parent / "text" / "descriptions.jsonl"
+    old = lab.need("token_shards", "descriptions").version
+    with text.open("a") as file:
+        file.write(json.dumps({"id": "more", "text": "a new document " * 40}) + "\n")
+    lab, new = place({"changes": [{"revise": "descriptions"}]})
+    natural = len(new)  # the prior moves with the tokens
+    assert natural <= 1
+    assert lab.need("token_shards", "descriptions").version != old
+    versions = rows(lab, "select distinct shard_version from current_proxies where domain = 'descriptions'")
+    assert (old,) in versions
+
+    # A split: every earlier run on the whole reads as its parts, and three new ones tell the parts apart.
+    lines = text.read_text().splitlines(keepends=True)
+    for name, part in (("short", lines[::2]), ("long", lines[1::2])):
+        (text.parent / f"{name}.jsonl").write_text("".join(part))
+    domains = {name: {"source": {"jsonl": f"text/{name}.jsonl"}} for name in ("code", "licences", "short", "long")}
+    split = {"split": "descriptions", "into": {"short": 0.5, "long": 0.5}}
+    lab, new = place({"domains": domains, "changes": [{"revise": "descriptions"}, split]})
+    assert len(new) <= 7
+    read = {run.spec.id: run for run in earlier_runs(lab) if "split of descriptions" in run.reading.rules}
+    assert len(read) >= 4
+    for run in read.values():
+        assert run.reading.weights["short"] == run.reading.weights["long"] > 0
+        assert not run.reading.refused
+
+    # Withdrawal: what drew on it stays as a point of the larger simplex, and no mixture may use it.
+    lab, new = place({"domains.licences": None})
+    assert len(new) <= 7
+    table = loss_table(lab)
+    assert table.domains == ["code", "short", "long", "licences"]
+    assert (table.weights[:, 3] > 0.02).sum() >= 8
+    optimum = lab.json("optimal_mixture")
+    assert "licences" not in optimum["parts"]
+    assert {row["domain"] for row in optimum["domains"]} == {"code", "short", "long"}
+    rules = rows(lab, "select distinct rule from current_earlier_runs where kept")
+    assert any("kept as a coordinate" in rule for (rule,) in rules)
+
+    # ... unless the study forbids it.
+    before = len(table.mixtures)
+    lab, _ = place({"changes": [{"revise": "descriptions"}, split, {"withdraw": "licences", "evidence": "drop"}]})
+    table = loss_table(lab)
+    assert table.domains == ["code", "short", "long"]
+    assert len(table.mixtures) < before
+    assert rows(lab, "select count(*) from current_earlier_runs where not kept and rule like 'withdrawal%'")[0][0] > 0
+
+
+def test_documents_that_change_without_a_word_are_trained_on_again(place, study_file):
+    lab, _ = place()
+    text = study_file.parent / "text" / "code.jsonl"
+    with text.open("a") as file:
+        file.write(json.dumps({"id": "more", "text": "print('another document')\n" * 20}) + "\n")
+    lab, new = place()
+    assert len(new) >= 9
+    refused = {run.reading.refused for run in earlier_runs(lab)}
+    assert any("documents of code changed since" in why for why in refused)
+
+
+def test_proposals_are_taken_up_within_the_budget(place):
+    lab, _ = place({"refit": {"tolerance": 0.0, "batch": 2, "max_new_tokens": 3 * EACH}})
+    found = outlook(lab)
+    assert not found.stable
+    assert 0 < len(found.mixtures) <= 2
+    assert found.regret >= 0
+    assert "asked for" in take_up(lab, "test")
+    lab, new = place()
+    assert len(new) == len(found.mixtures)
+    further = rows(lab, "select distinct mixture from current_mixtures where origin = 'further'")
+    assert {mixture for (mixture,) in further} == {mixture.id for mixture in found.mixtures}
+    number = min(3 - len(found.mixtures), len(outlook(lab).mixtures))
+    said = take_up(lab, "test")
+    assert said.endswith(f"asked for {number} more proxies" if number else "beside one that was measured")
+    lab, _ = place({"refit": {"tolerance": 0.0, "batch": 2, "max_new_tokens": 0}})
+    assert take_up(lab, "test").endswith("the budget has 0 left" if outlook(lab).mixtures else "was measured")
+    lab, _ = place({"refit": {"tolerance": 1000.0}})
+    assert outlook(lab).stable
+    assert take_up(lab, "test").startswith("the decision is stable")
+    assert lab.json("mixture_decision", "decision.json")["stability"]["stable"]
+    assert np.isfinite(lab.need(FURTHER_MIXTURES.name).facts["expected regret (nats/token)"])
