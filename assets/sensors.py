@@ -115,14 +115,15 @@ def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     stale = found.stale.get(stage.name, {})
     if not stale:
         return dg.SensorResult(skip_reason=found.of(PROXY_CHECKPOINTS, PROXY_LOSSES) or "every proxy is up to date")
-    allowed, tokens = lab.study.refit.max_new_tokens, 0
-    asked = f"{len(stale)} mixtures to measure again"
+    # Measuring trains nothing, so it asks for no budget: a click on proxy_checkpoints is enough for both.
+    asked = f"{len(stale)} mixtures' proxies to measure"
     if stage is PROXY_CHECKPOINTS:
-        training = training_asked(lab, stale)
-        tokens, asked = training.tokens, str(training)
-    if allowed == 0 or tokens > allowed:
-        budget = f"the study's budget (refit.max_new_tokens) is {allowed:,}, so this waits for a click on {stage.name}"
-        return dg.SensorResult(skip_reason=f"{asked}; {budget}. Stale: {in_words(stale)}")
+        allowed, training = lab.study.refit.max_new_tokens, training_asked(lab, stale)
+        asked = f"{training}; the study's budget (refit.max_new_tokens) is {allowed:,}"
+        if allowed == 0 or training.tokens > allowed:
+            return dg.SensorResult(
+                skip_reason=f"{asked}, so this waits for a click on {stage.name}. Stale: {in_words(stale)}"
+            )
     keys = context.instance.get_dynamic_partitions("mixture")
     places = sorted(keys.index(key) for key in stale if key in keys)
     if len(places) < len(stale):
@@ -132,6 +133,6 @@ def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
         context,
         [stage.name, recipes],
         [stage.name],
-        f"{asked}, within the budget of {allowed:,}",
+        asked,
         {ONLY_STALE: "yes", RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]},
     )

@@ -130,7 +130,9 @@ def settled(real_text, tiny_settings, tmp_path_factory):
     settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
         "domains": domains,
         "watch": {"address": "inbox", "source": {"jsonl": "*.jsonl"}},
+        "regression": {"regressors": ["linear", "exponential"]},
         "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
+        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
         "refit": {"cron": "0 3 * * *", "settle_seconds": 0},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))

@@ -1,4 +1,4 @@
-"""What the daemon would do, by Dagster's own evaluation of the shipped conditions and sensors, on a real small study."""
+"""What the daemon would do, by Dagster's own evaluation of the shipped conditions and sensors, on a small study."""
 
 import json
 import shutil

@@ -97,7 +97,7 @@ def test_the_schedule_does_nothing_visibly_when_nothing_changed(world):
     runs = world.instance.get_runs_count()
     request, reason = scheduled(world)
     assert request is None
-    assert reason == "nothing changed since the last decision, so there is nothing to fit"
+    assert reason.startswith("nothing changed since the last decision, so there is nothing to fit")
     assert world.instance.get_runs_count() == runs
 
 
@@ -111,11 +111,13 @@ def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
     assert "the evidence is not complete: proxy_checkpoints: " in reason
 
     keys = list(world.instance.get_dynamic_partitions("mixture"))
-    assert world.run("proxy_checkpoints", "proxy_losses", keys=keys)
+    assert world.run("proxy_checkpoints", keys=keys)
+    # Measuring trains nothing: it needs no budget.
+    assert world.asked(world.look("proxies_within_budget")[0])
     request, _ = scheduled(world)
     names = [key.to_user_string() for key in request.asset_selection]
-    assert names == ["regressor", "optimal_mixture", "mixture_decision", "confirmation", "mixture_report"]
-    assert request.tags["regmix/why"].startswith("regressor: changed: mixtures/all")
+    assert set(names) >= {"regressor", "optimal_mixture", "mixture_decision", "confirmation", "mixture_report"}
+    assert "regressor: changed: " in request.tags["regmix/why"]
     assert world.asked(request)
     assert scheduled(world)[1].startswith("nothing changed")
 
@@ -127,6 +129,7 @@ def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
     shown = world.facts("regressor")
     assert shown["inputs as before"] >= 5
     assert "proxy_losses/" in shown["inputs new"]
+    assert "mixtures/all" in shown["inputs changed"]
 
 
 def test_a_confirmation_is_trained_by_the_schedule_only_within_the_budget(world, tiny_settings):
