@@ -2,6 +2,7 @@
 # make ui     its results in the Dagster UI
 # make test   the tests
 # make check  lint, types and tests, as CI runs them
+# make bench-throughput   speed of a proxy's training beside transformers and litgpt, in an environment of its own
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test check lint types clean
+.PHONY: demo ui test check lint types bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -29,6 +30,16 @@ types: $(VENV)/.installed
 
 check: lint types test
 
+bench-throughput: $(VENV)-bench/.installed
+	$(VENV)-bench/bin/python -W ignore benchmarks/proxy_throughput.py
+
+# litgpt's bound on huggingface-hub excludes the version that the rest needs; it runs with it.
+$(VENV)-bench/.installed: pyproject.toml constraints.txt
+	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt litgpt
+	touch $@
+
 # The exact set of constraints.txt. torch is by far the largest part; with pip pointed at a CPU build of it, the smaller one
 # is taken.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -38,4 +49,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .regmix $(VENV)
+	rm -rf .regmix $(VENV) $(VENV)-bench
