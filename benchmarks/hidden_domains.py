@@ -1,0 +1,84 @@
+"""Arrival of a domain on RegMix's published tables: hide the runs that drew on it, add a few back.
+
+    python benchmarks/hidden_domains.py FOLDER
+
+FOLDER as for published_tables.py. For each of the 17 domains the law is fitted to the training runs without it, then to
+these and a few with it, chosen as `mixtures.arrivals` chooses; that is compared with the law fitted to all 512.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from published_tables import FOCUS, Table, read
+from threadpoolctl import threadpool_limits
+
+from regmix_pipeline.regression.laws.saturation import SaturationLaw
+from regmix_pipeline.regression.metrics import spearman
+
+Array = NDArray[np.float64]
+ABSENT = 0.002
+"""Weights are published rounded to a thousandth."""
+BACK = (0, 6, 12, 24)
+CANDIDATES = 50_000
+
+
+def chosen_back(weights: Array, known: NDArray[np.intp], rest: NDArray[np.intp], domain: int, count: int) -> list[int]:
+    """Rows of ``rest`` in classes of the domain's weight, each the farthest from what is known (Hellinger)."""
+    points = np.sqrt(weights)
+    share = points[rest, domain] / points[rest, domain].max()
+    nearest = np.min([((points[rest] - points[row]) ** 2).sum(axis=1) for row in known], axis=0)
+    picked: list[int] = []
+    for number in range(count):
+        free = np.ones(len(rest), dtype=bool)
+        free[picked] = False
+        inside = free & (share > number / count) & (share <= (number + 1) / count)
+        index = int(np.where(inside if inside.any() else free, nearest, -1.0).argmax())
+        picked.append(index)
+        nearest = np.minimum(nearest, ((points[rest] - points[rest[index]]) ** 2).sum(axis=1))
+    return [int(rest[index]) for index in picked]
+
+
+def study(train: Table, test: Table) -> None:
+    """One line a domain: rows without it, and rank and gain with 0, 6, 12, 24 of the hidden rows back."""
+    focus = train.targets.index(FOCUS)
+    judge = SaturationLaw().fit(train.weights, train.losses)
+    prior = train.weights.mean(axis=0)
+    pool = np.random.default_rng(0).dirichlet(prior * 5, CANDIDATES)
+    value = judge.predict(pool)[:, focus]
+    natural = judge.predict(prior[None])[0, focus]
+    best = natural - value.min()
+    print(f"Spearman x 100 on the {len(test.losses)} test rows, {FOCUS} (mean of {len(train.targets)} targets);")
+    print("share of the gain over the mean mixture that the choice keeps, by the law of all rows\n")
+    print(f"{'hidden domain':<20}{'rows left':>10}" + "".join(f"{f'+{count}':>22}" for count in BACK))
+    everything: list[list[tuple[float, float, float]]] = []
+    for j, domain in enumerate(train.domains):
+        known = np.flatnonzero(train.weights[:, j] <= ABSENT)
+        rest = np.flatnonzero(train.weights[:, j] > ABSENT)
+        found = []
+        for count in BACK:
+            rows = [*known.tolist(), *chosen_back(train.weights, known, rest, j, count)]
+            law = SaturationLaw().fit(train.weights[rows], train.losses[rows])
+            rank = 100 * spearman(law.predict(test.weights), test.losses)
+            kept = (natural - value[law.predict(pool)[:, focus].argmin()]) / best
+            found.append((float(rank[focus]), float(rank.mean()), float(kept)))
+        everything.append(found)
+        cells = "".join(f"{f'{a:.2f} ({b:.1f}) {c:.0%}':>22}" for a, b, c in found)
+        print(f"{domain:<20}{len(known):>10}" + cells, flush=True)
+    mean = np.mean(everything, axis=0)
+    print(f"{'mean':<30}" + "".join(f"{f'{a:.2f} ({b:.1f}) {c:.0%}':>22}" for a, b, c in mean))
+    rank = 100 * spearman(judge.predict(test.weights), test.losses)
+    print(f"\nall {len(train.losses)} rows: {rank[focus]:.2f} ({rank.mean():.1f})")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with threadpool_limits(2):
+        study(read(folder, "train"), read(folder, "test"))
+
+
+if __name__ == "__main__":
+    main()
