@@ -28,7 +28,7 @@ Fact = tuple[str, str, str]
 
 
 def certainty(decision: Mapping[str, Any], rank: Score | None, confirmed: Verdict | None) -> list[Fact]:
-    """The four facts beside the decision; ``rank`` is the chosen regressor's Spearman correlation on the objective."""
+    """The facts beside the decision; ``rank`` is the chosen regressor's Spearman correlation on the objective."""
     gain = decision.get("gain") or {}
     predicted = finite(gain.get("predicted"))
     ends = interval(gain.get("low"), gain.get("high")) if "low" in gain and "high" in gain else ""
@@ -55,7 +55,19 @@ def certainty(decision: Mapping[str, Any], rank: Score | None, confirmed: Verdic
             {"held": "yes", "against": "no", "unclear": "undecided"}[confirmed.outcome] if confirmed else "not tested",
             confirmed.headline if confirmed else "no larger model was trained for this decision",
         ),
+        *_stability(decision.get("stability")),
     ]
+
+
+def _stability(stability: Mapping[str, Any] | None) -> list[Fact]:
+    """What more proxies could still gain; nothing where it was not asked."""
+    if not stability:
+        return []
+    regret, gain = stability["expected_regret"], stability["expected_gain"]
+    share = f"{regret / gain:.0%} of the expected gain" if gain > 0 else "no gain is expected"
+    advice = "the decision is stable" if stability["stable"] else "further proxies are proposed"
+    hint = f"expected regret, nats per token; {share}: {advice}"
+    return [("More proxies could still gain", decimals(regret, 4), hint)]
 
 
 def drift(decided: Mapping[str, str], versions: Sequence[Version]) -> list[str]:

@@ -303,6 +303,7 @@ def make_study(
         "domains": described,
         "predictions": predictions,
         "gain": {"predicted": gain, "chance_better_than_natural": 0.973, "low": gain - 0.04, "high": gain + 0.04},
+        "stability": {"stable": True, "expected_regret": 0.0031, "expected_gain": 0.155},
         "regressors": dict.fromkeys(asked, "law"),
         "search": {"method": "simulation", "candidates": 100_000, "top_k": 128},
         "versions": {"domain_inventory/all": "inv1", "mixtures/all": "mix1", "regressor/all": "reg1"},

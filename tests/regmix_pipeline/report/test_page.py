@@ -159,6 +159,13 @@ def test_says_how_the_spread_compares_with_the_noise(page: _Page, study: Any) ->
     assert "standard error of 0.011" in page.text["evidence"]
 
 
+def test_says_what_more_proxies_could_gain(page: _Page) -> None:
+    text = " ".join(page.text["header"].split())
+    assert "More proxies could still gain" in text
+    assert "0.0031" in text
+    assert "2% of the expected gain: the decision is stable" in text
+
+
 def test_says_how_much_of_a_loss_is_luck(page: _Page) -> None:
     text = " ".join(page.text["evidence"].split())
     assert "6 mixtures were trained with 2 seeds each" in text
