@@ -103,9 +103,9 @@ def ours(train: Table, settings: RegressionSettings | None = None, seed: int = 0
 
 def all_rows(train: Table, test: Table) -> FittedRegressor:
     """512 rows: every target, RegMix's recipe and ours."""
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.process_time()
     fitted = ours(train)
-    took = time.monotonic() - began
+    took, worked = time.monotonic() - began, time.process_time() - worked
     methods = {
         "RegMix, peeking": regmix(train, test, peek=True),
         "RegMix, honest": regmix(train, test, peek=False),
@@ -127,7 +127,7 @@ def all_rows(train: Table, test: Table) -> FittedRegressor:
     spread = f"per target {inside.min():.1%} to {inside.max():.1%}"
     print(f"\n90% intervals hold {inside.mean():.1%} of the test losses ({spread})")
     tables = f"{len(train.targets)} targets x {len(train.losses)} rows"
-    print(f"fitting and choosing {tables}: {took:.0f} s on {WORKERS} cores")
+    print(f"fitting and choosing {tables}: {took:.0f} s, {worked:.0f} s of CPU time on {WORKERS} cores")
     return fitted
 
 
