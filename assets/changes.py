@@ -70,8 +70,10 @@ def decision_before_and_now(lab: Lab, made: Made) -> dict[str, Any]:
     path = lab.home / made.before.files[0]
     if not path.is_file() or made.before.version == made.record.version:
         return {}
-    then = read_json(path)["mixture"]["weights"]
-    now = read_json(lab.home / made.record.files[0])["mixture"]["weights"]
+    then, now = (
+        {row["domain"]: row["weight"] for row in read_json(each)["domains"]}
+        for each in (path, lab.home / made.record.files[0])
+    )
     rows = ["| domain | before | now |", "|---|---|---|"]
     for name in sorted({*then, *now}, key=lambda name: -abs(now.get(name, 0) - then.get(name, 0)))[:SHOWN]:
         before = f"{then[name]:.3f}" if name in then else "not there"

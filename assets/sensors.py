@@ -12,6 +12,7 @@ from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at_a_glance
 from regmix_pipeline.errors import BusyError
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.records import WHOLE
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import in_words, standing, training_asked
@@ -39,7 +40,7 @@ def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
         """Ask for one observation when names, sizes or times show that some text changed; reads no text itself."""
         return _documents(context, lab.open())
 
-    @dg.sensor(target=["proxy_checkpoints", "proxy_losses"], **running)
+    @dg.sensor(target=["mixtures", "proxy_checkpoints", "proxy_losses"], **running)
     def proxies_within_budget(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
         """Train and evaluate stale proxies as long as their tokens are within `refit.max_new_tokens`."""
         return _proxies(context, lab.open())
@@ -105,7 +106,14 @@ def _mark(lab: Lab, source: str) -> Any:
 
 
 def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
-    waiting = standing(lab, *DATA).of(*DATA)
+    data = standing(lab, *DATA)
+    waiting = data.of(*DATA)
+    mixtures = data.stale.get(MIXTURES.name, {}).get(WHOLE, "")
+    if len(data.stale) == 1 and not data.blocked and mixtures.startswith("settings changed"):
+        # Conditions see what changes upstream. A change of the study itself, or further mixtures that were asked for,
+        # changes nothing upstream.
+        recipe = MIXTURES.wanted(lab)[WHOLE].id
+        return ask(context, [MIXTURES.name, recipe], [MIXTURES.name], f"mixtures: {mixtures}")
     if waiting:
         return dg.SensorResult(skip_reason=f"proxies wait for what they are trained on: {waiting}")
     found = standing(lab, PROXY_CHECKPOINTS, PROXY_LOSSES)

@@ -93,6 +93,17 @@ def test_training_waits_for_the_data_it_would_be_trained_on(world):
     assert reason.startswith("proxies wait for what they are trained on: documents: poems (new)")
 
 
+def test_mixtures_follow_the_study_itself(world):
+    settings = {"count": 9, "minimum": 0.05, "anchors": {"natural": True}}
+    world.change_study(mixtures=settings)
+    assert world.tick() == {}
+    request, _ = world.look("proxies_within_budget")
+    assert [key.to_user_string() for key in request.asset_selection] == ["mixtures"]
+    assert request.tags["regmix/why"].startswith("mixtures: settings changed: ")
+    assert world.asked(request)
+    assert "1 proxy to train" in world.look("proxies_within_budget")[1]
+
+
 def test_the_schedule_does_nothing_visibly_when_nothing_changed(world):
     runs = world.instance.get_runs_count()
     request, reason = scheduled(world)

@@ -239,6 +239,7 @@ def test_a_folder_arrives_and_ends_in_a_new_decision(place):
         shown = dagster.asset("mixture_decision")["metadata"]
         assert shown["decision before"] == before
         assert "| poems | not there |" in shown["before and now"]
+        assert shown["before and now"].count("not there") == 1
         assert int(dagster.asset("regressor")["metadata"]["inputs as before"]) > 0
         if CHROMIUM is not None:
             for page, words in (
