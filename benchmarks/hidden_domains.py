@@ -42,8 +42,15 @@ def chosen_back(weights: Array, known: NDArray[np.intp], rest: NDArray[np.intp],
     return [int(rest[index]) for index in picked]
 
 
+def _few_targets(table: Table) -> Table:
+    """Every third target, the focus among them: the law's fits take minutes for all 13."""
+    kept = sorted({table.targets.index(FOCUS), *range(1, len(table.targets), 3)})
+    return Table(table.weights, table.losses[:, kept], table.domains, [table.targets[column] for column in kept])
+
+
 def study(train: Table, test: Table) -> None:
     """One line a domain: rows without it, and rank and gain with 0, 6, 12, 24 of the hidden rows back."""
+    train, test = _few_targets(train), _few_targets(test)
     focus = train.targets.index(FOCUS)
     judge = SaturationLaw().fit(train.weights, train.losses)
     prior = train.weights.mean(axis=0)
