@@ -25,7 +25,7 @@ from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.study import load_study
+from regmix_pipeline.study_file import load_study
 
 SEEDS = 4
 SIZES = (16, 32, 64, 128)

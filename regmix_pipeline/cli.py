@@ -18,7 +18,8 @@ from rich.console import Console
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
-from regmix_pipeline.study import Study, default_study_file, load_study
+from regmix_pipeline.study import Study
+from regmix_pipeline.study_file import default_study_file, load_study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 

@@ -13,7 +13,7 @@ from assets.schedules import schedules
 from assets.sensors import sensors
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.refit import Refit
-from regmix_pipeline.study import default_study_file, load_study
+from regmix_pipeline.study_file import default_study_file, load_study
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
 from resources.trainer import TrainerResource

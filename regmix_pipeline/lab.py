@@ -25,7 +25,8 @@ from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
 from regmix_pipeline.ledger.tables import write_part
 from regmix_pipeline.progress import Say, to_stderr
-from regmix_pipeline.study import Study, load_study
+from regmix_pipeline.study import Study
+from regmix_pipeline.study_file import load_study
 
 WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""

@@ -7,7 +7,7 @@ import os
 import dagster as dg
 
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.study import default_study_file
+from regmix_pipeline.study_file import default_study_file
 from resources.trainer import TrainerResource
 
 

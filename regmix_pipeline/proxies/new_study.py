@@ -11,7 +11,7 @@ import yaml
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.proxies.run_tables import ImportedRun, read_runs
-from regmix_pipeline.study import load_study
+from regmix_pipeline.study_file import load_study
 
 _HEAD = """# yaml-language-server: $schema=study.schema.json
 # Written by `regmix import-runs`. Nothing is trained: regressor, search and decision rest on the tables below.

@@ -7,7 +7,8 @@ import yaml
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.plan import plan_study, show_plan
 from regmix_pipeline.reference import reference_page
-from regmix_pipeline.study import Study, load_study
+from regmix_pipeline.study import Study
+from regmix_pipeline.study_file import load_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,118 @@
+"""The study file: YAML read strictly, every mistake named by file, line and field."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.study import Study
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, where the plain loader silently keeps the last."""
+
+
+def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise StudyError(
+                f"the field {key_node.value!r} is not a name", where=f"{loader.name}:{line}", remedy="put it in quotes"
+            )
+        if key in seen:
+            raise StudyError(
+                f"{key!r} is given twice, first in line {seen[key]}",
+                where=f"{loader.name}:{line}",
+                remedy="rename or remove one of them",
+            )
+        seen[key] = line
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
+
+
+def load_study(path: Path | str) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        StudyError: naming file, line and field, and what to do.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError("no such study file", where=str(path), remedy="give a YAML file such as studies/demo.yaml")
+    text = _decoded(path)
+    document, raw = _parsed(text, path)
+    if not isinstance(raw, dict):
+        raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise StudyError(_listed(error, path, document), where=str(path), remedy=_REMEDY) from error
+
+
+_REMEDY = "docs/study-file.md lists every field; `regmix schema` prints a JSON schema for editors"
+
+
+def _parsed(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
+    """The YAML's nodes, which know their lines, and its content."""
+    try:
+        loader = _Loader(text)
+        loader.name = str(path)
+        try:
+            document = loader.get_single_node()
+            return document, loader.construct_document(document) if document else None
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise StudyError(
+            f"not valid YAML: a control character, {error.character!r}", where=f"{path}:{line}", remedy="remove it"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise StudyError(f"not valid YAML: {error.problem}", where=where, remedy="mend the line") from error
+
+
+def _decoded(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise StudyError("not UTF-8", where=f"{path}:{line}", remedy="save the file as UTF-8") from error
+
+
+def _listed(error: ValidationError, path: Path, document: yaml.Node | None) -> str:
+    lines = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"]) or "study"
+        line = _line_of(document, item["loc"])
+        lines.append(f"\n  {path}:{line}: {field}: {re.sub('^Value error, ', '', item['msg'])}")
+    return f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the study file:" + "".join(lines)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
+    """The line where the named field stands, or where its nearest parent does."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in location:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        match = next((pair for pair in node.value if pair[0].value == str(part)), None)
+        if match is None:
+            continue  # pydantic puts names of union members in between
+        line, node = match[0].start_mark.line + 1, match[1]
+    return line
+
+
+def default_study_file() -> Path:
+    """The study the pipeline runs: $REGMIX_STUDY, or the demo."""
+    return Path(os.environ.get("REGMIX_STUDY", "studies/demo.yaml"))
