@@ -56,7 +56,7 @@ def test_every_stage_is_made_in_order_with_an_eta(first_run):
     assert [stage.stage for stage in done] == ORDER
     assert [stage.stage for stage in done if not stage.stale] == ["imported_runs"]
     assert re.search(r"proxy_checkpoints\s+\d+/16 · ETA", progress)
-    assert [line for line in said if line.startswith("[14/14] mixture_report: done")]
+    assert [line for line in said if line.startswith(f"[{len(ORDER)}/{len(ORDER)}] mixture_report: done")]
 
 
 def test_mixtures_are_what_was_asked_for(place, first_run):
@@ -98,7 +98,7 @@ def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
     for row in record["domains"]:
         assert row["floor"] - 1e-9 <= row["weight"] <= row["cap"] + 1e-9
     assets = {place.split("/")[0] for place in record["versions"]}
-    assert assets == set(ORDER[: ORDER.index("optimal_mixture") + 1]) - {"imported_runs"}
+    assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {"imported_runs"}
     names = {row["name"] for row in record["predictions"]}
     assert {"chosen", "natural", "uniform", "best_observed"} <= names
     exported = yaml.safe_load(lab_at(place).artefact("mixture_decision", suffix="mixture.yaml").read_text())
