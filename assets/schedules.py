@@ -62,6 +62,8 @@ def what_to_refit(lab: Lab) -> dg.RunRequest | dg.SkipReason:
             stages.append(MIXTURE_REPORT)
     stale = standing(lab, *stages)
     stale_stages = [stage for stage in stages if stage.name in stale.stale]
+    if not stale_stages and stale.blocked:
+        return dg.SkipReason(stale.of(*stages))
     if not stale_stages:
         nothing = "nothing changed since the last decision, so there is nothing to fit"
         further = take_up(lab, "schedule refit") if lab.study.trains else ""

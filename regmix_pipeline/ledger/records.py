@@ -110,6 +110,11 @@ class Records:
         found = [_read(path) for path in (self.folder / "history" / asset / key).glob(f"{version}-*.json")]
         return max(found, key=lambda record: record.made_at, default=None)
 
+    def latest(self, asset: str, key: str = WHOLE) -> Record | None:
+        """The record saved last, current or withdrawn since; None if the asset was never made."""
+        found = [_read(path) for path in (self.folder / "history" / asset / key).glob("[!.]*.json")]
+        return self.current(asset, key) or max(found, key=lambda record: record.made_at, default=None)
+
     def all(self) -> Iterator[tuple[Record, bool]]:
         """Every record ever kept, and whether it is the current one."""
         for path in sorted((self.folder / "history").glob("*/*/[!.]*.json")):

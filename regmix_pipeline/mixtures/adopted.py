@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from filelock import FileLock
+
 from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import now
@@ -47,4 +49,5 @@ def adopt(lab: Lab, mixtures: Sequence[Mixture], proposal: str, by: str, why: st
         "domains": lab.need("domains").version,
         "mixtures": [dict(mixture.parts) for mixture in mixtures],
     }
-    write_json(lab.path(FILE), [*adopted(lab), entry])
+    with FileLock(lab.path(f".{FILE}.lock")):
+        write_json(lab.path(FILE), [*adopted(lab), entry])

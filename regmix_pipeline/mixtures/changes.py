@@ -120,8 +120,10 @@ def read_today(
     gone = {name: weight for name, weight in now.items() if name not in domains}
     dropped = {change.withdraw for change in changes if change.withdraw and change.evidence == "drop"}
     lost = sum(gone.values())
-    if lost > tolerance and set(gone) & dropped:
-        return Reading(now, tuple(rules), f"withdrawal of {', '.join(sorted(gone))}: it drew {lost:.1%} on it")
+    banned = {name: weight for name, weight in gone.items() if name in dropped}
+    if sum(banned.values()) > tolerance:
+        why = f"withdrawal of {', '.join(sorted(banned))}: it drew {sum(banned.values()):.1%} on it"
+        return Reading(now, tuple(rules), why)
     if gone and lost <= tolerance:
         now = {name: weight / (1 - lost) for name, weight in now.items() if name not in gone}
         rules.append(f"withdrawal of {', '.join(sorted(gone))}: {lost:.2%} left out")

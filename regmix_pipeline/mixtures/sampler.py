@@ -132,10 +132,10 @@ def with_new_domain(
         prior, limits, settings, seed: as for `sample`.
         existing: mixtures measured before, over any of ``limits.domains``.
         domain: the domain.
-        count: how many.
+        count: how many at most; fewer, or none, where caps or the prior leave the domain next to no weight.
 
     Raises:
-        MixtureError: the limits leave no such mixture.
+        MixtureError: the limits leave no mixture at all.
     """
     place = limits.domains.index(domain)
     known = {mixture.id for mixture in existing}
@@ -144,12 +144,9 @@ def with_new_domain(
         for mixture in _pool(prior, limits, settings, seed, 1)
         if mixture.id not in known and dict(mixture.parts).get(domain)
     ]
-    if len(pool) < count:
-        raise MixtureError(
-            f"{len(pool)} mixtures with {domain} respect the caps, {count} are wanted",
-            where="mixtures.arrivals",
-            remedy="raise its cap, or ask for fewer",
-        )
+    count = min(count, len(pool))
+    if not count:
+        return []
     points = np.sqrt([mixture.vector(limits.domains) for mixture in pool])
     share = points[:, place] / points[:, place].max()
     near = [np.sqrt(mixture.vector(limits.domains)) for mixture in existing] or [points.mean(axis=0)]

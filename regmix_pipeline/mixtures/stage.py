@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.files import fingerprint
+from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.adopted import adopted_mixtures
@@ -15,7 +16,7 @@ from regmix_pipeline.mixtures.anchors import anchor_mixtures
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.sampler import sample, with_new_domain
-from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
+from regmix_pipeline.proxies.earlier import EarlierRun, comparable, finished_proxies, usable_runs
 
 CODE_VERSION = "1"
 
@@ -37,9 +38,14 @@ def current_mixtures(lab: Lab) -> dict[str, Mixture]:
 
 
 def sampled_mixtures(lab: Lab) -> list[str]:
-    """Ids of the current mixtures that were drawn, anchors left out, in order."""
+    """Ids of the current mixtures that the sampler drew, in order."""
+    return [entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] == "sampled"]
+
+
+def anchored_mixtures(lab: Lab) -> set[str]:
+    """Ids of the current mixtures that are anchors."""
     drawn = ("sampled", "arrival", "further")
-    return [entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] in drawn]
+    return {entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] not in drawn}
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
@@ -60,11 +66,8 @@ def _kept(lab: Lab, limits: Limits, origin: str) -> list[Mixture]:
     They stay when the prior moves, since any point of the simplex is evidence; they go when a domain is withdrawn, when
     they break a cap, or when the sampler's own settings or the seed changed.
     """
-    record = lab.records.current("mixtures")
-    if record is None or not (lab.home / record.files[0]).exists():
-        return []
-    old = lab.json("mixtures")
-    if old["sampler"] != _sampler_id(lab):
+    old = _list_before(lab)
+    if old.get("sampler") != _sampler_id(lab):
         return []
     kept = []
     for entry in old["mixtures"]:
@@ -75,23 +78,52 @@ def _kept(lab: Lab, limits: Limits, origin: str) -> list[Mixture]:
     return kept
 
 
+def _list_before(lab: Lab) -> dict[str, Any]:
+    """The list made last, even if a failed check has withdrawn it since; empty when there is none."""
+    record = lab.records.latest("mixtures")
+    if record is None or not (lab.home / record.files[0]).exists():
+        return {}
+    return read_json(lab.home / record.files[0])
+
+
+def _paid_for(lab: Lab, limits: Limits, besides: set[str]) -> list[Mixture]:
+    """Mixtures of finished proxies over today's domains that no list holds any more, such as those of a domain that
+    went and came back. None when the sampler was changed: then other mixtures are wanted."""
+    if _list_before(lab).get("sampler") != _sampler_id(lab):
+        return []
+    found = {
+        spec.exact_mixture.id: spec.exact_mixture for spec in finished_proxies(lab).values() if comparable(lab, spec)
+    }
+    under_caps = lab.study.mixtures.under_caps
+    return [
+        mixture
+        for key, mixture in found.items()
+        if key not in besides and (not under_caps or limits.allow(mixture.vector(lab.domains)))
+    ]
+
+
 def _earlier(lab: Lab) -> list[EarlierRun]:
     """Evidence from earlier days, which stands for as many sampled mixtures."""
     return usable_runs(lab) if lab.study.trains else []
 
 
 def _arrivals(
-    lab: Lab, prior: NDArray[np.float64], limits: Limits, current: list[Mixture], kept: list[Mixture]
+    lab: Lab,
+    prior: NDArray[np.float64],
+    limits: Limits,
+    current: list[Mixture],
+    kept: list[Mixture],
+    arrived: list[str],
 ) -> list[Mixture]:
     """Mixtures for domains that came after the others were sampled: ``kept`` ones, and what each domain still lacks."""
     settings, found = lab.study.mixtures, list(kept)
     parts = {name for change in lab.study.changes for name in change.into}
     before = [run.mixture for run in _earlier(lab)]
-    for domain in lab.domains:
+    for domain in arrived:
         # Runs on the whole say nothing of how its parts differ.
         seen = current + found + ([] if domain in parts else before)
         lacking = settings.arrivals - sum(domain in dict(mixture.parts) for mixture in seen)
-        if lacking > 0 and limits.caps[lab.domains.index(domain)] > 0:
+        if lacking > 0:
             inside = [mixture for mixture in seen + before if set(dict(mixture.parts)) <= set(lab.domains)]
             found += with_new_domain(prior, limits, settings, lab.study.seed, inside, domain, lacking)
     return found
@@ -108,16 +140,21 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     kept: list[Mixture] = []
     groups: dict[str, list[Mixture]] = {"sampled": [], "arrival": [], "further": []}
     named: dict[str, Mixture] = {}
+    old = _list_before(lab)
+    came = set(lab.domains) - set(old.get("domains", lab.domains)) | set(old.get("arrived", ()))
+    arrived = [domain for domain in lab.domains if domain in came]
     if lab.study.trains:
-        kept = _kept(lab, limits, "sampled")[: settings.count]
+        named = anchor_mixtures(prior, limits, settings.anchors)
+        listed = {"arrival": _kept(lab, limits, "arrival"), "further": adopted_mixtures(lab)}
+        kept = _kept(lab, limits, "sampled")
+        besides = {mixture.id for group in (*listed.values(), kept, named.values()) for mixture in group}
+        kept = [*kept, *_paid_for(lab, limits, besides)][: settings.count]
         before = len({run.mixture.id for run in _earlier(lab)})
         wanted = settings.model_copy(update={"count": max(settings.count - before, len(kept))})
         groups["sampled"] = sample(prior, limits, wanted, lab.study.seed, kept)
-        groups["further"] = adopted_mixtures(lab)
-        if kept or before:
-            measured = groups["sampled"] + groups["further"]
-            groups["arrival"] = _arrivals(lab, prior, limits, measured, _kept(lab, limits, "arrival"))
-        named = anchor_mixtures(prior, limits, settings.anchors)
+        groups["further"] = listed["further"]
+        measured = groups["sampled"] + groups["further"]
+        groups["arrival"] = _arrivals(lab, prior, limits, measured, listed["arrival"], arrived)
     origins: dict[str, str] = {}
     mixtures: dict[str, Mixture] = {}
     for origin, group in groups.items():
@@ -128,8 +165,9 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         origins.setdefault(mixture.id, name)
         mixtures.setdefault(mixture.id, mixture)
     entries = [{"id": key, "origin": origins[key], "parts": dict(mixture.parts)} for key, mixture in mixtures.items()]
-    version = fingerprint("mixtures", entries)
-    path = lab.write_json({"sampler": _sampler_id(lab), "mixtures": entries}, "mixtures", f"{version}.json")
+    version = fingerprint("mixtures", entries, arrived)
+    content = {"sampler": _sampler_id(lab), "domains": lab.domains, "arrived": arrived, "mixtures": entries}
+    path = lab.write_json(content, "mixtures", f"{version}.json")
     rows = [
         {
             "mixture": key,

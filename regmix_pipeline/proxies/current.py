@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.mixtures.stage import current_mixtures, sampled_mixtures
+from regmix_pipeline.mixtures.stage import anchored_mixtures, current_mixtures, sampled_mixtures
 from regmix_pipeline.proxies.earlier import finished_proxies
-from regmix_pipeline.proxies.early_stopping import Line, line_through, pilot_keys, settled, stop_step, with_landmark
+from regmix_pipeline.proxies.early_stopping import (
+    FEWEST_PILOTS,
+    Line,
+    line_through,
+    pilot_keys,
+    settled,
+    stopped,
+    with_landmark,
+)
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
 from regmix_pipeline.proxies.trainer import LocalTrainer, finished
@@ -45,9 +52,8 @@ def _before_revision(lab: Lab, spec: ProxySpec) -> ProxySpec:
     if not revised & {domain for domain, _ in spec.exact_mixture.parts} or finished(spec):
         return spec
     if "before revision" not in lab.memory:
-        lab.memory["before revision"] = {
-            _alike(old, revised): old for old in finished_proxies(lab).values() if old.stop_at is None
-        }
+        # The newest of several: they are in the order in which they were written.
+        lab.memory["before revision"] = {_alike(old, revised): old for old in finished_proxies(lab).values()}
     return lab.memory["before revision"].get(_alike(spec, revised), spec)
 
 
@@ -82,44 +88,32 @@ def pilots(lab: Lab) -> list[str]:
     if early is None:
         return []
     mixtures = list(current_mixtures(lab))
-    first = set(mixtures) - set(sampled_mixtures(lab)) | replicated_mixtures(lab)
+    first = anchored_mixtures(lab) | replicated_mixtures(lab)
     return pilot_keys(mixtures, first, early.pilots)
 
 
 def pilot_line(lab: Lab) -> Line | None:
-    """What the pilots' final losses are in their losses at the stop.
+    """What the pilots' final losses are in the losses that they had where others stop.
 
-    None when a pilot is not finished, or was trained without measuring its losses where others may stop.
+    Of every pilot the first seed alone counts: a further one would bring its own shift into the line, and be no other
+    mixture. None when a pilot is not finished, was trained without keeping its weights there, or there are too few.
     """
     early = lab.study.proxies.early_stopping
     if early is None:
         return None
     mixtures = current_mixtures(lab)
-    specs = [
-        spec for group in current_specs(lab, {key: mixtures[key] for key in pilots(lab)}).values() for spec in group
-    ]
-    if not all(finished(spec) for spec in specs):
+    finals = [group[0] for group in current_specs(lab, {key: mixtures[key] for key in pilots(lab)}).values()]
+    stops = [stopped(spec, early.at) for spec in finals]
+    if len(finals) < FEWEST_PILOTS or not all(finished(spec) for spec in [*finals, *stops]):
         return None
     targets = target_files(lab)
-    final: dict[tuple[str, str], tuple[float, int]] = {}
-    tasks = evaluation_specs(lab, specs, targets, lab.study.proxies.evaluation)
+    losses: dict[tuple[str, str], float] = {}
+    tasks = evaluation_specs(lab, [*finals, *stops], targets, lab.study.proxies.evaluation)
     for result in LocalTrainer(lab.workers).run(tasks):
         if result.error is not None:
             raise result.error
-        value = result.value
-        final[value["proxy"], value["target"]] = value["loss"], value["evaluated_tokens"]
-    at_stop: dict[tuple[str, str], float] = {}
-    for spec in specs:
-        for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist():
-            name = row["target"]
-            same = name in targets and row["target_version"] == targets[name].version
-            # On other windows than the final loss, a loss at the stop says less than the line would claim.
-            if row["step"] == stop_step(spec, early.at) and same and row["evaluated_tokens"] == final[spec.id, name][1]:
-                at_stop[spec.id, name] = row["loss"]
-    if set(at_stop) != set(final):
-        return None
-    both = (
-        np.array([[losses[spec.id, name] for name in targets] for spec in specs])
-        for losses in (at_stop, {place: loss for place, (loss, _) in final.items()})
+        losses[result.value["proxy"], result.value["target"]] = result.value["loss"]
+    at_stop, final = (
+        np.array([[losses[spec.id, name] for name in targets] for spec in specs]) for specs in (stops, finals)
     )
-    return line_through(list(targets), *both)
+    return line_through(list(targets), at_stop, final)

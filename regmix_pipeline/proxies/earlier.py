@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.mixtures.changes import Reading, read_today
+from regmix_pipeline.mixtures.changes import Change, Reading, read_today
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.tasks import proxy_seed, vocabulary_of
+from regmix_pipeline.proxies.tasks import available_windows, proxy_seed, training_files, vocabulary_of
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,19 @@ class EarlierRun:
 
 
 def finished_proxies(lab: Lab) -> dict[str, ProxySpec]:
-    """Id -> spec of every proxy on disk that was trained to its end as today's are, but for data. Read once."""
+    """Id -> spec of every proxy on disk that was trained to its end as today's are, but for data, oldest first. Read
+    once."""
     if "finished proxies" not in lab.memory:
         proxies, found = lab.study.proxies, {}
         seeds = {proxy_seed(lab, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
         model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(lab)
-        for path in sorted(lab.path("proxies").glob("p*/proxy.json")):
-            spec = ProxySpec.model_validate(read_json(path)["spec"]).model_copy(update={"folder": lab.path("proxies")})
+        written = {path: path.stat().st_mtime_ns for path in lab.path("proxies").glob("p*/proxy.json")}
+        for path in sorted(written, key=lambda path: (written[path], path)):
+            try:
+                spec = ProxySpec.model_validate(read_json(path)["spec"])
+            except (ValueError, KeyError, OSError):
+                continue  # of other code, or damaged: no evidence
+            spec = spec.model_copy(update={"folder": lab.path("proxies")})
             alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
             if alike and spec.seed in seeds and spec.id == path.parent.name:
                 found[spec.id] = spec
@@ -48,7 +54,7 @@ def finished_proxies(lab: Lab) -> dict[str, ProxySpec]:
 
 def runs_of_other_domains(lab: Lab) -> list[EarlierRun]:
     """Every finished proxy whose domains are not today's, sorted by id; those of today's are mixtures of today."""
-    changed = {name for change in lab.study.changes for name in change.gone}
+    changed = {name for change in _changes(lab) for name in change.gone}
     return [
         _read(lab, spec)
         for _, spec in sorted(finished_proxies(lab).items())
@@ -62,6 +68,16 @@ def runs_besides(lab: Lab, current: Collection[str]) -> list[EarlierRun]:
     return [_read(lab, spec) for name, spec in sorted(finished_proxies(lab).items()) if name not in current]
 
 
+def _changes(lab: Lab) -> list[Change]:
+    """The study's changes, but for those whose domain is still there: a watched folder may stay when it was split."""
+    return [change for change in lab.study.changes if not change.gone & set(lab.domains)]
+
+
+def comparable(lab: Lab, spec: ProxySpec) -> bool:
+    """Whether a run over domains of today is evidence as it is."""
+    return _drawn(spec) <= set(lab.domains) and not _not_comparable(lab, spec, _drawn(spec))
+
+
 def _drawn(spec: ProxySpec) -> set[str]:
     return {domain for domain, _ in spec.exact_mixture.parts}
 
@@ -69,7 +85,7 @@ def _drawn(spec: ProxySpec) -> set[str]:
 def _read(lab: Lab, spec: ProxySpec) -> EarlierRun:
     problem = _not_comparable(lab, spec, _drawn(spec))
     weights = spec.exact_mixture.weights
-    reading = read_today(weights, lab.study.changes, lab.domains, lab.study.evidence_tolerance)
+    reading = read_today(weights, _changes(lab), lab.domains, lab.study.evidence_tolerance)
     return EarlierRun(spec, Reading(weights, reading.rules, problem) if problem else reading)
 
 
@@ -85,7 +101,18 @@ def _not_comparable(lab: Lab, spec: ProxySpec, drawn: set[str]) -> str:
         current = lab.records.current("token_shards", name)
         if name in lab.domains and name not in revised and (current is None or current.version != version):
             return f"documents of {name} changed since, and no `revise: {name}` says that their nature did not"
+        repeated = spec.available_windows.get(name) != _windows(lab, spec).get(name)
+        if name in lab.domains and name not in revised and repeated:
+            return f"{name} was repeated otherwise than today"
     return ""
+
+
+def _windows(lab: Lab, spec: ProxySpec) -> dict[str, int]:
+    """Domain -> windows that a proxy may see today; see `tasks.available_windows`."""
+    if "windows" not in lab.memory:
+        files, tokens = training_files(lab), spec.training.tokens
+        lab.memory["windows"] = available_windows(lab, files, tokens, spec.model.context)
+    return lab.memory["windows"]
 
 
 def usable_runs(lab: Lab) -> list[EarlierRun]:

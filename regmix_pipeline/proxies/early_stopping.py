@@ -18,6 +18,7 @@ from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.spec import ProxySpec
 
 Array = NDArray[np.float64]
+FEWEST_PILOTS = 4
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ def line_through(targets: Sequence[str], at_stop: Array, final: Array) -> Line:
         ProxyError: too few pilots, or tables of different shapes.
     """
     p = len(at_stop)
-    if p < 4 or at_stop.shape != final.shape or at_stop.shape[1] != len(targets):
+    if p < FEWEST_PILOTS or at_stop.shape != final.shape or at_stop.shape[1] != len(targets):
         raise ProxyError(
             f"{p} pilots with losses of shape {at_stop.shape} and {final.shape}",
             where="proxies.early_stopping",
-            remedy="train at least 4 pilots to the end",
+            remedy=f"train at least {FEWEST_PILOTS} pilots to the end",
         )
     x, y = at_stop - at_stop.mean(axis=0), final - final.mean(axis=0)
     squares = np.maximum((x**2).sum(axis=0), 1e-24)
@@ -91,11 +92,11 @@ def line_through(targets: Sequence[str], at_stop: Array, final: Array) -> Line:
 
 def stopped(spec: ProxySpec, at: float) -> ProxySpec:
     """The same proxy, stopped after a share ``at`` of its steps."""
-    return with_landmark(spec.model_copy(update={"stop_at": stop_step(spec, at)}), at)
+    return spec.model_copy(update={"stop_at": stop_step(spec, at), "landmark": None})
 
 
 def with_landmark(spec: ProxySpec, at: float) -> ProxySpec:
-    """The same proxy to the end, its losses also measured on all windows where others may stop."""
+    """The same proxy to the end, which leaves behind the proxy that `stopped` would have trained."""
     return spec.model_copy(update={"landmark": stop_step(spec, at)})
 
 

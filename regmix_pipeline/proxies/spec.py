@@ -70,7 +70,7 @@ class ProxySpec(Settings):
     stop_at: int | None = Field(default=None, gt=0)
     """Step after which to stop, on the way to ``training.tokens``. Default: none."""
     landmark: int | None = Field(default=None, gt=0)
-    """Step at which losses are sampled on as many windows as at the end. Not part of the proxy's identity."""
+    """Step at which the proxy is also written as one that stops there would be. Not part of the proxy's identity."""
     folder: Path
     """The proxy is written to ``folder/<proxy id>``."""
     device: Device = "auto"

@@ -27,11 +27,12 @@ from regmix_pipeline.proxies.trainer import LocalTrainer, finished
 def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
     mixtures = current_mixtures(lab)
     recipes = {}
+    early, first = lab.study.proxies.early_stopping, set(pilots(lab))
     for key, specs in current_specs(lab, mixtures).items():
         drawn = [domain for domain, _ in mixtures[key].parts]
         settings: dict[str, Any] = {"proxies": [spec.id for spec in specs], "code": TRAINING_CODE}
-        if lab.study.proxies.early_stopping is not None:
-            settings["early_stopping"] = lab.study.proxies.early_stopping.model_dump(mode="json")
+        if early is not None:
+            settings |= {"early_stopping": early.model_dump(mode="json"), "pilot": key in first}
         recipes[key] = Recipe(lab.versions("token_shards", drawn), settings)
     return recipes
 
@@ -39,6 +40,7 @@ def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
 def _checkpoints_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in recipes}
     specs = current_specs(lab, mixtures)
+    _drop_snapshots_besides(lab)
     early = lab.study.proxies.early_stopping
     if early is None:
         yield from _trained(lab, mixtures, specs)
@@ -62,6 +64,18 @@ def _checkpoints_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Outpu
                 for key, group in rest.items()
             }
     yield from _trained(lab, mixtures, rest)
+
+
+def _drop_snapshots_besides(lab: Lab) -> None:
+    """Delete snapshots of trainings that the study no longer asks for."""
+    early = lab.study.proxies.early_stopping
+    wanted = set()
+    for group in current_specs(lab, current_mixtures(lab)).values():
+        wanted |= {spec.snapshot for spec in group}
+        wanted |= {stopped(spec, early.at).snapshot for spec in group} if early is not None else set()
+    for path in lab.path("proxies").glob(".p*.snapshot"):
+        if path not in wanted:
+            path.unlink(missing_ok=True)
 
 
 def _trained(
@@ -132,10 +146,10 @@ def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
     settings = {"windows": lab.study.proxies.evaluation.windows, "code": EVALUATION_CODE}
     mixtures = current_mixtures(lab)
     targets = lab.versions("token_shards", lab.targets) if mixtures else {}
-    recipes = {}
+    recipes, first = {}, pilots(lab)
     for key, specs in trained_specs(lab, mixtures).items():
         # What a stopped proxy's losses would have become is known from the pilots alone.
-        needed = [key, *(pilots(lab) if any(spec.stop_at for spec in specs) else [])]
+        needed = [key, *(first if any(spec.stop_at for spec in specs) else [])]
         recipes[key] = Recipe(lab.versions("proxy_checkpoints", needed) | targets, settings)
     return recipes
 
@@ -164,6 +178,12 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         progress.advance()
         if waiting[key]:
             continue
+        if line is None and any(spec.stop_at for spec in specs[key]):
+            failed[key] = ProxyError(
+                "a stopped proxy's final loss cannot be foretold: not all pilots were kept where it stopped",
+                where=f"mixture {key}",
+                remedy="turn proxies.early_stopping off to train it to its end",
+            )
         if key in failed:
             yield Output(key, error=failed[key])
         else:
@@ -216,12 +236,7 @@ def _ending(spec: ProxySpec, proxy: Mapping[str, Any], loss: Mapping[str, Any], 
     """What the final row says beside the loss measured: of a stopped proxy, the loss that the pilots foretell."""
     if spec.stop_at is None:
         return {"step": proxy["steps"], "tokens": proxy["tokens"], "final": True, "foretold": False}
-    if line is None:
-        raise ProxyError(
-            "a stopped proxy's final loss cannot be foretold: its pilots are not there",
-            where=spec.id,
-            remedy="run again",
-        )
+    assert line is not None, "checked before"
     final, error = line.final(loss["target"], loss["loss"])
     unit = loss["bits_per_byte"] / loss["loss"]
     steps = spec.training.steps(spec.model.context)

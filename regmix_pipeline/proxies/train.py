@@ -11,7 +11,6 @@ import math
 import platform
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -174,55 +173,30 @@ def is_finished(spec: ProxySpec) -> bool:
 def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
     started = time.monotonic()
     trainer = Trainer(spec, device)
+    samples = [
+        Sample(name, file, spec.model.context, spec.evaluation.trajectory_windows)
+        for name, file in spec.targets.items()
+    ]
     before = load_snapshot(spec, device)
     if before is not None:
         trainer.restore(before)
     loaded = time.monotonic() - started
     try:
-        trajectory, clock = _run(trainer, before)
+        trajectory, clock = _run(trainer, samples, before)
     except ProxyError:
         drop_snapshot(spec.snapshot)
         raise
-    used = trainer.windows.used(trainer.taken * spec.training.windows_per_step)
-    by_quota = spec.training.draws == "quota"
-    if by_quota and not within_quota(spec.exact_mixture, {domain: use.windows for domain, use in used.items()}):
-        raise ProxyError("executed windows are not within the quota", where=spec.id, remedy="report this as a bug")
-    value = {
-        "id": spec.id,
-        "mixture": spec.exact_mixture.id,
-        "seed": spec.seed,
-        "spec": spec.model_dump(mode="json"),
-        "steps": trainer.taken,
-        "tokens": sum(use.tokens for use in used.values()),
-        "domains": {domain: asdict(use) for domain, use in used.items()},
-        "parameters": spec.model.parameters(spec.vocabulary),
-        "training_loss": float(trainer.losses[-max(1, trainer.last // 10) :].mean()),
-        "seconds": clock | {"total": round(loaded + clock["steps"] + clock["evaluation"] + clock["snapshots"], 4)},
-        "continued_from_step": before.taken if before else 0,
-        "tokens_per_second": round(sum(use.tokens for use in used.values()) / clock["steps"], 1),
-        "device": str(trainer.device),
-        "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
-    }
-    _write(spec.output, trainer.model, value, trajectory)
+    _write(spec, trainer, trajectory, clock | {"loading": round(loaded, 4)}, before.taken if before else 0)
     drop_snapshot(spec.snapshot)
     return read_json(spec.output / "proxy.json")
 
 
-def _samples_at(spec: ProxySpec, steps: int) -> dict[int, list[Sample]]:
-    """Step -> the targets' windows to measure losses on after it; none without targets."""
-    few, all_of_them = (
-        [Sample(name, file, spec.model.context, windows) for name, file in spec.targets.items()]
-        for windows in (spec.evaluation.trajectory_windows, spec.evaluation.windows)
-    )
-    landmarks = {} if spec.landmark is None else {spec.landmark: all_of_them}
-    found = dict.fromkeys(spec.evaluation.trajectory_steps(steps), few) | landmarks
-    return found if spec.targets else {}
-
-
-def _run(trainer: Trainer, before: Snapshot | None) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _run(
+    trainer: Trainer, samples: list[Sample], before: Snapshot | None
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The steps left; returns the trajectory's rows and the seconds spent in steps, evaluation and snapshots."""
     spec = trainer.spec
-    samples_at = _samples_at(spec, trainer.steps)
+    sample_at = set(spec.evaluation.trajectory_steps(trainer.steps)) if samples else set()
     rows = list(before.trajectory) if before else []
     seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
     mark = saved = time.monotonic()
@@ -236,12 +210,19 @@ def _run(trainer: Trainer, before: Snapshot | None) -> tuple[list[dict[str, Any]
 
     while trainer.taken < trainer.last:
         trainer.step()
-        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in samples_at:
+        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in sample_at:
             trainer.check()
-        if trainer.taken in samples_at:
+        if trainer.taken in sample_at:
             clocked("steps")
-            rows.extend(_sampled(trainer, samples_at[trainer.taken]))
+            rows.extend(_sampled(trainer, samples))
             clocked("evaluation")
+        if trainer.taken == spec.landmark:
+            trainer.check()
+            clocked("steps")
+            _write(
+                spec.model_copy(update={"stop_at": spec.landmark, "landmark": None}), trainer, rows, dict(seconds), 0
+            )
+            clocked("snapshots")
         if time.monotonic() - saved >= pause and trainer.taken < trainer.last:
             trainer.check()
             clocked("steps")
@@ -266,14 +247,40 @@ def _sampled(trainer: Trainer, samples: list[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _write(folder: Path, model: Decoder, value: dict[str, Any], trajectory: list[dict[str, Any]]) -> None:
+def _write(
+    spec: ProxySpec, trainer: Trainer, trajectory: list[dict[str, Any]], seconds: dict[str, float], continued: int
+) -> None:
+    """Write the proxy as it is now, under ``spec``'s id, unless it is there."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from safetensors.torch import save_file
 
-    with folder_written_atomically(folder) as temporary:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, temporary / "model.safetensors", metadata={"proxy": value["id"]})
+    if is_finished(spec):
+        return
+    used = trainer.windows.used(trainer.taken * spec.training.windows_per_step)
+    by_quota = spec.training.draws == "quota"
+    if by_quota and not within_quota(spec.exact_mixture, {domain: use.windows for domain, use in used.items()}):
+        raise ProxyError("executed windows are not within the quota", where=spec.id, remedy="report this as a bug")
+    tokens = sum(use.tokens for use in used.values())
+    value = {
+        "id": spec.id,
+        "mixture": spec.exact_mixture.id,
+        "seed": spec.seed,
+        "spec": spec.model_dump(mode="json"),
+        "steps": trainer.taken,
+        "tokens": tokens,
+        "domains": {domain: asdict(use) for domain, use in used.items()},
+        "parameters": spec.model.parameters(spec.vocabulary),
+        "training_loss": float(trainer.losses[: trainer.taken][-max(1, trainer.taken // 10) :].mean()),
+        "seconds": seconds | {"total": round(sum(seconds.values()), 4)},
+        "continued_from_step": continued,
+        "tokens_per_second": round(tokens / max(seconds["steps"], 1e-9), 1),
+        "device": str(trainer.device),
+        "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    with folder_written_atomically(spec.output) as temporary:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.model.state_dict().items()}
+        save_file(weights, temporary / "model.safetensors", metadata={"proxy": spec.id})
         value["sha256"] = sha256_of(temporary / "model.safetensors")
         pq.write_table(pa.Table.from_pylist(trajectory, schema=trajectory_schema()), temporary / "trajectory.parquet")
         write_json(temporary / "proxy.json", value)

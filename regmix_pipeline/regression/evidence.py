@@ -81,12 +81,14 @@ def loss_table(lab: Lab) -> LossTable:
     with read_ledger(lab.ledger) as connection:
         rows = connection.sql(
             "select mixture, coalesce(seed, $elsewhere) as seed, target, avg(loss) as loss, "
-            "sqrt(sum(standard_error ** 2)) / count(standard_error) as standard_error "
+            "sqrt(sum(standard_error ** 2)) / count(standard_error) as standard_error, "
+            "if(bool_or(foretold), max(standard_error), 0) as foretold_error "
             "from current_proxy_losses where final group by all",
             params={"elsewhere": ELSEWHERE},
         ).pl()
         epochs = epoch_rates(connection, list(mixtures), domains, available_tokens(lab))
-    losses = _by_run(rows, "loss", lab.targets)
+    # Withdrawn mixtures stay in the ledger until their stage runs again.
+    losses = {run: row for run, row in _by_run(rows, "loss", lab.targets).items() if run[0] in mixtures}
     missing = [
         (mixture, lab.targets[int(np.isnan(row).argmax())])
         for (mixture, _), row in losses.items()
@@ -98,8 +100,8 @@ def loss_table(lab: Lab) -> LossTable:
             where="proxy_losses",
             remedy="materialise proxy_losses: failed proxies are trained again",
         )
-    means, seeds = mixture_means({run: row for run, row in losses.items() if run[0] in mixtures})
-    floor = noise_floor(losses)
+    means, seeds = mixture_means(losses)
+    floor = noise_floor({run: row for run, row in losses.items() if run[1] != ELSEWHERE})
     return LossTable(
         list(mixtures),
         domains,
@@ -121,10 +123,15 @@ def _standard_errors(
     """Of each mixture's mean loss, (n, T).
 
     All proxies are measured on the same windows, so the spread over windows is mostly common to them and blurs no rank;
-    the noise between seeds is what does. Where it is known it is used alone.
+    the noise between seeds is what does. Where it is known it is used alone, but for losses that were foretold of
+    proxies stopped early: these carry that error as well.
     """
     if floor is not None:
-        return floor.noise / np.sqrt([[seeds[mixture]] for mixture in mixtures])
+        known = floor.noise / np.sqrt([[seeds[mixture]] for mixture in mixtures])
+        told: dict[str, Array] = {}
+        for (mixture, _), row in _by_run(rows, "foretold_error", targets).items():
+            told[mixture] = np.fmax(row, told.get(mixture, row))
+        return np.hypot(known, np.nan_to_num(np.array([told[mixture] for mixture in mixtures])))
     found: dict[str, list[Array]] = defaultdict(list)
     for (mixture, _), row in _by_run(rows, "standard_error", targets).items():
         found[mixture].append(row)

@@ -215,7 +215,8 @@ def _losses(connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float
     query = (
         "select l.target, l.mixture, coalesce(m.origin, 'withdrawn'), avg(l.loss), "
         "sqrt(sum(l.standard_error ** 2)) / count(*) from measured l "
-        "left join (select distinct mixture, origin from current_mixtures) m using (mixture) "
+        "left join (select mixture, min_by(origin, origin = 'earlier') as origin from current_mixtures "
+        "group by mixture) m using (mixture) "
         "where l.final group by all order by l.target, avg(l.loss), l.mixture"
     )
     losses: dict[str, list[MixtureLoss]] = {}

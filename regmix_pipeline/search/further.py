@@ -39,7 +39,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     natural = rounded_inside(within_limits(prior, limits), limits).vector(fitted.domains)
     quantum = lab.study.mixtures.quantum
     found = propose(fitted, region, optimum["objective"], chosen, natural, refit.batch, lab.study.seed, quantum)
-    stable = found.share <= refit.tolerance
+    stable = found.judged and found.share <= refit.tolerance
     version = fingerprint("further mixtures", recipes[WHOLE].id)
     content = {
         "stable": stable,
@@ -98,7 +98,7 @@ def outlook(lab: Lab) -> Outlook:
         content["expected_regret"],
         content["expected_gain"],
         mixtures,
-        len(mixtures) * lab.study.proxies.training_settings.tokens,
+        len(mixtures) * lab.study.proxies.training_settings.tokens * lab.study.proxies.replicates,
         lab.need("further_mixtures").version,
     )
 
@@ -117,7 +117,7 @@ def take_up(lab: Lab, by: str, allowed: int | None = None) -> str:
     if not found.mixtures:
         return f"{found}; every mixture that could settle it lies beside one that was measured"
     allowed = lab.study.refit.max_new_tokens if allowed is None else allowed
-    each = lab.study.proxies.training_settings.tokens
+    each = lab.study.proxies.training_settings.tokens * lab.study.proxies.replicates
     left = allowed - adopted_since_domains_changed(lab) * each
     number = min(len(found.mixtures), max(left, 0) // each)
     if not number:

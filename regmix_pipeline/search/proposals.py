@@ -23,6 +23,8 @@ from regmix_pipeline.search.region import Region, moved_inside, rounded_inside
 Array = NDArray[np.float64]
 DRAWS = 24
 POOL = 6000
+ENOUGH = 200
+"""Mixtures inside the region below which more are sought around the decision, and then the regret says too little."""
 APART = 0.05
 """Hellinger distance below which two proposals are one, and a proposal is measured already."""
 
@@ -37,6 +39,7 @@ class Proposals:
         gain: expected gain of the decision over the natural mixture, nats per token.
         mixtures: to train next, the most promising first.
         worth: expected regret that each of them stands for, nats per token.
+        judged: whether enough mixtures inside the region were compared for the regret to mean something.
     """
 
     regret: float
@@ -44,6 +47,7 @@ class Proposals:
     gain: float
     mixtures: tuple[Mixture, ...]
     worth: tuple[float, ...]
+    judged: bool = True
 
     @property
     def share(self) -> float:
@@ -102,7 +106,14 @@ def propose(
             mixtures.append(mixture)
             worth.append(regrets[row] / DRAWS)
             seen.append(at)
-    return Proposals(float(np.mean(regrets)), np.array(regrets), float(np.mean(gains)), tuple(mixtures), tuple(worth))
+    return Proposals(
+        float(np.mean(regrets)),
+        np.array(regrets),
+        float(np.mean(gains)),
+        tuple(mixtures),
+        tuple(worth),
+        len(pool) >= ENOUGH,
+    )
 
 
 def _pool(region: Region, chosen: Array, generator: np.random.Generator) -> Array:
@@ -112,7 +123,12 @@ def _pool(region: Region, chosen: Array, generator: np.random.Generator) -> Arra
     drawn = np.concatenate([wide, near])
     drawn = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1e-300)
     inside = moved_inside(drawn, region.limits)
-    return inside[region.allow(inside)]
+    allowed = inside[region.allow(inside)]
+    if len(allowed) >= ENOUGH:
+        return allowed
+    # A narrow region: from points outside towards the decision, which is inside.
+    nearer = np.concatenate([chosen + step * (inside[:200] - chosen) for step in np.geomspace(0.5, 1e-3, 12)])
+    return np.concatenate([allowed, nearer[region.allow(nearer)], chosen[None]])
 
 
 def _quantised(weights: Array, region: Region, quantum: int) -> Mixture:

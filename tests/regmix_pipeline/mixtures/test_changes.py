@@ -42,6 +42,8 @@ def test_a_withdrawn_domain_is_left_out_or_kept_as_a_coordinate():
     assert "kept as a coordinate" in much.rules[0]
     refused = read_today(WEB, [Change(withdraw="books", evidence="drop")], {"web", "code"}, 0.02)
     assert "drew 10.0% on it" in refused.refused
+    others = {"web": 0.9, "books": 0.01, "old": 0.09}
+    assert not read_today(others, [Change(withdraw="books", evidence="drop")], {"web"}, 0.02).refused
 
 
 def test_changes_follow_each_other():

@@ -7,6 +7,7 @@ import pytest
 
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger import audit
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.proxies.earlier_stage import earlier_runs
 from regmix_pipeline.regression.evidence import loss_table
@@ -114,6 +115,57 @@ def test_domains_that_come_split_are_revised_and_go(place, study_file):
     assert table.domains == ["code", "short", "long"]
     assert len(table.mixtures) < before
     assert rows(lab, "select count(*) from current_earlier_runs where not kept and rule like 'withdrawal%'")[0][0] > 0
+
+
+def test_a_domain_that_goes_and_comes_back_costs_nothing(place):
+    lab, _ = place()
+    everything = trained(lab)
+    lab, new = place(
+        {"domains.licences": None, "domains.descriptions": {"source": {"jsonl": "text/descriptions.jsonl"}}}
+    )
+    assert new
+    source = {"source": {"jsonl": "text/licences.jsonl"}}
+    lab, new = place({"domains.licences": source, "domains.descriptions": None})
+    assert new == set()
+    assert everything <= trained(lab)
+    with read_ledger(lab.ledger) as connection:
+        assert audit.mixtures_on_simplex(connection, under_caps=True).passed
+    # A failed check withdraws the list, and what was paid for is listed again all the same.
+    before = {entry["id"] for entry in lab.json("mixtures")["mixtures"]}
+    lab.withdraw("mixtures")
+    lab, new = place()
+    assert new == set()
+    assert {entry["id"] for entry in lab.json("mixtures")["mixtures"]} == before
+
+
+def test_a_domain_of_next_to_no_weight_stops_nothing(place):
+    place()
+    lab, _ = place({"domains.descriptions": {"source": {"jsonl": "text/descriptions.jsonl"}, "cap": 0.0001}})
+    assert not [entry for entry in lab.json("mixtures")["mixtures"] if entry["origin"] == "arrival"]
+    lab, _ = place({"mixtures.anchors": {"natural": True, "uniform": True}})
+    assert not [entry for entry in lab.json("mixtures")["mixtures"] if entry["origin"] == "arrival"]
+
+
+def test_runs_that_repeated_otherwise_are_not_mixed_with_todays(place):
+    place({"limits": {"target_tokens": 2_000_000, "max_epochs": 50}})
+    lab, new = place({"limits": {"target_tokens": 4_000_000, "max_epochs": 50}})
+    assert new
+    refused = {run.reading.refused for run in earlier_runs(lab)}
+    assert any("was repeated otherwise than today" in why for why in refused)
+    counts = rows(
+        lab,
+        "select count(*) from current_proxy_losses where final group by mixture, seed, target",
+    )
+    assert {count for (count,) in counts} == {1}
+
+
+def test_a_damaged_record_of_a_proxy_stops_nothing(place):
+    lab, _ = place()
+    folder = lab.path("proxies", "p0000000000000000")
+    folder.mkdir()
+    (folder / "proxy.json").write_text('{"spec": {"half": ')
+    lab, new = place()
+    assert new == set()
 
 
 def test_documents_that_change_without_a_word_are_trained_on_again(place, study_file):

@@ -61,3 +61,17 @@ def test_the_same_input_gives_the_same_proposals():
     first, second = (proposals(14, 0.03, seed=3)[0] for _ in range(2))
     assert [mixture.id for mixture in first.mixtures] == [mixture.id for mixture in second.mixtures]
     assert first.regret == second.regret
+
+
+@pytest.mark.parametrize("narrow", [{"trust_radius": 0.01}, {"max_divergence": 1e-4}])
+def test_a_narrow_region_is_searched_and_not_called_stable(narrow):
+    rng = np.random.Generator(np.random.PCG64(1))
+    weights = rng.dirichlet([1.5, 1, 1], 40)
+    settings = RegressionSettings(regressors=("linear", "saturation"), extrapolation="off", bootstrap=50)
+    fitted = fit(weights, law(weights)[:, None], None, DOMAINS, ["t"], settings, say=lambda line: None)
+    limits = Limits(tuple(DOMAINS), np.ones(3), np.zeros(3))
+    region = Region.of(limits, PRIOR, weights, SearchSettings(**narrow))
+    chosen = PRIOR if "max_divergence" in narrow else weights[0]
+    found = propose(fitted, region, {"t": 1.0}, chosen, PRIOR, 4, 0)
+    assert np.isfinite(found.regret)
+    assert all(region.allow(mixture.vector(DOMAINS)[None])[0] for mixture in found.mixtures)
