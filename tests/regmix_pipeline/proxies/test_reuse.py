@@ -11,6 +11,7 @@ from regmix_pipeline.ledger import audit
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.proxies.earlier_stage import earlier_runs
 from regmix_pipeline.regression.evidence import loss_table
+from regmix_pipeline.search import proposals
 from regmix_pipeline.search.further import FURTHER_MIXTURES, outlook, take_up
 from regmix_pipeline.stages import STAGES
 
@@ -179,8 +180,11 @@ def test_documents_that_change_without_a_word_are_trained_on_again(place, study_
     assert any("documents of code changed since" in why for why in refused)
 
 
-def test_proposals_are_taken_up_within_the_budget(place):
-    lab, _ = place({"refit": {"tolerance": 0.0, "batch": 2, "max_new_tokens": 3 * EACH}})
+def test_proposals_are_taken_up_within_the_budget(place, monkeypatch):
+    # Whether laws this rough propose anything far from eleven measured mixtures is luck.
+    monkeypatch.setattr(proposals, "APART", 0.01)
+    third = {"domains.descriptions": {"source": {"jsonl": "text/descriptions.jsonl"}}}
+    lab, _ = place(third | {"refit": {"tolerance": 0.0, "batch": 2, "max_new_tokens": 3 * EACH}})
     found = outlook(lab)
     assert not found.stable
     assert 0 < len(found.mixtures) <= 2

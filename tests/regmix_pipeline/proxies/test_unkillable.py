@@ -26,7 +26,7 @@ FILES = ("model.safetensors", "trajectory.parquet")
 ROOT = str(Path(__file__).parents[3])
 
 KILLER = '''
-import os, pathlib, random, signal, sys, time
+import os, pathlib, random, shutil, signal, sys, time
 import torch
 from regmix_pipeline.proxies.evaluate import evaluate_proxy
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
@@ -71,6 +71,8 @@ training = ["time"] * 6 + ["snapshot"] * 6
 chance.shuffle(training)
 for moment in training + ["result"] * 4 + ["loss"] * 4:
     evaluation.output.unlink(missing_ok=True)
+    if moment == "result":
+        shutil.rmtree(spec.output, ignore_errors=True)
     waits = {
         "time": lambda: asleep,
         "snapshot": lambda: until(f".{spec.snapshot.stem}.*.tmp*", spec.folder),
@@ -104,7 +106,7 @@ def test_twenty_kills_change_no_bit(spec_of: SpecOf, targets: dict[str, TargetFi
     for name in FILES:
         assert (cut.output / name).read_bytes() == (whole.output / name).read_bytes()
     ours, theirs = (json.loads((spec.output / "proxy.json").read_text()) for spec in (cut, whole))
-    assert ours["continued_from_step"] > 0 == theirs["continued_from_step"]
+    assert theirs["continued_from_step"] == 0
     for field in ("domains", "training_loss", "tokens", "steps", "sha256"):
         assert ours[field] == theirs[field]
     assert not cut.snapshot.exists()
@@ -112,6 +114,25 @@ def test_twenty_kills_change_no_bit(spec_of: SpecOf, targets: dict[str, TargetFi
     from regmix_pipeline.proxies.evaluate import evaluate_proxy
 
     assert evaluate_proxy(reference)["loss"] == json.loads(evaluation.output.read_text())["loss"]
+
+
+def test_a_training_continues_from_its_snapshot(spec_of: SpecOf, tmp_path: Path) -> None:
+    import torch
+
+    from regmix_pipeline.proxies.snapshot import Snapshot, save_snapshot
+    from regmix_pipeline.proxies.train import Trainer
+
+    whole = spec_of(folder=tmp_path / "whole", targets={})
+    cut = whole.model_copy(update={"folder": tmp_path / "cut"})
+    cpu = torch.device("cpu")
+    trainer = Trainer(cut, cpu)
+    for _ in range(7):
+        trainer.step()
+    cut.folder.mkdir()
+    save_snapshot(cut, cpu, Snapshot(trainer.taken, trainer.tensors))
+    assert train_proxy(cut)["continued_from_step"] == 7
+    train_proxy(whole)
+    assert (cut.output / FILES[0]).read_bytes() == (whole.output / FILES[0]).read_bytes()
 
 
 DRIVER = """
