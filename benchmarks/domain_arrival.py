@@ -157,8 +157,10 @@ def report(title: str, losses: Mapping[str, np.ndarray], made: Mapping[str, Made
         print(f"{name:<18}{values.mean():>9.3f}{gain:>22}{share:>18}{spent}", flush=True)
 
 
-def real_text(home: Path, data: Path, domain: str, seeds: int) -> None:
-    """The three changes."""
+def real_text(home: Path, data: Path, domain: str, seeds: int, tolerance: float | None) -> None:
+    """The three changes; with ``tolerance``, decisions are called stable by another measure than the default."""
+    refit = {} if tolerance is None else {"refit": {"tolerance": tolerance}}
+    mark = "" if tolerance is None else f"-{tolerance:g}"
     domains = yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())["domains"]
     fewer = {name: value for name, value in domains.items() if name != domain}
     small = up_to_date(home / "without", study("without", fewer, None), data)
@@ -169,7 +171,7 @@ def real_text(home: Path, data: Path, domain: str, seeds: int) -> None:
     proxies = large.tokens // TrainingSettings.preset("demo").tokens
     budget = proxies // 4
 
-    arrived = _after(home, "without", "arrival", study("arrival", domains, tokenizer), data, budget)
+    arrived = _after(home, "without", f"arrival{mark}", study("arrival", domains, tokenizer, **refit), data, budget)
     mixtures = {
         "full recompute": large.mixture,
         "reuse": arrived.mixture,
@@ -180,7 +182,7 @@ def real_text(home: Path, data: Path, domain: str, seeds: int) -> None:
     report(f"arrival of {domain}", losses, {"full recompute": large, "reuse": arrived})
     _weights(mixtures)
 
-    went = _after(home, "with", "removal", study("removal", fewer, tokenizer), data, budget)
+    went = _after(home, "with", f"removal{mark}", study("removal", fewer, tokenizer, **refit), data, budget)
     mixtures = {
         "full recompute": small.mixture,
         "reuse": went.mixture,
@@ -197,7 +199,9 @@ def real_text(home: Path, data: Path, domain: str, seeds: int) -> None:
     tokens = {name: _tokens(home / "with", data, name) for name in PARTS}
     shares = {name: count / sum(tokens.values()) for name, count in tokens.items()}
     change = {"split": WHOLE, "into": {name: round(share, 6) for name, share in shares.items()}}
-    split = _after(home, "whole", "split", study("split", domains, tokenizer, changes=[change]), data, budget)
+    split = _after(
+        home, "whole", f"split{mark}", study("split", domains, tokenizer, changes=[change], **refit), data, budget
+    )
     mixtures = {
         "full recompute": large.mixture,
         "reuse": split.mixture,
@@ -249,8 +253,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / ".regmix" / "data")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--domain", default="biomedical_papers")
+    parser.add_argument("--tolerance", type=float, help="refit.tolerance of the studies that reuse")
     arguments = parser.parse_args()
-    real_text(arguments.home.resolve(), arguments.data.resolve(), arguments.domain, arguments.seeds)
+    real_text(
+        arguments.home.resolve(), arguments.data.resolve(), arguments.domain, arguments.seeds, arguments.tolerance
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from published_tables import FOCUS, Table, read
 from threadpoolctl import threadpool_limits
 
+from regmix_pipeline.mixtures.sampler import spread_over
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.regression.metrics import spearman
 
@@ -24,22 +25,6 @@ ABSENT = 0.002
 """Weights are published rounded to a thousandth."""
 BACK = (0, 6, 12, 24)
 CANDIDATES = 50_000
-
-
-def chosen_back(weights: Array, known: NDArray[np.intp], rest: NDArray[np.intp], domain: int, count: int) -> list[int]:
-    """Rows of ``rest`` in classes of the domain's weight, each the farthest from what is known (Hellinger)."""
-    points = np.sqrt(weights)
-    share = points[rest, domain] / points[rest, domain].max()
-    nearest = np.min([((points[rest] - points[row]) ** 2).sum(axis=1) for row in known], axis=0)
-    picked: list[int] = []
-    for number in range(count):
-        free = np.ones(len(rest), dtype=bool)
-        free[picked] = False
-        inside = free & (share > number / count) & (share <= (number + 1) / count)
-        index = int(np.where(inside if inside.any() else free, nearest, -1.0).argmax())
-        picked.append(index)
-        nearest = np.minimum(nearest, ((points[rest] - points[rest[index]]) ** 2).sum(axis=1))
-    return [int(rest[index]) for index in picked]
 
 
 def _few_targets(table: Table) -> Table:
@@ -56,6 +41,7 @@ def study(train: Table, test: Table) -> None:
     prior = train.weights.mean(axis=0)
     pool = np.random.default_rng(0).dirichlet(prior * 5, CANDIDATES)
     value = judge.predict(pool)[:, focus]
+    points = np.sqrt(train.weights)
     natural = judge.predict(prior[None])[0, focus]
     best = natural - value.min()
     print(f"Spearman x 100 on the {len(test.losses)} test rows, {FOCUS} (mean of {len(train.targets)} targets);")
@@ -67,7 +53,8 @@ def study(train: Table, test: Table) -> None:
         rest = np.flatnonzero(train.weights[:, j] > ABSENT)
         found = []
         for count in BACK:
-            rows = [*known.tolist(), *chosen_back(train.weights, known, rest, j, count)]
+            back = spread_over(points[rest], points[known], j, count)
+            rows = [*known.tolist(), *rest[back].tolist()]
             law = SaturationLaw().fit(train.weights[rows], train.losses[rows])
             rank = 100 * spearman(law.predict(test.weights), test.losses)
             kept = (natural - value[law.predict(pool)[:, focus].argmin()]) / best

@@ -148,18 +148,33 @@ def with_new_domain(
     if not count:
         return []
     points = np.sqrt([mixture.vector(limits.domains) for mixture in pool])
+    known = np.sqrt([mixture.vector(limits.domains) for mixture in existing]) if existing else points[:1]
+    return [pool[index] for index in spread_over(points, known, place, count)]
+
+
+def spread_over(points: NDArray[np.float64], known: NDArray[np.float64], place: int, count: int) -> list[int]:
+    """Rows of ``points``, one for each of ``count`` classes of their column ``place``, far from all others.
+
+    Args:
+        points: square roots of mixtures' weights, shape (m, d), m >= count.
+        known: the same of mixtures measured before, shape (n, d).
+        place: column whose range is cut into classes of equal width.
+        count: classes.
+
+    Returns:
+        Distinct row numbers: in each class the row farthest (Hellinger) from what is known or was picked before.
+    """
     share = points[:, place] / points[:, place].max()
-    near = [np.sqrt(mixture.vector(limits.domains)) for mixture in existing] or [points.mean(axis=0)]
-    nearest = np.min([((points - point) ** 2).sum(axis=1) for point in near], axis=0)
+    nearest = np.min([((points - point) ** 2).sum(axis=1) for point in known], axis=0)
     picked: list[int] = []
     for number in range(count):
-        free = np.ones(len(pool), dtype=bool)
+        free = np.ones(len(points), dtype=bool)
         free[picked] = False
         inside = free & (share > number / count) & (share <= (number + 1) / count)
         index = int(np.where(inside if inside.any() else free, nearest, -1.0).argmax())
         picked.append(index)
         nearest = np.minimum(nearest, ((points - points[index]) ** 2).sum(axis=1))
-    return [pool[index] for index in picked]
+    return picked
 
 
 def _space_filling(

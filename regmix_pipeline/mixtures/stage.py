@@ -83,7 +83,7 @@ def _list_before(lab: Lab) -> dict[str, Any]:
     record = lab.records.latest("mixtures")
     if record is None or not (lab.home / record.files[0]).exists():
         return {}
-    return read_json(lab.home / record.files[0])
+    return read_json(lab.home / record.files[0]) | {"domains": record.settings["domains"]}
 
 
 def _paid_for(lab: Lab, limits: Limits, besides: set[str]) -> list[Mixture]:
@@ -166,7 +166,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         mixtures.setdefault(mixture.id, mixture)
     entries = [{"id": key, "origin": origins[key], "parts": dict(mixture.parts)} for key, mixture in mixtures.items()]
     version = fingerprint("mixtures", entries, arrived)
-    content = {"sampler": _sampler_id(lab), "domains": lab.domains, "arrived": arrived, "mixtures": entries}
+    content = {"sampler": _sampler_id(lab), "arrived": arrived, "mixtures": entries}
     path = lab.write_json(content, "mixtures", f"{version}.json")
     rows = [
         {
