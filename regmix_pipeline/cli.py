@@ -37,7 +37,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except RegmixError as error:
-            Console(stderr=True).print(f"error: {error}", style="bold red", markup=False, highlight=False)
+            Console(stderr=True).print(
+                f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
+            )
             raise typer.Exit(1) from None
 
     return guarded
