@@ -139,10 +139,9 @@ def training_asked(lab: Lab, keys: Collection[str]) -> Asked:
     """What training the proxies of the mixtures ``keys`` to their end takes; those on disk already cost nothing."""
     from regmix_pipeline.mixtures.stage import current_mixtures
     from regmix_pipeline.proxies.current import current_specs
-    from regmix_pipeline.proxies.trainer import finished
 
     mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in keys}
-    missing = [spec for group in current_specs(lab, mixtures).values() for spec in group if not finished(spec)]
+    missing = [spec for group in current_specs(lab, mixtures).values() for spec in group if not spec.is_finished]
     return Asked(len(missing), sum(spec.training.tokens for spec in missing))
 
 

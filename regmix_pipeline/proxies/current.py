@@ -22,7 +22,7 @@ from regmix_pipeline.proxies.early_stopping import (
 )
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer, finished
+from regmix_pipeline.proxies.trainer import LocalTrainer
 
 Specs = dict[str, list[ProxySpec]]
 
@@ -49,7 +49,7 @@ def current_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> Specs:
 def _before_revision(lab: Lab, spec: ProxySpec) -> ProxySpec:
     """The proxy of the same mixture and seed that was trained before a domain's declared revision, if there is one."""
     revised = {change.revise for change in lab.study.changes if change.revise}
-    if not revised & {domain for domain, _ in spec.exact_mixture.parts} or finished(spec):
+    if not revised & {domain for domain, _ in spec.exact_mixture.parts} or spec.is_finished:
         return spec
     if "before revision" not in lab.memory:
         # The newest of several: they are in the order in which they were written.
@@ -104,7 +104,7 @@ def pilot_line(lab: Lab) -> Line | None:
     mixtures = current_mixtures(lab)
     finals = [group[0] for group in current_specs(lab, {key: mixtures[key] for key in pilots(lab)}).values()]
     stops = [stopped(spec, early.at) for spec in finals]
-    if len(finals) < FEWEST_PILOTS or not all(finished(spec) for spec in [*finals, *stops]):
+    if len(finals) < FEWEST_PILOTS or not all(spec.is_finished for spec in [*finals, *stops]):
         return None
     targets = target_files(lab)
     losses: dict[tuple[str, str], float] = {}

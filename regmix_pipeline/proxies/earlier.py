@@ -95,8 +95,7 @@ def _not_comparable(lab: Lab, spec: ProxySpec, drawn: set[str]) -> str:
     revised = {change.revise for change in lab.study.changes}
     for name in sorted(drawn):
         version = spec.shards[name].version
-        record = lab.records.version("token_shards", name, version)
-        if record is None or record.inputs.get("tokenizer/all") != tokenizer:
+        if _tokenizer_of(lab, name, version) != tokenizer:
             return f"{name} was tokenised otherwise"
         current = lab.records.current("token_shards", name)
         if name in lab.domains and name not in revised and (current is None or current.version != version):
@@ -105,6 +104,15 @@ def _not_comparable(lab: Lab, spec: ProxySpec, drawn: set[str]) -> str:
         if name in lab.domains and name not in revised and repeated:
             return f"{name} was repeated otherwise than today"
     return ""
+
+
+def _tokenizer_of(lab: Lab, name: str, version: str) -> str | None:
+    """Version of the tokenizer that made a shard, None where no record says; looked up once, as many runs share it."""
+    known = lab.memory.setdefault("tokenizers of shards", {})
+    if (name, version) not in known:
+        record = lab.records.version("token_shards", name, version)
+        known[name, version] = None if record is None else record.inputs.get("tokenizer/all")
+    return known[name, version]
 
 
 def _windows(lab: Lab, spec: ProxySpec) -> dict[str, int]:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,13 +67,8 @@ def load_snapshot(spec: ProxySpec, device: torch.device) -> Snapshot | None:
     except Exception as error:
         # Whatever is wrong with it, the training can start again and loses time alone.
         print(f"{spec.snapshot}: {error}; the proxy is trained from the start", file=sys.stderr)
-        drop_snapshot(spec.snapshot)
+        spec.snapshot.unlink(missing_ok=True)
         return None
-
-
-def drop_snapshot(path: Path) -> None:
-    """Delete a snapshot that is of no further use."""
-    path.unlink(missing_ok=True)
 
 
 def _read(spec: ProxySpec, device: torch.device) -> Snapshot:

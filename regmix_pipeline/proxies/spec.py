@@ -118,6 +118,11 @@ class ProxySpec(Settings):
         return self.folder / self.id
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the finished proxy's folder is there and whole."""
+        return all((self.output / name).is_file() for name in PROXY_FILES)
+
+    @property
     def snapshot(self) -> Path:
         """File that an unfinished training continues from."""
         return self.folder / f".{self.id}.snapshot"

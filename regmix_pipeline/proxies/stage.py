@@ -21,7 +21,7 @@ from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, t
 from regmix_pipeline.proxies.early_stopping import Line, stopped
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer, finished
+from regmix_pipeline.proxies.trainer import LocalTrainer
 
 
 def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
@@ -60,7 +60,7 @@ def _checkpoints_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Outpu
         lab.say(f"  early stopping       {'yes' if stops else 'no'}: {says}")
         if stops:
             rest = {
-                key: [spec if finished(spec) else stopped(spec, early.at) for spec in group]
+                key: [spec if spec.is_finished else stopped(spec, early.at) for spec in group]
                 for key, group in rest.items()
             }
     yield from _trained(lab, mixtures, rest)

@@ -23,8 +23,8 @@ from regmix_pipeline.proxies.evaluate import Sample, autocast, device_of, losses
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
-from regmix_pipeline.proxies.snapshot import Snapshot, drop_snapshot, load_snapshot, save_snapshot
-from regmix_pipeline.proxies.spec import PROXY_FILES, TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snapshot
+from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
 from regmix_pipeline.proxies.windows import TrainingWindows, within_quota
 
 _TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
@@ -160,14 +160,9 @@ def train_proxy(spec: ProxySpec, worker: int = 0) -> dict[str, Any]:
     """
     spec.lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(spec.lock):
-        if is_finished(spec):
+        if spec.is_finished:
             return read_json(spec.output / "proxy.json")
         return _trained(spec, device_of(spec.device, worker))
-
-
-def is_finished(spec: ProxySpec) -> bool:
-    """Whether the proxy's folder is there and whole."""
-    return all((spec.output / name).is_file() for name in PROXY_FILES)
 
 
 def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
@@ -184,10 +179,10 @@ def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
     try:
         trajectory, clock = _run(trainer, samples, before)
     except ProxyError:
-        drop_snapshot(spec.snapshot)
+        spec.snapshot.unlink(missing_ok=True)
         raise
     _write(spec, trainer, trajectory, clock | {"loading": round(loaded, 4)}, before.taken if before else 0)
-    drop_snapshot(spec.snapshot)
+    spec.snapshot.unlink(missing_ok=True)
     return read_json(spec.output / "proxy.json")
 
 
@@ -255,7 +250,7 @@ def _write(
     import pyarrow.parquet as pq
     from safetensors.torch import save_file
 
-    if is_finished(spec):
+    if spec.is_finished:
         return
     used = trainer.windows.used(trainer.taken * spec.training.windows_per_step)
     by_quota = spec.training.draws == "quota"

@@ -23,7 +23,7 @@ import regmix_pipeline
 from regmix_pipeline import errors
 from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.files import read_json
-from regmix_pipeline.proxies.spec import PROXY_FILES, EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 
 Task = ProxySpec | EvaluationSpec
 
@@ -61,7 +61,7 @@ def default_workers() -> int:
 
 def finished(task: Task) -> dict[str, Any] | None:
     """The value of a task that was done before, or None."""
-    if isinstance(task, ProxySpec) and not all((task.output / name).is_file() for name in PROXY_FILES):
+    if isinstance(task, ProxySpec) and not task.is_finished:
         return None
     path = task.output / "proxy.json" if isinstance(task, ProxySpec) else task.output
     return read_json(path) if path.is_file() else None

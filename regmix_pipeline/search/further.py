@@ -11,7 +11,7 @@ from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.adopted import adopt, adopted_since_domains_changed
 from regmix_pipeline.mixtures.limits import within_limits
-from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.search.stage import with_former_domains
 
@@ -53,7 +53,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "further_mixtures",
         version,
         [
-            {"mixture": mixture.id, "domain": name, "weight": part / 1e6, "worth": worth}
+            {"mixture": mixture.id, "domain": name, "weight": part / PARTS, "worth": worth}
             for mixture, worth in zip(found.mixtures, found.worth, strict=True)
             for name, part in mixture.parts
         ],

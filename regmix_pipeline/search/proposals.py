@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.search.region import Region, moved_inside, rounded_inside
 
@@ -133,6 +133,6 @@ def _pool(region: Region, chosen: Array, generator: np.random.Generator) -> Arra
 
 def _quantised(weights: Array, region: Region, quantum: int) -> Mixture:
     """A mixture near ``weights`` that a proxy can execute: multiples of ``quantum`` where the limits allow it."""
-    coarse = np.rint(weights * 1e6 / quantum) * quantum / 1e6
+    coarse = np.rint(weights * PARTS / quantum) * quantum / PARTS
     moved = moved_inside((coarse / coarse.sum())[None], region.limits)[0]
     return rounded_inside(moved, region.limits)
