@@ -66,7 +66,7 @@ def what_to_refit(lab: Lab) -> dg.RunRequest | dg.SkipReason:
         return dg.SkipReason(stale.of(*stages))
     if not stale_stages:
         nothing = "nothing changed since the last decision, so there is nothing to fit"
-        further = take_up(lab, "schedule refit") if lab.study.trains else ""
+        further = take_up(lab, "schedule refit").said if lab.study.trains else ""
         return dg.SkipReason("; ".join(filter(None, [nothing, spared, further])))
     first = stages.index(stale_stages[0])
     why = stale.of(*stale_stages)

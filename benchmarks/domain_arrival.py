@@ -33,7 +33,7 @@ from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_specs, target_files
 from regmix_pipeline.proxies.trainer import LocalTrainer
-from regmix_pipeline.search.further import take_up
+from regmix_pipeline.search.further import TakenUp, take_up
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.stages import STAGES
 
@@ -94,9 +94,10 @@ def up_to_date(home: Path, settings: dict[str, Any], data: Path, budget: int = 0
         ledger.write_text(json.dumps(spent))
         each = lab.study.proxies.training_settings.tokens
         lab = Lab(file, home, data)
-        said = take_up(lab, "benchmark", max(budget - _arrivals(lab, before["proxies"]), 0) * each) if budget else ""
-        print(f"  {settings['name']}: {len(before['proxies'])} proxies trained; {said}", flush=True)
-        if "asked for" not in said:
+        left = max(budget - _arrivals(lab, before["proxies"]), 0) * each
+        taken = take_up(lab, "benchmark", left) if budget else TakenUp(0, "")
+        print(f"  {settings['name']}: {len(before['proxies'])} proxies trained; {taken.said}", flush=True)
+        if not taken.asked:
             break
         batches += 1
     lab = Lab(file, home, data)

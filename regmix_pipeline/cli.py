@@ -85,9 +85,9 @@ def refit(
     asked = True
     while asked:
         run_stale(lab)
-        said = take_up(lab, "regmix refit", max_new_tokens)
-        lab.say(said)
-        asked = "asked for" in said
+        taken = take_up(lab, "regmix refit", max_new_tokens)
+        lab.say(taken.said)
+        asked = taken.asked > 0
         lab = Lab(lab.study_file, lab.home, lab.data, workers=workers)
     show_decision(lab, Console())
 

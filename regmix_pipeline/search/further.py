@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Output, Stage
@@ -76,7 +76,7 @@ class Outlook:
     regret: float
     gain: float
     mixtures: tuple[Mixture, ...]
-    tokens: int
+    tokens_each: int
     proposal: str
 
     def __str__(self) -> str:
@@ -98,13 +98,20 @@ def outlook(lab: Lab) -> Outlook:
         content["expected_regret"],
         content["expected_gain"],
         mixtures,
-        len(mixtures) * lab.study.proxies.training_settings.tokens * lab.study.proxies.replicates,
+        lab.study.proxies.training_settings.tokens * lab.study.proxies.replicates,
         lab.need("further_mixtures").version,
     )
 
 
-def take_up(lab: Lab, by: str, allowed: int | None = None) -> str:
-    """Ask for proxies of the proposed mixtures if the decision is not stable and the budget holds; says what was done.
+class TakenUp(NamedTuple):
+    """How many mixtures were asked for, and what was done in words."""
+
+    asked: int
+    said: str
+
+
+def take_up(lab: Lab, by: str, allowed: int | None = None) -> TakenUp:
+    """Ask for proxies of the proposed mixtures if the decision is not stable and the budget holds.
 
     Args:
         lab: the study on disk.
@@ -113,17 +120,17 @@ def take_up(lab: Lab, by: str, allowed: int | None = None) -> str:
     """
     found = outlook(lab)
     if found.stable:
-        return str(found)
+        return TakenUp(0, str(found))
     if not found.mixtures:
-        return f"{found}; every mixture that could settle it lies beside one that was measured"
+        return TakenUp(0, f"{found}; every mixture that could settle it lies beside one that was measured")
     allowed = lab.study.refit.max_new_tokens if allowed is None else allowed
-    each = lab.study.proxies.training_settings.tokens * lab.study.proxies.replicates
-    left = allowed - adopted_since_domains_changed(lab) * each
-    number = min(len(found.mixtures), max(left, 0) // each)
+    left = max(allowed - adopted_since_domains_changed(lab) * found.tokens_each, 0)
+    number = min(len(found.mixtures), left // found.tokens_each)
     if not number:
-        return f"{found}; {found.tokens:,} more tokens would be trained on, the budget has {max(left, 0):,} left"
+        wanted = len(found.mixtures) * found.tokens_each
+        return TakenUp(0, f"{found}; {wanted:,} more tokens would be trained on, the budget has {left:,} left")
     adopt(lab, found.mixtures[:number], found.proposal, by, str(found))
-    return f"{found}; asked for {number} more proxies"
+    return TakenUp(number, f"{found}; asked for {number} more proxies")
 
 
 FURTHER_MIXTURES = Stage("further_mixtures", ("optimal_mixture", "regressor"), None, CODE_VERSION, _wanted, _make)

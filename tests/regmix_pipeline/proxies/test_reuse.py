@@ -189,18 +189,18 @@ def test_proposals_are_taken_up_within_the_budget(place, monkeypatch):
     assert not found.stable
     assert 0 < len(found.mixtures) <= 2
     assert found.regret >= 0
-    assert "asked for" in take_up(lab, "test")
+    assert "asked for" in take_up(lab, "test").said
     lab, new = place()
     assert len(new) == len(found.mixtures)
     further = rows(lab, "select distinct mixture from current_mixtures where origin = 'further'")
     assert {mixture for (mixture,) in further} == {mixture.id for mixture in found.mixtures}
     number = min(3 - len(found.mixtures), len(outlook(lab).mixtures))
-    said = take_up(lab, "test")
+    said = take_up(lab, "test").said
     assert said.endswith(f"asked for {number} more proxies" if number else "beside one that was measured")
     lab, _ = place({"refit": {"tolerance": 0.0, "batch": 2, "max_new_tokens": 0}})
-    assert take_up(lab, "test").endswith("the budget has 0 left" if outlook(lab).mixtures else "was measured")
+    assert take_up(lab, "test").said.endswith("the budget has 0 left" if outlook(lab).mixtures else "was measured")
     lab, _ = place({"refit": {"tolerance": 1000.0}})
     assert outlook(lab).stable
-    assert take_up(lab, "test").startswith("the decision is stable")
+    assert take_up(lab, "test").said.startswith("the decision is stable")
     assert lab.json("mixture_decision", "decision.json")["stability"]["stable"]
     assert np.isfinite(lab.need(FURTHER_MIXTURES.name).facts["expected regret (nats/token)"])
