@@ -29,6 +29,8 @@ _VIEWS = {
         f"current_{name}": (
             f"select t.* from {name} t where exists (select 1 from records r where r.current "
             f"and r.asset in ({', '.join(repr(asset) for asset in table.assets)}) and r.version = t.version)"
+            if table.assets
+            else f"select * from {name}"
         )
         for name, table in TABLES.items()
     },

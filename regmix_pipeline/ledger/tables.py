@@ -25,7 +25,7 @@ class Table:
     """A table of the ledger.
 
     Attributes:
-        assets: the assets that write it.
+        assets: the assets that write it; none where people do, and every row holds.
         meaning: what one row is.
         columns: name -> (type, meaning). `version` is always the version of the asset that wrote the row.
     """
@@ -263,6 +263,20 @@ TABLES: dict[str, Table] = {
             "chance_better_than_natural": (REAL, "probability under the regressor's uncertainty"),
             "decided_at": (TEXT, "UTC time"),
             "record": (TEXT, "the whole decision record, JSON"),
+        },
+    ),
+    "verdicts": Table(
+        (),
+        "what somebody said of a decision; the last one counts",
+        {"version": (TEXT, "id of the verdict")}
+        | {
+            "decision": (TEXT, "decision id"),
+            "number": (WHOLE_NUMBER, "its place among the decision's verdicts, from 1"),
+            "said": (TEXT, "approved or rejected"),
+            "reason": (TEXT, "why"),
+            "by": (TEXT, "who"),
+            "through": (TEXT, "command line, or the Dagster run"),
+            "said_at": (TEXT, "UTC time"),
         },
     ),
     "confirmations": Table(

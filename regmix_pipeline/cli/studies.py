@@ -1,4 +1,4 @@
-"""The `regmix` command: run a study, see what is stale, plan what it takes, open the Dagster UI."""
+"""Commands that bring a study up to date: run, refit, status, plan, import-runs, ui."""
 
 from __future__ import annotations
 
@@ -7,42 +7,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.cli.app import Data, Home, StudyFile, Workers, app, plain_errors
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import default_study_file, load_study
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-
-StudyFile = Annotated[Path | None, typer.Option("--study", help="Study file; default $REGMIX_STUDY or the demo.")]
-Home = Annotated[Path | None, typer.Option("--home", help="Folder of artefacts; default .regmix/<study>.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of downloaded corpora; default beside the home.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that train at once.")]
-
-
-def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Show an error the user can act on as its text, and leave with status 1."""
-
-    @wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except RegmixError as error:
-            Console(stderr=True).print(
-                f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
-            )
-            raise typer.Exit(1) from None
-
-    return guarded
 
 
 @app.command()
@@ -185,7 +160,3 @@ def ui(
     lab.say(f"http://{host}:{port}")
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", host, "-p", str(port)]
     raise typer.Exit(subprocess.call(command, env=environment))
-
-
-if __name__ == "__main__":
-    app()

@@ -1,0 +1,3 @@
+from regmix_pipeline.cli import app
+
+app()
