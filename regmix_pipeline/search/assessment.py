@@ -13,7 +13,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.search.convex import ConvexSearch
 from regmix_pipeline.search.objective import Objective
-from regmix_pipeline.search.region import Region, moved_inside
+from regmix_pipeline.search.region import Region, moved_inside, usual_distance
 
 Array = NDArray[np.float64]
 DRAWS = 20_000
@@ -167,9 +167,7 @@ def flags_of(fitted: FittedRegressor, region: Region, chosen: Mixture, gain: Map
         if weight > highest + 1e-6
     ]
     away = float(region.distance(weights[None])[0])
-    overlap = np.sqrt(fitted.weights) @ np.sqrt(fitted.weights).T
-    np.fill_diagonal(overlap, 0.0)
-    usual = float(np.quantile(np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0)), 0.95))
+    usual = usual_distance(fitted.weights)
     if away > usual:
         found.append(
             f"the mixture is {away:.2f} from the nearest sampled one, samples are within {usual:.2f} of each other"

@@ -149,6 +149,17 @@ class Region:
         return np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0))
 
 
+def usual_distance(observed: Array) -> float:
+    """How far trained mixtures usually are from their nearest neighbour: the 95% quantile of that Hellinger distance.
+
+    Args:
+        observed: trained mixtures, (n, d).
+    """
+    overlap = np.sqrt(observed) @ np.sqrt(observed).T
+    np.fill_diagonal(overlap, 0.0)
+    return float(np.quantile(np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0)), 0.95))
+
+
 def divergence(weights: Array, prior: Array) -> Array:
     """KL(w || prior) in nats of each row, (m,); infinite where a domain outside the prior has weight."""
     ratio = np.where(weights > 0, weights / np.maximum(prior, 1e-300), 1.0)
