@@ -14,6 +14,7 @@ import dagster as dg
 
 from assets.events import ONLY_STALE
 from assets.partitions import MIXTURES, RANGE_END, RANGE_START, SOURCES, register
+from assets.triggers import tags_of_command
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Stage
@@ -42,12 +43,13 @@ class RunFailedError(RegmixError):
     """A stage failed; what had been finished before is kept."""
 
 
-def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES) -> list[StageRun]:
+def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix run") -> list[StageRun]:
     """Bring every stage up to date, in order, and say what was made and why.
 
     Args:
         lab: the study on disk.
         stages: the stages to run, upstream first.
+        command: what the person who runs them typed, for the records.
 
     Raises:
         RunFailedError: a stage failed. Running again makes what is missing and nothing else.
@@ -69,7 +71,7 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES) -> list[StageRun]:
             if stale or withdrawn:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn)}")
                 if stale:
-                    failed_checks = _launch(job, instance, stage, keys, stale)
+                    failed_checks = _launch(job, instance, stage, keys, stale, command)
                 else:
                     list(lab.materialise(stage, []))
             seconds = time.monotonic() - started
@@ -111,10 +113,15 @@ def _register(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> list[str]
 
 
 def _launch(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, stage: Stage, keys: Sequence[str], stale: dict[str, str]
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    stage: Stage,
+    keys: Sequence[str],
+    stale: dict[str, str],
+    command: str,
 ) -> tuple[str, ...]:
     """One run of the stage over the range that holds every stale key; returns checks that failed."""
-    tags = {ONLY_STALE: "yes"}
+    tags = {ONLY_STALE: "yes", **tags_of_command(command, _what(stale, len(keys), []))}
     if stage.partitions is not None and stage.upstream and stale:
         places = sorted(keys.index(key) for key in stale)
         tags |= {RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]}

@@ -11,6 +11,7 @@ import assets
 from assets.automation import automation
 from assets.schedules import schedules
 from assets.sensors import sensors
+from assets.verdicts import judge_decision
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.refit import Refit
 from regmix_pipeline.study_file import default_study_file, load_study
@@ -36,6 +37,7 @@ def definitions(refit: Refit) -> dg.Definitions:
         asset_checks=dg.load_asset_checks_from_package_module(assets),
         sensors=[*sensors(refit.look_seconds), automation(refit.look_seconds)],
         schedules=schedules(refit),
+        jobs=[judge_decision],
         resources={"lab": lab, "trainer": trainer, "ledger": LedgerResource(lab=lab)},
         # Assets are few, run one after another and keep their own worker processes: a process per step only adds
         # start-up.

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import BusyError, LedgerError, RegmixError
-from regmix_pipeline.files import read_json, write_json
+from regmix_pipeline.files import read_json, sha256_of, write_json
 from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
 from regmix_pipeline.ledger.tables import write_part
@@ -123,6 +123,9 @@ class Lab:
         self.home = Path(home or default_home(self.study_in_file.name)).resolve()
         self.data = Path(data or self.home.parent / "data").resolve()
         self.run, self.say = run, say
+        self.triggered: Mapping[str, str] = {}
+        """Who or what started the run that is at work: through, by, why."""
+        self._parts: list[Path] = []
         self.workers = workers or self.study_in_file.proxies.workers
         self.records = Records(self.home / "records")
         self.memory: dict[str, Any] = {}
@@ -198,7 +201,9 @@ class Lab:
 
     def write_rows(self, table: str, version: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write a part of a ledger table; `version` is added to every row."""
-        return write_part(self.path("tables"), table, version, [{"version": version, **row} for row in rows])
+        part = write_part(self.path("tables"), table, version, [{"version": version, **row} for row in rows])
+        self._parts.append(part)
+        return part
 
     def build_ledger(self) -> Path:
         """Make the DuckDB file from all records and parts."""
@@ -285,7 +290,10 @@ class Lab:
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
         started = time.monotonic()
+        self._parts.clear()
         for output in _timed(stage, stage.make(self, recipes)):
+            parts = [part for part in self._parts if part.is_file()]
+            self._parts.clear()
             if output.error is not None:
                 yield Made(output.key, None, reused=False, error=output.error, reason=reasons[output.key])
                 continue
@@ -303,11 +311,17 @@ class Lab:
                 made_at=now(),
                 seconds=round(finished - started if output.seconds is None else output.seconds, 3),
                 run=self.run,
+                sums=self._sums([*output.files, *parts]),
             )
             started = finished
             before = self.records.current(stage.name, output.key)
             self.records.save(record)
             yield Made(output.key, record, reused=False, reason=reasons[output.key], before=before)
+
+    def _sums(self, paths: Sequence[Path]) -> dict[str, str]:
+        """Checksums that a record holds itself; tokens and model weights have theirs in the JSON beside them."""
+        summed = [path for path in paths if path.is_file() and path.suffix not in (".ds", ".safetensors")]
+        return {str(path.relative_to(self.home)): sha256_of(path) for path in summed}
 
     def _reason(self, stage: Stage, key: str, recipe: Recipe) -> str:
         """Why the key must be made again, or "" when its record and files stand."""

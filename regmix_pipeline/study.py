@@ -181,6 +181,8 @@ class Study(Settings):
     """Tokens and repetition of the large run."""
     search: SearchSettings = SearchSettings()
     """How the best mixture is searched."""
+    alternatives: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Name -> weights by domain of a mixture to compare the decision with, made by hand or by another method."""
     rank_correlation_floor: float = Field(default=0.5, ge=-1, le=1)
     """The regressor's out-of-fold Spearman correlation on the objective must reach this, or the decision is flagged."""
     confirmation: Confirmation | None = None
@@ -208,6 +210,7 @@ class Study(Settings):
             if back or missing:
                 what = f"{sorted(back)} are still domains" if back else f"{sorted(missing)} are no domains"
                 raise ValueError(f"changes.{number} ({change.operation}): {what} of the study")
+        _check_alternatives(self)
         if self.trains:
             _check_trains(self)
         else:
@@ -237,6 +240,26 @@ class Study(Settings):
         """Target -> share of the objective, summing to 1; targets of weight 0 are left out."""
         total = sum(target.weight for target in self.targets.values())
         return {name: target.weight / total for name, target in self.targets.items() if target.weight}
+
+
+NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", "objective")
+"""Names that a decision gives to mixtures of its own."""
+
+
+def _check_alternatives(study: Study) -> None:
+    for name, weights in study.alternatives.items():
+        check_name(name)
+        total = sum(weights.values())
+        if name in NAMED:
+            raise ValueError(f"alternatives.{name}: every decision has a mixture of that name; choose another")
+        if any(not weight >= 0 for weight in weights.values()) or not 0.98 <= total <= 1.02:
+            raise ValueError(
+                f"alternatives.{name}: weights must not be negative and sum to 1 (they sum to {total:.4f}); "
+                "mind that they are shares, not percent"
+            )
+        unknown = sorted(set(weights) - set(study.domains))
+        if unknown and study.watch is None:
+            raise ValueError(f"alternatives.{name}: {unknown} are no domains of the study")
 
 
 def _check_trains(study: Study) -> None:

@@ -59,7 +59,7 @@ def refit(
     lab = Lab(study or default_study_file(), home, data, workers=workers)
     asked = True
     while asked:
-        run_stale(lab)
+        run_stale(lab, command="regmix refit")
         taken = take_up(lab, "regmix refit", max_new_tokens)
         lab.say(taken.said)
         asked = taken.asked > 0

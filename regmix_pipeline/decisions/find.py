@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import read_ledger
 
 Decision = dict[str, Any]
 
 
 def decisions(lab: Lab) -> list[Decision]:
-    """Every decision record that the home holds, the oldest first."""
-    found = [read_json(path) for path in lab.path("decisions").glob("[!.]*/decision.json")]
-    return sorted(found, key=lambda record: (record["decided_at"], record["decision"]))
+    """Every decision record of the home, the oldest first; where a file is gone, as the ledger has it."""
+    found = {record["decision"]: record for record in in_ledger(lab)}
+    for path in lab.path("decisions").glob("[!.]*/decision.json"):
+        record = read_json(path)
+        found[record["decision"]] = record
+    return sorted(found.values(), key=lambda record: (record["decided_at"], record["decision"]))
+
+
+def in_ledger(lab: Lab) -> list[Decision]:
+    """The decision records that the ledger holds; none without a ledger."""
+    if not lab.ledger.is_file():
+        return []
+    with read_ledger(lab.ledger) as connection:
+        rows = connection.execute("select distinct record from decisions").fetchall()
+    return [json.loads(text) for (text,) in rows]
 
 
 def find_decision(lab: Lab, asked: str | None = None) -> Decision:
@@ -27,9 +41,10 @@ def find_decision(lab: Lab, asked: str | None = None) -> Decision:
     Raises:
         LedgerError: there is none, or several ids start so.
     """
-    if asked is None or asked == "current":
-        return lab.json("mixture_decision", "decision.json")
     found = decisions(lab)
+    if asked is None or asked == "current":
+        current = lab.need("mixture_decision").version
+        return next(record for record in found if record["decision"] == current)
     if asked == "previous":
         before = previous_of(lab, find_decision(lab))
         if before is None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import regmix_pipeline
+from regmix_pipeline.decisions.alternatives import before, compared, predictions_for
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import fingerprint
+from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger import audit
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import WHOLE, now
 from regmix_pipeline.mixtures.mixture import Mixture
 
-CODE_VERSION = "2"
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+CODE_VERSION = "3"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "tokenizers", "datatrove", "dagster", "duckdb")
 
 
@@ -48,41 +55,111 @@ def decision_record(lab: Lab) -> dict[str, Any]:
     """The decision that the current optimal mixture leads to, JSON-able.
 
     Its id is the hash of what was asked, what was decided, what the checks found and every upstream version: deciding
-    again from the same evidence is the same decision, whenever it is taken.
+    again from the same evidence is the same decision, whenever and by whomever it is taken. Its seal is the hash of
+    everything else in the record too.
     """
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
     optimum = lab.json("optimal_mixture")
-    versions = versions_behind(lab)
-    limits = lab.study.limits.model_dump(mode="json")
+    fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
+    alternatives = compared(lab, fitted)
+    given = {each.name: each.mixture for each in alternatives if each.name in lab.study.alternatives}
     checks = _checks(lab)
-    question = [lab.study.name, lab.study.description, lab.study.objective, lab.study.rank_correlation_floor]
-    identity = [optimum["mixture"], versions, limits, question, checks, CODE_VERSION, regmix_pipeline.__version__]
-    record = {
-        "decision": "d" + fingerprint("decision", identity),
+    decided = {
         "study": lab.study.name,
         "description": lab.study.description,
-        "decided_at": now(),
         "mixture": {"id": optimum["mixture"], "weights": Mixture.of(optimum["parts"]).weights},
         "objective": optimum["objective"],
         "objective_asked": lab.study.objective,
-        "limits": limits,
+        "rank_correlation_floor": lab.study.rank_correlation_floor,
+        "limits": lab.study.limits.model_dump(mode="json"),
         "domains": optimum["domains"],
-        "predictions": optimum["predictions"],
+        "predictions": optimum["predictions"] + predictions_for(fitted, given, optimum["objective"]),
+        "alternatives": {each.name: each.as_json() for each in alternatives},
         "gain": optimum["gain"],
+        "active": optimum["active"],
         "stability": _stability(lab),
-        "regressors": lab.json("regressor", "scores.json")["chosen"],
+        "regressors": fitted.chosen,
+        "regression": evidence_of(fitted),
         "search": optimum["search"],
         "checks": checks,
         "flags": [check["description"] for check in checks if not check["passed"]] + optimum.get("flags", []),
-        "versions": versions,
-        "code": {
-            "package": regmix_pipeline.__version__,
+        "versions": versions_behind(lab),
+        "code": {"package": regmix_pipeline.__version__, "decisions": CODE_VERSION},
+    }
+    record = {"decision": decision_id(decided), **decided}
+    return sealed(record | _circumstances(lab, record, fitted))
+
+
+CIRCUMSTANCES = ("decided_at", "runs", "run", "triggered", "previous", "environment", "summary", "seal")
+"""What a record says beside the decision itself: when, by whom, on which machine, after which other one."""
+
+
+def decision_id(record: Mapping[str, Any]) -> str:
+    """The id that a record's content gives, ``d`` and 16 hex digits; circumstances, and the id itself, left out."""
+    content = {name: value for name, value in record.items() if name not in (*CIRCUMSTANCES, "decision")}
+    content["predictions"] = [row for row in content["predictions"] if row["name"] != "previous"]
+    content["alternatives"] = {name: one for name, one in content["alternatives"].items() if name != "previous"}
+    return "d" + fingerprint("decision", content)
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its seal, the SHA-256 of the canonical JSON of all the rest."""
+    content = {name: value for name, value in record.items() if name != "seal"}
+    return content | {"seal": hashlib.sha256(canonical_json(content).encode()).hexdigest()}
+
+
+def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor) -> dict[str, Any]:
+    last = before(lab, record["decision"])
+    named = {"previous": last.mixture} if last else {}
+    return {
+        "predictions": record["predictions"] + predictions_for(fitted, named, record["objective"]),
+        "alternatives": record["alternatives"] | ({"previous": last.as_json()} if last else {}),
+        "previous": last.origin.removeprefix("decision ") if last else None,
+        "decided_at": now(),
+        "run": lab.run,
+        "runs": _runs(lab, record["versions"]),
+        "triggered": dict(lab.triggered),
+        "environment": {
             "python": platform.python_version(),
+            "system": platform.platform(),
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
         },
-        "run": lab.run,
+        "summary": summary_of(record),
     }
-    record["summary"] = summary_of(record)
-    return record
+
+
+def _runs(lab: Lab, versions: Mapping[str, str]) -> dict[str, list[str]]:
+    """Dagster run -> what it made of everything upstream; "" for what was made outside Dagster."""
+    found: dict[str, list[str]] = {}
+    for place, version in versions.items():
+        record = lab.records.version(*place.split("@")[0].split("/", 1), version)  # type: ignore[arg-type]
+        if record is not None:
+            found.setdefault(record.run, []).append(place)
+    return dict(sorted(found.items()))
+
+
+def evidence_of(fitted: FittedRegressor) -> dict[str, Any]:
+    """Target -> the regressor that predicts it: what it is mixed from, how it is set, and its scores out of fold."""
+    models = {name: dict(model.get_params(deep=False)) for name, model in fitted.models.items()}
+    for name, model in fitted.models.items():
+        # Shape and penalty of a law were found by cross-validation inside the training rows.
+        found = {each: model.learned_[each] for each in ("shapes", "penalty") if each in model.learned_}
+        models[name] |= {each: np.asarray(value).tolist() for each, value in found.items()}
+    rows = [row for row in fitted.scores if row["chosen"]]
+    return {
+        target: {
+            "regressor": fitted.chosen[target],
+            "blend": fitted.blend[target],
+            "hyperparameters": {name: models[name] for name, share in fitted.blend[target].items() if share},
+            "scores": {
+                f"{row['metric']} ({row['split']} folds)": {end: row[end] for end in ("value", "low", "high")}
+                for row in rows
+                if row["target"] == target
+            },
+        }
+        for target in fitted.targets
+    }
 
 
 def versions_behind(lab: Lab) -> dict[str, str]:
@@ -122,15 +199,22 @@ def _chance(chance: float) -> str:
 
 def _checks(lab: Lab) -> list[dict[str, Any]]:
     """What holds of the evidence, asked of the ledger at the time of the decision."""
+    study, asked = lab.study, list(lab.study.objective)
     with read_ledger(lab.ledger) as connection:
-        findings = {
+        findings = {}
+        if study.trains:
+            training, context = study.proxies.training_settings, study.proxies.model_settings.context
+            findings |= {
+                "shards hold what the inventory says": audit.shards_match_inventory(connection, lab.path("shards")),
+                "executed tokens equal the mixtures": audit.executed_tokens_match(connection, training.slack(context)),
+            }
+        findings |= {
+            "weights sum to one within caps": audit.mixtures_on_simplex(
+                connection, under_caps=study.mixtures.under_caps
+            ),
             "optimum within limits": audit.optimum_within_limits(connection),
-            "rank correlation out of fold": audit.rank_correlation(
-                connection, list(lab.study.objective), lab.study.rank_correlation_floor
-            ),
-            "coverage of the intervals": audit.interval_coverage(
-                connection, list(lab.study.objective), lab.study.regression.level
-            ),
+            "rank correlation out of fold": audit.rank_correlation(connection, asked, study.rank_correlation_floor),
+            "coverage of the intervals": audit.interval_coverage(connection, asked, study.regression.level),
             "inside the sampled region": audit.inside_sampled_region(connection),
             "losses complete": audit.losses_complete(connection, lab.targets),
         }

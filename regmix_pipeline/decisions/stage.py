@@ -19,6 +19,7 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "limits": lab.study.limits.model_dump(mode="json"),
         "objective": lab.study.objective,
         "rank_correlation_floor": lab.study.rank_correlation_floor,
+        "alternatives": lab.study.alternatives,
         "code": CODE_VERSION,
     }
     return {WHOLE: Recipe(versions_behind(lab), settings)}
@@ -50,12 +51,18 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             }
         ],
     )
+    besides = {"previous", *lab.study.alternatives}
+    rows = [row for row in record["predictions"] if row["name"] in besides]
+    if rows:
+        lab.write_rows("predictions", name, rows)
     facts = {
         "decision": name,
         "summary": record["summary"],
         "flags": record["flags"] or "none",
         "predicted gain (nats/token)": gain["predicted"],
         "upstream versions": len(record["versions"]),
+        "triggered by": ": ".join(filter(None, [record["triggered"].get("by"), record["triggered"].get("why")])) or "-",
+        "previous decision": record["previous"] or "none",
     }
     yield Output(WHOLE, name, facts, [folder / "decision.json", folder / "mixture.yaml"])
 

@@ -102,6 +102,7 @@ def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> Non
             "made_at": pa.array([record.made_at for record, _ in rows], pa.string()),
             "seconds": pa.array([record.seconds for record, _ in rows], pa.float64()),
             "run": pa.array([record.run for record, _ in rows], pa.string()),
+            "sums": pa.array([json.dumps(dict(record.sums)) for record, _ in rows], pa.string()),
         }
     )
     edges = [

@@ -53,6 +53,7 @@ class Record:
         made_at: UTC time, ISO 8601.
         seconds: time it took to make.
         run: who made it: the id of the Dagster run, or "".
+        sums: file, relative to the lab's home -> SHA-256 when it was recorded: artefacts and parts of ledger tables.
     """
 
     asset: str
@@ -66,6 +67,7 @@ class Record:
     made_at: str
     seconds: float
     run: str
+    sums: Mapping[str, str] = field(default_factory=dict)
 
 
 class Records:

@@ -236,11 +236,11 @@ TABLES: dict[str, Table] = {
         },
     ),
     "predictions": Table(
-        ("optimal_mixture",),
+        ("optimal_mixture", "mixture_decision"),
         "a named mixture's predicted loss on a target",
         _VERSION
         | {
-            "name": (TEXT, "chosen, natural, uniform, best_observed"),
+            "name": (TEXT, "chosen, natural, uniform, best_observed, previous, or an alternative of the study"),
             "mixture": (TEXT, "mixture id"),
             "target": (TEXT, "validation target, or 'objective' for their weighted mean"),
             "predicted": (REAL, "loss of a proxy, nats per token"),

@@ -77,7 +77,7 @@ def search(
     gain = gain_of(objective, chosen, natural, region, level, seed)
     ranges = ranges_of(objective, region, at, program, seed)
     domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges)
-    predictions = _predictions(fitted, named, target_weights, level)
+    predictions = predictions_of(fitted, named, target_weights, level)
     return SearchResult(
         chosen,
         domains,
@@ -122,7 +122,7 @@ def _searched(
     return found.mean, how, convex_program(objective, region)
 
 
-def _predictions(
+def predictions_of(
     fitted: FittedRegressor, named: Mapping[str, Mixture], target_weights: Mapping[str, float], level: float
 ) -> list[dict[str, Any]]:
     """Predicted losses of every named mixture on the objective and every target: by the chosen regressors with

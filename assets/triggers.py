@@ -1,0 +1,35 @@
+"""Who or what started a run, from its tags."""
+
+from __future__ import annotations
+
+import getpass
+
+import dagster as dg
+
+BY, WHY = "regmix/by", "regmix/why"
+_AUTOMATIC = {
+    "dagster/schedule_name": "schedule",
+    "dagster/from_automation_condition": "automation condition",
+    "dagster/sensor_name": "sensor",
+    "dagster/backfill": "backfill",
+}
+
+
+def triggered_by(run: dg.DagsterRun) -> dict[str, str]:
+    """What a decision record says of its run's beginning: through, by, why."""
+    tags = run.tags
+    if BY in tags:
+        return {"through": "regmix", "by": tags[BY], "why": tags.get(WHY, "")}
+    for tag, kind in _AUTOMATIC.items():
+        if tag in tags:
+            return {"through": "Dagster", "by": f"{kind} {tags[tag]}", "why": tags.get(WHY, "")}
+    return {"through": "Dagster", "by": tags.get("user", "a person in the Dagster UI"), "why": tags.get(WHY, "")}
+
+
+def tags_of_command(command: str, why: str) -> dict[str, str]:
+    """Tags of a run that a person starts from the command line."""
+    try:
+        person = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        person = "somebody"
+    return {BY: f"{person}, {command}", WHY: why[:250]}

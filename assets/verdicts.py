@@ -1,0 +1,55 @@
+"""Approving and rejecting a decision in the Dagster UI: a job whose launchpad asks for the word, the reason and a name."""
+
+from enum import Enum
+
+import dagster as dg
+from pydantic import Field
+
+from assets.events import plain_failures
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.verdicts import say_of
+from resources.lab import LabResource
+
+
+class Word(Enum):
+    """What can be said of a decision."""
+
+    approved = "approved"
+    rejected = "rejected"
+
+
+class Verdict(dg.Config):
+    """What is said of which decision, by whom, and why."""
+
+    said: Word = Field(description="approved or rejected")
+    reason: str = Field(description="Why; kept for ever.")
+    by: str = Field(description="Who says so.")
+    decision: str = Field(default="", description="The decision's id, or the start of one. Empty: the current one.")
+
+
+@dg.op
+def record_verdict(context: dg.OpExecutionContext, config: Verdict, lab: LabResource) -> None:
+    """Keep the verdict beside the decision and in the ledger, and show it on the asset."""
+    opened = lab.open(context.run_id)
+    with plain_failures():
+        record = find_decision(opened, config.decision or None)
+        verdict = say_of(opened, record, config.said.value, config.reason, config.by, f"Dagster run {context.run_id}")
+    context.log_event(
+        dg.AssetObservation(
+            "mixture_decision",
+            description=f"{verdict.said} by {verdict.by}: {verdict.reason}",
+            metadata={
+                "verdict": verdict.said,
+                "decision": verdict.decision,
+                "by": verdict.by,
+                "reason": verdict.reason,
+                "summary": record["summary"],
+            },
+        )
+    )
+
+
+@dg.job(description="Approve or reject a decision, with a reason. What was said before stays on record.")
+def judge_decision() -> None:
+    """One verdict on one decision."""
+    record_verdict()

@@ -1,0 +1,74 @@
+"""What a decision was compared with: natural, uniform, best observed, mixtures a person gave, the decision before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from regmix_pipeline.decisions.find import decisions
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.anchors import reference_mixtures
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.stage import prior_and_limits
+
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A mixture that was not chosen, or the chosen one.
+
+    Attributes:
+        name: chosen, natural, uniform, best_observed, previous, or as the study calls it.
+        mixture: the mixture.
+        origin: where it comes from, in words.
+    """
+
+    name: str
+    mixture: Mixture
+    origin: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Id, weights and origin."""
+        return {"mixture": self.mixture.id, "weights": self.mixture.weights, "from": self.origin}
+
+
+def compared(lab: Lab, fitted: FittedRegressor) -> list[Alternative]:
+    """What the evidence itself offers beside the chosen mixture, then what the study's file gives."""
+    references = reference_mixtures(*prior_and_limits(lab))
+    optimum = lab.json("optimal_mixture")
+    shares = fitted.shares(optimum["objective"])
+    best = fitted.weights[int((fitted.losses @ shares).argmin())]
+    observed = Mixture.from_weights(dict(zip(fitted.domains, best.tolist(), strict=True)))
+    return [
+        Alternative("natural", references["natural"], "the tokens available, as near as the caps allow"),
+        Alternative("uniform", references["uniform"], "all domains alike, as near as the caps allow"),
+        Alternative("best_observed", observed, "the trained mixture of least measured loss"),
+        *(
+            Alternative(name, Mixture.from_weights(weights), "the study file")
+            for name, weights in lab.study.alternatives.items()
+        ),
+    ]
+
+
+def before(lab: Lab, decision: str) -> Alternative | None:
+    """The decision of this home that was taken last, other than ``decision``."""
+    earlier = [record for record in decisions(lab) if record["decision"] != decision]
+    if not earlier:
+        return None
+    last = earlier[-1]
+    return Alternative("previous", Mixture.from_weights(last["mixture"]["weights"]), f"decision {last['decision']}")
+
+
+def predictions_for(
+    fitted: FittedRegressor, named: Mapping[str, Mixture], objective: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Predicted losses as the search gives them for its own mixtures; one that draws on an unknown domain has none."""
+    from regmix_pipeline.search.best import predictions_of
+
+    known = {name: mixture for name, mixture in named.items() if set(mixture.weights) <= set(fitted.domains)}
+    return predictions_of(fitted, known, objective, LEVEL) if known else []

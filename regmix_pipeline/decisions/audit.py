@@ -1,0 +1,151 @@
+"""The audit of a decision: what it says, who said what of it, what it rests on, and whether all that still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.verdicts import verdicts_of
+from regmix_pipeline.decisions.verification import verified
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import read_ledger
+
+SHOWN = 8
+"""Differences of one asset listed in a terminal; all of them are in the JSON."""
+
+
+def audit_of(lab: Lab, asked: str | None = None, *, contents: bool = True) -> dict[str, Any]:
+    """Everything about a decision, JSON-able: its record, verdicts, confirmation, and the chain behind it, verified.
+
+    Raises:
+        LedgerError: there is no such decision.
+    """
+    record = find_decision(lab, asked)
+    return {
+        "decision": record["decision"],
+        "record": record,
+        "verdicts": [asdict(verdict) for verdict in verdicts_of(lab, record["decision"])],
+        "confirmation": _confirmation(lab, record["decision"]),
+        "chain": [asdict(link) for link in verified(lab, record, contents=contents)],
+        "contents": contents,
+    }
+
+
+def holds(audit: Mapping[str, Any]) -> bool:
+    """Whether nothing in the chain was altered or is gone."""
+    return not any(each["kind"] != "changed since" for link in audit["chain"] for each in link["differences"])
+
+
+def _confirmation(lab: Lab, decision: str) -> list[dict[str, Any]]:
+    """What larger models said of it: mean loss and its standard error over seeds, per mixture, on the objective."""
+    if not lab.ledger.is_file():
+        return []
+    with read_ledger(lab.ledger) as connection:
+        found = connection.execute(
+            "select name, avg(loss) as loss, stddev_samp(loss) / sqrt(count(*)) as standard_error, "
+            "count(*) as seeds from (select distinct name, seed, loss from confirmations "
+            "where decision = ? and target = 'objective') group by name order by loss",
+            [decision],
+        )
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def show_audit(audit: Mapping[str, Any], console: Console) -> None:
+    """Print an audit: the decision, what it was compared with, the chain, and the conclusion last."""
+    record = audit["record"]
+    console.print(f"{record['decision']} · {record['decided_at']} · study {record['study']}", style="bold")
+    console.print(record["summary"], markup=False)
+    for line in _circumstances(audit):
+        console.print(line, markup=False, highlight=False)
+    console.print(_compared(record))
+    console.print(_chain(audit))
+    _show_differences(audit, console)
+
+
+def _circumstances(audit: Mapping[str, Any]) -> list[str]:
+    record, triggered = audit["record"], audit["record"].get("triggered") or {}
+    lines = []
+    if triggered:
+        why = f": {triggered['why']}" if triggered.get("why") else ""
+        lines.append(f"triggered by {triggered.get('by')} through {triggered.get('through')}{why}")
+    runs = [run for run in record.get("runs", {}) if run]
+    if runs:
+        lines.append(f"made in {len(runs)} Dagster runs, the decision in {record['run'] or 'none'}")
+    failed = [check for check in record["checks"] if not check["passed"]]
+    lines.append(f"{len(record['checks']) - len(failed)} of {len(record['checks'])} checks passed")
+    lines += [f"  failed: {check['check']}: {check['description']}" for check in failed]
+    lines += [f"flag: {flag}" for flag in record["flags"]]
+    for verdict in audit["verdicts"]:
+        lines.append(f"{verdict['said']} by {verdict['by']}, {verdict['said_at']}: {verdict['reason']}")
+    if not audit["verdicts"]:
+        lines.append("neither approved nor rejected yet")
+    confirmed = {row["name"]: row for row in audit["confirmation"]}
+    if {"chosen", "natural"} <= set(confirmed):
+        gain = confirmed["natural"]["loss"] - confirmed["chosen"]["loss"]
+        side = "below" if gain > 0 else "above"
+        best = "best of all" if audit["confirmation"][0]["name"] == "chosen" else "not the best"
+        lines.append(f"larger models: chosen {abs(gain):.3f} nats per token {side} natural, {best} that were trained")
+    else:
+        lines.append("not confirmed by larger models")
+    return lines
+
+
+def _compared(record: Mapping[str, Any]) -> Table:
+    table = Table(title="Considered: predicted loss of a proxy on the objective, nats per token", title_justify="left")
+    for heading in ("mixture", "mixture id", "predicted", "90% interval", "chosen better by"):
+        table.add_column(heading, justify="left" if heading.startswith("mixture") else "right", no_wrap=True)
+    rows = [row for row in record["predictions"] if row["target"] == "objective"]
+    chosen = next(row for row in rows if row["name"] == "chosen")
+    for row in sorted(rows, key=lambda row: row["predicted"]):
+        better = "the same" if row["mixture"] == chosen["mixture"] else f"{row['predicted'] - chosen['predicted']:+.3f}"
+        better = "" if row["name"] == "chosen" else better
+        table.add_row(
+            row["name"],
+            row["mixture"],
+            f"{row['predicted']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            better,
+        )
+    return table
+
+
+def _chain(audit: Mapping[str, Any]) -> Table:
+    table = Table(title="The chain, from the decision to the documents", title_justify="left")
+    for heading in ("asset", "versions", "made until", "files", "state"):
+        table.add_column(
+            heading, justify="right" if heading in ("versions", "files") else "left", no_wrap=heading != "state"
+        )
+    for link in audit["chain"]:
+        made = link["made"][1][:16].replace("T", " ")
+        table.add_row(link["asset"], str(link["things"]), made, str(link["files"]), _state(link))
+    return table
+
+
+def _state(link: Mapping[str, Any]) -> str:
+    kinds = [each["kind"] for each in link["differences"]]
+    words = [f"{kinds.count(kind)} {kind}" for kind in ("altered", "gone", "changed since") if kind in kinds]
+    if link["unsummed"]:
+        words.append(f"{link['unsummed']} files have no checksum on record")
+    return ", ".join(words) or "as it was"
+
+
+def _show_differences(audit: Mapping[str, Any], console: Console) -> None:
+    styles = {"altered": "bold red", "gone": "yellow", "changed since": "dim"}
+    for link in audit["chain"]:
+        for each in link["differences"][:SHOWN]:
+            text = f"{each['kind']}: {each['place']}: {each['what']}"
+            console.print(text, style=styles[each["kind"]], markup=False, highlight=False)
+        if len(link["differences"]) > SHOWN:
+            console.print(f"and {len(link['differences']) - SHOWN} more of {link['asset']}; --json lists all")
+    things, files = (sum(link[what] for link in audit["chain"]) for what in ("things", "files"))
+    if holds(audit):
+        how = "" if audit["contents"] else " (contents of tokens, weights and sources not looked at)"
+        console.print(f"The chain holds: {things} versions and {files} files are as they were{how}.", style="green")
+    else:
+        console.print("The chain does not hold: see above what was altered or is gone.", style="bold red")

@@ -1,0 +1,237 @@
+"""Whether the chain from a decision to its documents still is what it was: every hash taken again.
+
+Altered means that something on disk says another thing than when the decision was taken. Gone means that it cannot be
+looked at any more. That a source of documents holds other text today is neither: the world moves on, and is reported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from regmix_pipeline.decisions.find import Decision
+from regmix_pipeline.decisions.record import decision_id, sealed
+from regmix_pipeline.decisions.verdicts import altered
+from regmix_pipeline.documents.observe import observe
+from regmix_pipeline.errors import DocumentError, TokenError
+from regmix_pipeline.files import read_json, sha256_of
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.ledger.records import Recipe, Record
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.tokens.shards import shard_folder, verify_shard
+
+Kind = Literal["altered", "gone", "changed since"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as the decision knew it: its place (``asset/key``), its kind, and what differs."""
+
+    place: str
+    kind: Kind
+    what: str
+
+
+@dataclass
+class Link:
+    """One asset's part in the chain.
+
+    Attributes:
+        asset: the asset's name, or "mixture_decision" for the decision itself.
+        things: keys and versions that took part.
+        files: files whose checksum was taken again.
+        unsummed: files of which no checksum was recorded.
+        made: earliest and latest time, UTC.
+        differences: what is not as it was.
+    """
+
+    asset: str
+    things: int = 0
+    files: int = 0
+    unsummed: int = 0
+    made: tuple[str, str] = ("", "")
+    differences: list[Difference] = field(default_factory=list)
+
+
+def verified(lab: Lab, decision: Decision, *, contents: bool = True) -> list[Link]:
+    """The chain behind a decision, from the decision back to the documents.
+
+    Args:
+        lab: the study on disk.
+        decision: its record.
+        contents: take the checksums of tokens, model weights and source documents too; without, of the rest alone.
+    """
+    links = [_decision_link(lab, decision)]
+    by_asset: dict[str, Link] = {}
+    known = _in_ledger(lab)
+    for place, version in decision["versions"].items():
+        asset, key = place.split("@")[0].split("/", 1)
+        link = by_asset.setdefault(asset, Link(asset))
+        link.things += 1
+        record = lab.records.version(asset, key, version)
+        if record is None:
+            link.differences.append(Difference(place, "gone", f"no record of version {version}"))
+            continue
+        link.made = (min(filter(None, [link.made[0], record.made_at])), max(link.made[1], record.made_at))
+        link.differences += _record_differs(record, place, decision, known)
+        link.differences += _files_differ(lab, record, place, link)
+        if contents:
+            link.differences += _content_differs(lab, record, place, link)
+    order = _upstream_order(lab, decision)
+    return links + sorted(by_asset.values(), key=lambda link: order.index(link.asset))
+
+
+def _upstream_order(lab: Lab, decision: Decision) -> list[str]:
+    from regmix_pipeline.stages import STAGES
+
+    names = [stage.name for stage in reversed(STAGES)]
+    return names + sorted({place.split("/")[0] for place in decision["versions"]} - set(names))
+
+
+def _decision_link(lab: Lab, decision: Decision) -> Link:
+    """The record against its own id and seal, its verdicts, and its row in the ledger."""
+    name = decision["decision"]
+    link = Link("mixture_decision", 1, 0, 0, (decision["decided_at"], decision["decided_at"]))
+    found = link.differences
+    path = lab.path("decisions", name, "decision.json")
+    if not path.is_file():
+        found.append(Difference(name, "gone", "its file; shown as the ledger has it"))
+    else:
+        link.files = 1
+    if "seal" not in decision:
+        link.unsummed = 1
+    else:
+        if sealed(decision)["seal"] != decision["seal"]:
+            found.append(Difference(name, "altered", "the record does not match its seal"))
+        if decision_id(decision) != name:
+            found.append(Difference(name, "altered", f"its content has the id {decision_id(decision)}"))
+    mixture = Mixture.from_weights(decision["mixture"]["weights"])
+    if mixture.id != decision["mixture"]["id"]:
+        found.append(Difference(name, "altered", f"its weights are mixture {mixture.id}"))
+    rows = _decision_rows(lab, name)
+    if not rows:
+        found.append(Difference(name, "gone", "the ledger has no row of it"))
+    elif path.is_file() and rows[0] != decision:
+        found.append(Difference(name, "altered", "the ledger holds another text of it"))
+    found += [Difference(name, "altered", what) for what in altered(lab, name)] if path.is_file() else []
+    return link
+
+
+def _decision_rows(lab: Lab, name: str) -> list[Any]:
+    if not lab.ledger.is_file():
+        return []
+    with read_ledger(lab.ledger) as connection:
+        rows = connection.execute("select record from decisions where decision = ?", [name]).fetchall()
+    return [json.loads(text) for (text,) in rows]
+
+
+def _in_ledger(lab: Lab) -> dict[tuple[str, str, str, str], dict[str, str]]:
+    """(asset, key, version, recipe) -> checksums, of every record in the ledger."""
+    if not lab.ledger.is_file():
+        return {}
+    with read_ledger(lab.ledger) as connection:
+        columns = [row[0] for row in connection.execute("describe records").fetchall()]
+        sums = "sums" if "sums" in columns else "'{}'"
+        rows = connection.execute(f"select asset, key, version, recipe, {sums} from records").fetchall()
+    return {(asset, key, version, recipe): json.loads(text) for asset, key, version, recipe, text in rows}
+
+
+def _record_differs(
+    record: Record, place: str, decision: Decision, known: Mapping[tuple[str, str, str, str], Mapping[str, str]]
+) -> Iterator[Difference]:
+    """The record against its own recipe, the chain and the ledger."""
+    if Recipe(record.inputs, record.settings).id != record.recipe:
+        yield Difference(place, "altered", "inputs or settings of its record are not those of its recipe")
+    chain = decision["versions"]
+    for upstream, version in record.inputs.items():
+        if version not in (chain.get(upstream), chain.get(f"{upstream}@{version}")):
+            yield Difference(place, "altered", f"it names {upstream} {version}, which the decision does not")
+    kept = known.get((record.asset, record.key, record.version, record.recipe))
+    if kept is None:
+        yield Difference(place, "gone", "the ledger has no row of its record")
+    elif kept != dict(record.sums):
+        yield Difference(place, "altered", "the ledger holds other checksums than its record")
+
+
+def _files_differ(lab: Lab, record: Record, place: str, link: Link) -> Iterator[Difference]:
+    """Files against the checksums in the record."""
+    for name, expected in record.sums.items():
+        path = lab.home / name
+        link.files += 1
+        if not path.is_file():
+            yield Difference(place, "gone", name)
+        elif sha256_of(path) != expected:
+            yield Difference(place, "altered", f"{name} is not what was recorded")
+    for name in record.files:
+        if name in record.sums or name.endswith((".ds", ".safetensors")):
+            continue
+        link.unsummed += 1
+        if not (lab.home / name).is_file():
+            yield Difference(place, "gone", name)
+
+
+def _content_differs(lab: Lab, record: Record, place: str, link: Link) -> Iterator[Difference]:
+    """What is too large for a record's checksums: tokens, model weights, and the sources themselves."""
+    if record.asset == "token_shards":
+        yield from _shard_differs(shard_folder(lab.path("shards"), record.key, record.version), place, link)
+    elif record.asset == "proxy_checkpoints":
+        for name in record.files:
+            if name.endswith("proxy.json"):
+                yield from _proxy_differs((lab.home / name).parent, place, link)
+    elif record.asset == "documents":
+        yield from _source_differs(lab, record, place, link)
+
+
+def _shard_differs(folder: Path, place: str, link: Link) -> Iterator[Difference]:
+    if not folder.is_dir():
+        yield Difference(place, "gone", f"shards/{folder.parent.name}/{folder.name}")
+        return
+    link.files += 2
+    try:
+        manifest = verify_shard(folder)
+    except TokenError as error:
+        yield Difference(place, "altered" if Path(error.where).exists() else "gone", f"{error.where}: {error.problem}")
+        return
+    if manifest.version != folder.name:
+        yield Difference(place, "altered", f"the manifest is of version {manifest.version}")
+
+
+def _proxy_differs(folder: Path, place: str, link: Link) -> Iterator[Difference]:
+    from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
+
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or not (folder / "proxy.json").is_file():
+        yield Difference(place, "gone", f"weights of proxy {folder.name}")
+        return
+    link.files += 1
+    value = read_json(folder / "proxy.json")
+    if sha256_of(weights) != value["sha256"]:
+        yield Difference(place, "altered", f"weights of proxy {folder.name}")
+    # Proxies' ids hang on the version of the training code: those of another one cannot be told again.
+    if value["versions"]["code"] == TRAINING_CODE and ProxySpec.model_validate(value["spec"]).id != folder.name:
+        yield Difference(place, "altered", f"the specification of proxy {folder.name} has another id")
+
+
+def _source_differs(lab: Lab, record: Record, place: str, link: Link) -> Iterator[Difference]:
+    source = lab.study.sources.get(record.key)
+    if source is None:
+        yield Difference(place, "changed since", "no source of the study any more")
+        return
+    if source[1].corpus is not None:
+        from regmix_pipeline.documents.corpora import corpus_path
+
+        if not corpus_path(source[1].corpus, lab.data).is_file():
+            yield Difference(place, "gone", "its corpus was not fetched to this machine")
+            return
+    try:
+        seen = observe(source[1], lab.base, lab.data)
+    except DocumentError as error:
+        yield Difference(place, "gone", f"{error.where}: {error.problem}")
+        return
+    link.files += len(seen.files)
+    if seen.version != record.version:
+        yield Difference(place, "changed since", f"its text is of version {seen.version} today, was {record.version}")
