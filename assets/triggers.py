@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-
 import dagster as dg
+
+from regmix_pipeline.decisions.verdicts import person
 
 BY, WHY = "regmix/by", "regmix/why"
 _AUTOMATIC = {
@@ -28,8 +28,4 @@ def triggered_by(run: dg.DagsterRun) -> dict[str, str]:
 
 def tags_of_command(command: str, why: str) -> dict[str, str]:
     """Tags of a run that a person starts from the command line."""
-    try:
-        person = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        person = "somebody"
-    return {BY: f"{person}, {command}", WHY: why[:250]}
+    return {BY: f"{person()}, {command}", WHY: why[:250]}

@@ -1,4 +1,4 @@
-"""Approving and rejecting a decision in the Dagster UI: a job whose launchpad asks for the word, the reason and a name."""
+"""Approving and rejecting a decision in the Dagster UI: a job whose launchpad asks for word, reason and name."""
 
 from enum import Enum
 

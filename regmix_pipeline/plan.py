@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -153,6 +154,15 @@ def matrix_rate(seconds: float = 0.5, size: int = 1024) -> float:
         return products * 2 * size**3 / (time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
+
+
+def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
+    """A plan as a mapping: every batch of models with its FLOPs, seconds and bytes, and their sum of seconds."""
+    works = [
+        {**asdict(work), "total_flops": work.total_flops, "seconds": plan.seconds(work), "bytes": work.bytes}
+        for work in plan.works
+    ]
+    return asdict(plan) | {"works": works, "seconds": sum(work["seconds"] for work in works)}
 
 
 def show_plan(plan: StudyPlan, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from typing import Annotated
 
@@ -76,10 +75,10 @@ def reject(
 
 def _say(asked: str | None, word: str, reason: str, by: str | None, lab: Lab, as_json: bool) -> None:
     from regmix_pipeline.decisions.find import find_decision
-    from regmix_pipeline.decisions.verdicts import say_of
+    from regmix_pipeline.decisions.verdicts import person, say_of
 
     record = find_decision(lab, asked)
-    verdict = say_of(lab, record, word, reason, by or getpass.getuser(), "regmix")  # type: ignore[arg-type]
+    verdict = say_of(lab, record, word, reason, by or person(), "regmix")  # type: ignore[arg-type]
 
     def show(console: Console) -> None:
         console.print(f"{verdict.decision} {verdict.said} by {verdict.by}: {verdict.reason}", markup=False)

@@ -7,22 +7,28 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from regmix_pipeline.cli.app import Data, Home, StudyFile, Workers, app, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import default_study_file, load_study
 
+if TYPE_CHECKING:
+    from assets.runner import StageRun
+
 
 @app.command()
 @plain_errors
-def run(study: StudyFile = None, home: Home = None, data: Data = None, workers: Workers = None) -> None:
+def run(
+    study: StudyFile = None, home: Home = None, data: Data = None, workers: Workers = None, as_json: AsJson = False
+) -> None:
     """Bring the whole study up to date through Dagster; what is up to date is left alone."""
     started = time.monotonic()
     lab = Lab(study or default_study_file(), home, data, workers=workers)
@@ -32,7 +38,7 @@ def run(study: StudyFile = None, home: Home = None, data: Data = None, workers: 
     lab.say(f"study {lab.study.name} · artefacts in {lab.home}")
     done = run_stale(lab)
     made = sum(len(stage.stale) for stage in done)
-    show_decision(lab, Console())
+    answer(_outcome(lab, done), lambda console: show_decision(lab, console), as_json)
     changed = [stage.stage for stage in done if stage.stale]
     what = f"made {made} partitions of {', '.join(changed)}" if changed else "nothing to do: everything is up to date"
     seconds = time.monotonic() - started
@@ -50,6 +56,7 @@ def refit(
     max_new_tokens: Annotated[
         int | None, typer.Option(min=0, help="Training tokens to spend; default refit.max_new_tokens of the study.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the study up to date, then train proposed mixtures in batches until the decision is stable."""
     from assets.runner import run_stale
@@ -57,41 +64,55 @@ def refit(
     from regmix_pipeline.search.further import take_up
 
     lab = Lab(study or default_study_file(), home, data, workers=workers)
-    asked = True
+    asked, done = True, []
     while asked:
-        run_stale(lab, command="regmix refit")
+        done += run_stale(lab, command="regmix refit")
         taken = take_up(lab, "regmix refit", max_new_tokens)
         lab.say(taken.said)
         asked = taken.asked > 0
         lab = Lab(lab.study_file, lab.home, lab.data, workers=workers)
-    show_decision(lab, Console())
+    answer(_outcome(lab, done), lambda console: show_decision(lab, console), as_json)
+
+
+def _outcome(lab: Lab, done: Sequence[StageRun]) -> dict[str, Any]:
+    """What a run ends with, JSON-able: what was made and why, and the decision's record."""
+    made = [{"stage": run.stage, "made": run.stale, "failed_checks": run.failed_checks} for run in done if run.stale]
+    return {"made": made, "decision": lab.json("mixture_decision", "decision.json")}
 
 
 @app.command()
 @plain_errors
-def status(study: StudyFile = None, home: Home = None, data: Data = None) -> None:
+def status(study: StudyFile = None, home: Home = None, data: Data = None, as_json: AsJson = False) -> None:
     """Say what each stage holds and what would be made again, and why. Starts nothing, fetches nothing."""
     from regmix_pipeline.documents.stage import missing_corpora
     from regmix_pipeline.errors import LedgerError
     from regmix_pipeline.stages import STAGES
 
     lab = Lab(study or default_study_file(), home, data)
-    console = Console()
     missing = missing_corpora(lab)
+    rows: list[dict[str, Any]] = []
+    for stage in STAGES if not missing else ():
+        row: dict[str, Any] = {"stage": stage.name, "made": len(lab.records.keys(stage.name))}
+        try:
+            row |= {"stale": lab.stale(stage), "waits_for": []}
+        except LedgerError:
+            row |= {"stale": {}, "waits_for": list(stage.upstream)}
+        rows.append(row)
+    answer({"not_fetched": missing, "stages": rows}, lambda console: _show_status(missing, rows, console), as_json)
+
+
+def _show_status(missing: Sequence[str], rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     if missing:
         console.print(f"documents: not fetched yet: {', '.join(missing)}; `regmix run` fetches them", highlight=False)
-        return
-    for stage in STAGES:
-        held = len(lab.records.keys(stage.name))
-        try:
-            stale = lab.stale(stage)
-        except LedgerError:
-            console.print(f"{stage.name:<18} {held} made; waits for {', '.join(stage.upstream)}")
+    for row in rows:
+        if row["waits_for"]:
+            console.print(f"{row['stage']:<18} {row['made']} made; waits for {', '.join(row['waits_for'])}")
             continue
+        stale = row["stale"]
         reasons = "; ".join(f"{key}: {reason}" for key, reason in list(stale.items())[:3])
         more = f"; {len(stale) - 3} more" if len(stale) > 3 else ""
         console.print(
-            f"{stage.name:<18} {held} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}",
+            f"{row['stage']:<18} {row['made']} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}",
             highlight=False,
         )
 
@@ -103,12 +124,14 @@ def plan(
     teraflops: Annotated[
         float | None, typer.Option(help="Sustained TFLOP/s of the hardware; default: measured on this machine.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a study takes before it is run: models, tokens, FLOPs, time, disk."""
-    from regmix_pipeline.plan import plan_study, show_plan
+    from regmix_pipeline.plan import plan_as_json, plan_study, show_plan
 
     path = study or default_study_file()
-    show_plan(plan_study(load_study(path), teraflops=teraflops, base=path.parent), Console())
+    found = plan_study(load_study(path), teraflops=teraflops, base=path.parent)
+    answer(plan_as_json(found), lambda console: show_plan(found, console), as_json)
 
 
 @app.command("import-runs")
@@ -121,6 +144,7 @@ def import_runs(
     ] = None,
     write: Annotated[Path, typer.Option(help="Study file to write when no study is given.")] = Path("imported.yaml"),
     target: Annotated[str | None, typer.Option(help="Target to minimise; default: all of them alike.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check runs trained elsewhere, and make them evidence: of a study, or of a new one about them."""
     from regmix_pipeline.proxies.new_study import add_to_study, study_about
@@ -131,7 +155,8 @@ def import_runs(
     else:
         runs = study_about(mixtures, losses, write, target)
         written = write
-    typer.echo(f"{len(runs)} runs checked; {written} names them. Next: regmix run --study {written}")
+    said = f"{len(runs)} runs checked; {written} names them. Next: regmix run --study {written}"
+    answer({"runs": len(runs), "study": str(written)}, lambda console: console.print(said, soft_wrap=True), as_json)
 
 
 @app.command()

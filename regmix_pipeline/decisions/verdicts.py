@@ -6,6 +6,7 @@ file, so that one taken out or changed later is noticed.
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -47,6 +48,14 @@ class Verdict:
     said_at: str
     decision_sha256: str
     before: str
+
+
+def person() -> str:
+    """The user of this machine, as far as it has a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without one
+        return "somebody"
 
 
 def say_of(lab: Lab, decision: Decision, said: Word, reason: str, by: str, through: str) -> Verdict:
