@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from regmix_pipeline.report import confirmation_plots, numbers, plots, tables, words
+from regmix_pipeline.report import confirmation_plots, numbers, plots, provenance, tables, words
+from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.data import OBJECTIVE, ReportData, Score, read_report_data
+from regmix_pipeline.report.explorer import disagreement, explorer
 from regmix_pipeline.report.verdict import COMPARED, TargetResult, by_target, tally, verdict
+
+if TYPE_CHECKING:
+    from regmix_pipeline.decisions.verdicts import Verdict
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+SECTIONS = (
+    ("weights", "Mixture"),
+    ("predictions", "Predicted losses"),
+    ("alternatives", "Alternatives"),
+    ("explorer", "Another mixture?"),
+    ("evidence", "Evidence"),
+    ("confirmation", "Confirmation"),
+    ("data", "Data"),
+    ("method", "Method"),
+    ("lineage", "Lineage"),
+)
+"""Id of a section -> its name in the list of sections."""
 
 FEW_DOMAINS = 12
 """Domains whose weight is plotted against the objective at first sight; the rest is folded away."""
 
 
-def render(ledger: Path, decision: Mapping[str, Any]) -> str:
+def render(
+    ledger: Path,
+    decision: Mapping[str, Any],
+    fitted: FittedRegressor | None = None,
+    verdicts: Sequence[Verdict] | None = None,
+) -> str:
     """The report on ``decision`` as one self-contained HTML page; opening it needs no network.
 
     Args:
         ledger: the DuckDB file; what holds now is read from its current views, confirmations by the decision's id.
         decision: the decision record. Keys that are missing are shown as "not recorded".
+        fitted: the regressors that the decision rests on; without them the page has no sliders.
+        verdicts: what people said of the decision, in order; None when nobody looked.
 
     Raises:
         LedgerError: there is no ledger.
@@ -52,11 +79,14 @@ def render(ledger: Path, decision: Mapping[str, Any]) -> str:
         )
     }
     environment.filters |= {"shade": tables.shade, "breakable": _breakable}
-    context = build_context(read_report_data(ledger, decision), decision)
+    context = build_context(read_report_data(ledger, decision), decision, fitted)
+    context |= {"verdicts": verdicts, "standing": verdicts[-1] if verdicts else None}
     return environment.get_template("page.html").render(context, plotly_js=get_plotlyjs())
 
 
-def build_context(data: ReportData, decision: Mapping[str, Any]) -> dict[str, Any]:
+def build_context(
+    data: ReportData, decision: Mapping[str, Any], fitted: FittedRegressor | None = None
+) -> dict[str, Any]:
     """Everything the template shows: tables, sentences and, under ``figures``, the plots as JSON by id."""
     decided = {"versions": {}, "flags": [], "domains": [], "predictions": [], "code": {}, **decision}
     targets = tables.shown_targets(decided, data)
@@ -67,7 +97,8 @@ def build_context(data: ReportData, decision: Mapping[str, Any]) -> dict[str, An
         "data": data,
         "targets": targets,
         "domains": domains,
-        "roles": plots.ROLES,
+        "sections": SECTIONS,
+        "ranged": any(numbers.finite(row.get("high")) is not None for row in domains),
         "compared": COMPARED,
         "not_recorded": numbers.NOT_RECORDED,
         "few_domains": FEW_DOMAINS,
@@ -78,7 +109,7 @@ def build_context(data: ReportData, decision: Mapping[str, Any]) -> dict[str, An
         "lineage": tables.lineage_rows(data.versions, decided["versions"]),
         "score_rows": tables.score_rows(data.scores),
         "split": tables.main_split(data.scores),
-        "regressors": sorted({score.regressor for score in data.scores}),
+        "regressors": tables.regressors_by_rank(data.scores),
     }
     for name, found in _by_shown(data, decided, targets).items():
         context[name] = {target.key: tables.pick(found, target, targets) for target in targets}
@@ -90,6 +121,16 @@ def build_context(data: ReportData, decision: Mapping[str, Any]) -> dict[str, An
     context["tally"] = tally({k: v for k, v in context["confirmed"].items() if k != OBJECTIVE})
     context["facts"] = words.certainty(decided, _rank(context, first), context["verdict"])
     context["signal"] = words.signal(data.losses.get(OBJECTIVE, []))
+    named = named_mixtures(decided, fitted)
+    context["alternatives"] = alternative_rows(decided, named)
+    ordered = [row["domain"] for row in domains]
+    context["all_domains"] = list(dict.fromkeys([*ordered, *(name for one in named for name in one.weights)]))
+    context["predicted_roles"] = tables.predicted_roles(decided["predictions"])
+    study = context["study"] = explorer(fitted, decided, targets, named)
+    context["differ"] = disagreement(study, fitted) if study and fitted else {}
+    context["study_key"] = tables.marks_of_limits(domains)
+    context["study_json"] = _script_safe(study)
+    context |= provenance.of(decided)
     context["figures"] = _figures(context, data)
     context["figures_json"] = _script_safe({name: json.loads(plot.json) for name, plot in context["figures"].items()})
     return context
@@ -158,10 +199,10 @@ def _confirmation_figures(context: Mapping[str, Any], data: ReportData) -> dict[
 
 
 def _breakable(name: str) -> Any:
-    """A name that may be broken after its underscores, where a narrow table needs it."""
+    """A name that may be broken after its underscores and plus signs, where a narrow table needs it."""
     from markupsafe import Markup, escape
 
-    return Markup("_<wbr>").join(escape(part) for part in str(name).split("_"))
+    return Markup(re.sub(r"[_+]", r"\g<0><wbr>", str(escape(name))))
 
 
 def _script_safe(value: Any) -> str:

@@ -9,20 +9,36 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from regmix_pipeline.report.data import MixtureLoss, Step
 from regmix_pipeline.report.numbers import decimals, finite, percent
 
 CHOSEN, NATURAL, UNIFORM, BEST, PROXY = "#1f77b4", "#7f7f7f", "#b0b0b0", "#d9821e", "#8a97a6"
 
-ROLES: dict[str, tuple[str, str, str]] = {
-    "chosen": ("chosen", CHOSEN, "circle"),
-    "natural": ("natural", NATURAL, "diamond"),
-    "uniform": ("uniform", UNIFORM, "square"),
-    "best_observed": ("best proxy", BEST, "triangle-up"),
+
+class Role(NamedTuple):
+    """What a named mixture is called and how it is drawn."""
+
+    label: str
+    colour: str
+    symbol: str
+
+
+ROLES: dict[str, Role] = {
+    "chosen": Role("chosen", CHOSEN, "circle"),
+    "natural": Role("natural", NATURAL, "diamond"),
+    "uniform": Role("uniform", UNIFORM, "square"),
+    "best_observed": Role("best proxy", BEST, "triangle-up"),
+    "previous": Role("decision before", "#8e5ea2", "cross"),
 }
-"""Name of a mixture -> label, colour, mark."""
+"""Name of a mixture -> how it is shown. What the study's file gives besides has its own name; see `role_of`."""
+
+
+def role_of(name: str) -> Role:
+    """How a mixture is shown: one of `ROLES`, or a mixture that the study's file gives, under its own name."""
+    return ROLES.get(name) or Role(name, "#20857b", "star")
+
 
 AXIS_HEIGHT = 30
 """Height in CSS pixels of a plot of rows without its rows: the axis."""
@@ -73,7 +89,7 @@ def _plain(value: Any) -> Any:
 def marks(x: Sequence[Any], y: Sequence[Any], role: str, text: Sequence[str], size: int = 11, **more: Any) -> Any:
     from plotly import graph_objects as go
 
-    label, colour, symbol = ROLES[role]
+    label, colour, symbol = role_of(role)
     edge = {"color": NATURAL if role == "uniform" else colour, "width": 1}
     marker = {"color": colour, "symbol": symbol, "size": size, "line": edge}
     return go.Scatter(
@@ -101,8 +117,14 @@ def weights(domains: Sequence[Mapping[str, Any]]) -> Plot:
     ]
     lines_x = [value for a, b in zip(chosen, prior, strict=True) for value in (a, b, None)]
     lines_y = [value for name in names for value in (name, name, None)]
+    ranges_x = [
+        value for row in rows for value in (finite(row.get("low")), _at_most(finite(row.get("high")), reach), None)
+    ]
     cap_mark = {"symbol": "line-ns", "size": 16, "color": "#c0392b", "line": {"width": 2.5, "color": "#c0392b"}}
     traces = [
+        go.Scatter(
+            x=ranges_x, y=lines_y, mode="lines", line={"color": CHOSEN, "width": 9}, opacity=0.2, hoverinfo="skip"
+        ),
         go.Scatter(x=lines_x, y=lines_y, mode="lines", line={"color": UNIFORM, "width": 3}, hoverinfo="skip"),
         go.Scatter(
             x=[cap for _, cap in caps],
@@ -133,6 +155,10 @@ def weights(domains: Sequence[Mapping[str, Any]]) -> Plot:
     )
 
 
+def _at_most(value: float | None, limit: float) -> float | None:
+    return None if value is None else min(value, limit)
+
+
 def wrapped(name: str, width: int = 14) -> str:
     """A name of two lines at most, broken at an underscore near its middle."""
     breaks = [i for i, letter in enumerate(name) if letter == "_"]
@@ -145,20 +171,20 @@ def wrapped(name: str, width: int = 14) -> str:
 def predictions(rows: Mapping[str, Mapping[str, Any]], label: str) -> Plot:
     """Predicted loss of each named mixture on one target with its 90% interval."""
     traces = []
-    for name, (role, *_) in ROLES.items():
-        row = rows.get(name)
+    for name in dict.fromkeys([*ROLES, *rows]):
+        role, row = role_of(name).label, rows.get(name)
         value = finite(row.get("predicted")) if row else None
         if row is None or value is None:
             continue
         low, high = (finite(row.get(end)) for end in ("low", "high"))
-        bars = {"type": "data", "symmetric": False, "thickness": 1.6, "width": 0, "color": ROLES[name][1]}
+        bars = {"type": "data", "symmetric": False, "thickness": 1.6, "width": 0, "color": role_of(name).colour}
         bars |= {"array": [max(0.0, (high or value) - value)], "arrayminus": [max(0.0, value - (low or value))]}
         text = f"{role}: {decimals(value)} ({decimals(low)} to {decimals(high)})"
         traces.append(marks([value], [role], name, [text], error_x=bars))
     return figure(
         traces,
         AXIS_HEIGHT + 22 * len(traces),
-        f"predicted loss on {label} of the chosen, natural, uniform and best observed mixture",
+        f"predicted loss on {label} of the chosen mixture and the alternatives",
         xaxis={"nticks": 4},
         yaxis=rows_axis([trace.y[0] for trace in traces]),
     )

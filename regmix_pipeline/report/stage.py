@@ -1,31 +1,62 @@
-"""The mixture report: one page from the ledger and the decision record."""
+"""The mixture report: one page from the ledger, the decision record, its regressors and what people said of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from regmix_pipeline.decisions.verdicts import verdicts_of
+from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.files import fingerprint, written_atomically
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 
-CODE_VERSION = "2"
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+CODE_VERSION = "3"
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
     inputs = lab.versions("mixture_decision") | lab.versions("confirmation")
-    return {WHOLE: Recipe(inputs, {"description": lab.study.description, "code": CODE_VERSION})}
+    # The page says who approved the decision, so it is made again when somebody has.
+    said = [verdict.verdict for verdict in verdicts_of(lab, lab.need("mixture_decision").version)]
+    return {WHOLE: Recipe(inputs, {"description": lab.study.description, "verdicts": said, "code": CODE_VERSION})}
 
 
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.report.page import render
 
     decision = lab.json("mixture_decision", "decision.json")
-    page = render(lab.ledger, decision)
+    fitted = regressors_behind(lab, decision)
+    said = verdicts_of(lab, decision["decision"])
+    page = render(lab.ledger, decision, fitted, said)
     version = fingerprint("report", recipes[WHOLE].id)
     path = lab.path("reports", f"{decision['decision']}-{version}.html")
     with written_atomically(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    yield Output(WHOLE, version, {"decision": decision["decision"], "kilobytes": round(len(page) / 1e3)}, [path])
+    facts = {
+        "decision": decision["decision"],
+        "kilobytes": round(len(page) / 1e3),
+        "law in the page": (fitted.law if fitted else None) or "none",
+        "last verdict": said[-1].said if said else "none",
+    }
+    yield Output(WHOLE, version, facts, [path])
+
+
+def regressors_behind(lab: Lab, decision: Mapping[str, Any]) -> FittedRegressor | None:
+    """The regressors in the version that the decision names; None where they are gone or of another format."""
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+    version = (decision.get("versions") or {}).get(f"regressor/{WHOLE}")
+    record = lab.records.version("regressor", WHOLE, version) if version else None
+    for name in record.files if record else ():
+        if name.endswith("regressor.json"):
+            try:
+                return FittedRegressor.load((lab.home / name).parent)
+            except RegressionError as problem:
+                lab.say(f"      the report has no sliders: {problem}")
+    return None
 
 
 MIXTURE_REPORT = Stage("mixture_report", ("mixture_decision", "confirmation"), None, CODE_VERSION, _wanted, _make)

@@ -10,6 +10,7 @@ import numpy as np
 
 from regmix_pipeline.report.data import OBJECTIVE, MixtureLoss, ReportData, Score, Version
 from regmix_pipeline.report.numbers import finite
+from regmix_pipeline.report.plots import ROLES, role_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,22 @@ def predictions_by_target(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[s
     return found
 
 
+def predicted_roles(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(name, label) of every mixture that the page shows predictions of, the known ones first."""
+    names = [str(row.get("name")) for row in rows]
+    # The decision before and given mixtures are shown where there are any, the others always.
+    shown = [name for name in ROLES if name != "previous" or name in names]
+    return [(name, role_of(name).label) for name in dict.fromkeys([*shown, *names])]
+
+
+def marks_of_limits(domains: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(mark, meaning) of what stands beside a slider; caps and floors only where some domain has one."""
+    capped = any((finite(row.get("cap")) or 1.0) < 1 for row in domains)
+    floored = any((finite(row.get("floor")) or 0.0) > 0 for row in domains)
+    marks = [("tick", "natural")] + [("cap", "cap")] * capped + [("floor", "floor")] * floored
+    return [*marks, ("stroke", "highest weight that was trained")]
+
+
 def main_split(scores: Sequence[Score]) -> str:
     """The split of folds whose scores are shown first: random when there is one."""
     splits = sorted({score.split for score in scores})
@@ -92,6 +109,15 @@ def spearman_matrix(scores: Sequence[Score]) -> dict[str, dict[str, Score]]:
     return found
 
 
+def regressors_by_rank(scores: Sequence[Score]) -> list[str]:
+    """Names of all regressors, that of the highest mean Spearman correlation on the main split first."""
+    by_name: dict[str, list[float]] = {score.regressor: [] for score in scores}
+    for found in spearman_matrix(scores).values():
+        for name, score in found.items():
+            by_name[name].append(score.value if score.value is not None else -1.0)
+    return sorted(by_name, key=lambda name: (-float(np.mean(by_name[name] or [-1.0])), name))
+
+
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Spearman's correlation, ties averaged; None for fewer than 3 pairs or a constant."""
     from scipy.stats import rankdata
@@ -122,7 +148,7 @@ def shade(value: float | None) -> str:
     if number is None:
         return "transparent"
     red, green, blue = (31, 119, 180) if number < 0 else (217, 130, 30)
-    return f"rgba({red},{green},{blue},{0.75 * min(1.0, abs(number)):.2f})"
+    return f"rgba({red},{green},{blue},{0.65 * min(1.0, abs(number)):.2f})"
 
 
 @dataclass(frozen=True)

@@ -32,16 +32,20 @@ def certainty(decision: Mapping[str, Any], rank: Score | None, confirmed: Verdic
     gain = decision.get("gain") or {}
     predicted = finite(gain.get("predicted"))
     ends = interval(gain.get("low"), gain.get("high")) if "low" in gain and "high" in gain else ""
+    corrected, observed = finite(gain.get("corrected")), finite(gain.get("chance_better_than_best_observed"))
     return [
         (
             "Predicted gain over natural",
             NOT_RECORDED if predicted is None else signed(predicted),
-            "nats per token of a proxy" + (f"; 90% interval {ends}" if ends else ""),
+            "nats per token of a proxy"
+            + (f"; {signed(corrected)} after taking off what a search overstates" if corrected is not None else "")
+            + (f"; 90% interval {ends}" if ends else ""),
         ),
         (
             "Chance of being better than natural",
             chance(gain.get("chance_better_than_natural")),
-            "under the regressor's own uncertainty",
+            "under the regressor's own uncertainty"
+            + (f"; {chance(observed)} than the best proxy trained" if observed is not None else ""),
         ),
         (
             "Rank correlation out of fold",
