@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from regmix_pipeline.decisions.export import regmix_yaml
+from regmix_pipeline.decisions.exports.regmix import regmix_yaml
 from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, versions_behind
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
 from regmix_pipeline.lab import Lab, Output, Stage

@@ -1,0 +1,99 @@
+"""The command that writes a decision for a trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.cli.auditing import Asked
+from regmix_pipeline.decisions.exports.formats import FORMATS, Written, export_decision
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.study_file import default_study_file
+
+
+@app.command()
+@plain_errors
+def export(
+    decision: Asked = None,
+    form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "regmix",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; default: DECISION.FORMAT.* in this folder.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="TEMPLATE", help="Where a domain's data lie, for instance 's3://bucket/{domain}'."
+        ),
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", help="Tokens of the large run; default: limits.target_tokens.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the trainer's own shuffling.")] = 42,
+    documents: Annotated[
+        bool | None,
+        typer.Option(
+            "--documents/--packed",
+            help="Whether samples are whole documents or pieces of equal length, where a format counts samples.",
+        ),
+    ] = None,
+    unapproved: Annotated[
+        bool, typer.Option("--unapproved", help="Write it although nobody approved it; the file says so.")
+    ] = False,
+    study: StudyFile = None,
+    home: Home = None,
+    corpora: Annotated[
+        Path | None, typer.Option("--corpora", help="Folder of downloaded corpora; default beside the home.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a decided mixture as a file that a trainer reads, and the sampling plan of every file beside it."""
+    written = export_decision(
+        Lab(study or default_study_file(), home, corpora),
+        decision,
+        form,
+        out=out,
+        template=data,
+        tokens=tokens,
+        seed=seed,
+        documents=documents,
+        unapproved=unapproved,
+    )
+    answer(written.as_json(), lambda console: _show(written, console), as_json)
+
+
+def _show(written: Written, console: Console) -> None:
+    about = written.export.about()
+    console.print(f"{about['decision']}: {about['summary']}", markup=False, highlight=False)
+    console.print(about["standing"], markup=False, style="green" if about["approved"] else "bold yellow")
+    if written.domains:
+        console.print(_table(written))
+    else:
+        console.print("no plan: the study states no limits.target_tokens; give --tokens", style="yellow")
+    for path in written.files:
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(written: Written) -> Table:
+    table = Table(
+        title=f"{written.export.budget:,} tokens, at most {written.export.max_epochs:g} epochs", title_justify="left"
+    )
+    table.add_column("domain", overflow="fold")
+    for heading in ("share", "tokens", "available", "epochs", "whole + partial", "files"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in sorted(written.domains, key=lambda row: -row["tokens"]):
+        known = row["available_tokens"] is not None
+        table.add_row(
+            row["domain"],
+            f"{row['share']:.2%}",
+            f"{row['tokens']:,}",
+            f"{row['available_tokens']:,}" if known else "unknown",
+            f"{row['epochs']:.3f}" if known else "",
+            f"{row['whole_epochs']} + {row['partial_epoch_tokens']:,}" if known else "",
+            str(row["files"]),
+        )
+    return table

@@ -1,0 +1,201 @@
+"""The formats by name, and the one way from a decision to files on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from regmix_pipeline.decisions.exports import count
+from regmix_pipeline.decisions.exports.about import Export, counts_of
+from regmix_pipeline.decisions.exports.data import DataFile, DomainData, Need, data_of
+from regmix_pipeline.decisions.exports.huggingface import hf
+from regmix_pipeline.decisions.exports.litgpt import litgpt
+from regmix_pipeline.decisions.exports.megatron import megatron
+from regmix_pipeline.decisions.exports.mixtera import mixtera
+from regmix_pipeline.decisions.exports.olmo_core import olmo_core
+from regmix_pipeline.decisions.exports.plan import Drawn, by_domain, sampling_plan
+from regmix_pipeline.decisions.exports.regmix import regmix
+from regmix_pipeline.decisions.exports.streaming import streaming
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.verdicts import altered, need_approval, verdicts_of
+from regmix_pipeline.errors import LedgerError, StudyError
+from regmix_pipeline.files import write_json, written_atomically
+from regmix_pipeline.lab import Lab
+
+PLAN = ".plan.json"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that trainers read.
+
+    Attributes:
+        write: what to write -> suffix of the file beside the main one ("" for the main one itself) -> its text.
+        suffix: ending of the main file.
+        need: what it can take from the study when no template says where the data are.
+        documents: whether samples are whole documents unless told otherwise; None where they never can be.
+        count: address and type of a token -> the files there, with their tokens; None where the format cannot say.
+    """
+
+    write: Callable[[Export], dict[str, str]]
+    suffix: str
+    need: Need
+    documents: bool | None = None
+    count: Callable[[str, str], tuple[DataFile, ...]] | None = None
+
+
+FORMATS = {
+    "regmix": Format(regmix, ".yaml", "nothing"),
+    "olmo-core": Format(olmo_core, ".yaml", "token files", count=count.token_files),
+    "megatron": Format(megatron, ".txt", "template", count=count.megatron_prefix),
+    "litgpt": Format(litgpt, ".py", "template", count=count.litdata_folder),
+    "mixtera": Format(mixtera, ".py", "nothing"),
+    "hf": Format(hf, ".json", "text", documents=True),
+    "streaming": Format(streaming, ".yaml", "template", documents=False),
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an export wrote.
+
+    Attributes:
+        export: what it was written from.
+        files: the main file first.
+        domains: the sampling plan's totals, a row per domain; empty without a budget.
+        rows: the sampling plan, a row per file; empty without a budget.
+    """
+
+    export: Export
+    files: tuple[Path, ...]
+    domains: list[dict[str, Any]]
+    rows: list[Drawn]
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `regmix export --json`."""
+        return self.export.about() | {
+            "files": [str(path) for path in self.files],
+            "weights": self.export.weights,
+            "shares": self.export.shares,
+            "budget": self.export.budget,
+            "domains": self.domains,
+        }
+
+
+def export_decision(
+    lab: Lab,
+    asked: str | None,
+    name: str,
+    *,
+    out: Path | None = None,
+    template: str | None = None,
+    tokens: int | None = None,
+    seed: int = 42,
+    documents: bool | None = None,
+    unapproved: bool = False,
+) -> Written:
+    """Write a decision's mixture in a format, and beside it the sampling plan where a budget of tokens is known.
+
+    Args:
+        lab: the study on disk.
+        asked: the decision's id, the start of one, "previous", or None for the current one.
+        name: one of `FORMATS`.
+        out: the main file; the others get its name with their own endings. Default: named after the decision, in the
+            working folder.
+        template: address of a domain's data in the large run, with ``{domain}`` in it.
+        tokens: tokens of the large run. Default: the decision's limits.target_tokens.
+        seed: the trainer's seed.
+        documents: whether the large run's samples are whole documents. Default: the format's usual way.
+        unapproved: write it although nobody approved the decision; the files say so.
+
+    Raises:
+        StudyError: no such format, or an option that it has no use for.
+        LedgerError: the decision is not approved, its verdicts were altered, or its data cannot be found.
+        MixtureError: the budget would repeat a domain more often than its cap.
+        Nothing is written in any of these cases.
+    """
+    made = _format(name, documents, tokens)
+    record = find_decision(lab, asked)
+    wrong = altered(lab, record["decision"])
+    if wrong:
+        raise LedgerError("; ".join(wrong), where=record["decision"], remedy="run `regmix audit`, restore the files")
+    if not unapproved:
+        need_approval(lab, record["decision"])
+    said = verdicts_of(lab, record["decision"])
+    data = _counted(data_of(lab, record, made.need, template), made, template, _token_type(lab, record))
+    budget = tokens or record.get("limits", {}).get("target_tokens")
+    export = Export(
+        record,
+        said[-1] if said else None,
+        data,
+        seed,
+        budget,
+        documents=bool(made.documents if documents is None else documents),
+    )
+    plan = sampling_plan(record, data, budget, export.max_epochs) if budget else []
+    main = out or Path(f"{record['decision']}.{name}{made.suffix}")
+    files = {
+        main if not ending else main.with_name(main.stem + ending): text for ending, text in made.write(export).items()
+    }
+    return _to_disk(export, name, main, files, plan)
+
+
+def _format(name: str, documents: bool | None, tokens: int | None) -> Format:
+    if name not in FORMATS:
+        raise StudyError(f"there is no format {name!r}", where="--format", remedy=f"take one of: {', '.join(FORMATS)}")
+    if tokens is not None and tokens < 1:
+        raise StudyError(f"{tokens:,} tokens are no budget", where="--tokens", remedy="give at least 1")
+    if documents is not None and FORMATS[name].documents is None:
+        others = ", ".join(each for each in FORMATS if FORMATS[each].documents is not None)
+        raise StudyError(
+            f"{name} always counts tokens, so nothing is to be turned into documents",
+            where="--documents / --packed",
+            remedy=f"leave it out; it is for {others}",
+        )
+    return FORMATS[name]
+
+
+def _token_type(lab: Lab, record: Mapping[str, Any]) -> str:
+    """Type of a token in files made with the study's tokenizer; "" where it has none."""
+    tokenizer = lab.records.version("tokenizer", "all", record.get("versions", {}).get("tokenizer/all", ""))
+    if tokenizer is None:
+        return ""
+    return "uint16" if tokenizer.facts["vocabulary"] <= 2**16 else "uint32"
+
+
+def _counted(
+    data: Mapping[str, DomainData], made: Format, template: str | None, token_type: str
+) -> dict[str, DomainData]:
+    """The same with the files that are on this machine counted one by one, where the format lets them be."""
+    if template is None or made.count is None:
+        return dict(data)
+    found = {domain: made.count(each.address, token_type) for domain, each in data.items()}
+    return {
+        domain: replace(each, counted=found[domain], available=sum(file.tokens or 0 for file in found[domain]))
+        if found[domain]
+        else each
+        for domain, each in data.items()
+    }
+
+
+def _to_disk(export: Export, name: str, main: Path, files: Mapping[Path, str], plan: list[Drawn]) -> Written:
+    totals = by_domain(plan, export.data)
+    for path, text in files.items():
+        with written_atomically(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    paths = list(files)
+    if plan:
+        beside = main.with_name(main.stem + PLAN)
+        content = {
+            "about": export.about() | {"format": name, "files": [path.name for path in files]},
+            "budget": export.budget,
+            "max_epochs": export.max_epochs,
+            "counts": counts_of(export),
+            "domains": totals,
+            "files": [row.as_json() for row in plan],
+        }
+        write_json(beside, content)
+        paths.append(beside)
+    return Written(export, tuple(paths), totals, plan)
