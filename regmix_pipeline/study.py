@@ -16,6 +16,7 @@ from regmix_pipeline.documents.watch import Watch
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.mixtures.changes import Change
 from regmix_pipeline.mixtures.settings import MixtureSettings
+from regmix_pipeline.proxies.engine.settings import EngineSettings
 from regmix_pipeline.proxies.settings import (
     EarlyStoppingSettings,
     EvaluationSettings,
@@ -100,6 +101,8 @@ class Proxies(Settings):
     2606.07597). Needs limits.target_tokens. Default: yes where the study states them."""
     workers: int | None = Field(default=None, ge=1)
     """Processes that train at once. Default: one per CPU core."""
+    engine: EngineSettings = EngineSettings()
+    """Where proxies are trained: this machine or a cluster."""
 
     @property
     def model_settings(self) -> ModelSettings:

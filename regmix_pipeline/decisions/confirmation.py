@@ -61,11 +61,11 @@ def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpe
 
 
 def _trained(lab: Lab, specs: list[ProxySpec]) -> None:
-    from regmix_pipeline.proxies.trainer import LocalTrainer
+    from regmix_pipeline.proxies.engine.choose import trainer_of
 
     progress = Progress("confirmation", len(specs), lab.say)
     failed = []
-    for result in LocalTrainer(lab.workers).run(specs):
+    for result in trainer_of(lab).run(specs):
         if result.error is not None:
             failed.append(result.error)
         progress.advance(note=f"{specs[0].model.parameters(specs[0].vocabulary) / 1e6:.1f} M parameters each")
@@ -74,7 +74,7 @@ def _trained(lab: Lab, specs: list[ProxySpec]) -> None:
 
 
 def _rows(lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, list[ProxySpec]]) -> list[dict[str, Any]]:
-    from regmix_pipeline.proxies.trainer import LocalTrainer
+    from regmix_pipeline.proxies.engine.choose import trainer_of
 
     decision = lab.need("mixture_decision").version
     predicted = {(row["name"], row["target"]): row["predicted"] for row in lab.json("optimal_mixture")["predictions"]}
@@ -82,7 +82,7 @@ def _rows(lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, list[Pr
     models = {spec.id: spec for group in specs.values() for spec in group}
     tasks = evaluation_specs(lab, models.values(), target_files(lab), lab.study.proxies.evaluation)
     measured: dict[str, dict[str, Mapping[str, Any]]] = {model: {} for model in models}
-    for result in LocalTrainer(lab.workers).run(tasks):
+    for result in trainer_of(lab).run(tasks):
         if result.error is not None:
             raise result.error
         measured[result.value["proxy"]][result.value["target"]] = result.value

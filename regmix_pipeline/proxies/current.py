@@ -20,9 +20,9 @@ from regmix_pipeline.proxies.early_stopping import (
     stopped,
     with_landmark,
 )
+from regmix_pipeline.proxies.engine.choose import trainer_of
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer
 
 Specs = dict[str, list[ProxySpec]]
 
@@ -109,7 +109,7 @@ def pilot_line(lab: Lab) -> Line | None:
     targets = target_files(lab)
     losses: dict[tuple[str, str], float] = {}
     tasks = evaluation_specs(lab, [*finals, *stops], targets, lab.study.proxies.evaluation)
-    for result in LocalTrainer(lab.workers).run(tasks):
+    for result in trainer_of(lab).run(tasks):
         if result.error is not None:
             raise result.error
         losses[result.value["proxy"], result.value["target"]] = result.value["loss"]

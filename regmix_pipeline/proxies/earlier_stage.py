@@ -19,9 +19,9 @@ from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.proxies.earlier import EarlierRun, former_domains, runs_besides
+from regmix_pipeline.proxies.engine.choose import trainer_of
 from regmix_pipeline.proxies.spec import EVALUATION_CODE
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer
 
 CODE_VERSION = "1"
 
@@ -107,7 +107,7 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
     )
     progress = Progress("earlier_runs", len(tasks), lab.say)
     rows = []
-    for result in LocalTrainer(lab.workers).run(tasks):
+    for result in trainer_of(lab).run(tasks):
         if result.error is not None:
             raise ProxyError(
                 result.error.problem,

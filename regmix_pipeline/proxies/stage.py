@@ -19,9 +19,9 @@ from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, trained_specs
 from regmix_pipeline.proxies.early_stopping import Line, stopped
+from regmix_pipeline.proxies.engine.choose import trainer_of
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer
 
 
 def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
@@ -87,7 +87,7 @@ def _trained(
     failed: dict[str, RegmixError] = {}
     values: dict[str, Mapping[str, Any]] = {}
     progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say)
-    for result in LocalTrainer(lab.workers).run([spec for group in specs.values() for spec in group]):
+    for result in trainer_of(lab).run([spec for group in specs.values() for spec in group]):
         key = key_of[result.task.id]
         waiting[key] -= 1
         if result.error is not None:
@@ -168,7 +168,7 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     failed: dict[str, RegmixError] = {}
     started = time.monotonic()
     progress = Progress("proxy_losses", len(tasks), lab.say)
-    for result in LocalTrainer(lab.workers).run(tasks):
+    for result in trainer_of(lab).run(tasks):
         key = key_of[proxy_of[result.task.id]]
         waiting[key] -= 1
         if result.error is not None:

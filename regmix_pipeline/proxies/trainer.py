@@ -7,17 +7,19 @@ Tasks are idempotent and their results are files, so a run that was killed is si
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import selectors
 import signal
 import subprocess
 import sys
+import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import regmix_pipeline
 from regmix_pipeline import errors
@@ -59,6 +61,26 @@ class Result:
     error: RegmixError | None = None
 
 
+class Trainer(Protocol):
+    """Whoever does tasks: processes on this machine, a cluster."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Do the tasks; yield a result for each as it is there. Equal tasks are done once and yielded once."""
+        ...
+
+
+def settled(tasks: Iterable[Task], leave: Callable[[Task], None]) -> Iterator[Result]:
+    """Results of the tasks that were done before, each once; the others go to ``leave``, each once."""
+    for task in {_key(task): task for task in tasks}.values():
+        value = finished(task)
+        if value is None:
+            leave(task)
+        else:
+            if isinstance(task, ProxySpec):  # left by a kill between the last write and its deletion
+                task.snapshot.unlink(missing_ok=True)
+            yield Result(task, value, reused=True)
+
+
 def default_workers() -> int:
     """Workers that fill this machine: four per CUDA device, or one per CPU core this process may use."""
     devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
@@ -95,14 +117,7 @@ class LocalTrainer:
         iterator stops the workers. Equal tasks are done once and yielded once.
         """
         waiting: deque[Task] = deque()
-        for task in {_key(task): task for task in tasks}.values():
-            value = finished(task)
-            if value is None:
-                waiting.append(task)
-            else:
-                if isinstance(task, ProxySpec):  # left by a kill between the last write and its deletion
-                    task.snapshot.unlink(missing_ok=True)
-                yield Result(task, value, reused=True)
+        yield from settled(tasks, waiting.append)
         if waiting:
             yield from self._work(waiting)
 
@@ -136,7 +151,7 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.task = task
-        line = {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": _where(task)}
+        line = {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
         if not self.alive:
             self.stop()
             self._process = None
@@ -162,7 +177,7 @@ class _Worker:
         if not line.endswith("\n"):
             return Result(self.task, {}, error=self._death())
         answer = json.loads(line)
-        error = _rebuilt(answer["error"], self.task) if "error" in answer else None
+        error = rebuilt(answer["error"], self.task) if "error" in answer else None
         return Result(self.task, answer.get("value", {}), answer["seconds"], error=error)
 
     def stop(self) -> None:
@@ -193,20 +208,45 @@ class _Worker:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         memory = code == -signal.SIGKILL
         remedy = "run again; if memory ran out, use fewer workers" if memory else "the worker's log is above; run again"
-        return ProxyError(f"the worker process {how}", where=_where(self.task), remedy=remedy)
+        return ProxyError(f"the worker process {how}", where=where_of(self.task), remedy=remedy)
 
 
 def _key(task: Task) -> tuple[str, str]:
     return type(task).__name__, str(task.output)
 
 
-def _where(task: Task) -> str:
+def where_of(task: Task) -> str:
+    """What a task is about, for messages."""
     if isinstance(task, ProxySpec):
         return f"proxy {task.id} of mixture {task.exact_mixture.id}"
     return f"proxy {task.proxy.name} on {task.target}"
 
 
-def _rebuilt(parts: list[str], task: Task) -> RegmixError:
+def rebuilt(parts: list[str], task: Task) -> RegmixError:
+    """The error that `failure_of` took apart in another process."""
     name, problem, where, remedy = parts
     kind = getattr(errors, name, ProxyError)
-    return kind(problem, where=where or _where(task), remedy=remedy)
+    return kind(problem, where=where or where_of(task), remedy=remedy)
+
+
+_MORE_MEMORY = "use fewer workers or a smaller model"
+
+
+def failure_of(error: Exception, where: str) -> list[str]:
+    """An error as text that another process can make an error of again: its class, problem, place and remedy."""
+    if isinstance(error, RegmixError):
+        return [type(error).__name__, error.problem, error.where, error.remedy]
+    traceback.print_exception(error)
+    return [ProxyError.__name__, f"{type(error).__name__}: {error}", where, _remedy(error)]
+
+
+def _remedy(error: Exception) -> str:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    # On a CPU torch has no class of its own for it.
+    if kinds & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+        return _MORE_MEMORY
+    if os.strerror(errno.ENOSPC) in str(error):  # an OSError, or safetensors' own
+        return "free disk space and run again: finished proxies are kept"
+    if isinstance(error, OSError):
+        return "see the message; restore the file or its permissions, and run again"
+    return "the traceback is in the log"

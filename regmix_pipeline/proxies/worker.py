@@ -7,7 +7,6 @@ and a worker that is killed takes one task with it, not the pool.
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 import os
@@ -15,14 +14,11 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-
-_MORE_MEMORY = "use fewer workers or a smaller model"
+from regmix_pipeline.proxies.trainer import failure_of
 
 
 def main() -> None:
@@ -69,26 +65,10 @@ def _done(line: str, number: int) -> dict[str, Any]:
     task = json.loads(line)
     started = time.monotonic()
     try:
-        value = _KINDS[task["kind"]](task["spec"], number)
+        value = KINDS[task["kind"]](task["spec"], number)
         return {"value": value, "seconds": time.monotonic() - started}
-    except RegmixError as error:
-        parts = [type(error).__name__, error.problem, error.where, error.remedy]
     except Exception as error:
-        traceback.print_exc()
-        parts = [ProxyError.__name__, f"{type(error).__name__}: {error}", task["where"], _remedy(error)]
-    return {"error": parts, "seconds": time.monotonic() - started}
-
-
-def _remedy(error: Exception) -> str:
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    # On a CPU torch has no class of its own for it.
-    if kinds & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
-        return _MORE_MEMORY
-    if os.strerror(errno.ENOSPC) in str(error):  # an OSError, or safetensors' own
-        return "free disk space and run again: finished proxies are kept"
-    if isinstance(error, OSError):
-        return "see the message; restore the file or its permissions, and run again"
-    return "the traceback is in the log"
+        return {"error": failure_of(error, task["where"]), "seconds": time.monotonic() - started}
 
 
 def _train(spec: dict[str, Any], number: int) -> dict[str, Any]:
@@ -103,7 +83,7 @@ def _evaluate(spec: dict[str, Any], number: int) -> dict[str, Any]:
     return evaluate_proxy(EvaluationSpec.model_validate(spec), number)
 
 
-_KINDS: dict[str, Callable[[dict[str, Any], int], dict[str, Any]]] = {
+KINDS: dict[str, Callable[[dict[str, Any], int], dict[str, Any]]] = {
     ProxySpec.__name__: _train,
     EvaluationSpec.__name__: _evaluate,
 }
