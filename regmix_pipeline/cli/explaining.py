@@ -1,0 +1,32 @@
+"""Commands that say why: explain one weight, diff two decisions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.study_file import default_study_file
+
+
+@app.command()
+@plain_errors
+def explain(
+    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain whose weight is asked about.")],
+    decision: Annotated[
+        str | None, typer.Option("--decision", help="Its id, the start of one, or previous; default: the current one.")
+    ] = None,
+    study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Why does this domain have this weight? From the evidence of that decision, however long ago it was taken."""
+    from regmix_pipeline.decisions.explain import explanation_of
+    from regmix_pipeline.decisions.show_explanation import show_explanation
+
+    lab = Lab(study or default_study_file(), home, data)
+    found = explanation_of(lab, domain, decision)
+    answer(found, lambda console: show_explanation(found, console), as_json)

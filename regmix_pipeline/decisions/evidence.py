@@ -1,0 +1,182 @@
+"""The evidence of a decision, as it was: found by the versions that its record names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.decisions.find import Decision
+from regmix_pipeline.errors import LedgerError, RegressionError
+from regmix_pipeline.files import read_json, sha256_of
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.records import WHOLE, Record
+from regmix_pipeline.mixtures.anchors import reference_mixtures
+from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.region import Region
+from regmix_pipeline.search.settings import SearchSettings
+from regmix_pipeline.search.stage import with_former_domains
+
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a decision was searched on.
+
+    Attributes:
+        decision: the record.
+        fitted: the regressors of then.
+        noise: rows of the noise floor.
+        inventory: domain or target -> its row of the inventory.
+        optimum: the search's answer, JSON.
+        regressor, searched, counted: records of regressor, optimal_mixture and domain_inventory.
+    """
+
+    decision: Decision
+    fitted: FittedRegressor
+    noise: list[dict[str, Any]]
+    inventory: dict[str, dict[str, Any]]
+    optimum: dict[str, Any]
+    regressor: Record
+    searched: Record
+    counted: Record
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Columns of every array of weights: the regressor's domains, former ones too."""
+        return self.fitted.domains
+
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Target -> share of the objective that was searched."""
+        return self.optimum["objective"]
+
+    @cached_property
+    def settings(self) -> SearchSettings:
+        """How it was searched."""
+        return SearchSettings.model_validate(self.searched.settings["search"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the search."""
+        return self.searched.settings["seed"]
+
+    @cached_property
+    def prior_and_limits(self) -> tuple[Array, Limits]:
+        """Natural distribution (d,) and limits over `domains`; former domains may hold nothing."""
+        rows = {name: row for name, row in self.inventory.items() if row["role"] == "domain"}
+        # The regressor lists the study's domains first, in the study's order, then former ones.
+        names = tuple(name for name in self.domains if name in rows)
+        prior, caps, floors = (np.array([rows[name][what] for name in names]) for what in ("prior", "cap", "floor"))
+        return with_former_domains(prior, Limits(names, caps, floors), self.domains)
+
+    @cached_property
+    def region(self) -> Region:
+        """Where the answer might lie."""
+        prior, limits = self.prior_and_limits
+        return Region.of(limits, prior / prior.sum(), self.fitted.weights, self.settings)
+
+    @cached_property
+    def references(self) -> dict[str, Mixture]:
+        """natural and uniform, as near as the caps of then allowed, and best_observed."""
+        prior, limits = self.prior_and_limits
+        share = self.fitted.shares(self.target_weights)
+        best = self.fitted.weights[int((self.fitted.losses @ share).argmin())]
+        observed = Mixture.from_weights(dict(zip(self.domains, best.tolist(), strict=True)))
+        return reference_mixtures(prior, limits) | {"best_observed": observed}
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What was minimised."""
+        natural = self.references["natural"].vector(self.domains)
+        return Objective(self.fitted, self.target_weights, natural, self.settings.objective == "worst_case")
+
+    @cached_property
+    def chosen(self) -> Array:
+        """The chosen mixture, (d,)."""
+        return Mixture.from_weights(self.decision["mixture"]["weights"]).vector(self.domains)
+
+
+def evidence_behind(lab: Lab, decision: Decision) -> Evidence:
+    """The evidence of a decision of this home.
+
+    Raises:
+        LedgerError: a record or file is gone, was altered, or was written by a version that cannot be read any more.
+    """
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+    regressor, searched, counted = (
+        recorded(lab, decision, asset) for asset in ("regressor", "optimal_mixture", "domain_inventory")
+    )
+    folder = _file(lab, decision, regressor, "regressor.json").parent
+    try:
+        fitted = FittedRegressor.load(folder)
+    except RegressionError as error:
+        raise LedgerError(
+            f"the regressor of {decision['decision']} cannot be read: {error.problem}",
+            where=error.where,
+            remedy="use the version of this package that took the decision",
+        ) from error
+    inventory = read_json(_file(lab, decision, counted, ".json"))["sources"]
+    return Evidence(
+        decision,
+        fitted,
+        read_json(_file(lab, decision, regressor, "noise.json")),
+        {row["source"]: row for row in inventory},
+        read_json(_file(lab, decision, searched, ".json")),
+        regressor,
+        searched,
+        counted,
+    )
+
+
+def recorded(lab: Lab, decision: Decision, asset: str, key: str = WHOLE) -> Record:
+    """The record of what a decision rests on, in the version that the decision names.
+
+    Raises:
+        LedgerError: the decision names none, or its record is gone.
+    """
+    place = f"{asset}/{key}"
+    version = decision["versions"].get(place)
+    found = None if version is None else lab.records.version(asset, key, version)
+    if found is None:
+        what = "names no version of it" if version is None else f"rests on version {version}, whose record is gone"
+        raise LedgerError(
+            f"{decision['decision']} {what}", where=place, remedy="restore records/history of the home from a backup"
+        )
+    return found
+
+
+def _file(lab: Lab, decision: Decision, record: Record, suffix: str) -> Path:
+    """An artefact of a record, as it was when it was recorded."""
+    name = next((name for name in record.files if name.endswith(suffix)), None)
+    place = f"{record.asset}/{record.key}"
+    if name is None or not (lab.home / name).is_file():
+        raise LedgerError(
+            f"the evidence of {decision['decision']} is gone ({place}, version {record.version})",
+            where=str(lab.home / (name or f"*{suffix}")),
+            remedy="restore the file from a backup of the home",
+        )
+    if name in record.sums and sha256_of(lab.home / name) != record.sums[name]:
+        raise LedgerError(
+            f"the evidence of {decision['decision']} was altered ({place}, version {record.version})",
+            where=str(lab.home / name),
+            remedy=f"see `regmix audit {decision['decision']}`, and restore the file from a backup",
+        )
+    return lab.home / name
+
+
+def inventory_settings(counted: Record) -> Mapping[str, list[Any]]:
+    """Domain -> what the study file said of it: cap, floor, available tokens, prior; None for what it left out."""
+    return counted.settings["domains"]

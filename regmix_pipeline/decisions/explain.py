@@ -1,0 +1,193 @@
+"""Why a domain has the weight it has, from the evidence of the decision that gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from regmix_pipeline.decisions.effect import curve_of, effects_of, path_of, standard_error
+from regmix_pipeline.decisions.evidence import Evidence, evidence_behind, inventory_settings
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.relaxing import active_limits
+from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.lab import Lab
+
+SMALL = 5e-4
+"""Differences of a weight that a reader would not see."""
+VISIBLE = 1e-3
+"""Differences of the objective worth a word, nats per token."""
+MOST = 0.8
+"""A weight that may move over this share of what its limits allow is not decided, however narrow they are."""
+
+
+def explanation_of(lab: Lab, domain: str, asked: str | None = None) -> dict[str, Any]:
+    """Why ``domain`` has its weight in a decision, JSON-able.
+
+    Keys: decision, study, domain, answer (a sentence); weight, prior, cap, cap_from, floor, epochs, available_tokens;
+    low and high (the range within one standard error of the best), standard_error (nats per token), weakly_identified
+    and undecided (see `undecided`); search; effects (`effect.effects_of`), curve (`effect.curve_of`), chosen_point (its
+    row in the curve), limits and limits_how (`relaxing.active_limits`), alternatives (name, weight, predicted objective
+    with interval), highest_sampled, mixtures (trained ones), with_weight (those that hold any of it), and evidence
+    (asset -> version).
+
+    Raises:
+        LedgerError: no such decision, or its evidence is gone or altered.
+        MixtureError: the decision has no such domain.
+    """
+    decision = find_decision(lab, asked)
+    row = next((row for row in decision["domains"] if row["domain"] == domain), None)
+    if row is None:
+        raise MixtureError(
+            f"{decision['decision']} has no domain {domain!r}",
+            where=decision["study"],
+            remedy=f"name one of: {', '.join(each['domain'] for each in decision['domains'])}",
+        )
+    evidence = evidence_behind(lab, decision)
+    path = path_of(evidence, domain)
+    limits, how = active_limits(evidence, domain)
+    column = evidence.fitted.weights[:, path.domain]
+    found: dict[str, Any] = {
+        "decision": decision["decision"],
+        "decided_at": decision["decided_at"],
+        "study": decision["study"],
+        "domain": domain,
+        "answer": "",
+        **{name: row.get(name) for name in ("weight", "prior", "cap", "floor", "epochs", "available_tokens")},
+        "cap_from": _cap_from(evidence, domain),
+        "at_cap": row["at_cap"],
+        "at_floor": row["at_floor"],
+        "low": row["low"],
+        "high": row["high"],
+        "standard_error": standard_error(evidence),
+        "weakly_identified": row["weakly_identified"],
+        "undecided": undecided(row),
+        "search": decision["search"],
+        "objective": decision["objective"],
+        "effects": effects_of(evidence, domain),
+        "curve": curve_of(evidence, path),
+        "chosen_point": path.chosen,
+        "limits": limits,
+        "limits_how": how,
+        "alternatives": _alternatives(evidence, domain),
+        "highest_sampled": float(column.max()),
+        "mixtures": len(column),
+        "with_weight": int((column > 0).sum()),
+        "evidence": {each.asset: each.version for each in (evidence.regressor, evidence.searched, evidence.counted)},
+    }
+    return found | {"answer": answer_of(found)}
+
+
+def _cap_from(evidence: Evidence, domain: str) -> str:
+    """Where the domain's cap comes from, in words."""
+    row = evidence.inventory[domain]
+    own = inventory_settings(evidence.counted).get(domain, [None])[0]
+    asked = evidence.counted.settings["limits"]
+    if row["cap"] >= 1:
+        return "none"
+    if own is not None and abs(own - row["cap"]) < 2e-6:
+        return "the study file"
+    tokens = row["available_tokens"]
+    return f"{tokens:,} tokens, at most {asked['max_epochs']:g} times in {asked['target_tokens']:,}"
+
+
+def _alternatives(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
+    """The weight that each mixture the decision was compared with gives the domain, the best predicted first."""
+    decision = evidence.decision
+    weights = {name: mixture.weights for name, mixture in evidence.references.items()}
+    weights |= {name: each["weights"] for name, each in (decision.get("alternatives") or {}).items()}
+    weights["chosen"] = decision["mixture"]["weights"]
+    rows = {row["name"]: row for row in decision["predictions"] if row["target"] == "objective"}
+    found = [
+        {
+            "name": name,
+            "weight": float(held.get(domain, 0.0)),
+            **{what: rows[name][what] if name in rows else None for what in ("predicted", "low", "high")},
+        }
+        for name, held in weights.items()
+    ]
+    return sorted(found, key=lambda row: (row["predicted"] is None, row["predicted"]))
+
+
+def answer_of(found: Mapping[str, Any]) -> str:
+    """The explanation in plain words: the weight, and because of what."""
+    said = f"{percent(found['weight'])} {found['domain']} "
+    if found["at_cap"] or found["at_floor"]:
+        return said + _held(found)
+    if found["undecided"]:
+        return said + _undecided(found)
+    if found["weight"] < SMALL:
+        return said + f"because more of it does not help{_differences(found)}."
+    return said + f"because the objective is best near it{_differences(found)}{_better(found)}."
+
+
+def undecided(row: Mapping[str, Any]) -> bool:
+    """Whether a domain's weight is open: it may move over ten points, or over most of what its limits allow."""
+    free = row["cap"] - row["floor"]
+    return bool(row["weakly_identified"] or (free > SMALL and row["high"] - row["low"] >= MOST * free))
+
+
+def _held(found: Mapping[str, Any]) -> str:
+    side = "cap" if found["at_cap"] else "floor"
+    own = next((row for row in found["limits"] if row["own"] and row["limit"] == f"{side} of {found['domain']}"), None)
+    source = f" ({found['cap_from']})" if found["at_cap"] and found["cap_from"] != "none" else ""
+    said = f"because its {side} of {percent(found[side])}{source} holds it there"
+    if own is None or own["worth"] <= 0:
+        said += f"; the evidence sees no gain in a looser {side}"
+    else:
+        way = "more" if found["at_cap"] else "less"
+        said += f": one point {way} would be worth {own['worth']:.4f} nats per token"
+    if found["undecided"]:
+        said += f". Even so, anything from {percent(found['low'])} to {percent(found['high'])} is as good within one"
+        said += f" standard error ({found['standard_error']:.3f})"
+    return said + "."
+
+
+def _undecided(found: Mapping[str, Any]) -> str:
+    """The evidence does not decide the weight; what it does rule out, and whose answer the weight then is."""
+    said = (
+        f"is not decided by the evidence: anything from {percent(found['low'])} to {percent(found['high'])} is as good "
+        f"within one standard error ({found['standard_error']:.3f} nats per token) when the others adapt"
+    )
+    worse = [point for point in found["curve"] if not point["within_one_standard_error"]]
+    below = [point["weight"] for point in worse if point["weight"] < found["weight"]]
+    above = [point["weight"] for point in worse if point["weight"] > found["weight"]]
+    ends = [f"{percent(max(below))} and less"] if below else []
+    ends += [f"{percent(min(above))} and more"] if above else []
+    ruled_out = f"only {' or '.join(ends)} is clearly worse" if ends else "no weight that is allowed is clearly worse"
+    found_by = found["search"].get("method")
+    how = f"the mean of the best {found['search']['top_k']} candidates" if found_by == "simulation" else "the optimum"
+    return (
+        f"{said}; with the others in proportion, {ruled_out}{_differences(found)}. "
+        f"{percent(found['weight'])} is {how} of the search{_better(found)}."
+    )
+
+
+def _differences(found: Mapping[str, Any]) -> str:
+    """What the ends of the curve and the natural weight would cost."""
+    curve, at = found["curve"], found["chosen_point"]
+    natural = min(range(len(curve)), key=lambda i: abs(curve[i]["weight"] - found["prior"]))
+    parts = []
+    for i in sorted({0, natural, len(curve) - 1} - {at}):
+        point = curve[i]
+        if abs(point["weight"] - curve[at]["weight"]) > SMALL:
+            name = " (natural)" if i == natural else ""
+            beyond = "" if point["sampled"] else ", beyond what was sampled"
+            parts.append(f"{percent(point['weight'])}{name} {point['difference']:+.3f}{beyond}")
+    return " (" + "; ".join(parts) + ")" if parts else ""
+
+
+def _better(found: Mapping[str, Any]) -> str:
+    """Where the curve is lower than at the chosen point by more than a reader would round away."""
+    curve = found["curve"]
+    best = min(curve, key=lambda point: point["difference"])
+    if best["difference"] > -VISIBLE:
+        return ""
+    size = "within" if -best["difference"] <= found["standard_error"] else "beyond"
+    return (
+        f"; by itself {percent(best['weight'])} would be predicted {-best['difference']:.3f} better, {size} that error"
+    )
+
+
+def percent(share: float) -> str:
+    """A weight for a reader: ``34.5%``, ``0.3%``, ``0%``."""
+    return f"{share:.0%}" if share == 0 or share == 1 else f"{share:.1%}"

@@ -1,0 +1,110 @@
+"""Which limits hold a weight, and what a point more of room in each of them would be worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.decisions.evidence import Evidence
+from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.search.assessment import POINT
+from regmix_pipeline.search.optimiser import convex_program, optimise
+from regmix_pipeline.search.region import Region
+
+Array = NDArray[np.float64]
+MOVED = 5e-4
+"""A limit of another domain is listed when relaxing it by a point moves the explained weight by this much."""
+WIDER = 1.1
+"""How much wider a divergence or trust radius is tried: they have no points."""
+
+
+@dataclass(frozen=True)
+class _Looser:
+    """A limit, in words, the step by which it was relaxed, and the region with it relaxed."""
+
+    limit: str
+    own: bool
+    step: str
+    region: Region
+
+
+def active_limits(evidence: Evidence, domain: str) -> tuple[list[dict[str, Any]], str]:
+    """The limits that hold the domain's weight, its own first, and how their worth was computed.
+
+    Each row has limit, own (a limit of this domain itself), step (how far it was relaxed), worth (nats per token that
+    the objective falls, not negative) and weight_change (of the domain, as the search answers). Searched with the
+    limit as it was and relaxed, by the pure law's convex program where the law is convex, else by the optimiser.
+    """
+    candidates = list(_looser(evidence, domain))
+    program = convex_program(evidence.objective, evidence.region)
+    convex = program is not None and not np.isfinite(evidence.region.trust_radius)
+    by = evidence.fitted.law if convex else None
+    how = f"searched again by the {by} law's convex program" if convex else "searched again by the optimiser"
+    if not candidates:
+        return [], how
+    base = _best(evidence, evidence.region, convex)
+    if base is None:
+        return [], "the optimiser finds no mixture inside the limits"
+    j = evidence.domains.index(domain)
+    rows = []
+    for each in candidates:
+        found = _best(evidence, each.region, convex)
+        found = base if found is None else found
+        values = evidence.objective(np.array([base, found]), by)
+        worth = max(float(values[0] - values[1]), 0.0)
+        moved = float(found[j] - base[j]) if worth > 0 else 0.0
+        if each.own or abs(moved) >= MOVED:
+            rows.append(
+                {"limit": each.limit, "own": each.own, "step": each.step, "worth": worth, "weight_change": moved}
+            )
+    return sorted(rows, key=lambda row: (not row["own"], -row["worth"])), how
+
+
+def _best(evidence: Evidence, region: Region, convex: bool) -> Array | None:
+    if convex:
+        program = convex_program(evidence.objective, region)
+        return None if program is None else program.optimum()
+    try:
+        return optimise(evidence.objective, region, evidence.settings, evidence.seed, lambda line: None).weights
+    except MixtureError:
+        return None
+
+
+def _looser(evidence: Evidence, domain: str) -> Iterator[_Looser]:
+    """Every limit that the decision touched, relaxed on its own."""
+    region, point = evidence.region, f"{POINT * 100:.0f} point"
+    for row in evidence.decision["domains"]:
+        if row["domain"] not in evidence.domains:
+            continue
+        j, own = evidence.domains.index(row["domain"]), row["domain"] == domain
+        caps, floors = region.limits.caps.copy(), region.limits.floors.copy()
+        if row["at_cap"]:
+            caps[j] = min(caps[j] + POINT, 1.0)
+            yield _Looser(f"cap of {row['domain']}", own, f"+{point}", _with_limits(region, caps, floors))
+        elif row["at_floor"]:
+            floors[j] = max(floors[j] - POINT, 0.0)
+            yield _Looser(f"floor of {row['domain']}", own, f"-{point}", _with_limits(region, caps, floors))
+    active: Sequence[str] = evidence.decision.get("active") or evidence.optimum.get("active", ())
+    for number, group in enumerate(evidence.settings.groups):
+        name = f"group {', '.join(group.domains)}"
+        if name in active:
+            at_cap = float(region.groups[number] @ evidence.chosen) >= group.cap - 1e-4
+            caps, floors = region.group_caps.copy(), region.group_floors.copy()
+            (caps if at_cap else floors)[number] += POINT if at_cap else -POINT
+            step = f"{'+' if at_cap else '-'}{point}"
+            yield _Looser(name, domain in group.domains, step, replace(region, group_caps=caps, group_floors=floors))
+    wider = f"{WIDER - 1:.0%} wider"
+    if "divergence from the prior" in active:
+        looser = replace(region, max_divergence=region.max_divergence * WIDER)
+        yield _Looser("divergence from the prior", True, wider, looser)
+    if "trust radius" in active:
+        yield _Looser("trust radius", True, wider, replace(region, trust_radius=region.trust_radius * WIDER))
+
+
+def _with_limits(region: Region, caps: Array, floors: Array) -> Region:
+    return replace(region, limits=Limits(region.limits.domains, caps, floors))
