@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.events import whole_made
+from assets.pictures import larger_models
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from resources.lab import LabResource
 
@@ -16,4 +17,4 @@ from resources.lab import LabResource
 )
 def confirmation(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Larger models, trained for longer on the chosen, the natural and the uniform mixture: did the prediction hold?"""
-    return whole_made(lab.open(context.run.run_id), CONFIRMATION)
+    return whole_made(lab.open(context.run.run_id), CONFIRMATION, larger_models)

@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.automation import inputs_changed
 from assets.events import whole_made
+from assets.pictures import tokens_available
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY
 from resources.lab import LabResource
 
@@ -17,4 +18,4 @@ from resources.lab import LabResource
 )
 def domain_inventory(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Tokens available, natural prior, bytes per token and caps of every domain."""
-    return whole_made(lab.open(context.run.run_id), DOMAIN_INVENTORY)
+    return whole_made(lab.open(context.run.run_id), DOMAIN_INVENTORY, tokens_available)

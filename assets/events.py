@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.audit import Finding
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import Record
+from regmix_pipeline.progress import so_far
 
 ONLY_STALE = "regmix/only_stale"
 """Run tag: partitions that were reused are not reported again."""
@@ -40,11 +42,13 @@ def partitions_made(
     stage: Stage,
     question: Callable[[duckdb.DuckDBPyConnection], Finding] | None = None,
     check: str = "",
+    picture: Callable[[Lab], Mapping[str, Any]] | None = None,
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """Make the run's partitions of a stage and yield one materialisation for each, as it is ready.
 
     Args:
         question: what must hold of the ledger afterwards; its answer is yielded as the asset's check of name ``check``.
+        picture: adds to the check's metadata, where all partitions are seen at once.
 
     Raises:
         dg.Failure: at the end, when some partitions failed; the others are kept.
@@ -52,32 +56,38 @@ def partitions_made(
     failed: dict[str, str] = {}
     done = {"made in this run": 0, "reused in this run": 0}
     quiet = ONLY_STALE in context.run.tags
+    keys, started = list(context.partition_keys), time.monotonic()
     with plain_failures():
-        for made in lab.materialise(stage, list(context.partition_keys)):
+        for made in lab.materialise(stage, keys):
             if made.error is not None:
                 failed[made.key] = str(made.error)
                 continue
             done["reused in this run" if made.reused else "made in this run"] += 1
             if not (made.reused and quiet):
-                yield _materialisation(stage, made)
+                ready = sum(done.values()) + len(failed)
+                pace = so_far(ready, done["made in this run"], len(keys), time.monotonic() - started)
+                yield _materialisation(stage, made, pace)
     if question is not None:
         with read_ledger(lab.ledger) as connection:
             finding = question(connection)
-        yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, check)
+        shown = picture(lab) if picture else {}
+        yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, check, shown)
     if failed:
         listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
         raise dg.Failure(
-            description=f"{len(failed)} of {len(context.partition_keys)} partitions failed\n{listed}",
+            description=f"{len(failed)} of {len(keys)} partitions failed\n{listed}",
             metadata={"failed": list(failed)},
             allow_retries=False,
         )
 
 
-def blocking_result(lab: Lab, finding: Finding, asset: str, name: str | None = None) -> dg.AssetCheckResult:
+def blocking_result(
+    lab: Lab, finding: Finding, asset: str, name: str | None = None, shown: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
     """The result of a check that must pass. A failure also withdraws the asset, so that no later run builds on it."""
     if not finding.passed:
         lab.withdraw(asset)
-    return check_result(finding, asset=asset if name else None, name=name)
+    return check_result(finding, asset=asset if name else None, name=name, shown=shown)
 
 
 def check_result(
@@ -85,13 +95,14 @@ def check_result(
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     asset: str | None = None,
     name: str | None = None,
+    shown: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
-    """A finding as the result of an asset check."""
+    """A finding as the result of an asset check; ``shown`` is metadata besides its facts."""
     return dg.AssetCheckResult(
         passed=finding.passed,
         severity=severity,
         description=finding.description,
-        metadata=dict(finding.facts),
+        metadata={**finding.facts, **(shown or {})},
         asset_key=asset,
         check_name=name,
     )
@@ -138,12 +149,12 @@ def _metadata(record: Record, *, reused: bool) -> dict[str, Any]:
     }
 
 
-def _materialisation(stage: Stage, made: Made) -> dg.AssetMaterialization:
+def _materialisation(stage: Stage, made: Made, pace: Mapping[str, str]) -> dg.AssetMaterialization:
     assert made.record is not None
     return dg.AssetMaterialization(
         stage.name,
         partition=made.key,
-        metadata=metadata_of(made),
+        metadata={**pace, **metadata_of(made)},
         tags={"dagster/data_version": made.record.version, "regmix/recipe": made.record.recipe},
     )
 

@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.changes import decision_before_and_now
 from assets.events import whole_made
-from assets.pictures import chosen_weights
+from assets.pictures import decided
 from assets.triggers import triggered_by
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from resources.lab import LabResource
@@ -20,4 +20,4 @@ def mixture_decision(context: dg.AssetExecutionContext, lab: LabResource) -> dg.
     """What was chosen, from which upstream versions, beside natural and uniform."""
     opened = lab.open(context.run.run_id)
     opened.triggered = triggered_by(context.run)
-    return whole_made(opened, MIXTURE_DECISION, chosen_weights, decision_before_and_now)
+    return whole_made(opened, MIXTURE_DECISION, decided, decision_before_and_now)

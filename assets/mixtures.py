@@ -7,6 +7,7 @@ from assets.changes import mixtures_and_their_cost
 from assets.events import whole_made
 from assets.partitions import MIXTURES as PARTITIONS
 from assets.partitions import register
+from assets.pictures import weights_covered
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from resources.lab import LabResource
 
@@ -21,6 +22,6 @@ from resources.lab import LabResource
 def mixtures(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition."""
     opened = lab.open(context.run.run_id)
-    result = whole_made(opened, MIXTURES, changes=mixtures_and_their_cost)
+    result = whole_made(opened, MIXTURES, weights_covered, mixtures_and_their_cost)
     register(context.instance, PARTITIONS, list(current_mixtures(opened)))
     return result

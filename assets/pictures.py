@@ -1,25 +1,91 @@
-"""Small pictures that the Dagster UI shows inline, beside an asset's numbers."""
+"""Small pictures and tables that the Dagster UI shows beside an asset; what they show is made in `report.glance`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
-from regmix_pipeline.report.inline import markdown, scatter_svg, weights_svg
+from regmix_pipeline.report import glance
+from regmix_pipeline.report.inline import differences_svg, markdown, scatter_svg, spreads_svg, weights_svg
+
+Metadata = dict[str, dg.MetadataValue]
+ROWS = 20
+"""Rows of a table that are shown; the ledger has the rest."""
 
 
-def chosen_weights(lab: Lab) -> dict[str, dg.MetadataValue]:
-    """The chosen weights as bars, each with a tick at the natural weight."""
-    return {"chosen vs natural": dg.MetadataValue.md(markdown(weights_svg(lab.json("optimal_mixture")["domains"])))}
+def tokens_available(lab: Lab) -> Metadata:
+    """What there is to draw from."""
+    with read_ledger(lab.ledger) as connection:
+        return table("tokens available", glance.inventory(connection))
 
 
-def out_of_fold_scatter(lab: Lab) -> dict[str, dg.MetadataValue]:
-    """Measured against predicted losses of the heaviest target, each mixture predicted without itself."""
+def weights_covered(lab: Lab) -> Metadata:
+    """How far the mixtures reach in each domain's weight; the tick is the natural weight."""
+    with read_ledger(lab.ledger) as connection:
+        rows, spreads = glance.coverage(connection)
+    return picture("weights in the mixtures", spreads_svg(spreads)) | table("weights by domain", rows)
+
+
+def losses_spread(lab: Lab) -> Metadata:
+    """How the proxies' final losses are spread on every target; the tick is the natural mixture's."""
+    with read_ledger(lab.ledger) as connection:
+        rows, spreads = glance.losses(connection, lab.targets)
+    return picture("proxy losses", spreads_svg(spreads)) | table("proxy losses by target", rows)
+
+
+def out_of_fold(lab: Lab) -> Metadata:
+    """Measured against predicted losses of the heaviest target, the scores of all, and how losses are spread."""
     target = max(lab.study.objective, key=lambda name: lab.study.objective[name])
     with read_ledger(lab.ledger) as connection:
         rows = connection.execute(
             "select loss, predicted from current_out_of_fold where target = ? order by mixture", [target]
         ).fetchall()
-    picture = markdown(scatter_svg([row[0] for row in rows], [row[1] for row in rows]))
-    return {f"out of fold, {target}"[:60]: dg.MetadataValue.md(picture)}
+        scores = glance.scores(connection)
+    scatter = scatter_svg([row[0] for row in rows], [row[1] for row in rows])
+    return picture(f"out of fold, {target}"[:60], scatter) | table("scores out of fold", scores) | losses_spread(lab)
+
+
+def chosen_weights(lab: Lab) -> Metadata:
+    """The chosen weights as bars with a tick at the natural ones, and what both are predicted to lead to."""
+    optimum = lab.json("optimal_mixture")
+    rows, gaps = glance.predicted(optimum["predictions"], optimum["objective"])
+    return (
+        picture("chosen vs natural", weights_svg(optimum["domains"]))
+        | table("weights", glance.weights(optimum["domains"]))
+        | picture("loss, chosen - natural", differences_svg(gaps))
+        | table("predicted losses", rows)
+    )
+
+
+def decided(lab: Lab) -> Metadata:
+    """The decision's weights, and the mixtures it was compared with."""
+    record = lab.json("mixture_decision", "decision.json")
+    return (
+        picture("chosen vs natural", weights_svg(record["domains"]))
+        | table("weights", glance.weights(record["domains"]))
+        | table("alternatives", glance.alternatives(record["predictions"]))
+    )
+
+
+def larger_models(lab: Lab) -> Metadata:
+    """What larger models measured; nothing where the study asks for none."""
+    with read_ledger(lab.ledger) as connection:
+        return table("larger models (nats/token)", glance.confirmed(connection))
+
+
+def picture(name: str, svg: str) -> Metadata:
+    """A picture under its name."""
+    return {name: dg.MetadataValue.md(markdown(svg))}
+
+
+def table(name: str, rows: Sequence[Mapping[str, str]]) -> Metadata:
+    """A table of at most `ROWS` rows under its name, which says what was left out; nothing for no rows."""
+    if not rows:
+        return {}
+    title = name if len(rows) <= ROWS else f"{name}, {ROWS} of {len(rows)}"
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    records = [dg.TableRecord({column: row.get(column, "") for column in columns}) for row in rows[:ROWS]]
+    return {title: dg.MetadataValue.table(records)}

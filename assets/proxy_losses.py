@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.events import partitions_made
 from assets.partitions import MIXTURES
+from assets.pictures import losses_spread
 from regmix_pipeline.ledger import audit
 from regmix_pipeline.proxies.stage import PROXY_LOSSES
 from resources.lab import LabResource
@@ -47,4 +48,5 @@ def proxy_losses(
         PROXY_LOSSES,
         lambda ledger: audit.losses_complete(ledger, opened.targets),
         "every_loss_is_finite",
+        losses_spread,
     )

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.events import whole_made
-from assets.pictures import out_of_fold_scatter
+from assets.pictures import out_of_fold
 from regmix_pipeline.regression.stage import REGRESSOR
 from resources.lab import LabResource
 
@@ -16,4 +16,4 @@ from resources.lab import LabResource
 )
 def regressor(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """What predicts each target's loss from the mixture, chosen by cross-validation on rows it did not see."""
-    return whole_made(lab.open(context.run.run_id), REGRESSOR, out_of_fold_scatter)
+    return whole_made(lab.open(context.run.run_id), REGRESSOR, out_of_fold)

@@ -25,6 +25,19 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def so_far(done: int, made: int, total: int, seconds: float) -> dict[str, str]:
+    """How far work is: ``{"progress": "12 of 66", "time left": "5m40s"}``.
+
+    Args:
+        done: items that are ready, reused ones among them.
+        made: items made since the start; their rate gives the time left.
+        total: items asked for.
+        seconds: time since the start.
+    """
+    left = clock(seconds / made * (total - done)) if made else "not known yet"
+    return {"progress": f"{done} of {total}", "time left": left}
+
+
 @dataclass
 class Progress:
     """Counts finished items and says how long the rest will take.

@@ -8,7 +8,15 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regmix_pipeline.report.inline import LIMIT, markdown, scatter_svg, weights_svg
+from regmix_pipeline.report.inline import (
+    LIMIT,
+    Spread,
+    differences_svg,
+    markdown,
+    scatter_svg,
+    spreads_svg,
+    weights_svg,
+)
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_]{0,62}", fullmatch=True)
 WEIGHTS = st.floats(0, 1)
@@ -66,3 +74,34 @@ def test_scatter_keeps_the_extremes_and_leaves_out_nan() -> None:
     _, dots = _paths(scatter_svg([*actual, float("nan")], [*actual, 1.0]))
     assert dots.startswith("M4 96h0")
     assert "M96 4h0" in dots
+
+
+@given(st.dictionaries(NAMES, st.lists(st.floats(-5, 50), min_size=6, max_size=6).map(sorted), max_size=60))
+def test_spreads_always_fit_and_stay_inside(rows: dict[str, list[float]]) -> None:
+    spreads = [Spread(name, v[0], v[1], v[3], v[5], v[2]) for name, v in rows.items()]
+    ends, middles, marks = _paths(spreads_svg(spreads))
+    assert ends.count("M") == middles.count("M") == marks.count("M") <= len(rows)
+    for start, end in re.findall(r"M(-?\d+) \d+H(-?\d+)", ends + middles):
+        assert 0 <= int(start) <= int(end) <= 99
+
+
+def test_a_spread_runs_from_its_least_to_its_most() -> None:
+    ends, middles, marks = _paths(spreads_svg([Spread("a", 0.0, 0.25, 0.5, 1.0, 0.5), Spread("b", 0.5, 0.5, 0.5, 0.5)]))
+    assert ends.startswith("M0 5H99M50 15H50")
+    assert middles.startswith("M25 5H50")
+    assert marks == "M50 1v8"
+
+
+@given(st.dictionaries(NAMES, st.floats(-5, 5), max_size=60))
+def test_differences_always_fit(values: dict[str, float]) -> None:
+    below, above, _ = _paths(differences_svg(values))
+    assert below.count("M") + above.count("M") <= len(values)
+    assert all(int(length) <= 0 for length in re.findall(r"h(-?\d+)", below))
+    assert all(0 <= int(length) <= 48 for length in re.findall(r"h(-?\d+)", above))
+
+
+def test_the_largest_difference_fills_its_side() -> None:
+    svg = differences_svg({"worse": 0.2, "better": -0.1})
+    below, above, _ = _paths(svg)
+    assert (below, above) == ("M50 15h-24", "M50 5h48")
+    assert "better -0.100" in svg

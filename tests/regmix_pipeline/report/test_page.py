@@ -304,6 +304,62 @@ def test_lineage_lists_every_current_record(page: _Page, study: Any) -> None:
     assert any("token_shards × 10" in row[3] for row in rows)
 
 
+def test_shows_what_the_decision_was_compared_with(study: Any) -> None:
+    half = {"mixture": "m1", "weights": {"legal": 0.5, "books": 0.5}, "from": "the study file"}
+    before = {"mixture": "m2", "weights": {"withdrawn": 1.0}, "from": "decision d1"}
+    row = {"target": "objective", "predicted": 6.5, "low": 6.4, "high": 6.6, "predicted_by_law": 6.45}
+    more = [row | {"name": "half", "mixture": "m1"}, row | {"name": "previous", "mixture": "m2", "predicted": 6.75}]
+    decision = study.decision | {"alternatives": {"half": half, "previous": before}}
+    page = _Page(render(study.ledger, decision | {"predictions": [*study.decision["predictions"], *more]}))
+    chosen = next(row["predicted"] for row in study.decision["predictions"] if row["target"] == "objective")
+    assert page.row("alternatives", 0, "half")[1:] == [
+        *("the study file", "6.500", "6.400–6.600", "6.450", f"{6.5 - chosen:+.3f}".replace("-", "−"))
+    ]
+    assert page.row("alternatives", 0, "decision before")[1:3] == ["decision d1", "6.750"]
+    assert page.row("alternatives", 1, "withdrawn")[-2:] == ["100.0%", "0.0%"]
+    header = [" ".join(cell.split()) for cell in page.tables["predictions"][0][0]]
+    assert header[5:7] == ["decision before", "half"]
+
+
+def test_shows_how_targets_are_predicted_as_recorded(study: Any) -> None:
+    score = {"spearman (random folds)": {"value": 0.91, "low": 0.85, "high": 0.95}}
+    recorded = {
+        "legal": {
+            "regressor": "stack",
+            "blend": {"saturation": 0.75, "lightgbm": 0.25},
+            "hyperparameters": {"saturation": {"inner_folds": 4}},
+            "scores": score,
+        }
+    }
+    page = _Page(render(study.ledger, study.decision | {"regression": recorded}))
+    tables = [table for table in page.tables["evidence"] if "mixed from" in " ".join(table[0])]
+    assert [" ".join(cell.split()) for cell in tables[0][1]] == [
+        *("legal", "stack", "saturation 75%, lightgbm 25%", "0.910 0.850–0.950")
+    ]
+    assert '"inner_folds": 4' in page.text["evidence"]
+
+
+def test_says_what_triggered_it_and_which_runs_made_what(study: Any) -> None:
+    runs = {"run1": ["mixtures/all", *(f"proxy_losses/m{i}" for i in range(7))], "": ["documents/books"]}
+    triggered = {"through": "Dagster", "by": "schedule refit", "why": "legal arrived"}
+    machine = {"python": "3.11.7", "system": "Linux-6", "libraries": {"duckdb": "2.0.0"}}
+    more = {"runs": runs, "triggered": triggered, "environment": machine, "previous": "d1", "seal": "ab12"}
+    page = _Page(render(study.ledger, study.decision | more))
+    text = " ".join(page.text["lineage"].split())
+    assert "schedule refit, through Dagster: legal arrived" in text
+    made = [["run1", "mixtures, proxy_losses × 7"], ["outside Dagster", "documents/books"]]
+    assert page.tables["lineage"][0][1:] == made
+    assert "the decision before is d1" in text
+    assert "Python 3.11.7, Linux-6" in text
+
+
+def test_says_how_far_a_weight_is_pinned_down(study: Any) -> None:
+    ranged = [{**row, "low": 0.001, "high": 0.4} for row in study.decision["domains"]]
+    page = _Page(render(study.ledger, study.decision | {"domains": ranged}))
+    assert page.row("weights", 0, "legal")[4] == "0.1% – 40.0%"
+    assert "does not pin this weight down" in page.text["weights"]
+
+
 def test_needs_a_ledger(tmp_path: Path) -> None:
     with pytest.raises(LedgerError):
         render(tmp_path / "ledger.duckdb", {"decision": "d"})
