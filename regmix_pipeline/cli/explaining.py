@@ -30,3 +30,29 @@ def explain(
     lab = Lab(study or default_study_file(), home, data)
     found = explanation_of(lab, domain, decision)
     answer(found, lambda console: show_explanation(found, console), as_json)
+
+
+@app.command()
+@plain_errors
+def diff(
+    first: Annotated[
+        str, typer.Argument(metavar="[A]", help="The earlier decision: its id, the start of one, or previous.")
+    ] = "previous",
+    second: Annotated[
+        str, typer.Argument(metavar="[B]", help="The later decision: its id, the start of one, or current.")
+    ] = "current",
+    study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Repeat the decisions' own search even where the optimiser would do.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two decisions, and which cause moved which weight."""
+    from regmix_pipeline.decisions.diff import difference_of
+    from regmix_pipeline.decisions.show_diff import show_difference
+
+    lab = Lab(study or default_study_file(), home, data)
+    found = difference_of(lab, first, second, exact=exact)
+    answer(found, lambda console: show_difference(found, console), as_json)

@@ -1,0 +1,153 @@
+"""What went into two decisions and differs: text, tokenizer, domains, limits, targets, settings, code, libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from regmix_pipeline.decisions.causes import LIMITING
+from regmix_pipeline.decisions.find import Decision
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.records import WHOLE, Record
+
+TEXT = ("documents", "token_shards")
+SETTINGS = ("mixtures", "proxy_checkpoints", "proxy_losses", "regressor", "optimal_mixture", "further_mixtures")
+"""Assets whose settings are compared; of partitioned ones any one key's, as their partitions share them."""
+ELSEWHERE = ("code", "objective", "spec", "proxies", "mixture", "earlier runs", "adopted", "domains", "targets", "runs")
+"""Settings that are shown under another heading, or that only repeat inputs."""
+MISSING = "absent"
+
+
+def changed_inputs(lab: Lab, before: Decision, after: Decision) -> dict[str, Any]:
+    """What differs, JSON-able; empty lists and None where nothing does.
+
+    Returns:
+        domains {came, went}; text: rows with source, state (changed, new, gone), documents, tokens and megabytes, each
+        [before, after]; tokenizer: [before, after] or None; limits, targets, settings, code, libraries: rows with what,
+        before, after; versions: asset -> {same, changed, new, gone} counts of everything upstream.
+    """
+    pair = before, after
+    names = [[row["domain"] for row in decision["domains"]] for decision in pair]
+    libraries = [(decision.get("environment") or decision.get("code") or {}).get("libraries", {}) for decision in pair]
+    python = [(decision.get("environment") or decision.get("code") or {}).get("python") for decision in pair]
+    return {
+        "domains": {
+            "came": [name for name in names[1] if name not in names[0]],
+            "went": [name for name in names[0] if name not in names[1]],
+        },
+        "text": list(_text(lab, *pair)),
+        "tokenizer": _tokenizer(lab, *pair),
+        "limits": list(differing(_limits(lab, before), _limits(lab, after))),
+        "targets": list(differing(*({"objective asked": d.get("objective_asked", d["objective"])} for d in pair))),
+        "settings": list(differing(_settings(lab, before), _settings(lab, after))),
+        "code": list(differing(_code(lab, before), _code(lab, after))),
+        "libraries": list(
+            differing(*({**each, "python": version} for each, version in zip(libraries, python, strict=True)))
+        ),
+        "versions": _versions(before, after),
+    }
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Leaves of two nested mappings that differ: what (a dotted path), before, after."""
+    flat = [dict(_leaves(each)) for each in (before, after)]
+    for name in dict.fromkeys([*flat[0], *flat[1]]):
+        then, now = (each.get(name, MISSING) for each in flat)
+        if then != now:
+            yield {"what": name, "before": then, "after": now}
+
+
+def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, each in value.items():
+        place = f"{above}.{name}" if above else str(name)
+        if isinstance(each, Mapping) and each:
+            yield from _leaves(each, place)
+        else:
+            yield place, each
+
+
+def _record(lab: Lab, decision: Decision, asset: str, key: str = WHOLE) -> Record | None:
+    version = decision["versions"].get(f"{asset}/{key}")
+    return None if version is None else lab.records.version(asset, key, version)
+
+
+def _keys(decision: Decision, asset: str) -> list[str]:
+    return [
+        place.split("/", 1)[1] for place in decision["versions"] if place.startswith(f"{asset}/") and "@" not in place
+    ]
+
+
+def _text(lab: Lab, before: Decision, after: Decision) -> Iterator[dict[str, Any]]:
+    """Sources whose documents or shards differ."""
+    for name in dict.fromkeys([*_keys(before, "token_shards"), *_keys(after, "token_shards")]):
+        held = [[decision["versions"].get(f"{asset}/{name}") for asset in TEXT] for decision in (before, after)]
+        if held[0] == held[1]:
+            continue
+        facts = [record.facts if (record := _record(lab, d, "token_shards", name)) else {} for d in (before, after)]
+        state = "new" if held[0][1] is None else "gone" if held[1][1] is None else "changed"
+        same_text = state == "changed" and held[0][0] == held[1][0]
+        yield {
+            "source": name,
+            "state": "same text, other shards" if same_text else state,
+            **{what: [each.get(what) for each in facts] for what in ("documents", "tokens", "megabytes")},
+        }
+
+
+def _tokenizer(lab: Lab, before: Decision, after: Decision) -> list[dict[str, Any]] | None:
+    versions = [decision["versions"].get("tokenizer/all") for decision in (before, after)]
+    if versions[0] == versions[1]:
+        return None
+    records = [_record(lab, decision, "tokenizer") for decision in (before, after)]
+    return [
+        {"version": version, "vocabulary": record.facts.get("vocabulary") if record else None}
+        for version, record in zip(versions, records, strict=True)
+    ]
+
+
+def _limits(lab: Lab, decision: Decision) -> dict[str, Any]:
+    """Limits as asked, and the caps and floors that follow from them and the tokens available."""
+    counted = _record(lab, decision, "domain_inventory")
+    asked = counted.settings["domains"] if counted else {}
+    searched = _record(lab, decision, "optimal_mixture")
+    search = searched.settings["search"] if searched else {}
+    found: dict[str, Any] = {"limits": decision.get("limits", {})}
+    found["search"] = {name: value for name, value in search.items() if name in LIMITING}
+    for row in decision["domains"]:
+        name = row["domain"]
+        own = asked.get(name, [None, None])
+        found[name] = {"cap asked": own[0], "floor asked": own[1], "cap": row["cap"], "floor": row["floor"]}
+    return found
+
+
+def _settings(lab: Lab, decision: Decision) -> dict[str, Any]:
+    found = {}
+    for asset in SETTINGS:
+        key = next(iter(_keys(decision, asset)), None)
+        record = None if key is None else _record(lab, decision, asset, key)
+        if record is not None:
+            found[asset] = {name: value for name, value in record.settings.items() if name not in ELSEWHERE}
+    search = found.get("optimal_mixture", {}).get("search", {})
+    if search:
+        kept = {name: value for name, value in search.items() if name not in LIMITING}
+        found["optimal_mixture"] = found["optimal_mixture"] | {"search": kept}
+    return found
+
+
+def _code(lab: Lab, decision: Decision) -> dict[str, Any]:
+    """Versions of the package and of each asset's code."""
+    found: dict[str, Any] = {"package": decision["code"].get("package")}
+    for asset in dict.fromkeys(place.split("/")[0] for place in decision["versions"]):
+        record = _record(lab, decision, asset, next(iter(_keys(decision, asset)), WHOLE))
+        if record is not None and "code" in record.settings:
+            found[asset] = record.settings["code"]
+    return found
+
+
+def _versions(before: Decision, after: Decision) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for place in dict.fromkeys([*before["versions"], *after["versions"]]):
+        counts = found.setdefault(place.split("/")[0], dict.fromkeys(("same", "changed", "new", "gone"), 0))
+        then, now = before["versions"].get(place), after["versions"].get(place)
+        state = "new" if then is None else "gone" if now is None else "same" if then == now else "changed"
+        counts[state] += 1
+    return found
