@@ -30,7 +30,8 @@ def attribution_of(before: Evidence, after: Evidence, *, exact: bool = False) ->
         exact: repeat the decisions' own search even where the optimiser would do.
 
     Returns:
-        causes (those that differ), method (own or optimiser, and why), searches, loosened; domains: rows with domain,
+        causes (those that differ), method (own or optimiser, and why), searches, loosened, residual_is (what the
+        residual may be: chance, or code that changed as well and cannot be run any more); domains: rows with domain,
         before, after, change, parts {cause: change} and residual, all of them weights; gain: the same for the predicted
         gain over natural, nats per token.
     """
@@ -49,6 +50,7 @@ def attribution_of(before: Evidence, after: Evidence, *, exact: bool = False) ->
         "method": method,
         "searches": replay.searches,
         "loosened": sorted(replay.loosened),
+        "residual_is": _residual(before, after),
         "domains": [
             {
                 "domain": domain,
@@ -110,6 +112,11 @@ def _replay(before: Evidence, after: Evidence, exact: bool) -> tuple[Replay, dic
     if max(far) > CLOSE * change:
         return own, {"name": "own", "why": f"the optimiser would be too coarse: {figures}"}
     return quick, {"name": "optimiser", "why": f"quick, and close enough: {figures}"}
+
+
+def _residual(before: Evidence, after: Evidence) -> str:
+    code = [(each.searched.settings.get("code"), each.decision["code"].get("package")) for each in (before, after)]
+    return "search noise" if code[0] == code[1] else "search noise and code"
 
 
 def _distance(one: Array, other: Array) -> float:

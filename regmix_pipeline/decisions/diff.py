@@ -95,14 +95,14 @@ def _largest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def movements_of(attribution: dict[str, Any]) -> list[str]:
     """The largest movements in words: ``books -8.0 points: evidence -6.1, limits -1.9``."""
-    return [_moved(row) + _because(row) for row in _largest(attribution["domains"])]
+    return [_moved(row) + _because(row, attribution["residual_is"]) for row in _largest(attribution["domains"])]
 
 
 def _moved(row: dict[str, Any]) -> str:
     return f"{row['domain']} {row['change'] * 100:+.1f} points"
 
 
-def _because(row: dict[str, Any]) -> str:
-    parts = row["parts"] | {"search noise": row["residual"]}
+def _because(row: dict[str, Any], residual_is: str) -> str:
+    parts = row["parts"] | {residual_is: row["residual"]}
     told = sorted((item for item in parts.items() if abs(item[1]) >= 5e-4), key=lambda item: -abs(item[1]))
     return ": " + ", ".join(f"{cause} {part * 100:+.1f}" for cause, part in told) if told else ""

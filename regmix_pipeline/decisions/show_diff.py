@@ -71,10 +71,11 @@ def _points(part: float) -> str:
 def _how(attribution: Mapping[str, Any]) -> str:
     method = attribution["method"]
     idle = [cause for cause in attribution["causes"] if not _moves(attribution, cause)]
+    how = "searched as the decisions were" if method["name"] == "own" else "by the optimiser"
     said = (
         f"Each cause's part is its effect averaged over all orders of change, from {attribution['searches']} searches, "
-        f"{'searched as the decisions were' if method['name'] == 'own' else 'by the optimiser'} ({method['why']}). Noise: what "
-        "these searches do not reproduce of the recorded weights."
+        f"{how} ({method['why']}). Noise: what these searches do not reproduce of the recorded weights"
+        f" ({attribution['residual_is']})."
     )
     if idle:
         said += f" Changed and moved nothing: {', '.join(idle)}."
@@ -148,10 +149,8 @@ def _evidence(evidence: Mapping[str, Any]) -> Iterator[str]:
     yield "  trained mixtures: " + ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in counts.items())
     for row in evidence["losses"]:
         if abs(row["largest_change"]) >= NOTABLE:
-            yield (
-                f"  loss on {row['target']}: {row['mean_change']:+.3f} on average over {row['mixtures']} mixtures in both"
-                f", at most {row['largest_change']:+.3f}"
-            )
+            changes = f"{row['mean_change']:+.3f} on average, at most {row['largest_change']:+.3f}"
+            yield f"  loss on {row['target']}: {changes}, over {row['mixtures']} mixtures in both"
     for row in evidence["scores"]:
         moved = [f"{name} {_scores(row[name])}" for name in ("spearman", "rmse", "coverage") if _differ(row[name])]
         if row["regressor"][0] != row["regressor"][1]:
