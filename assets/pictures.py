@@ -54,7 +54,7 @@ def chosen_weights(lab: Lab) -> Metadata:
     rows, gaps = glance.predicted(optimum["predictions"], optimum["objective"])
     return (
         picture("chosen vs natural", weights_svg(optimum["domains"]))
-        | table("weights", glance.weights(optimum["domains"]))
+        | table("weights and limits", glance.weights(optimum["domains"]))
         | picture("loss, chosen - natural", differences_svg(gaps))
         | table("predicted losses", rows)
     )
@@ -65,7 +65,7 @@ def decided(lab: Lab) -> Metadata:
     record = lab.json("mixture_decision", "decision.json")
     return (
         picture("chosen vs natural", weights_svg(record["domains"]))
-        | table("weights", glance.weights(record["domains"]))
+        | table("weights and limits", glance.weights(record["domains"]))
         | table("alternatives", glance.alternatives(record["predictions"]))
     )
 

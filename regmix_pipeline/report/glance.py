@@ -106,10 +106,10 @@ def scores(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     return [
         {
             "target": target,
-            "regressor": regressor,
             "Spearman": decimals(rank),
-            "interval": interval(low, high),
             "RMSE (nats/token)": decimals(error),
+            "regressor": regressor,
+            "Spearman's interval": interval(low, high),
             "intervals hold": percent(held),
         }
         for target, regressor, rank, low, high, error, held in rows
