@@ -1,0 +1,116 @@
+"""The command that hands a decision's lineage to other tools."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+
+from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.errors import LedgerError
+from regmix_pipeline.files import written_atomically
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.study_file import default_study_file
+
+
+class Format(StrEnum):
+    """What a chain can be told in."""
+
+    openlineage = "openlineage"
+    prov = "prov"
+
+
+@app.command()
+@plain_errors
+def lineage(
+    decision: Annotated[
+        str | None,
+        typer.Argument(metavar="[DECISION]", help="Its id, the start of one, or previous; default: the current one."),
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", help="OpenLineage events, one a line; or a W3C PROV document, as JSON.")
+    ] = Format.openlineage,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send the OpenLineage events to OPENLINEAGE_URL instead of writing them.")
+    ] = False,
+    collapse: Annotated[
+        bool, typer.Option("--collapse", help="Fold all partitions of an asset, such as the proxies, into one step.")
+    ] = False,
+    namespace: Annotated[
+        str | None,
+        typer.Option(envvar="OPENLINEAGE_NAMESPACE", help="Namespace of OpenLineage jobs; default: regmix:<study>."),
+    ] = None,
+    study: StudyFile = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """The chain from a decision to its documents, in a format that other tools read.
+
+    With --json and without --out or --send, the whole of it is one JSON value; with them, a summary is.
+    """
+    from regmix_pipeline.decisions.find import find_decision
+    from regmix_pipeline.decisions.lineage.chain import chain_of
+    from regmix_pipeline.decisions.verdicts import verdicts_of
+
+    if send and format is not Format.openlineage:
+        raise LedgerError("only OpenLineage events are sent", where="--send", remedy="leave out --format prov")
+    if send and out:
+        raise LedgerError("events are sent or written, not both", where="--out", remedy="run the command twice")
+    lab = Lab(study or default_study_file(), home)
+    record = find_decision(lab, decision)
+    steps, verdicts = chain_of(lab, record, collapse=collapse), verdicts_of(lab, record["decision"])
+    said: dict[str, Any] = {"decision": record["decision"], "format": format.value}
+    if format is Format.prov:
+        from regmix_pipeline.decisions.lineage.prov import document_of
+
+        document = document_of(steps, record, verdicts)
+        with _opened(out) as file:
+            document.serialize(file, format="json", indent=2)
+            file.write("\n")
+        said["records"] = len(document.records)
+    else:
+        from regmix_pipeline.decisions.lineage import openlineage
+
+        told = openlineage.Told(record, verdicts, namespace or openlineage.namespace_of(record))
+        events = openlineage.events_of(steps, told)
+        if send:
+            said["events"] = openlineage.send(events)
+        elif as_json and out is None:
+            json.dump([json.loads(openlineage.as_json(event)) for event in events], sys.stdout, indent=2)
+            sys.stdout.write("\n")
+        else:
+            said["events"] = 0
+            with _opened(out) as file:
+                for event in events:
+                    file.write(openlineage.as_json(event) + "\n")
+                    said["events"] += 1
+    if send or out:
+        _say(said | ({"file": str(out)} if out else {}), as_json)
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[IO[str]]:
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        with written_atomically(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise LedgerError(
+            f"cannot be written: {error.strerror}", where=str(out), remedy="choose another --out"
+        ) from None
+
+
+def _say(said: dict[str, Any], as_json: bool) -> None:
+    what = f"{said['events']} events" if "events" in said else f"{said['records']} records"
+    where = said.get("file", "the receiver")
+    text = f"{said['decision']}: {what} {'written to' if 'file' in said else 'sent to'} {where}"
+    answer(said, lambda console: console.print(text, markup=False, soft_wrap=True), as_json)
