@@ -2,6 +2,7 @@
 # make ui     its results in the Dagster UI
 # make test   the tests
 # make check  lint, types and tests, as CI runs them
+# make test-consumers     exported mixtures read by the trainers' own libraries, in an environment of its own
 # make bench-throughput   speed of a proxy's training beside transformers and litgpt, in an environment of its own
 
 PYTHON ?= python3.11
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test check lint types bench-throughput clean
+.PHONY: demo ui test test-consumers check lint types bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -29,6 +30,17 @@ types: $(VENV)/.installed
 	$(BIN)/pyright
 
 check: lint types test
+
+test-consumers: $(VENV)-consumers/.installed
+	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers tests/regmix_pipeline/decisions/exports/consumers
+
+# Bounds of these libraries exclude versions that the rest needs; they run with them.
+$(VENV)-consumers/.installed: pyproject.toml constraints.txt
+	test -x $(VENV)-consumers/bin/python || $(PYTHON) -m venv $(VENV)-consumers
+	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench,consumers]"
+	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+		ai2-olmo-core cached-path mosaicml-streaming litgpt
+	touch $@
 
 bench-throughput: $(VENV)-bench/.installed
 	$(VENV)-bench/bin/python -W ignore benchmarks/proxy_throughput.py
@@ -49,4 +61,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .regmix $(VENV) $(VENV)-bench
+	rm -rf .regmix $(VENV) $(VENV)-bench $(VENV)-consumers

@@ -1,0 +1,56 @@
+"""A small study that was really run until its decision, for files to be exported from."""
+
+import shutil
+
+import pytest
+import yaml
+
+from assets.runner import run_stale
+from regmix_pipeline.decisions.exports.formats import export_decision
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.stages import STAGES
+
+UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
+
+
+@pytest.fixture(scope="session")
+def decided(real_text, tiny_settings, tmp_path_factory):
+    """A study's folder with a decision in its home: three domains of unlike weights."""
+    floors = {"code": 0.15, "licences": 0.25, "descriptions": 0.35}
+    folder = tmp_path_factory.mktemp("exports")
+    shutil.copytree(real_text, folder / "text")
+    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "domains": {name: domain | {"floor": floors[name]} for name, domain in tiny_settings["domains"].items()},
+        "regression": {"regressors": ["linear", "saturation"]},
+        "search": {"method": "optimiser"},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    run_stale(Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None), UNTIL_DECISION)
+    return folder
+
+
+@pytest.fixture
+def lab(decided, tmp_path):
+    """A copy of the study that a test may change."""
+    # At the same depth below its own text: the study's addresses are relative to its file.
+    shutil.copytree(decided, tmp_path / "study")
+    return Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+
+
+@pytest.fixture
+def decision(lab):
+    """The record of the lab's decision."""
+    return find_decision(lab)
+
+
+@pytest.fixture
+def export(lab, tmp_path):
+    """Export the lab's decision without approval: ``export("hf", template=...)``; returns what was written."""
+
+    def write(name, **options):
+        options = {"out": tmp_path / "out" / f"mixture.{name}", "unapproved": True} | options
+        return export_decision(lab, None, name, **options)
+
+    return write

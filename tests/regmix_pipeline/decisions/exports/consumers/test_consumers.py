@@ -1,0 +1,196 @@
+"""Exports read by the libraries they are for: what is drawn has the shares that were decided.
+
+`make test-consumers` runs these in an environment of their own.
+"""
+
+import runpy
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+pytestmark = pytest.mark.consumers
+
+LENGTH = 32
+"""Tokens of a sample."""
+
+
+def drawn_shares(names):
+    counts = Counter(names)
+    return {name: count / counts.total() for name, count in counts.items()}
+
+
+def assert_shares(found, wanted, draws, errors=4.0):
+    """Every share is within so many standard errors of a random draw; ``errors=0``: within one draw of it."""
+    assert found.keys() == wanted.keys()
+    for name, share in wanted.items():
+        allowed = errors * np.sqrt(share * (1 - share) / draws) + 1 / draws
+        assert abs(found[name] - share) <= allowed, f"{name}: drawn {found[name]:.4f}, decided {share:.4f}"
+
+
+def test_olmo_core_builds_the_mixture_over_the_studys_own_token_files(export, decision):
+    from olmo_core.data.source_mixture import SourceMixtureDatasetConfig, SourceMixtureList
+    from olmo_core.exceptions import OLMoConfigurationError
+
+    weights, budget = decision["mixture"]["weights"], decision["limits"]["target_tokens"]
+    path = export("olmo-core").files[0]
+
+    def build(tokens):
+        sources = SourceMixtureList.from_yaml(path)
+        config = SourceMixtureDatasetConfig(sources, tokens, global_batch_size=8 * LENGTH, seed=42, quiet=True)
+        return config.build(npdtype=np.uint16, sequence_length=LENGTH)
+
+    drawn = {source.name: sum(path.tokens for path in source.path_tokens) for source in build(budget).sources}
+    total = sum(drawn.values())
+    assert budget <= total < budget + 8 * LENGTH
+    # Every reading of a file is rounded to whole sequences.
+    assert {name: tokens / total for name, tokens in drawn.items()} == pytest.approx(weights, abs=20 * LENGTH / budget)
+    with pytest.raises(OLMoConfigurationError, match="Insufficient tokens"):
+        build(budget * 100)
+
+
+def test_olmo_core_reads_the_tokens_that_the_study_wrote(export, decision, tmp_path):
+    from olmo_core.data import NumpyFSLDatasetConfig, TokenizerConfig
+    from olmo_core.data.source_mixture import SourceMixtureDatasetConfig, SourceMixtureList
+
+    path = export("olmo-core").files[0]
+    mixture = SourceMixtureDatasetConfig(
+        SourceMixtureList.from_yaml(path), 40_000, global_batch_size=8 * LENGTH, quiet=True
+    )
+    dataset = NumpyFSLDatasetConfig(
+        source_mixture_config=mixture,
+        sequence_length=LENGTH,
+        tokenizer=TokenizerConfig(vocab_size=512, eos_token_id=0, pad_token_id=0),
+        work_dir=str(tmp_path / "work"),
+    ).build()
+    dataset.prepare()
+    ours = {}
+    for source in yaml.safe_load(path.read_text())["sources"]:
+        tokens = np.fromfile(source["paths"][0], np.uint16)
+        pieces = tokens[: tokens.size // LENGTH * LENGTH].reshape(-1, LENGTH)
+        ours |= {piece.tobytes(): source["source_name"] for piece in pieces}
+    names = [ours[np.asarray(dataset[n]["input_ids"], np.uint16).tobytes()] for n in range(len(dataset))]
+    assert_shares(drawn_shares(names), decision["mixture"]["weights"], len(names), errors=1)
+
+
+def indexed_datasets(folder, domains):
+    """One of Megatron's indexed datasets per domain, every token the domain's number."""
+    import torch
+    from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
+
+    for number, domain in enumerate(domains, 1):
+        prefix = folder / f"{domain}_text_document"
+        builder = IndexedDatasetBuilder(f"{prefix}.bin", dtype=np.uint16)
+        for _ in range(40):
+            builder.add_document(torch.full((50,), number), [50])
+        builder.finalize(f"{prefix}.idx")
+
+
+def test_megatron_blends_indexed_datasets_by_the_exported_file(export, decision, tmp_path):
+    from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+    from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+    from megatron.core.datasets.utils import get_blend_from_list
+
+    weights = decision["mixture"]["weights"]
+    indexed_datasets(tmp_path, weights)
+    main, beside, plan = export("megatron", template=f"{tmp_path}/{{domain}}_text_document", tokens=2_000).files
+    # As Megatron-LM reads --data-args-path.
+    blend = get_blend_from_list(main.read_text().split())
+    assert blend == get_blend_from_list(yaml.safe_load(beside.read_text())["data_path"])
+    assert dict(zip([prefix.split("/")[-1] for prefix in blend[0]], blend[1], strict=True)) == {
+        f"{domain}_text_document": weight for domain, weight in weights.items()
+    }
+    assert {row["available_tokens"] for row in yaml.safe_load(plan.read_text())["domains"]} == {2_000}
+    config = GPTDatasetConfig(
+        random_seed=42,
+        sequence_length=LENGTH,
+        blend=blend,
+        split="1,0,0",
+        reset_position_ids=False,
+        reset_attention_mask=False,
+        eod_mask_loss=False,
+        tokenizer=SimpleNamespace(eod=0, vocab_size=512, unique_identifiers={}),
+    )
+    samples = 1_000
+    train = BlendedMegatronDatasetBuilder(GPTDataset, [samples, 0, 0], lambda: True, config).build()[0]
+    domains = list(weights)
+    names = [domains[int(train[n]["tokens"][0]) - 1] for n in range(samples)]
+    assert_shares(drawn_shares(names), weights, samples, errors=0)
+
+
+def litdata_folders(folder, domains, pieces=400):
+    """One folder of litdata's token chunks per domain, every token the domain's number."""
+    import torch
+    from litdata.streaming import Cache, TokensLoader
+
+    for number, domain in enumerate(domains, 1):
+        (folder / domain).mkdir()
+        cache = Cache(str(folder / domain), chunk_size=LENGTH * 100, item_loader=TokensLoader(LENGTH))
+        for piece in range(pieces):
+            cache[piece] = torch.full((LENGTH,), number, dtype=torch.int32)
+        cache.done()
+        cache.merge()
+
+
+def test_litdata_draws_by_the_exported_weights(export, decision, tmp_path):
+    weights = decision["mixture"]["weights"]
+    litdata_folders(tmp_path, weights)
+    written = export("litgpt", template=f"{tmp_path}/{{domain}}", tokens=5_000)
+    plan = yaml.safe_load(written.files[-1].read_text())
+    assert {row["available_tokens"] for row in plan["domains"]} == {400 * LENGTH}
+    module = runpy.run_path(str(written.files[0]))
+    domains = list(weights)
+    names = [domains[int(piece[0]) - 1] for piece in module["combined"](LENGTH)]
+    # It ends where the first domain does, and not before.
+    assert 400 in Counter(names).values()
+    assert_shares(drawn_shares(names), weights, len(names))
+
+
+def test_litgpt_trains_on_the_exported_data_module(export, decision, tmp_path):
+    from litgpt.data import DataModule
+
+    weights = decision["mixture"]["weights"]
+    litdata_folders(tmp_path, weights)
+    written = export("litgpt", template=f"{tmp_path}/{{domain}}", tokens=5_000)
+    module = runpy.run_path(str(written.files[0]))["Mixture"](val_path=f"{tmp_path}/code", num_workers=0)
+    assert isinstance(module, DataModule)
+    module.connect(batch_size=4, max_seq_length=LENGTH - 1)
+    domains = list(weights)
+    names = [domains[int(piece[0]) - 1] for batch in module.train_dataloader() for piece in batch]
+    assert_shares(drawn_shares(names), weights, len(names))
+    assert {int(token) for token in next(iter(module.val_dataloader())).unique()} == {domains.index("code") + 1}
+
+
+def test_streaming_fills_an_epoch_by_the_exported_proportions(export, decision, tmp_path):
+    from streaming import MDSWriter, Stream, StreamingDataset
+    from streaming.base.util import clean_stale_shared_memory
+
+    weights = decision["mixture"]["weights"]
+    for domain in weights:
+        with MDSWriter(out=str(tmp_path / domain), columns={"domain": "str", "tokens": "bytes"}) as writer:
+            for _ in range(300):
+                writer.write({"domain": domain, "tokens": bytes(2 * LENGTH)})
+    written = export("streaming", template=f"{tmp_path}/{{domain}}")
+    streams = yaml.safe_load(written.files[0].read_text())["streams"]
+    clean_stale_shared_memory()
+    dataset = StreamingDataset(
+        streams=[Stream(**each) for each in streams.values()], epoch_size=2_000, batch_size=8, shuffle=True
+    )
+    names = [sample["domain"] for sample in dataset]
+    assert len(names) == 2_000
+    assert_shares(drawn_shares(names), weights, len(names), errors=0)
+
+
+def test_mixtera_takes_the_exported_mixture(export, decision):
+    pytest.importorskip("mixtera", reason="mixtera is not on the package index: install it from its repository")
+    weights = decision["mixture"]["weights"]
+    module = runpy.run_path(str(export("mixtera").files[0]))
+    rows = {key.properties["domain"][0]: count for key, count in module["mixture"](2_000).mixture_in_rows().items()}
+    assert sum(rows.values()) == 2_000
+    assert_shares({name: count / 2_000 for name, count in rows.items()}, weights, 2_000, errors=0)
+    least = module["SMALLEST_CHUNK"]
+    assert all(module["mixture"](least).mixture_in_rows().values())
+    with pytest.raises(ValueError, match="round a domain away"):
+        module["mixture"](least - 1)
