@@ -2,6 +2,8 @@
 # make ui     its results in the Dagster UI
 # make test   the tests
 # make check  lint, types and tests, as CI runs them
+# make docs   the documentation as a site in site/; make docs-serve shows it at http://127.0.0.1:8000
+# make reference   the generated pages of docs/, again
 # make test-consumers     exported mixtures read by the trainers' own libraries, in an environment of its own
 # make bench-throughput   speed of a proxy's training beside transformers and litgpt, in an environment of its own
 
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test test-consumers check lint types bench-throughput clean
+.PHONY: demo ui test test-consumers check lint types docs docs-serve reference bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -30,6 +32,18 @@ types: $(VENV)/.installed
 	$(BIN)/pyright
 
 check: lint types test
+
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# Each page is whole before it takes the old one's place.
+reference: $(VENV)/.installed
+	for page in study-file cli ledger; do \
+		$(BIN)/python -m regmix_pipeline.reference $$page > docs/.$$page.md && mv docs/.$$page.md docs/$$page.md || exit 1; \
+	done
 
 test-consumers: $(VENV)-consumers/.installed
 	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers tests/regmix_pipeline/decisions/exports/consumers
@@ -57,7 +71,7 @@ $(VENV)-bench/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "regmix-pipeline needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	touch $@
 
 clean:

@@ -1,4 +1,7 @@
-"""The study file's reference page, written from the settings themselves: `python -m regmix_pipeline.reference`."""
+"""The study file's reference page, written from the settings themselves: `python -m regmix_pipeline.reference`.
+
+The other generated pages come from the same command: `python -m regmix_pipeline.reference cli`, or `ledger`.
+"""
 
 from __future__ import annotations
 
@@ -53,5 +56,18 @@ def _kind(spec: dict[str, Any]) -> str:
     return {"null": "none", "integer": "whole number"}.get(kind, kind)
 
 
+def page_of(name: str) -> str:
+    """A generated page of docs/: ``study-file``, ``cli`` or ``ledger``."""
+    if name == "cli":
+        from regmix_pipeline.cli.reference import command_page
+
+        return command_page()
+    if name == "ledger":
+        from regmix_pipeline.ledger.reference import ledger_page
+
+        return ledger_page()
+    return reference_page()
+
+
 if __name__ == "__main__":
-    sys.stdout.write(reference_page())
+    sys.stdout.write(page_of(*sys.argv[1:] or ["study-file"]))
