@@ -7,6 +7,7 @@ snapshot. A driver that dies takes its tasks along; run again, it finds what was
 from __future__ import annotations
 
 import importlib
+import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -88,6 +89,7 @@ def _connected(settings: EngineSettings) -> Any:
             "Ray is not installed", where="proxies.engine.kind", remedy="pip install 'regmix-pipeline[ray]'"
         ) from error
     if not ray.is_initialized():
+        _need_answer(settings.address)
         try:
             ray.init(address=settings.address or "auto", logging_level="warning", log_to_driver=False)
         except (ConnectionError, RuntimeError) as error:
@@ -97,6 +99,21 @@ def _connected(settings: EngineSettings) -> Any:
                 remedy="start one (ray start --head), or give its address",
             ) from error
     return ray
+
+
+def _need_answer(address: str | None) -> None:
+    """Raise at once where nobody listens: Ray itself tries for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ProxyError(
+            f"no Ray cluster answers at {address}: {error}",
+            where="proxies.engine.address",
+            remedy="start one (ray start --head), or give its address",
+        ) from error
 
 
 def _done(line: dict[str, Any], store: str | None, cache: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,43 +33,57 @@ def done_through(store: Store, task: ProxySpec | EvaluationSpec, cache: Path, wo
 def _trained(store: Store, spec: ProxySpec, cache: Path, worker: int) -> dict[str, Any]:
     from regmix_pipeline.proxies.train import train_proxy
 
-    folder = spec.folder.name
     if store.has_proxy(spec):
-        return store.read_json(folder, spec.id, "proxy.json")
+        return store.read_json(spec.folder.name, spec.id, "proxy.json")
+    here = brought_here(store, spec, cache)
+    with snapshots_put(store, [here]):
+        value = train_proxy(here, worker)
+    hand_over(store, here)
+    return value
+
+
+def brought_here(store: Store, spec: ProxySpec, cache: Path) -> ProxySpec:
+    """The same proxy with all its files in this machine's cache, and its last snapshot, if another machine left one.
+
+    Raises:
+        TokenError: the store does not hold its shards.
+    """
     here = spec.model_copy(
         update={
-            "folder": cache / folder,
+            "folder": cache / spec.folder.name,
             "shards": {name: store.cached_tokens(file, cache) for name, file in spec.shards.items()},
             "targets": {name: store.cached_tokens(file, cache) for name, file in spec.targets.items()},
         }
     )
-    snapshot = (folder, here.snapshot.name)
-    if not here.is_finished and not here.snapshot.is_file() and store.has(*snapshot):
-        store.get(here.snapshot, *snapshot)
-    with _snapshots_put(store, here):
-        value = train_proxy(here, worker)
+    place = _snapshot_of(here)
+    if not here.is_finished and not here.snapshot.is_file() and store.has(*place):
+        store.get(here.snapshot, *place)
+    return here
+
+
+def hand_over(store: Store, here: ProxySpec) -> None:
+    """Put a proxy that was finished here into the store, and drop its snapshot there."""
     if here.landmark is not None:
-        on_the_way = here.model_copy(update={"stop_at": here.landmark, "landmark": None})
-        store.put_proxy(on_the_way.output)
+        store.put_proxy(here.model_copy(update={"stop_at": here.landmark, "landmark": None}).output)
     store.put_proxy(here.output)
-    store.remove(*snapshot)
-    return value
+    store.remove(*_snapshot_of(here))
 
 
 @contextlib.contextmanager
-def _snapshots_put(store: Store, spec: ProxySpec) -> Iterator[None]:
+def snapshots_put(store: Store, specs: Sequence[ProxySpec]) -> Iterator[None]:
     """Put every new snapshot into the store, so that a training whose machine is lost goes on at another."""
     ended = threading.Event()
 
     def watch() -> None:
-        seen = _time_of(spec.snapshot)
+        seen = {spec.id: _time_of(spec.snapshot) for spec in specs}
         while not ended.wait(LOOK_SECONDS):
-            now = _time_of(spec.snapshot)
-            if now and now != seen:
-                # Finished, or replaced by a newer one, meanwhile: the next look finds that.
-                with contextlib.suppress(FileNotFoundError):
-                    store.put(spec.snapshot, spec.folder.name, spec.snapshot.name)
-                    seen = now
+            for spec in specs:
+                now = _time_of(spec.snapshot)
+                if now and now != seen[spec.id]:
+                    # Finished, or replaced by a newer one, meanwhile: the next look finds that.
+                    with contextlib.suppress(FileNotFoundError):
+                        store.put(spec.snapshot, *_snapshot_of(spec))
+                        seen[spec.id] = now
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -78,6 +92,10 @@ def _snapshots_put(store: Store, spec: ProxySpec) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _snapshot_of(spec: ProxySpec) -> tuple[str, str]:
+    return spec.folder.name, spec.snapshot.name
 
 
 def _time_of(path: Path) -> int:

@@ -24,7 +24,7 @@ COMMIT = "proxy.json"
 _patiently = retry(
     retry=retry_if_exception_type((TimeoutError, ConnectionError)),
     stop=stop_after_attempt(5),
-    wait=wait_exponential_jitter(initial=0.5, max=20),
+    wait=wait_exponential_jitter(multiplier=0.5, max=20),
     reraise=True,
 )
 

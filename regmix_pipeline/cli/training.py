@@ -1,0 +1,91 @@
+"""`regmix train`: a slice of the proxies, as a task of an array job on Slurm or Kubernetes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.progress import Progress, to_stderr
+from regmix_pipeline.study_file import default_study_file
+
+
+@app.command()
+@plain_errors
+def train(
+    slice_: Annotated[
+        str, typer.Option("--slice", help="i/n: the i-th of n parts, for instance $SLURM_ARRAY_TASK_ID/64.")
+    ] = "1/1",
+    publish: Annotated[
+        bool, typer.Option(help="Train nothing: put the shards and the list of proxies into the store.")
+    ] = False,
+    from_store: Annotated[
+        str | None, typer.Option("--from", help="Store with a published list; neither study nor home is needed then.")
+    ] = None,
+    study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a slice of the study's proxies. `regmix run` takes them up afterwards, wherever they were trained.
+
+    Without --from the home must be on a disk that all tasks share. Leaves with status 1 when a proxy failed.
+    """
+    from regmix_pipeline.proxies.engine import slices
+    from regmix_pipeline.proxies.engine.settings import EngineSettings
+    from regmix_pipeline.proxies.engine.store import Store
+    from regmix_pipeline.proxies.trainer import LocalTrainer
+
+    number, total = slices.parsed_slice(slice_)
+    trainer = LocalTrainer(workers)
+    if from_store is not None:
+        store, cache = Store(from_store), Path(EngineSettings().overridden().cache).expanduser()
+        specs = slices.of_slice(slices.published(store), number, total)
+        results = slices.train_from(store, specs, cache, trainer)
+    else:
+        lab = Lab(study or default_study_file(), home, data, workers=workers)
+        if publish:
+            store = Store(_store_of(lab))
+            count = slices.publish(lab, store)
+            said = f"{count} proxies to train are listed in {store.address}"
+            answer({"proxies": count, "store": store.address}, lambda console: console.print(said), as_json)
+            return
+        specs = slices.of_slice(slices.specs_to_train(lab), number, total)
+        results = trainer.run(specs)
+    progress = Progress(f"slice {slice_}", len(specs), to_stderr)
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        rows.append(
+            {
+                "proxy": result.task.id,
+                "reused": result.reused,
+                "seconds": round(result.seconds, 1),
+                "error": str(result.error) if result.error else None,
+            }
+        )
+        progress.advance(note="failed" if result.error else "")
+    failed = [row for row in rows if row["error"]]
+
+    def show(console: Console) -> None:
+        reused = sum(row["reused"] for row in rows)
+        console.print(f"{len(rows) - len(failed) - reused} proxies trained, {reused} were there, {len(failed)} failed")
+        for row in failed:
+            console.print(row["error"], style="bold red", markup=False)
+
+    answer({"slice": slice_, "proxies": rows}, show, as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _store_of(lab: Lab) -> str:
+    from regmix_pipeline.errors import StudyError
+
+    store = lab.study.proxies.engine.overridden().store
+    if store is None:
+        raise StudyError("there is no store", where="proxies.engine.store", remedy="name one, or set REGMIX_STORE")
+    return store

@@ -1,0 +1,91 @@
+"""A slice of a study's proxies, for the tasks of an array job: the n-th of every so many, in an order all agree on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.files import write_json
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.proxies.current import current_specs, pilots, trained_specs
+from regmix_pipeline.proxies.engine.remote import brought_here, hand_over, snapshots_put
+from regmix_pipeline.proxies.engine.store import Store
+from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.proxies.trainer import LocalTrainer, Result, Trainer
+
+TASKS = "tasks.json"
+
+
+def parsed_slice(text: str) -> tuple[int, int]:
+    """``3/10`` -> (3, 10), the third of ten slices.
+
+    Raises:
+        StudyError: it is not that.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise StudyError(f"{text!r} is no slice", where="--slice", remedy="give i/n with i from 1 to n, such as 3/10")
+    return int(found[1]), int(found[2])
+
+
+def specs_to_train(lab: Lab) -> list[ProxySpec]:
+    """The study's proxies that a slice may train now, by id; with early stopping the pilots, until they are finished.
+
+    Raises:
+        LedgerError: the mixtures were not made yet.
+    """
+    mixtures = current_mixtures(lab)
+    first = pilots(lab)
+    groups = current_specs(lab, {key: mixtures[key] for key in first} if first else mixtures)
+    if first and all(spec.is_finished for group in groups.values() for spec in group):
+        groups = trained_specs(lab, mixtures)
+    specs = {spec.id: spec for group in groups.values() for spec in group}
+    return [specs[name] for name in sorted(specs)]
+
+
+def of_slice(specs: Sequence[ProxySpec], number: int, total: int) -> list[ProxySpec]:
+    """Every ``total``-th proxy from the ``number``-th, counted from 1."""
+    return list(specs[number - 1 :: total])
+
+
+def publish(lab: Lab, store: Store) -> int:
+    """Put the list of proxies to train, and their shards, into the store; returns how many."""
+    specs = specs_to_train(lab)
+    store.put_tokens(file for spec in specs for file in (*spec.shards.values(), *spec.targets.values()))
+    path = lab.path(TASKS)
+    write_json(path, [spec.model_dump(mode="json") for spec in specs])
+    store.put(path, TASKS)
+    return len(specs)
+
+
+def published(store: Store) -> list[ProxySpec]:
+    """The list that `publish` put there.
+
+    Raises:
+        StudyError: there is none.
+    """
+    try:
+        return [ProxySpec.model_validate(spec) for spec in store.read_json(TASKS)]
+    except FileNotFoundError:
+        raise StudyError(
+            "holds no list of proxies", where=store.address, remedy="regmix train --publish, where the study is"
+        ) from None
+
+
+def train_from(
+    store: Store, specs: Sequence[ProxySpec], cache: Path, trainer: Trainer | None = None
+) -> Iterator[Result]:
+    """Train proxies of a published list on this machine; each is in the store before its result is yielded."""
+    left = [spec for spec in specs if not store.has_proxy(spec)]
+    for spec in specs:
+        if spec not in left:
+            yield Result(spec, store.read_json(spec.folder.name, spec.id, "proxy.json"), reused=True)
+    here = [brought_here(store, spec, cache) for spec in left]
+    with snapshots_put(store, here):
+        for result in (trainer or LocalTrainer()).run(here):
+            if result.error is None and isinstance(result.task, ProxySpec):
+                hand_over(store, result.task)
+            yield result

@@ -1,0 +1,170 @@
+"""A real Ray cluster of two nodes on this machine: workers, nodes and drivers that die lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.proxies.engine.settings import EngineSettings
+from regmix_pipeline.proxies.settings import TrainingSettings
+
+pytest.importorskip("ray")
+LONGER = TrainingSettings(tokens=16 * 8 * 400, windows_per_step=8, learning_rate=1e-2, warmup_steps=2)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head that runs no task, and two nodes of one core each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    room = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers import this package, wherever it is.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **room})
+        made.first, made.second = (made.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2))
+        made.wait_for_nodes()
+        ray.init(address=made.address, log_to_driver=False, logging_level="error")
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+def trainer(cluster, **settings):
+    from regmix_pipeline.proxies.engine.ray import RayTrainer
+
+    return RayTrainer(EngineSettings(kind="ray", address=cluster.address, **settings))
+
+
+def at_work():
+    """Process ids of Ray workers that train at this moment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if entry.read_bytes().startswith(b"ray::_done"):
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def kill_one_at_work(after=0.3, wait=60):
+    until = time.monotonic() + wait
+    while time.monotonic() < until:
+        working = at_work()
+        if working:
+            time.sleep(after)
+            os.kill(working[0], signal.SIGKILL)
+            return
+        time.sleep(0.02)
+    raise AssertionError("nothing was at work")
+
+
+@pytest.mark.parametrize("through", ["disk", "store"])
+def test_a_cluster_trains_the_same_proxies_as_this_machine(cluster, spec_of, tmp_path, at_home, bits, through):
+    from regmix_pipeline.proxies.engine.choose import ThroughStore
+    from regmix_pipeline.proxies.engine.store import Store
+
+    specs = [spec_of(seed=seed) for seed in range(5)]
+    diverging = spec_of(training=specs[0].training.model_copy(update={"learning_rate": 1e30}))
+    if through == "disk":
+        engine = trainer(cluster)
+    else:
+        address = str(tmp_path / "store")
+        engine = ThroughStore(trainer(cluster, store=address, cache=str(tmp_path / "cache")), Store(address))
+    results = {result.task.id: result for result in engine.run([*specs, diverging, specs[0]])}
+    assert len(results) == 6
+    assert isinstance(results[diverging.id].error, ProxyError)
+    assert diverging.id in str(results[diverging.id].error)
+    assert [results[spec.id].error for spec in specs] == [None] * 5
+    assert {spec.id: bits(spec.output) for spec in specs} == at_home(specs)
+    assert all(result.reused for result in engine.run(specs))
+
+
+def test_a_killed_worker_costs_nothing_but_time(cluster, spec_of, at_home, bits):
+    specs = [spec_of(seed=seed, training=LONGER, snapshot_seconds=0.0) for seed in range(4)]
+    results = []
+    for result in trainer(cluster).run(specs):
+        if not results:
+            kill_one_at_work()
+        results.append(result)
+    assert sorted(result.task.id for result in results) == sorted(spec.id for spec in specs)
+    assert [result.error for result in results] == [None] * 4
+    assert any(result.value["continued_from_step"] for result in results)
+    assert {spec.id: bits(spec.output) for spec in specs} == at_home(specs)
+
+
+DRIVER = textwrap.dedent(
+    """
+    import json, pathlib, sys
+    from regmix_pipeline.proxies.engine.ray import RayTrainer
+    from regmix_pipeline.proxies.engine.settings import EngineSettings
+    from regmix_pipeline.proxies.spec import ProxySpec
+
+    specs = [ProxySpec.model_validate(spec) for spec in json.loads(pathlib.Path(sys.argv[1]).read_text())]
+    for result in RayTrainer(EngineSettings(kind="ray", address=sys.argv[2])).run(specs):
+        print(result.task.id, result.reused, result.error, flush=True)
+    """
+)
+
+
+def test_a_killed_driver_finds_what_was_finished(cluster, spec_of, tmp_path, at_home, bits):
+    import json
+
+    specs = [spec_of(seed=seed, training=LONGER, snapshot_seconds=0.0) for seed in range(10, 15)]
+    tasks = tmp_path / "specs.json"
+    tasks.write_text(json.dumps([spec.model_dump(mode="json") for spec in specs]))
+    command = [sys.executable, "-c", DRIVER, str(tasks), cluster.address]
+
+    def driver():
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
+
+    first = driver()
+    done = [first.stdout.readline() for _ in range(2)]
+    first.kill()
+    first.wait()
+    assert all(line.endswith("False None\n") for line in done), done
+    second = driver()
+    told, _ = second.communicate(timeout=300)
+    assert second.returncode == 0
+    lines = [line.split() for line in told.splitlines()]
+    assert sorted(name for name, *_ in lines) == sorted(spec.id for spec in specs)
+    assert {name for name, reused, _ in lines if reused == "True"} >= {line.split()[0] for line in done}
+    assert all(error == "None" for *_, error in lines)
+    assert {spec.id: bits(spec.output) for spec in specs} == at_home(specs)
+
+
+def test_a_lost_node_s_proxies_end_on_the_other(cluster, spec_of, at_home, bits):
+    specs = [spec_of(seed=seed, training=LONGER, snapshot_seconds=0.0) for seed in range(20, 25)]
+    results = []
+    for result in trainer(cluster).run(specs):
+        if not results:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+        results.append(result)
+    assert sorted(result.task.id for result in results) == sorted(spec.id for spec in specs)
+    assert [result.error for result in results] == [None] * 5
+    assert {spec.id: bits(spec.output) for spec in specs} == at_home(specs)
+
+
+def test_a_cluster_that_is_not_there_is_named():
+    code = """
+from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.proxies.engine.ray import RayTrainer
+from regmix_pipeline.proxies.engine.settings import EngineSettings
+try:
+    RayTrainer(EngineSettings(kind="ray", address="127.0.0.1:1"))
+except ProxyError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=Path(__file__).parents[4])
+    assert "no Ray cluster answers at 127.0.0.1:1" in told.stdout
