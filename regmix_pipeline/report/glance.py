@@ -24,13 +24,13 @@ def inventory(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     return [
         {
             "source": source,
-            "role": role,
-            "documents": whole(documents),
             "training tokens": amount(train),
-            "validation tokens": amount(validation),
             "natural weight": percent(prior),
             "cap": percent(cap),
             "bytes per token": decimals(bytes_per_token, 2),
+            "documents": whole(documents),
+            "validation tokens": amount(validation),
+            "role": role,
         }
         for source, role, documents, train, validation, prior, cap, bytes_per_token in rows
     ]
