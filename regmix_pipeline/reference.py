@@ -24,20 +24,32 @@ Every field of the YAML that a study is. Generated from the settings by `python 
 def reference_page() -> str:
     """The reference as Markdown: a section per settings class, a row per field."""
     schema = Study.model_json_schema()
-    sections = [_section("Study", schema, "the file itself")]
-    sections += [_section(name, part, "") for name, part in schema["$defs"].items() if "properties" in part]
+    parts = schema["$defs"]
+    sections = [_section("Study", schema, "the file itself", parts)]
+    sections += [_section(name, part, "", parts) for name, part in parts.items() if "properties" in part]
     return "\n".join([_HEAD, *sections])
 
 
-def _section(name: str, schema: dict[str, Any], note: str) -> str:
+def _section(name: str, schema: dict[str, Any], note: str, parts: dict[str, Any]) -> str:
     required = set(schema.get("required", ()))
     lines = [f"## {name}{f' ({note})' if note else ''}", "", " ".join(schema.get("description", "").split()), ""]
     lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
     for field, spec in schema["properties"].items():
-        default = "required" if field in required else f"`{spec['default']}`" if "default" in spec else "see there"
+        default = "required" if field in required else _default(spec, parts)
         meaning = " ".join(spec.get("description", "").split()).replace("|", "\\|")
         lines.append(f"| `{field}` | {_kind(spec)} | {default} | {meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def _default(spec: dict[str, Any], parts: dict[str, Any]) -> str:
+    """The default as code; of a part that is as its own section says, a word."""
+    part = parts.get(str(spec.get("$ref", "")).rsplit("/", 1)[-1], {})
+    own = {field: each["default"] for field, each in part.get("properties", {}).items() if "default" in each}
+    if "default" not in spec and not part:
+        return "empty"
+    if "default" not in spec or (own and all(spec["default"][field] == value for field, value in own.items())):
+        return "see there"
+    return f"`{spec['default']}`" if spec["default"] != "" else '`""`'
 
 
 def _kind(spec: dict[str, Any]) -> str:

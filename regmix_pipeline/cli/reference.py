@@ -32,4 +32,4 @@ def command_page() -> str:
 def _plain(line: str) -> str:
     """A line in which no placeholder, such as <study>, is taken for a tag; code is left as it is."""
     pieces = html.unescape(line).rstrip().split("`")
-    return "`".join(piece.replace("<", "\\<") if number % 2 == 0 else piece for number, piece in enumerate(pieces))
+    return "`".join(piece.replace("<", "&lt;") if number % 2 == 0 else piece for number, piece in enumerate(pieces))

@@ -32,7 +32,7 @@ def test_the_command_page_has_every_command_and_hides_no_placeholder():
         section = page.split(f"## `regmix {name}`\n")[1].split("\n## ")[0]
         for option in command.params:
             assert all(flag in section for flag in option.opts if flag.startswith("--"))
-    assert ".regmix/\\<study>" in page
+    assert ".regmix/&lt;study>" in page
 
 
 def test_the_ledger_page_has_every_column():
