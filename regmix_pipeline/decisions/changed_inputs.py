@@ -10,7 +10,6 @@ from regmix_pipeline.decisions.find import Decision
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE, Record
 
-TEXT = ("documents", "token_shards")
 SETTINGS = ("mixtures", "proxy_checkpoints", "proxy_losses", "regressor", "optimal_mixture", "further_mixtures")
 """Assets whose settings are compared; of partitioned ones any one key's, as their partitions share them."""
 ELSEWHERE = ("code", "objective", "spec", "proxies", "mixture", "earlier runs", "adopted", "domains", "targets", "runs")
@@ -79,18 +78,32 @@ def _keys(decision: Decision, asset: str) -> list[str]:
 
 def _text(lab: Lab, before: Decision, after: Decision) -> Iterator[dict[str, Any]]:
     """Sources whose documents or shards differ."""
-    for name in dict.fromkeys([*_keys(before, "token_shards"), *_keys(after, "token_shards")]):
-        held = [[decision["versions"].get(f"{asset}/{name}") for asset in TEXT] for decision in (before, after)]
-        if held[0] == held[1]:
+    shards = [_shards(lab, decision) for decision in (before, after)]
+    for name in dict.fromkeys([*shards[0], *shards[1]]):
+        then, now = (each.get(name) for each in shards)
+        if then is not None and now is not None and then.version == now.version:
             continue
-        facts = [record.facts if (record := _record(lab, d, "token_shards", name)) else {} for d in (before, after)]
-        state = "new" if held[0][1] is None else "gone" if held[1][1] is None else "changed"
-        same_text = state == "changed" and held[0][0] == held[1][0]
+        facts = [record.facts if record else {} for record in (then, now)]
+        state = "new" if then is None else "gone" if now is None else "changed"
+        documents = [record.inputs.get(f"documents/{name}") if record else None for record in (then, now)]
+        same_text = state == "changed" and documents[0] == documents[1]
         yield {
             "source": name,
             "state": "same text, other shards" if same_text else state,
             **{what: [each.get(what) for each in facts] for what in ("documents", "tokens", "megabytes")},
         }
+
+
+def _shards(lab: Lab, decision: Decision) -> dict[str, Record]:
+    """Source -> its shards as the inventory counted them; old proxies may have older ones in the chain as well."""
+    counted = _record(lab, decision, "domain_inventory")
+    found = {}
+    for place, version in (counted.inputs if counted else {}).items():
+        asset, name = place.split("/", 1)
+        record = lab.records.version(asset, name, version) if asset == "token_shards" else None
+        if record is not None:
+            found[name] = record
+    return found
 
 
 def _tokenizer(lab: Lab, before: Decision, after: Decision) -> list[dict[str, Any]] | None:
@@ -144,10 +157,14 @@ def _code(lab: Lab, decision: Decision) -> dict[str, Any]:
 
 
 def _versions(before: Decision, after: Decision) -> dict[str, dict[str, int]]:
+    held: list[dict[str, set[str]]] = [{}, {}]
+    for each, decision in zip(held, (before, after), strict=True):
+        for place, version in decision["versions"].items():
+            each.setdefault(place.split("@")[0], set()).add(version)
     found: dict[str, dict[str, int]] = {}
-    for place in dict.fromkeys([*before["versions"], *after["versions"]]):
+    for place in dict.fromkeys([*held[0], *held[1]]):
         counts = found.setdefault(place.split("/")[0], dict.fromkeys(("same", "changed", "new", "gone"), 0))
-        then, now = before["versions"].get(place), after["versions"].get(place)
+        then, now = held[0].get(place), held[1].get(place)
         state = "new" if then is None else "gone" if now is None else "same" if then == now else "changed"
         counts[state] += 1
     return found
