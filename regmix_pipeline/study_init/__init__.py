@@ -1,0 +1,1 @@
+"""A first study file for a folder of data: what is there, how much of it, and settings that fit."""
