@@ -22,7 +22,7 @@ def export(
     decision: Asked = None,
     form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "regmix",
     out: Annotated[
-        Path | None, typer.Option("--out", help="The file to write; default: DECISION.FORMAT.* in this folder.")
+        Path | None, typer.Option("--out", help="The file to write; default: DECISION_FORMAT.* in this folder.")
     ] = None,
     data: Annotated[
         str | None,
@@ -83,7 +83,8 @@ def _table(written: Written) -> Table:
         title=f"{written.export.budget:,} tokens, at most {written.export.max_epochs:g} epochs", title_justify="left"
     )
     table.add_column("domain", overflow="fold")
-    for heading in ("share", "tokens", "available", "epochs", "whole + partial", "files"):
+    several = any(row["files"] > 1 for row in written.domains)
+    for heading in ("share", "tokens", "available", "epochs", "whole + partial", *(["files"] if several else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in sorted(written.domains, key=lambda row: -row["tokens"]):
         known = row["available_tokens"] is not None
@@ -94,6 +95,6 @@ def _table(written: Written) -> Table:
             f"{row['available_tokens']:,}" if known else "unknown",
             f"{row['epochs']:.3f}" if known else "",
             f"{row['whole_epochs']} + {row['partial_epoch_tokens']:,}" if known else "",
-            str(row["files"]),
+            *([str(row["files"])] if several else []),
         )
     return table

@@ -34,6 +34,7 @@ class Export:
         seed: seed of the trainer's own shuffling or choice.
         budget: tokens of the large run; None where nobody states them.
         documents: whether the samples of the large run are whole documents, and not pieces of equal length.
+        main: name of the main file.
         exported_at: UTC time, ISO 8601.
     """
 
@@ -43,6 +44,7 @@ class Export:
     seed: int = 42
     budget: int | None = None
     documents: bool = False
+    main: str = ""
     exported_at: str = field(default_factory=now)
 
     @property

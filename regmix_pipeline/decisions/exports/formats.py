@@ -117,6 +117,8 @@ def export_decision(
         Nothing is written in any of these cases.
     """
     made = _format(name, documents, tokens)
+    if out is not None and out.is_dir():
+        raise StudyError("is a folder", where=f"--out {out}", remedy="name the file to write")
     record = find_decision(lab, asked)
     wrong = altered(lab, record["decision"])
     if wrong:
@@ -126,6 +128,8 @@ def export_decision(
     said = verdicts_of(lab, record["decision"])
     data = _counted(data_of(lab, record, made.need, template), made, template, _token_type(lab, record))
     budget = tokens or record.get("limits", {}).get("target_tokens")
+    # A name that Python can import, for the formats that are modules.
+    main = out or Path(f"{record['decision']}_{name.replace('-', '_')}{made.suffix}")
     export = Export(
         record,
         said[-1] if said else None,
@@ -133,9 +137,9 @@ def export_decision(
         seed,
         budget,
         documents=bool(made.documents if documents is None else documents),
+        main=main.name,
     )
     plan = sampling_plan(record, data, budget, export.max_epochs) if budget else []
-    main = out or Path(f"{record['decision']}.{name}{made.suffix}")
     files = {
         main if not ending else main.with_name(main.stem + ending): text for ending, text in made.write(export).items()
     }

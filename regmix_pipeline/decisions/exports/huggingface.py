@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datasets import interleave_datasets, load_dataset
 
-EXPORT = Path(__file__.removesuffix(".loader.py") + ".json")
+EXPORT = Path(__file__).with_name({main})
 
 
 def load(streaming=True):
@@ -67,7 +67,5 @@ def hf(export: Export) -> dict[str, str]:
             for domain in shares
         },
     }
-    return {
-        "": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
-        ".loader.py": export.comment() + "\n" + LOADER,
-    }
+    loader = export.comment() + "\n" + LOADER.replace("{main}", json.dumps(export.main))
+    return {"": json.dumps(content, indent=2, ensure_ascii=False) + "\n", ".loader.py": loader}

@@ -101,6 +101,6 @@ def litgpt(export: Export) -> dict[str, str]:
         MODULE.replace("{folders}", json.dumps(folders, indent=4, ensure_ascii=False))
         .replace("{weights}", json.dumps(export.weights, indent=4, ensure_ascii=False))
         .replace("{seed}", str(export.seed))
-        .replace("{module}", "<this module>")
+        .replace("{module}", export.main.removesuffix(".py"))
     )
     return {"": comment + body}

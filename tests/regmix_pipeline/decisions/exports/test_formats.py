@@ -3,6 +3,7 @@
 import json
 import runpy
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from regmix_pipeline.cli import app
+from regmix_pipeline.decisions.exports.about import Export, counts_of
+from regmix_pipeline.decisions.exports.data import DataFile, DomainData
 from regmix_pipeline.decisions.exports.formats import FORMATS
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.stage import regmix_yaml
@@ -203,7 +206,7 @@ def test_mixtera_is_told_the_property_and_the_least_chunk(export, decision):
         export("mixtera", template="s3://bucket/{domain}")
 
 
-def test_unknown_formats_and_useless_options_are_refused(export):
+def test_unknown_formats_and_useless_options_are_refused(export, tmp_path):
     with pytest.raises(StudyError, match="no format") as caught:
         export("tensorflow")
     assert "olmo-core" in caught.value.remedy
@@ -211,6 +214,8 @@ def test_unknown_formats_and_useless_options_are_refused(export):
         export("megatron", template=ANYWHERE, documents=True)
     with pytest.raises(StudyError, match="no budget"):
         export("regmix", tokens=0)
+    with pytest.raises(StudyError, match="is a folder"):
+        export("regmix", out=tmp_path)
 
 
 def test_the_command_answers_in_a_table_and_in_json(lab, decision, tmp_path, monkeypatch):
@@ -224,7 +229,7 @@ def test_the_command_answers_in_a_table_and_in_json(lab, decision, tmp_path, mon
     shown = CliRunner().invoke(app, ["export", *study, "--format", "olmo-core"])
     assert shown.exit_code == 0, shown.output
     assert "approved by Ada" in shown.stdout
-    assert (tmp_path / f"{decision['decision']}.olmo-core.yaml").is_file()
+    assert (tmp_path / f"{decision['decision']}_olmo_core.yaml").is_file()
     asked = [decision["decision"][:6], "--format", "olmo-core", "--tokens", "5000", "--json"]
     answer = json.loads(CliRunner().invoke(app, ["export", *asked, *study]).stdout)
     assert answer["approved"]
@@ -235,7 +240,7 @@ def test_the_command_answers_in_a_table_and_in_json(lab, decision, tmp_path, mon
 def test_datasets_draws_with_the_exported_probabilities(export, decision, tmp_path):
     """The loader beside the export, run as it is, over the study's own text."""
     pytest.importorskip("datasets")
-    written = export("hf", out=tmp_path / "mixture.json")
+    written = export("hf", out=tmp_path / "my.mixture")
     content = read_json(written.files[0])
     texts = {
         name: {json.loads(line)["text"] for line in _lines(content["data"][name]["files"][0])}
@@ -247,3 +252,16 @@ def test_datasets_draws_with_the_exported_probabilities(export, decision, tmp_pa
         share = np.mean([text in texts[name] for text in drawn])
         # Three standard errors of a share out of 3,000 draws.
         assert abs(share - probability) < 3 * np.sqrt(probability * (1 - probability) / len(drawn)) + 1e-9
+
+
+def test_shares_of_documents_need_every_mean():
+    data = {
+        "web": DomainData((DataFile("w"),), None, tokens_per_document=500.0),
+        "code": DomainData((DataFile("c"),), 9),
+    }
+    record = {"mixture": {"weights": {"web": 0.5, "code": 0.5}}}
+    unknown = Export(record, None, data, documents=True)
+    assert unknown.shares == {"web": 0.5, "code": 0.5}
+    assert "does not know the mean tokens" in counts_of(unknown)
+    known = Export(record, None, data | {"code": replace(data["code"], tokens_per_document=1_500.0)}, documents=True)
+    assert known.shares == pytest.approx({"web": 0.75, "code": 0.25})
