@@ -81,7 +81,9 @@ def lineage(
         told = openlineage.Told(record, verdicts, namespace or openlineage.namespace_of(record))
         events = openlineage.events_of(steps, told)
         if send:
-            said["events"] = openlineage.send(events)
+            from regmix_pipeline.decisions.lineage.sending import send_events
+
+            said["events"] = send_events(events)
         elif as_json and out is None:
             json.dump([json.loads(openlineage.as_json(event)) for event in events], sys.stdout, indent=2)
             sys.stdout.write("\n")

@@ -7,10 +7,9 @@ Ids follow from the content: sending a chain twice tells of the same runs.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import attr
 import pyarrow as pa
@@ -33,11 +32,7 @@ import regmix_pipeline
 from regmix_pipeline.decisions.find import Decision
 from regmix_pipeline.decisions.lineage.chain import DECISION, Step, Thing
 from regmix_pipeline.decisions.verdicts import Verdict
-from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.ledger.tables import TABLES
-
-if TYPE_CHECKING:
-    from openlineage.client import OpenLineageClient
 
 PRODUCER = f"https://pypi.org/project/regmix-pipeline/{regmix_pipeline.__version__}"
 set_producer(PRODUCER)  # of every facet
@@ -104,52 +99,6 @@ def as_json(event: RunEvent) -> str:
     from openlineage.client.serde import Serde
 
     return Serde.to_json(event)
-
-
-def send(events: Iterator[RunEvent]) -> int:
-    """Send events through the transport that OPENLINEAGE_URL, or the client's configuration file, names.
-
-    Returns:
-        How many events were sent.
-
-    Raises:
-        LedgerError: no transport is configured, or the receiver refused an event.
-    """
-    client = _client()
-    sent = 0
-    try:
-        for event in events:
-            client.emit(event)
-            sent += 1
-    except LedgerError:
-        raise
-    except Exception as error:  # transports raise what their own libraries do
-        raise LedgerError(
-            f"sending stopped after {sent} events: {error}",
-            where=_receiver(),
-            remedy="see whether the receiver is up and takes OpenLineage 2; sending again repeats no run",
-        ) from error
-    finally:
-        client.close()
-    return sent
-
-
-def _client() -> OpenLineageClient:
-    from openlineage.client import OpenLineageClient
-
-    remedy = "set OPENLINEAGE_URL to the receiver, for instance http://marquez:5000, or write openlineage.yml"
-    try:
-        client = OpenLineageClient()
-    except Exception as error:  # of its configuration
-        raise LedgerError(f"OpenLineage's transport: {error}", where=_receiver(), remedy=remedy) from error
-    kind = client.transport.kind
-    if kind in ("console", "noop"):  # where the client ends up without configuration: nothing would be sent
-        raise LedgerError("no receiver of OpenLineage events is named", where="--send", remedy=remedy)
-    return client
-
-
-def _receiver() -> str:
-    return os.environ.get("OPENLINEAGE_URL", "OpenLineage's configuration")
 
 
 def _event(state: RunState, time: str, run: Run, job: Job, **datasets: Any) -> RunEvent:
