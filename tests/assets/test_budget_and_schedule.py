@@ -4,6 +4,8 @@ import datetime
 
 import dagster as dg
 
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.verdicts import say_of
 from regmix_pipeline.definitions import definitions
 from regmix_pipeline.refit import Refit, confirmation_tokens
 
@@ -61,7 +63,11 @@ def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
     assert world.asked(request)
     assert world.look("proxies_within_budget") == (None, "every proxy is up to date")
     assert new <= set(world.lab().records.keys("proxy_losses"))
-    assert world.facts("proxy_checkpoints", sorted(new)[0])["what changed"] == "new"
+    shown = [world.facts("proxy_checkpoints", key) for key in new]
+    assert {each["what changed"] for each in shown} == {"new"}
+    assert len({each["progress"] for each in shown}) == len(new)
+    assert any(each["progress"].split(" of ")[0] == each["progress"].split(" of ")[1] for each in shown)
+    assert all(each["tokens per second"] > 0 and each["time left"] for each in shown)
     check = world.instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(dg.AssetKey("proxy_checkpoints"), "executed_tokens_equal_the_mixture"), limit=1
     )[0]
@@ -135,12 +141,23 @@ def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
     after = world.lab().need("mixture_decision").version
     assert after != before
     shown = world.facts("mixture_decision")
+    assert shown["chosen vs natural"].startswith("![](data:image/svg+xml;base64,")
+    assert {record.data["domain"] for record in shown["weights and limits"].records} == set(world.lab().domains)
+    assert "previous" in [record.data["mixture"] for record in shown["alternatives"].records]
     assert shown["decision before"] == before
     assert "| poems | not there | " in shown["before and now"]
     shown = world.facts("regressor")
     assert shown["inputs as before"] >= 5
     assert "proxy_losses/" in shown["inputs new"]
     assert "mixtures/all" in shown["inputs changed"]
+
+    # The page says who approved the decision: a verdict asks for the page again, and for nothing else.
+    lab = world.lab()
+    say_of(lab, find_decision(lab), "approved", "seen and found good", "Ada", "a test")
+    request, _ = scheduled(world)
+    assert [key.to_user_string() for key in request.asset_selection] == ["mixture_report"]
+    assert world.asked(request)
+    assert "Approved by Ada" in lab.artefact("mixture_report").read_text()
 
 
 def test_a_confirmation_is_trained_by_the_schedule_only_within_the_budget(world, tiny_settings):
