@@ -10,7 +10,7 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.study_file import load_study
 from regmix_pipeline.study_init.found import domain_name
-from regmix_pipeline.study_init.proposal import MAX_EPOCHS, Proposal, Proposed, proposed
+from regmix_pipeline.study_init.proposal import MAX_EPOCHS, PAPERS_MIXTURES, Proposal, Proposed, proposed
 
 
 def init_study(folder: Path, out: Path, target: str | None = None, tokens: int | None = None) -> Proposal:
@@ -104,8 +104,10 @@ def _mixtures(proposal: Proposal) -> list[str]:
     small = proposal.preset == "demo"
     minimum = ", minimum: 0.001" if small else ""
     why = ["# A weight below a thousandth would be less than a window or two of so small a proxy."] if small else []
+    paper = proposal.mixtures == PAPERS_MIXTURES
+    how_many = "as RegMix's paper" if paper else "at least eight a domain, 64 in all; RegMix's paper took 512 for 17"
     return [
-        f"# {proposal.mixtures} mixtures: at least eight a domain and 64 in all; RegMix's paper took 512 for 17.",
+        f"# {proposal.mixtures} mixtures: {how_many}.",
         *why,
         f"mixtures: {{count: {proposal.mixtures}{minimum}, anchors: {{natural: true, uniform: true}}}}",
     ]

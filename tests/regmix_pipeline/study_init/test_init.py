@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,10 +16,11 @@ from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.errors import DocumentError, StudyError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.plan import plan_study
 from regmix_pipeline.study_file import load_study
 from regmix_pipeline.study_init.found import found_domains
 from regmix_pipeline.study_init.sampled import sample_of, text_field_of
-from regmix_pipeline.study_init.write import init_study
+from regmix_pipeline.study_init.write import init_study, study_text
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 
@@ -75,6 +77,17 @@ def test_estimates_from_a_part_are_near_the_whole(real_text, tmp_path, monkeypat
         assert not sample.whole
         assert sample.text_bytes == pytest.approx(whole, rel=0.4)
         assert sample.documents == pytest.approx(len(texts), rel=0.4)
+
+
+@pytest.mark.parametrize(
+    "larger", [{"proxy_tokens": 10_000_000, "windows_per_step": 8}, {"mixtures": 512, "tokens": 20_000_000_000}]
+)
+def test_files_for_more_text_load_and_can_be_planned(folder, tmp_path, larger):
+    proposal = replace(init_study(folder, tmp_path / "study.yaml"), preset="regmix-1m", **larger)
+    (tmp_path / "larger.yaml").write_text(study_text(proposal))
+    study = load_study(tmp_path / "larger.yaml")
+    assert study.proxies.training_settings.tokens == larger.get("proxy_tokens", 1_048_576_000)
+    assert plan_study(study, teraflops=1).works[0].models == proposal.mixtures + 2 + 6
 
 
 def test_what_is_left_out_is_said(folder, tmp_path):
