@@ -36,7 +36,7 @@ def changed_inputs(lab: Lab, before: Decision, after: Decision) -> dict[str, Any
         },
         "text": list(_text(lab, *pair)),
         "tokenizer": _tokenizer(lab, *pair),
-        "limits": list(differing(_limits(lab, before), _limits(lab, after))),
+        "limits": list(differing(*(_limits(lab, decision, set(names[0]) & set(names[1])) for decision in pair))),
         "targets": list(differing(*({"objective asked": d.get("objective_asked", d["objective"])} for d in pair))),
         "settings": list(differing(_settings(lab, before), _settings(lab, after))),
         "code": list(differing(_code(lab, before), _code(lab, after))),
@@ -117,8 +117,8 @@ def _tokenizer(lab: Lab, before: Decision, after: Decision) -> list[dict[str, An
     ]
 
 
-def _limits(lab: Lab, decision: Decision) -> dict[str, Any]:
-    """Limits as asked, and the caps and floors that follow from them and the tokens available."""
+def _limits(lab: Lab, decision: Decision, domains: set[str]) -> dict[str, Any]:
+    """Limits as asked, and the caps and floors of ``domains`` that follow from them and the tokens available."""
     counted = _record(lab, decision, "domain_inventory")
     asked = counted.settings["domains"] if counted else {}
     searched = _record(lab, decision, "optimal_mixture")
@@ -127,6 +127,8 @@ def _limits(lab: Lab, decision: Decision) -> dict[str, Any]:
     found["search"] = {name: value for name, value in search.items() if name in LIMITING}
     for row in decision["domains"]:
         name = row["domain"]
+        if name not in domains:
+            continue
         own = asked.get(name, [None, None])
         found[name] = {"cap asked": own[0], "floor asked": own[1], "cap": row["cap"], "floor": row["floor"]}
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from regmix_pipeline.decisions.effect import curve_of, effects_of, path_of, standard_error
 from regmix_pipeline.decisions.evidence import Evidence, evidence_behind, inventory_settings
 from regmix_pipeline.decisions.find import find_decision
@@ -16,6 +18,8 @@ SMALL = 5e-4
 """Differences of a weight that a reader would not see."""
 VISIBLE = 1e-3
 """Differences of the objective worth a word, nats per token."""
+ROUNDED = 1e-4
+"""Slack of limits for mixtures that were not rounded to keep them to the last digit."""
 MOST = 0.8
 """A weight that may move over this share of what its limits allow is not decided, however narrow they are."""
 
@@ -26,9 +30,9 @@ def explanation_of(lab: Lab, domain: str, asked: str | None = None) -> dict[str,
     Keys: decision, study, domain, answer (a sentence); weight, prior, cap, cap_from, floor, epochs, available_tokens;
     low and high (the range within one standard error of the best), standard_error (nats per token), weakly_identified
     and undecided (see `undecided`); search; effects (`effect.effects_of`), curve (`effect.curve_of`), chosen_point (its
-    row in the curve), limits and limits_how (`relaxing.active_limits`), alternatives (name, weight, predicted objective
-    with interval), highest_sampled, mixtures (trained ones), with_weight (those that hold any of it), and evidence
-    (asset -> version).
+    row in the curve), limits and limits_how (`relaxing.active_limits`), alternatives (name, weight, whether the limits
+    allowed it, predicted objective with interval), highest_sampled, mixtures (trained ones), with_weight (those that
+    hold any of it), and evidence (asset -> version).
 
     Raises:
         LedgerError: no such decision, or its evidence is gone or altered.
@@ -101,11 +105,20 @@ def _alternatives(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
         {
             "name": name,
             "weight": float(held.get(domain, 0.0)),
+            "allowed": name == "chosen" or _allowed(evidence, held),
             **{what: rows[name][what] if name in rows else None for what in ("predicted", "low", "high")},
         }
         for name, held in weights.items()
     ]
     return sorted(found, key=lambda row: (row["predicted"] is None, row["predicted"]))
+
+
+def _allowed(evidence: Evidence, held: Mapping[str, float]) -> bool:
+    """Whether the limits of the decision allowed a mixture."""
+    if not {name for name, weight in held.items() if weight > 0} <= set(evidence.domains):
+        return False
+    weights = np.array([[held.get(name, 0.0) for name in evidence.domains]])
+    return bool(evidence.region.allow(weights, ROUNDED)[0])
 
 
 def answer_of(found: Mapping[str, Any]) -> str:

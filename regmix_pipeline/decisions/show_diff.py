@@ -25,6 +25,9 @@ def show_difference(found: Mapping[str, Any], console: Console) -> None:
     if found["attribution"]:
         console.print(_attribution(found))
         console.print(_how(found["attribution"]), markup=False, highlight=False, style="dim")
+        if any(row["state"] for row in found["weights"]):
+            both = "A domain that came or went needs evidence and text at once: the two share its movement equally."
+            console.print(both, highlight=False, style="dim")
     else:
         console.print(_weights(found["weights"]))
         console.print(f"causes not told apart: {found['attribution_missing']}", style="yellow", markup=False)
@@ -150,7 +153,7 @@ def _evidence(evidence: Mapping[str, Any]) -> Iterator[str]:
     for row in evidence["losses"]:
         if abs(row["largest_change"]) >= NOTABLE:
             changes = f"{row['mean_change']:+.3f} on average, at most {row['largest_change']:+.3f}"
-            yield f"  loss on {row['target']}: {changes}, over {row['mixtures']} mixtures in both"
+            yield f"  loss on {row['target']}: {changes}, over {row['mixtures']} in both"
     for row in evidence["scores"]:
         moved = [f"{name} {_scores(row[name])}" for name in ("spearman", "rmse", "coverage") if _differ(row[name])]
         if row["regressor"][0] != row["regressor"][1]:

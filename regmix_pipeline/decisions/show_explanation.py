@@ -140,12 +140,13 @@ def _show_limits(found: Mapping[str, Any], console: Console) -> None:
 
 def _alternatives(found: Mapping[str, Any]) -> Table:
     table = Table(title="What else was considered", title_justify="left")
-    for heading in ("mixture", "weight", "objective", "90% interval"):
-        table.add_column(heading, justify="left" if heading == "mixture" else "right")
+    for heading in ("mixture", "weight", "objective", "90% interval", ""):
+        table.add_column(heading, justify="left" if heading in ("mixture", "") else "right")
     for row in found["alternatives"]:
         known = row["predicted"] is not None
         interval = f"{row['low']:.3f} to {row['high']:.3f}" if known else ""
         predicted = f"{row['predicted']:.3f}" if known else "unknown"
         style = "bold" if row["name"] == "chosen" else None
-        table.add_row(row["name"], percent(row["weight"]), predicted, interval, style=style)
+        note = "" if row["allowed"] else "beyond the limits"
+        table.add_row(row["name"], percent(row["weight"]), predicted, interval, note, style=style)
     return table

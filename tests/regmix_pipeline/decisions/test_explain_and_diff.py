@@ -107,6 +107,10 @@ def test_a_cap_that_holds_a_weight_is_named_and_valued(decided, lab, records):
     assert own["weight_change"] == pytest.approx(0.01, abs=1e-3)
     assert "because its cap" in found["answer"]
     assert f"{own['worth']:.4f}" in found["answer"]
+    allowed = {row["name"]: row["allowed"] for row in found["alternatives"]}
+    # The decision before it had more of the domain than the cap now allows.
+    assert allowed["previous"] is False
+    assert allowed["chosen"] is allowed["natural"] is True
 
 
 def test_an_open_weight_is_said_to_be_open(lab, records):
@@ -150,7 +154,7 @@ def test_a_cap_alone_is_the_cause_of_what_it_moved(decided, lab, records):
     assert row["change"] == pytest.approx(-0.1, abs=0.002)
     assert row["parts"]["limits"] == pytest.approx(row["change"], abs=0.005)
     assert f"{decided[1]} -10.0 points: limits -10.0" in found["movements"]
-    assert any(each["what"] == f"{decided[1]}.cap asked" for each in found["inputs"]["limits"])
+    assert f"{decided[1]}.cap asked" in [each["what"] for each in found["inputs"]["limits"]]
     assert found["evidence"]["mixtures"]["trained_again"] == 0
 
 
