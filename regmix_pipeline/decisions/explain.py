@@ -126,6 +126,8 @@ def answer_of(found: Mapping[str, Any]) -> str:
     said = f"{percent(found['weight'])} {found['domain']} "
     if found["at_cap"] or found["at_floor"]:
         return said + _held(found)
+    if -_best(found)["difference"] > found["standard_error"]:
+        return said + _missed(found)
     if found["undecided"]:
         return said + _undecided(found)
     if found["weight"] < SMALL:
@@ -167,12 +169,34 @@ def _undecided(found: Mapping[str, Any]) -> str:
     ends = [f"{percent(max(below))} and less"] if below else []
     ends += [f"{percent(min(above))} and more"] if above else []
     ruled_out = f"only {' or '.join(ends)} is clearly worse" if ends else "no weight that is allowed is clearly worse"
-    found_by = found["search"].get("method")
-    how = f"the mean of the best {found['search']['top_k']} candidates" if found_by == "simulation" else "the optimum"
     return (
         f"{said}; with the others in proportion, {ruled_out}{_differences(found)}. "
-        f"{percent(found['weight'])} is {how} of the search{_better(found)}."
+        f"{percent(found['weight'])} is {_searched(found)} of the search{_better(found)}."
     )
+
+
+def _missed(found: Mapping[str, Any]) -> str:
+    """The search did not find the best that was allowed."""
+    best = _best(found)
+    return (
+        f"is not where the evidence puts it: {percent(best['weight'])}, with the others in proportion, was allowed "
+        f"and is predicted {-best['difference']:.3f} nats per token better, beyond one standard error "
+        f"({found['standard_error']:.3f}). {percent(found['weight'])} is {_searched(found)} of the search"
+        f"{_differences(found)}."
+    )
+
+
+def _searched(found: Mapping[str, Any]) -> str:
+    search = found["search"]
+    simulated = search.get("method") == "simulation"
+    return f"the mean of the best {search['top_k']} candidates" if simulated else "the optimum"
+
+
+def _best(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The lowest point of the curve that was allowed."""
+    curve = found["curve"]
+    allowed = [point for point in curve if point["allowed"]] or [curve[found["chosen_point"]]]
+    return min(allowed, key=lambda point: point["difference"])
 
 
 def _differences(found: Mapping[str, Any]) -> str:
@@ -185,19 +209,18 @@ def _differences(found: Mapping[str, Any]) -> str:
         if abs(point["weight"] - curve[at]["weight"]) > SMALL:
             name = " (natural)" if i == natural else ""
             beyond = "" if point["sampled"] else ", beyond what was sampled"
+            beyond += "" if point["allowed"] else ", not allowed"
             parts.append(f"{percent(point['weight'])}{name} {point['difference']:+.3f}{beyond}")
     return " (" + "; ".join(parts) + ")" if parts else ""
 
 
 def _better(found: Mapping[str, Any]) -> str:
     """Where the curve is lower than at the chosen point by more than a reader would round away."""
-    curve = found["curve"]
-    best = min(curve, key=lambda point: point["difference"])
+    best = _best(found)
     if best["difference"] > -VISIBLE:
         return ""
-    size = "within" if -best["difference"] <= found["standard_error"] else "beyond"
     return (
-        f"; by itself {percent(best['weight'])} would be predicted {-best['difference']:.3f} better, {size} that error"
+        f"; by itself {percent(best['weight'])} would be predicted {-best['difference']:.3f} better, within the error"
     )
 
 

@@ -13,7 +13,7 @@ from regmix_pipeline.decisions.attribution import attribution_of, shapley
 from regmix_pipeline.decisions.causes import Replay
 from regmix_pipeline.decisions.diff import difference_of
 from regmix_pipeline.decisions.evidence import evidence_behind
-from regmix_pipeline.decisions.explain import explanation_of
+from regmix_pipeline.decisions.explain import answer_of, explanation_of
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.show_explanation import chart
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
@@ -119,6 +119,16 @@ def test_an_open_weight_is_said_to_be_open(lab, records):
     undecided = [one for row, one in found if row["weakly_identified"] and not (row["at_cap"] or row["at_floor"])]
     assert undecided
     assert all("is not decided by the evidence" in one["answer"] for one in undecided)
+
+
+def test_a_search_that_missed_the_best_is_said_to_have_missed_it(lab, records):
+    found = explanation_of(lab, "code", records[FIRST]["decision"])
+    assert found["at_cap"] is found["at_floor"] is False
+    better = found["curve"][0] | {"difference": -2 * found["standard_error"]}
+    missed = found | {"curve": [better, *found["curve"][1:]]}
+    assert "is not where the evidence puts it" in answer_of(missed)
+    forbidden = found | {"curve": [better | {"allowed": False}, *found["curve"][1:]]}
+    assert "is not where the evidence puts it" not in answer_of(forbidden)
 
 
 def test_an_old_decision_is_explained_by_its_own_evidence(lab, records):
