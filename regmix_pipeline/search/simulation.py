@@ -1,4 +1,9 @@
-"""RegMix's search: score random candidates, average the best; streamed, so memory holds one block and the best."""
+"""RegMix's search: score random candidates, average the best; streamed, so memory holds one block and the best.
+
+RegMix averages the best 128 of 100,000. Where limits leave few candidates, the same number would average nearly all of
+them, so it is the share that is kept; and the natural and the uniform mixture are candidates too, so that the answer is
+never predicted to be worse than what anybody could have taken.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
+from regmix_pipeline.mixtures.limits import within_limits
 from regmix_pipeline.progress import Progress, Say
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, moved_inside
@@ -59,7 +65,7 @@ def candidates(prior: Array, settings: SearchSettings, seed: int) -> Iterator[Ar
 
 
 def simulate(objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say) -> Simulation:
-    """Draw, bring inside the limits, score, keep the best ``top_k`` and average them.
+    """Draw, bring inside the limits, score, keep the best ``top_k``, or their share of those left, and average them.
 
     With many candidates the fitted law scores them all and the chosen regressors the best ``screen`` of them.
 
@@ -100,9 +106,21 @@ def simulate(objective: Objective, region: Region, settings: SearchSettings, see
         )
     if law:
         values = objective(best)
-    order = np.argsort(values, kind="stable")[: settings.top_k]
+    references = _references(region)
+    known = objective(references) if len(references) else np.empty(0)
+    best, values = np.concatenate([best, references]), np.concatenate([values, known])
+    share = max(1, round(settings.top_k * scored / drawn))
+    order = np.argsort(values, kind="stable")[:share]
     best, values = best[order], values[order]
     mean = best.mean(axis=0)
-    if not region.allow(mean[None])[0]:  # nearness to observed runs is no convex set
+    # Nearness to observed runs is no convex set, and neither need the good mixtures be one.
+    if not region.allow(mean[None])[0] or (len(known) and objective(mean[None])[0] > known.min()):
         mean = best[0]
     return Simulation(mean, best, values, drawn, beyond, drawn - scored, law)
+
+
+def _references(region: Region) -> Array:
+    """The natural and the uniform mixture, as near as caps and floors allow, where the other limits allow them."""
+    uniform = np.full(len(region.prior), 1 / len(region.prior))
+    named = np.stack([within_limits(weights, region.limits) for weights in (region.prior, uniform)])
+    return named[region.allow(named)]

@@ -72,6 +72,21 @@ def test_optimiser_is_at_least_as_good_as_a_large_simulation(fitted: FittedRegre
     assert objective(best.weights[None])[0] <= many.values[0] + 1e-3
 
 
+@pytest.mark.parametrize("target", ["prose", "programs"])
+@pytest.mark.parametrize("nats", [0.02, 0.1, 0.5])
+def test_a_simulation_with_few_candidates_left_is_no_worse_than_what_anybody_knows(
+    fitted: FittedRegressor, target: str, nats: float
+) -> None:
+    """The mean of nearly all allowed candidates is the middle of the region, which may be worse than natural."""
+    result = found(fitted, FREE, {target: 1.0}, method="simulation", max_divergence=nats, candidates=1500, top_k=128)
+    weights = result.mixture.vector(DOMAINS)
+    assert divergence(weights[None], PRIOR)[0] <= nats + 2e-4
+    assert predicted(result, "chosen") <= predicted(result, "natural") + 1e-6
+    uniform = np.full((1, 4), 0.25)
+    if divergence(uniform, PRIOR)[0] <= nats:
+        assert predicted(result, "chosen") <= predicted(result, "uniform") + 1e-6
+
+
 def test_the_pure_law_speaks_beside_the_chosen_regressors(fitted: FittedRegressor) -> None:
     result = found(fitted, method="optimiser", targets={"prose": 2.0, "programs": 1.0})
     for row in result.predictions:
