@@ -1,6 +1,6 @@
 """Reuse of proxies when domains arrive, go or split, against a full recompute and against not adapting; on real text.
 
-    python benchmarks/domain_arrival.py [--home FOLDER] [--data FOLDER] [--seeds 3] [--domain biomedical_papers]
+    python benchmarks/domain_arrival.py [--home FOLDER] [--data FOLDER] [--seeds 5] [--domain biomedical_papers]
 
 Takes the demo's nine domains and its target. Two studies are made in full, with and without one domain,
 and one in which two domains are still one. Then each change is made to a study that knew nothing of it, with at most a
@@ -252,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=ROOT / ".regmix" / "domain_arrival")
     parser.add_argument("--data", type=Path, default=ROOT / ".regmix" / "data")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--domain", default="biomedical_papers")
     parser.add_argument("--tolerance", type=float, help="refit.tolerance of the studies that reuse")
     arguments = parser.parse_args()

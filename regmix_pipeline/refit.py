@@ -31,7 +31,7 @@ class Refit(Settings):
     max_new_tokens: int = Field(default=0, ge=0)
     """Training tokens that all stale proxies together may take without being asked for. 0: training waits for a
     click. A confirmation is trained by the schedule if it fits as well."""
-    tolerance: float = Field(default=0.05, ge=0)
+    tolerance: float = Field(default=0.03, ge=0)
     """A decision is stable once its expected regret is below this share of its expected gain over natural."""
     batch: int = Field(default=4, ge=1)
     """Further mixtures proposed at a time while the decision is not stable."""

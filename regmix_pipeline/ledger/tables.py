@@ -130,6 +130,7 @@ TABLES: dict[str, Table] = {
             "weight_then": (REAL, "weight it was trained with"),
             "weight_now": (REAL, "weight in today's terms; NULL where it is no evidence any more"),
             "shard_version": (TEXT, "version of the shards it was trained on; NULL for domains of now alone"),
+            "epochs_per_weight": (REAL, "epochs it saw of the domain / weight_then; NULL for domains of now alone"),
             "kept": (YES_NO, "whether it is evidence today"),
             "rule": (TEXT, "operations applied to it, or why it is no evidence any more"),
         },

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.files import fingerprint
+from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.mixture import PARTS
@@ -23,7 +23,7 @@ from regmix_pipeline.proxies.engine.choose import trainer_of
 from regmix_pipeline.proxies.spec import EVALUATION_CODE
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def earlier_runs(lab: Lab) -> list[EarlierRun]:
@@ -83,6 +83,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
 def _rows(run: EarlierRun) -> list[dict[str, Any]]:
     """One row a domain that the run drew on or that its mixture has today."""
     then, today = dict(run.spec.exact_mixture.parts), run.reading.weights
+    executed = read_json(run.spec.output / "proxy.json")["domains"]
     return [
         {
             "proxy": run.spec.id,
@@ -92,6 +93,7 @@ def _rows(run: EarlierRun) -> list[dict[str, Any]]:
             "weight_then": then.get(name, 0) / PARTS,
             "weight_now": None if run.reading.refused else today.get(name, 0.0),
             "shard_version": run.spec.shards[name].version if name in then else None,
+            "epochs_per_weight": executed[name]["epochs"] / (then[name] / PARTS) if name in then else None,
             "kept": not run.reading.refused,
             "rule": run.reading.refused or "; ".join(run.reading.rules) or "as it is",
         }

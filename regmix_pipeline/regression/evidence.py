@@ -185,6 +185,8 @@ def epoch_rates(
             own.setdefault((mixture, proxy), np.full(len(domains), np.nan))[column[domain]] = rate
     for (mixture, _), rates in own.items():
         found[mixture].append(rates)
+    for mixture, rates in _earlier_rates(connection, column).items():
+        found[mixture] += rates
     longest = 0
     for mixture, trained_on in connection.execute(
         "select mixture, max(tokens) from current_proxy_losses where final and seed is null group by mixture, proxy"
@@ -202,6 +204,20 @@ def epoch_rates(
         for mixture in mixtures
     ]
     return EpochRates(np.array(rows), proxies)
+
+
+def _earlier_rates(connection: duckdb.DuckDBPyConnection, column: Mapping[str, int]) -> dict[str, list[Array]]:
+    """Mixture in today's terms -> rates of the earlier runs that stand for it, (d,), NaN where a run drew nothing."""
+    runs: dict[tuple[str, str], Array] = {}
+    for mixture, proxy, domain, rate in connection.execute(
+        "select mixture, proxy, domain, epochs_per_weight from current_earlier_runs where kept and weight_then > 0"
+    ).fetchall():
+        if domain in column and rate is not None:
+            runs.setdefault((mixture, proxy), np.full(len(column), np.nan))[column[domain]] = rate
+    found: dict[str, list[Array]] = defaultdict(list)
+    for (mixture, _), rates in runs.items():
+        found[mixture].append(rates)
+    return found
 
 
 def loss_curves(lab: Lab, table: LossTable) -> list[Curves]:

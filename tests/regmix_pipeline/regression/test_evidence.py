@@ -27,6 +27,10 @@ def ledger(proxies: list[tuple[Any, ...]], runs: list[tuple[Any, ...]] = ()) -> 
     for row in proxies:
         tokens = {"p2 stopped": 500}.get(row[1], 1000) * row[3]
         connection.execute("insert into current_proxies values (?, ?, ?, ?, ?, ?)", [*row, int(tokens)])
+    connection.execute(
+        "create table current_earlier_runs (mixture text, proxy text, domain text, weight_then double, "
+        "epochs_per_weight double, kept boolean)"
+    )
     for mixture, proxy in {row[:2] for row in proxies}:
         connection.execute("insert into current_proxy_losses values (?, ?, 500, true, 42)", [mixture, proxy])
     for mixture, proxy, tokens in runs:
@@ -63,6 +67,19 @@ def test_imported_runs_rates_are_their_tokens_over_what_is_available() -> None:
     assert found is not None
     np.testing.assert_allclose(found.rows, [[3.0, 0.75], [1.0, 0.25], [0.0, 0.0]])
     np.testing.assert_allclose(found.proxies, [3.0, 0.75])  # the longest
+
+
+def test_earlier_runs_keep_the_rates_they_were_trained_at_former_domains_too() -> None:
+    with ledger(OWN) as connection:
+        connection.execute(
+            "insert into current_earlier_runs values "
+            "('m3', 'p3', 'books', 0.4, 6.0, true), ('m3', 'p3', 'gone', 0.6, 9.0, true), "
+            "('m3', 'p3', 'code', 0.0, null, true), ('m1', 'p4', 'books', 1.0, 50.0, false)"
+        )
+        found = epoch_rates(connection, ["m1", "m3"], ("books", "code", "gone"), {})
+    assert found is not None
+    np.testing.assert_allclose(found.rows, [[2.0, 0.5, 0.0], [6.0, 0.5, 9.0]])
+    np.testing.assert_allclose(found.proxies, [2.0, 0.5, 0.0])
 
 
 def test_own_and_imported_rows_keep_their_own_rates() -> None:
