@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -85,7 +86,7 @@ def regmix(train: Table, test: Table, peek: bool) -> Array:
             n_jobs=WORKERS,
         )
         stop = [lightgbm.early_stopping(stopping_rounds=3, verbose=False)] if peek else None
-        seen = [(test.weights, test.losses[:, j])] if peek else None
+        seen: Any = [(test.weights, test.losses[:, j])] if peek else None
         model.fit(train.weights, train.losses[:, j], eval_set=seen, eval_metric="l2", callbacks=stop)
         predicted[:, j] = np.asarray(model.predict(test.weights))
     return predicted
