@@ -34,7 +34,7 @@ from regmix_pipeline.decisions.lineage.chain import DECISION, Step, Thing
 from regmix_pipeline.decisions.verdicts import Verdict
 from regmix_pipeline.ledger.tables import TABLES
 
-PRODUCER = f"https://pypi.org/project/regmix-pipeline/{regmix_pipeline.__version__}"
+PRODUCER = f"urn:regmix-pipeline:{regmix_pipeline.__version__}"
 set_producer(PRODUCER)  # of every facet
 
 DAGSTER_JOB = "dagster"

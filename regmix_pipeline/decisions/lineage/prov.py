@@ -19,7 +19,7 @@ from regmix_pipeline.decisions.lineage.chain import DECISION, Step, Thing
 from regmix_pipeline.decisions.verdicts import Verdict
 from regmix_pipeline.ledger.records import WHOLE
 
-VOCABULARY = "https://pypi.org/project/regmix-pipeline/terms#"
+VOCABULARY = "urn:regmix-pipeline:terms:"
 
 
 def document_of(steps: Iterator[Step], decision: Decision, verdicts: Sequence[Verdict]) -> ProvDocument:
