@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import write_json
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.proxies.engine.store import Store
+from regmix_pipeline.proxies.engine.failed import failed
+from regmix_pipeline.proxies.engine.store import Store, folders_of
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TokenFile
 from regmix_pipeline.proxies.trainer import LocalTrainer, Result, Task, Trainer
 
@@ -39,49 +42,68 @@ class ThroughStore:
 
     def __init__(self, trainer: Trainer, store: Store) -> None:
         self.trainer, self.store = trainer, store
+        self._tokens: set[Path] = set()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """As `LocalTrainer.run`; every result is in the study's home before it is yielded."""
-        asked = list(tasks)
-        fetched = [task for task in asked if isinstance(task, ProxySpec) and self._fetched(task)]
-        left = [task for task in asked if isinstance(task, EvaluationSpec) or not task.is_finished]
-        if left:
-            self.store.put_tokens(_tokens_of(left))
-            for task in left:
-                if isinstance(task, EvaluationSpec) and not task.output.is_file():
-                    self._put_missing(task.proxy)
-        done = {id(task) for task in fetched}
-        for result in self.trainer.run(asked):
-            if result.error is None:
-                self._settle(result.task, result)
-            yield result if id(result.task) not in done else Result(result.task, result.value, reused=True)
+        """As `LocalTrainer.run`; every result is in the study's home before it is yielded.
 
-    def _fetched(self, spec: ProxySpec) -> bool:
-        """Whether the proxy was not here, and now is."""
-        if spec.is_finished or not self.store.has_proxy(spec):
-            return False
-        self.store.get_proxy(spec.output)
-        return True
+        What the store or a file spoils for one task is the error of its result; the others go on.
+        """
+        ready: list[Task] = []
+        for task in {str(task.output): task for task in tasks}.values():
+            try:
+                self._prepare(task)
+            except Exception as error:
+                result = failed(task, error)
+            else:
+                ready.append(task)
+                continue
+            yield result
+        for result in self.trainer.run(ready):
+            yield self._settled(result)
+
+    def _prepare(self, task: Task) -> None:
+        """Fetch what the store holds of a task, or put there what the task needs."""
+        if isinstance(task, ProxySpec):
+            self._fetch(task)
+            if not task.is_finished:
+                self._put_tokens([*task.shards.values(), *task.targets.values()])
+        elif not task.output.is_file():
+            self._put_tokens([task.tokens])
+            self.store.put_missing(task.proxy)
+
+    def _fetch(self, spec: ProxySpec) -> None:
+        """Bring home a proxy that the store holds; one that is damaged there is dropped there, and trained again."""
+        missing = [each for each in folders_of(spec) if not each.is_finished]
+        if missing and self.store.has_proxy(spec):
+            with contextlib.suppress(ProxyError):
+                for each in missing:
+                    self.store.get_proxy(each.output)
+
+    def _put_tokens(self, files: Iterable[TokenFile]) -> None:
+        for file in files:
+            if file.path not in self._tokens:
+                self.store.put_tokens([file])
+                self._tokens.add(file.path)
+
+    def _settled(self, result: Result) -> Result:
+        """The same result, at home and in the store; or its error."""
+        if result.error is not None:
+            return result
+        try:
+            self._settle(result.task, result)
+        except Exception as error:
+            return failed(result.task, error)
+        return result
 
     def _settle(self, task: Task, result: Result) -> None:
-        if isinstance(task, ProxySpec):
-            if not task.is_finished:
-                self.store.get_proxy(task.output)
-                if task.landmark is not None:
-                    self.store.get_proxy(task.model_copy(update={"stop_at": task.landmark, "landmark": None}).output)
-            else:
-                self._put_missing(task.output)
-        elif not task.output.is_file():
-            write_json(task.output, dict(result.value))
-
-    def _put_missing(self, folder: Path) -> None:
-        if not self.store.has(folder.parent.name, folder.name, "proxy.json"):
-            self.store.put_proxy(folder)
-
-
-def _tokens_of(tasks: Iterable[Task]) -> Iterator[TokenFile]:
-    for task in tasks:
         if isinstance(task, EvaluationSpec):
-            yield task.tokens
-        else:
-            yield from (*task.shards.values(), *task.targets.values())
+            if not task.output.is_file():
+                write_json(task.output, dict(result.value))
+            return
+        for each in folders_of(task):
+            if each.is_finished:
+                self.store.put_missing(each.output)
+            # A proxy that was at home before anyone asked for its landmark has none.
+            elif each is task or self.store.has_folder(each.output):
+                self.store.get_proxy(each.output)

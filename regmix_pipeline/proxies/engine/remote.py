@@ -6,17 +6,14 @@ The same training as at home. What differs is where files are, and that is no pa
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import read_json
-from regmix_pipeline.proxies.engine.store import Store
+from regmix_pipeline.proxies.engine.store import Store, folders_of
+from regmix_pipeline.proxies.engine.watch import Watch, is_past_landmark, snapshot_place
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-
-LOOK_SECONDS = 5.0
-"""Between looks for a new snapshot to put into the store."""
 
 
 def done_through(store: Store, task: ProxySpec | EvaluationSpec, cache: Path, worker: int = 0) -> dict[str, Any]:
@@ -33,10 +30,11 @@ def done_through(store: Store, task: ProxySpec | EvaluationSpec, cache: Path, wo
 def _trained(store: Store, spec: ProxySpec, cache: Path, worker: int) -> dict[str, Any]:
     from regmix_pipeline.proxies.train import train_proxy
 
-    if store.has_proxy(spec):
-        return store.read_json(spec.folder.name, spec.id, "proxy.json")
+    there = store.record_of(spec)
+    if there is not None:
+        return there
     here = brought_here(store, spec, cache)
-    with snapshots_put(store, [here]):
+    with Watch(store, [here]):
         value = train_proxy(here, worker)
     hand_over(store, here)
     return value
@@ -44,6 +42,9 @@ def _trained(store: Store, spec: ProxySpec, cache: Path, worker: int) -> dict[st
 
 def brought_here(store: Store, spec: ProxySpec, cache: Path) -> ProxySpec:
     """The same proxy with all its files in this machine's cache, and its last snapshot, if another machine left one.
+
+    A snapshot past the landmark is of use only beside the landmark's folder, which no later step writes: where neither
+    this machine nor the store has that, the training starts again.
 
     Raises:
         TokenError: the store does not hold its shards.
@@ -55,53 +56,36 @@ def brought_here(store: Store, spec: ProxySpec, cache: Path) -> ProxySpec:
             "targets": {name: store.cached_tokens(file, cache) for name, file in spec.targets.items()},
         }
     )
-    place = _snapshot_of(here)
+    complete = all(_is_here(store, landmark) for landmark in folders_of(here)[:-1])
+    if here.is_finished and not complete:
+        from regmix_pipeline.proxies.evaluate import set_aside
+
+        set_aside(here.output)
+    place = snapshot_place(here)
     if not here.is_finished and not here.snapshot.is_file() and store.has(*place):
         store.get(here.snapshot, *place)
+    if not complete and here.snapshot.is_file() and is_past_landmark(here, here.snapshot):
+        here.snapshot.unlink()
     return here
 
 
+def _is_here(store: Store, landmark: ProxySpec) -> bool:
+    """Whether the landmark's folder is in this machine's cache, fetched if the store has it."""
+    if not landmark.is_finished and store.has_folder(landmark.output):
+        with contextlib.suppress(ProxyError):  # damaged, and dropped there: as good as absent
+            store.get_proxy(landmark.output)
+    return landmark.is_finished
+
+
 def hand_over(store: Store, here: ProxySpec) -> None:
-    """Put a proxy that was finished here into the store, and drop its snapshot there."""
-    if here.landmark is not None:
-        store.put_proxy(here.model_copy(update={"stop_at": here.landmark, "landmark": None}).output)
-    store.put_proxy(here.output)
-    store.remove(*_snapshot_of(here))
+    """Put a proxy that was finished here into the store, and drop its snapshot there, which nobody may watch any more.
 
-
-@contextlib.contextmanager
-def snapshots_put(store: Store, specs: Sequence[ProxySpec]) -> Iterator[None]:
-    """Put every new snapshot into the store, so that a training whose machine is lost goes on at another."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        seen = {spec.id: _time_of(spec.snapshot) for spec in specs}
-        while not ended.wait(LOOK_SECONDS):
-            for spec in specs:
-                now = _time_of(spec.snapshot)
-                if now and now != seen[spec.id]:
-                    # Finished, or replaced by a newer one, meanwhile: the next look finds that.
-                    with contextlib.suppress(FileNotFoundError):
-                        store.put(spec.snapshot, *_snapshot_of(spec))
-                        seen[spec.id] = now
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _snapshot_of(spec: ProxySpec) -> tuple[str, str]:
-    return spec.folder.name, spec.snapshot.name
-
-
-def _time_of(path: Path) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_mtime_ns
-    return 0
+    Raises:
+        ProxyError: its weights are not the ones that were written; it is set aside.
+    """
+    for each in folders_of(here):
+        store.put_missing(each.output)
+    store.remove(*snapshot_place(here))
 
 
 def _evaluated(store: Store, task: EvaluationSpec, cache: Path, worker: int) -> dict[str, Any]:
@@ -109,11 +93,11 @@ def _evaluated(store: Store, task: EvaluationSpec, cache: Path, worker: int) -> 
 
     kind = task.proxy.parent.name
     proxy = cache / kind / task.proxy.name
-    if not proxy.is_dir():
-        store.get_proxy(proxy)
     place = ("evaluations", proxy.name, f"{task.id}.json")
     if store.has(*place):
         return store.read_json(*place)
+    if not proxy.is_dir():
+        store.get_proxy(proxy)
     here = task.model_copy(
         update={
             "proxy": proxy,

@@ -11,8 +11,10 @@ from regmix_pipeline.files import write_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.current import current_specs, pilots, trained_specs
-from regmix_pipeline.proxies.engine.remote import brought_here, hand_over, snapshots_put
+from regmix_pipeline.proxies.engine.failed import failed
+from regmix_pipeline.proxies.engine.remote import brought_here, hand_over
 from regmix_pipeline.proxies.engine.store import Store
+from regmix_pipeline.proxies.engine.watch import Watch
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.trainer import LocalTrainer, Result, Trainer
 
@@ -78,14 +80,35 @@ def published(store: Store) -> list[ProxySpec]:
 def train_from(
     store: Store, specs: Sequence[ProxySpec], cache: Path, trainer: Trainer | None = None
 ) -> Iterator[Result]:
-    """Train proxies of a published list on this machine; each is in the store before its result is yielded."""
-    left = [spec for spec in specs if not store.has_proxy(spec)]
+    """Train proxies of a published list on this machine; each is in the store before its result is yielded.
+
+    What the store or a file spoils for one proxy is the error of its result; the others go on.
+    """
+    here: list[ProxySpec] = []
     for spec in specs:
-        if spec not in left:
-            yield Result(spec, store.read_json(spec.folder.name, spec.id, "proxy.json"), reused=True)
-    here = [brought_here(store, spec, cache) for spec in left]
-    with snapshots_put(store, here):
-        for result in (trainer or LocalTrainer()).run(here):
-            if result.error is None and isinstance(result.task, ProxySpec):
-                hand_over(store, result.task)
+        result = None
+        try:
+            there = store.record_of(spec)
+            if there is None:
+                here.append(brought_here(store, spec, cache))
+            else:
+                result = Result(spec, there, reused=True)
+        except Exception as error:
+            result = failed(spec, error)
+        if result is not None:
             yield result
+    with Watch(store, here) as watch:
+        for result in (trainer or LocalTrainer()).run(here):
+            yield _handed_over(store, watch, result)
+
+
+def _handed_over(store: Store, watch: Watch, result: Result) -> Result:
+    """The same result with the proxy in the store; or its error."""
+    if result.error is not None or not isinstance(result.task, ProxySpec):
+        return result
+    watch.leave(result.task)
+    try:
+        hand_over(store, result.task)
+    except Exception as error:
+        return failed(result.task, error)
+    return result

@@ -1,11 +1,13 @@
 """One fsspec address through which shards, finished proxies and snapshots go from machine to machine.
 
-Everything in it has the id of its content, so nothing is ever replaced: what is there is right, and putting it twice
-is harmless. A proxy's folder counts as there once its `proxy.json` is, which is written last.
+Everything in it has the id of its content, so what is there is right, and putting it twice is harmless. A proxy's
+folder counts as there once its `proxy.json` is, which is written last; one that turns out damaged loses that mark, and
+is put there anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +18,7 @@ from filelock import FileLock
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from regmix_pipeline.errors import ProxyError, TokenError
-from regmix_pipeline.files import folder_written_atomically, sha256_of, written_atomically
+from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, written_atomically
 from regmix_pipeline.proxies.spec import PROXY_FILES, ProxySpec, TokenFile
 
 COMMIT = "proxy.json"
@@ -134,28 +136,97 @@ class Store:
             )
         arriving.rename(path)
 
+    def has_folder(self, folder: Path) -> bool:
+        """Whether the finished proxy of this folder's name is there."""
+        return self.has(folder.parent.name, folder.name, COMMIT)
+
     def has_proxy(self, spec: ProxySpec) -> bool:
-        """Whether the finished proxy is there, whole."""
-        return self.has(spec.folder.name, spec.id, COMMIT)
+        """Whether the finished proxy is there, whole, and its landmark with it."""
+        return all(self.has_folder(each.output) for each in folders_of(spec))
+
+    def record_of(self, spec: ProxySpec) -> dict[str, Any] | None:
+        """What `proxy.json` holds, or None where the proxy or its landmark is not there; a damaged one is dropped."""
+        if not self.has_proxy(spec):
+            return None
+        try:
+            return self.read_json(spec.folder.name, spec.id, COMMIT)
+        except ValueError:
+            self.drop_proxy(spec.output)
+            return None
 
     def put_proxy(self, folder: Path) -> None:
-        """Put a finished proxy's folder, its commit mark last."""
+        """Put a finished proxy's folder, its commit mark last.
+
+        Raises:
+            ProxyError: its weights are not the ones that were written; it is set aside, and nothing is put.
+        """
+        problem = _damage_of(folder)
+        if problem:
+            from regmix_pipeline.proxies.evaluate import set_aside
+
+            set_aside(folder)
+            raise ProxyError(
+                f"not a whole proxy: {problem}",
+                where=str(folder),
+                remedy="run again: it was set aside, and this proxy alone is trained anew",
+            )
         for name in sorted(PROXY_FILES, key=lambda name: name == COMMIT):
             self.put(folder / name, folder.parent.name, folder.name, name)
+
+    def put_missing(self, folder: Path) -> None:
+        """Put a finished proxy's folder unless it is there.
+
+        Raises:
+            ProxyError: as `put_proxy`.
+        """
+        if not self.has_folder(folder):
+            self.put_proxy(folder)
 
     def get_proxy(self, folder: Path) -> None:
         """Fetch a finished proxy's folder, whole or not at all.
 
         Raises:
-            ProxyError: its weights are not the ones that were written.
+            ProxyError: it is not there, or its weights are not the ones that were written; it is then dropped.
         """
+        where = self.place(folder.parent.name, folder.name)
+        if not self.has_folder(folder):
+            raise ProxyError("the store does not hold it", where=where, remedy="run again: it is trained anew")
         with folder_written_atomically(folder) as temporary:
-            for name in PROXY_FILES:
-                self.get(temporary / name, folder.parent.name, folder.name, name)
-            written = json.loads((temporary / COMMIT).read_text())["sha256"]
-            if sha256_of(temporary / "model.safetensors") != written:
-                where = self.place(folder.parent.name, folder.name)
-                raise ProxyError("weights in the store were altered", where=where, remedy="delete that folder there")
+            # A file that is missing is named by the comparison.
+            with contextlib.suppress(FileNotFoundError):
+                for name in PROXY_FILES:
+                    self.get(temporary / name, folder.parent.name, folder.name, name)
+            problem = _damage_of(temporary)
+            if problem:
+                self.drop_proxy(folder)
+                raise ProxyError(
+                    f"no whole proxy in the store: {problem}",
+                    where=where,
+                    remedy="run again: it no longer counts as there, and this proxy alone is put there anew",
+                )
+
+    def drop_proxy(self, folder: Path) -> None:
+        """Let a damaged proxy no longer count as there; whoever has or trains it replaces it."""
+        self.remove(folder.parent.name, folder.name, COMMIT)
+
+
+def folders_of(spec: ProxySpec) -> list[ProxySpec]:
+    """The proxies that a task leaves behind, each a folder: its landmark first, then itself."""
+    if spec.landmark is None:
+        return [spec]
+    return [spec.model_copy(update={"stop_at": spec.landmark, "landmark": None}), spec]
+
+
+def _damage_of(folder: Path) -> str:
+    """What is wrong with a finished proxy's folder; empty for nothing."""
+    missing = [name for name in PROXY_FILES if not (folder / name).is_file()]
+    if missing:
+        return f"{', '.join(missing)} missing"
+    try:
+        written = read_json(folder / COMMIT)["sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        return f"{COMMIT}: {type(error).__name__}: {error}"
+    return "" if sha256_of(folder / "model.safetensors") == written else "model.safetensors was altered"
 
 
 def _of_tokens(file: TokenFile) -> tuple[str, str, str]:

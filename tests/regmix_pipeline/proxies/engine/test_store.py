@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from regmix_pipeline.errors import ProxyError, StudyError, TokenError
-from regmix_pipeline.files import sha256_of
-from regmix_pipeline.proxies.engine import remote
+from regmix_pipeline.proxies.engine import watch
 from regmix_pipeline.proxies.engine.choose import ThroughStore
 from regmix_pipeline.proxies.engine.remote import done_through
 from regmix_pipeline.proxies.engine.settings import EngineSettings
@@ -17,16 +16,6 @@ from regmix_pipeline.proxies.engine.slices import of_slice, parsed_slice, train_
 from regmix_pipeline.proxies.engine.store import Store
 from regmix_pipeline.proxies.spec import EvaluationSpec
 from regmix_pipeline.proxies.trainer import LocalTrainer
-
-
-@pytest.fixture
-def checked(spec_of, shards, targets):
-    """Specs whose token files carry checksums, as the pipeline's own do."""
-    sums = {
-        name: {key: file.model_copy(update={"sha256": sha256_of(file.path)}) for key, file in files.items()}
-        for name, files in (("shards", shards), ("targets", targets))
-    }
-    return lambda **changes: spec_of(**(sums | changes))
 
 
 def tokens_of(spec):
@@ -57,7 +46,9 @@ def test_an_evaluation_elsewhere_needs_the_store_alone(store: Store, checked, tm
     value = done_through(store, asked, tmp_path / "other")
     assert value["proxy"] == task.id
     assert value["loss"] > 0
+    # A machine that finds it fetches neither proxy nor tokens.
     assert done_through(store, asked, tmp_path / "third") == value
+    assert not (tmp_path / "third").exists()
 
 
 def test_the_cache_takes_no_altered_shard(store: Store, checked, tmp_path):
@@ -103,7 +94,7 @@ def test_a_training_whose_machine_is_lost_goes_on_at_another(
     """The first machine dies after a snapshot has reached the store; the second continues from there."""
     from regmix_pipeline.proxies import train
 
-    monkeypatch.setattr(remote, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.01)
     task = checked(snapshot_seconds=0.0)
     expected = at_home([task])
     store.put_tokens(tokens_of(task))
