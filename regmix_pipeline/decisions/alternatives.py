@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from regmix_pipeline.decisions.find import decisions
+from regmix_pipeline.decisions import find
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -56,11 +56,10 @@ def compared(lab: Lab, fitted: FittedRegressor) -> list[Alternative]:
 
 
 def before(lab: Lab, decision: str) -> Alternative | None:
-    """The decision of this home that was taken last, other than ``decision``."""
-    earlier = [record for record in decisions(lab) if record["decision"] != decision]
-    if not earlier:
+    """The decision of this home that was the current one before ``decision``."""
+    last = find.before(lab, decision)
+    if last is None:
         return None
-    last = earlier[-1]
     return Alternative("previous", Mixture.from_weights(last["mixture"]["weights"]), f"decision {last['decision']}")
 
 

@@ -13,7 +13,7 @@ from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.decisions.verification import verified
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.ledger.build import ledger_is_current, read_ledger
 
 SHOWN = 8
 """Differences of one asset listed in a terminal; all of them are in the JSON."""
@@ -33,6 +33,7 @@ def audit_of(lab: Lab, asked: str | None = None, *, contents: bool = True) -> di
         "confirmation": _confirmation(lab, record["decision"]),
         "chain": [asdict(link) for link in verified(lab, record, contents=contents)],
         "contents": contents,
+        "ledger_is_current": ledger_is_current(lab.records, lab.ledger),
     }
 
 
@@ -143,9 +144,14 @@ def _show_differences(audit: Mapping[str, Any], console: Console) -> None:
             console.print(text, style=styles[each["kind"]], markup=False, highlight=False)
         if len(link["differences"]) > SHOWN:
             console.print(f"and {len(link['differences']) - SHOWN} more of {link['asset']}; --json lists all")
+    if not audit["ledger_is_current"]:
+        console.print("The ledger is gone or behind its records, so it was not compared; `regmix run` makes it again.")
     things, files = (sum(link[what] for link in audit["chain"]) for what in ("things", "files"))
     if holds(audit):
         how = "" if audit["contents"] else " (contents of tokens, weights and sources not looked at)"
+        unsummed = sum(link["unsummed"] for link in audit["chain"])
+        if unsummed:
+            how += f"; of {unsummed} more no checksum was on record, so nothing is known"
         console.print(f"The chain holds: {things} versions and {files} files are as they were{how}.", style="green")
     else:
         console.print("The chain does not hold: see above what was altered or is gone.", style="bold red")

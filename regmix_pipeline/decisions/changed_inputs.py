@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from regmix_pipeline.decisions.causes import LIMITING
-from regmix_pipeline.decisions.find import Decision
+from regmix_pipeline.decisions.find import Decision, record_behind
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE, Record
 
@@ -67,7 +67,7 @@ def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 def _record(lab: Lab, decision: Decision, asset: str, key: str = WHOLE) -> Record | None:
     version = decision["versions"].get(f"{asset}/{key}")
-    return None if version is None else lab.records.version(asset, key, version)
+    return None if version is None else record_behind(lab, decision, asset, key, version)
 
 
 def _keys(decision: Decision, asset: str) -> list[str]:
@@ -100,7 +100,7 @@ def _shards(lab: Lab, decision: Decision) -> dict[str, Record]:
     found = {}
     for place, version in (counted.inputs if counted else {}).items():
         asset, name = place.split("/", 1)
-        record = lab.records.version(asset, name, version) if asset == "token_shards" else None
+        record = record_behind(lab, decision, asset, name, version) if asset == "token_shards" else None
         if record is not None:
             found[name] = record
     return found

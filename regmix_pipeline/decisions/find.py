@@ -1,25 +1,39 @@
-"""Decisions that a home holds, by id, by the start of one, or by their place in time."""
+"""Decisions that a home holds, by id, by the start of one, or by their place in time; and the records behind them."""
 
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.ledger.records import Record, now
 
 Decision = dict[str, Any]
+TAKEN = "taken.jsonl"
+"""Under decisions/: a line for every time that a decision became the current one."""
 
 
 def decisions(lab: Lab) -> list[Decision]:
-    """Every decision record of the home, the oldest first; where a file is gone, as the ledger has it."""
+    """Every decision record of the home, the oldest first; where a file is gone or unreadable, as the ledger has it."""
     found = {record["decision"]: record for record in in_ledger(lab)}
     for path in lab.path("decisions").glob("[!.]*/decision.json"):
-        record = read_json(path)
-        found[record["decision"]] = record
+        record = record_on_disk(lab, path.parent.name)
+        if record is not None:
+            found[path.parent.name] = record
     return sorted(found.values(), key=lambda record: (record["decided_at"], record["decision"]))
+
+
+def record_on_disk(lab: Lab, decision: str) -> Decision | None:
+    """The record in a decision's folder; None where there is none, or none of that id."""
+    try:
+        record = read_json(lab.path("decisions", decision, "decision.json"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("decision") == decision else None
 
 
 def in_ledger(lab: Lab) -> list[Decision]:
@@ -42,9 +56,17 @@ def find_decision(lab: Lab, asked: str | None = None) -> Decision:
         LedgerError: there is none, or several ids start so.
     """
     found = decisions(lab)
+    listed = ", ".join(record["decision"] for record in found) or "none"
     if asked is None or asked == "current":
-        current = lab.need("mixture_decision").version
-        return next(record for record in found if record["decision"] == current)
+        current = lab.records.current("mixture_decision")
+        fitting = [record for record in found if current is not None and record["decision"] == current.version]
+        if not fitting:
+            raise LedgerError(
+                "there is no current decision",
+                where=str(lab.home),
+                remedy=f"`regmix run` takes one; on record: {listed}",
+            )
+        return fitting[0]
     if asked == "previous":
         before = previous_of(lab, find_decision(lab))
         if before is None:
@@ -52,7 +74,7 @@ def find_decision(lab: Lab, asked: str | None = None) -> Decision:
         return before
     fitting = [record for record in found if record["decision"].startswith(asked)]
     if len(fitting) != 1:
-        listed = ", ".join(record["decision"] for record in fitting or found) or "none"
+        listed = ", ".join(record["decision"] for record in fitting) or listed
         raise LedgerError(
             f"{'several decisions start' if fitting else 'no decision starts'} with {asked!r}",
             where=str(lab.path("decisions")),
@@ -61,11 +83,67 @@ def find_decision(lab: Lab, asked: str | None = None) -> Decision:
     return fitting[0]
 
 
-def previous_of(lab: Lab, record: Decision) -> Decision | None:
-    """The decision of the same study taken last before ``record``; None for the first."""
+def note_taken(lab: Lab, decision: str) -> None:
+    """Note that a decision becomes the current one, unless it is: the same evidence leads back to the same decision."""
+    taken = _taken(lab)
+    if taken and taken[-1] == decision:
+        return
+    path = lab.path("decisions", TAKEN)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps({"decision": decision, "at": now()}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _taken(lab: Lab) -> list[str]:
+    """Decisions in the order in which they became the current one; a half-written last line does not count."""
+    path, found = lab.path("decisions", TAKEN), []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            found.append(json.loads(line)["decision"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def before(lab: Lab, decision: str) -> Decision | None:
+    """The decision that was the current one before ``decision`` last became it, or is about to; None for the first."""
+    taken = _taken(lab)
+    if decision in taken:
+        taken = taken[: len(taken) - 1 - taken[::-1].index(decision)]
+    found = {record["decision"]: record for record in decisions(lab)}
+    known = [name for name in taken if name in found and name != decision]
+    if known:
+        return found[known[-1]]
+    own = found.get(decision, {}).get("decided_at", now())
     earlier = [
-        each
-        for each in decisions(lab)
-        if each["decided_at"] <= record["decided_at"] and each["decision"] != record["decision"]
+        each for each in found.values() if each["decision"] not in (decision, *taken) and each["decided_at"] <= own
     ]
     return earlier[-1] if earlier else None
+
+
+def previous_of(lab: Lab, record: Decision) -> Decision | None:
+    """The decision that was the current one before ``record``; None for the first."""
+    return before(lab, record["decision"])
+
+
+def record_behind(lab: Lab, decision: Decision, asset: str, key: str, version: str) -> Record | None:
+    """The record that a decision rests on: of that version, and of the recipe that it was made by then.
+
+    Equal content may have come from several recipes, before and after the decision. Decisions of earlier versions of
+    this package name no recipes: then it is the latest that was there and whose inputs the decision names.
+    """
+    kept = lab.records.of_version(asset, key, version)
+    named = decision.get("records", {})
+    for place in (f"{asset}/{key}", f"{asset}/{key}@{version}"):
+        if place in named and decision["versions"].get(place) == version:
+            return next((record for record in kept if record.recipe == named[place]["recipe"]), None)
+    versions = decision["versions"]
+    fitting = [
+        record
+        for record in kept
+        if record.made_at <= decision["decided_at"]
+        and all(made in (versions.get(name), versions.get(f"{name}@{made}")) for name, made in record.inputs.items())
+    ]
+    return (fitting or kept or [None])[-1]

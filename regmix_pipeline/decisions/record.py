@@ -91,7 +91,7 @@ def decision_record(lab: Lab) -> dict[str, Any]:
     return sealed(record | _circumstances(lab, record, fitted))
 
 
-CIRCUMSTANCES = ("decided_at", "runs", "run", "triggered", "previous", "environment", "summary", "seal")
+CIRCUMSTANCES = ("decided_at", "runs", "records", "run", "triggered", "previous", "environment", "summary", "seal")
 """What a record says beside the decision itself: when, by whom, on which machine, after which other one."""
 
 
@@ -119,6 +119,7 @@ def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor)
         "decided_at": now(),
         "run": lab.run,
         "runs": _runs(lab, record["versions"]),
+        "records": _records(lab, record["versions"]),
         "triggered": dict(lab.triggered),
         "environment": {
             "python": platform.python_version(),
@@ -137,6 +138,16 @@ def _runs(lab: Lab, versions: Mapping[str, str]) -> dict[str, list[str]]:
         if record is not None:
             found.setdefault(record.run, []).append(place)
     return dict(sorted(found.items()))
+
+
+def _records(lab: Lab, versions: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """``asset/key`` -> the recipe of the record that is rested on, and a fingerprint of its files' checksums."""
+    found = {}
+    for place, version in versions.items():
+        record = lab.records.version(*place.split("@")[0].split("/", 1), version)  # type: ignore[arg-type]
+        if record is not None:
+            found[place] = {"recipe": record.recipe, "sums": fingerprint(dict(record.sums))}
+    return found
 
 
 def evidence_of(fitted: FittedRegressor) -> dict[str, Any]:

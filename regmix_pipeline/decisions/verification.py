@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from regmix_pipeline.decisions.find import Decision
+from regmix_pipeline.decisions.find import Decision, record_behind, record_on_disk
 from regmix_pipeline.decisions.record import decision_id, sealed
 from regmix_pipeline.decisions.verdicts import altered
 from regmix_pipeline.documents.observe import observe
 from regmix_pipeline.errors import DocumentError, TokenError
-from regmix_pipeline.files import read_json, sha256_of
+from regmix_pipeline.files import fingerprint, read_json, sha256_of
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
-from regmix_pipeline.ledger.records import Recipe, Record
+from regmix_pipeline.ledger.build import ledger_is_current, read_ledger
+from regmix_pipeline.ledger.records import WHOLE, Recipe, Record
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.tokens.shards import shard_folder, verify_shard
 
@@ -65,14 +65,14 @@ def verified(lab: Lab, decision: Decision, *, contents: bool = True) -> list[Lin
         decision: its record.
         contents: take the checksums of tokens, model weights and source documents too; without, of the rest alone.
     """
-    links = [_decision_link(lab, decision)]
+    links = [link for link in (_confirmation_link(lab, decision), _decision_link(lab, decision)) if link is not None]
     by_asset: dict[str, Link] = {}
     known = _in_ledger(lab)
     for place, version in decision["versions"].items():
         asset, key = place.split("@")[0].split("/", 1)
         link = by_asset.setdefault(asset, Link(asset))
         link.things += 1
-        record = lab.records.version(asset, key, version)
+        record = record_behind(lab, decision, asset, key, version)
         if record is None:
             link.differences.append(Difference(place, "gone", f"no record of version {version}"))
             continue
@@ -92,19 +92,41 @@ def _upstream_order(lab: Lab, decision: Decision) -> list[str]:
     return names + sorted({place.split("/")[0] for place in decision["versions"]} - set(names))
 
 
-def _decision_link(lab: Lab, decision: Decision) -> Link:
-    """The record against its own id and seal, its verdicts, and its row in the ledger."""
+def _confirmation_link(lab: Lab, decision: Decision) -> Link | None:
+    """What larger models said of the decision: its table against the checksums on record; None without one."""
+    kept = lab.records.all()
     name = decision["decision"]
-    link = Link("mixture_decision", 1, 0, 0, (decision["decided_at"], decision["decided_at"]))
-    found = link.differences
+    own = [each for each, _ in kept if each.asset == "confirmation" and name in each.inputs.values()]
+    if not own:
+        return None
+    link = Link("confirmation", len(own), made=(own[0].made_at, own[-1].made_at))
+    for record in own:
+        link.differences += _files_differ(lab, record, f"confirmation/{record.version}", link)
+    return link
+
+
+def _decision_link(lab: Lab, decision: Decision) -> Link:
+    """The record against its own id, seal and checksums, its verdicts, and its row in the ledger."""
+    name = decision["decision"]
+    link = Link("mixture_decision", 1, made=(decision["decided_at"], decision["decided_at"]))
+    link.differences += decision_differences(lab, decision)
+    link.unsummed += "seal" not in decision
+    for record in lab.records.of_version("mixture_decision", WHOLE, name)[-1:]:
+        link.differences += _files_differ(lab, record, name, link)
+        if dict(record.inputs) != decision["versions"]:
+            link.differences.append(Difference(name, "altered", "its record names other versions than it does"))
+    return link
+
+
+def decision_differences(lab: Lab, decision: Decision) -> list[Difference]:
+    """What is wrong with a decision's own record, wherever it was found, and with its verdicts."""
+    name, found = decision["decision"], []
     path = lab.path("decisions", name, "decision.json")
     if not path.is_file():
         found.append(Difference(name, "gone", "its file; shown as the ledger has it"))
-    else:
-        link.files = 1
-    if "seal" not in decision:
-        link.unsummed = 1
-    else:
+    elif record_on_disk(lab, name) != decision:
+        found.append(Difference(name, "altered", "its file holds another text; shown as the ledger has it"))
+    if "seal" in decision:
         if sealed(decision)["seal"] != decision["seal"]:
             found.append(Difference(name, "altered", "the record does not match its seal"))
         if decision_id(decision) != name:
@@ -112,27 +134,30 @@ def _decision_link(lab: Lab, decision: Decision) -> Link:
     mixture = Mixture.from_weights(decision["mixture"]["weights"])
     if mixture.id != decision["mixture"]["id"]:
         found.append(Difference(name, "altered", f"its weights are mixture {mixture.id}"))
-    rows = _decision_rows(lab, name)
-    if not rows:
-        found.append(Difference(name, "gone", "the ledger has no row of it"))
-    elif path.is_file() and rows[0] != decision:
-        found.append(Difference(name, "altered", "the ledger holds another text of it"))
-    found += [Difference(name, "altered", what) for what in altered(lab, name)] if path.is_file() else []
-    return link
+    if _index_is_current(lab):
+        rows = _decision_rows(lab, name)
+        if not rows:
+            found.append(Difference(name, "gone", "the ledger has no row of it"))
+        elif rows[0] != decision:
+            found.append(Difference(name, "altered", "the ledger holds another text of it"))
+    return found + [Difference(name, "altered", what) for what in altered(lab, name)]
+
+
+def _index_is_current(lab: Lab) -> bool:
+    """Whether the ledger was built from the records as they are; one that is behind says nothing."""
+    return ledger_is_current(lab.records, lab.ledger)
 
 
 def _decision_rows(lab: Lab, name: str) -> list[Any]:
-    if not lab.ledger.is_file():
-        return []
     with read_ledger(lab.ledger) as connection:
         rows = connection.execute("select record from decisions where decision = ?", [name]).fetchall()
     return [json.loads(text) for (text,) in rows]
 
 
-def _in_ledger(lab: Lab) -> dict[tuple[str, str, str, str], dict[str, str]]:
-    """(asset, key, version, recipe) -> checksums, of every record in the ledger."""
-    if not lab.ledger.is_file():
-        return {}
+def _in_ledger(lab: Lab) -> dict[tuple[str, str, str, str], dict[str, str]] | None:
+    """(asset, key, version, recipe) -> checksums, of every record in the ledger; None where it is behind or gone."""
+    if not _index_is_current(lab):
+        return None
     with read_ledger(lab.ledger) as connection:
         columns = [row[0] for row in connection.execute("describe records").fetchall()]
         sums = "sums" if "sums" in columns else "'{}'"
@@ -141,7 +166,10 @@ def _in_ledger(lab: Lab) -> dict[tuple[str, str, str, str], dict[str, str]]:
 
 
 def _record_differs(
-    record: Record, place: str, decision: Decision, known: Mapping[tuple[str, str, str, str], Mapping[str, str]]
+    record: Record,
+    place: str,
+    decision: Decision,
+    known: Mapping[tuple[str, str, str, str], Mapping[str, str]] | None,
 ) -> Iterator[Difference]:
     """The record against its own recipe, the chain and the ledger."""
     if Recipe(record.inputs, record.settings).id != record.recipe:
@@ -150,6 +178,11 @@ def _record_differs(
     for upstream, version in record.inputs.items():
         if version not in (chain.get(upstream), chain.get(f"{upstream}@{version}")):
             yield Difference(place, "altered", f"it names {upstream} {version}, which the decision does not")
+    named = decision.get("records", {}).get(place)
+    if named is not None and named["sums"] != fingerprint(dict(record.sums)):
+        yield Difference(place, "altered", "its record holds other checksums than the decision knew")
+    if known is None:
+        return
     kept = known.get((record.asset, record.key, record.version, record.recipe))
     if kept is None:
         yield Difference(place, "gone", "the ledger has no row of its record")

@@ -68,8 +68,11 @@ def ledger_is_current(records: Records, ledger: Path) -> bool:
     """Whether the ledger was built from the records as they are; a run that was killed may leave an older one."""
     if not ledger.is_file():
         return False
-    with duckdb.connect(str(ledger), read_only=True) as connection:
-        rows = connection.execute("select schema_version, records from ledger_info").fetchall()
+    try:
+        with duckdb.connect(str(ledger), read_only=True) as connection:
+            rows = connection.execute("select schema_version, records from ledger_info").fetchall()
+    except duckdb.Error:  # damaged: it is made again
+        return False
     return rows == [(SCHEMA_VERSION, records.fingerprint())]
 
 
@@ -84,7 +87,15 @@ def read_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise LedgerError(
             "there is no ledger yet", where=str(ledger), remedy="materialise the assets first: `regmix run`"
         )
-    with duckdb.connect(str(ledger), read_only=True) as connection:
+    try:
+        connection = duckdb.connect(str(ledger), read_only=True)
+    except duckdb.Error as error:
+        raise LedgerError(
+            f"cannot be read: {error}",
+            where=str(ledger),
+            remedy="delete it: `regmix run` makes it again from the records",
+        ) from error
+    with connection:
         yield connection
 
 

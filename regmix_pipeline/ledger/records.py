@@ -109,8 +109,13 @@ class Records:
 
     def version(self, asset: str, key: str, version: str) -> Record | None:
         """The latest record of a given version, current or not; None if there never was one."""
+        found = self.of_version(asset, key, version)
+        return found[-1] if found else None
+
+    def of_version(self, asset: str, key: str, version: str) -> list[Record]:
+        """Every record of a version, the earliest first: equal content may have come from several recipes."""
         found = [_read(path) for path in (self.folder / "history" / asset / key).glob(f"{version}-*.json")]
-        return max(found, key=lambda record: record.made_at, default=None)
+        return sorted(found, key=lambda record: record.made_at)
 
     def latest(self, asset: str, key: str = WHOLE) -> Record | None:
         """The record saved last, current or withdrawn since; None if the asset was never made."""

@@ -278,6 +278,8 @@ TABLES: dict[str, Table] = {
             "by": (TEXT, "who"),
             "through": (TEXT, "command line, or the Dagster run"),
             "said_at": (TEXT, "UTC time"),
+            "decision_sha256": (TEXT, "SHA-256 of the decision's file at that time"),
+            "before": (TEXT, "SHA-256 of the verdict before it; empty for the first"),
         },
     ),
     "confirmations": Table(

@@ -165,9 +165,10 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         origins.setdefault(mixture.id, name)
         mixtures.setdefault(mixture.id, mixture)
     entries = [{"id": key, "origin": origins[key], "parts": dict(mixture.parts)} for key, mixture in mixtures.items()]
-    version = fingerprint("mixtures", entries, arrived)
+    version = fingerprint("mixtures", entries, arrived, lab.domains)
     content = {"sampler": _sampler_id(lab), "arrived": arrived, "mixtures": entries}
-    path = lab.write_json(content, "mixtures", f"{version}.json")
+    # Other settings may lead to the same list: its version says nothing of them, its file's name has to.
+    path = lab.write_json(content, "mixtures", f"{version}-{fingerprint(content)[:8]}.json")
     rows = [
         {
             "mixture": key,

@@ -18,8 +18,9 @@ from regmix_pipeline.decisions.exports.olmo_core import olmo_core
 from regmix_pipeline.decisions.exports.plan import Drawn, by_domain, sampling_plan
 from regmix_pipeline.decisions.exports.regmix import regmix
 from regmix_pipeline.decisions.exports.streaming import streaming
-from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.verdicts import altered, need_approval, verdicts_of
+from regmix_pipeline.decisions.find import find_decision, record_behind
+from regmix_pipeline.decisions.verdicts import need_approval, verdicts_of
+from regmix_pipeline.decisions.verification import decision_differences
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.files import write_json, written_atomically
 from regmix_pipeline.lab import Lab
@@ -120,7 +121,7 @@ def export_decision(
     if out is not None and out.is_dir():
         raise StudyError("is a folder", where=f"--out {out}", remedy="name the file to write")
     record = find_decision(lab, asked)
-    wrong = altered(lab, record["decision"])
+    wrong = [each.what for each in decision_differences(lab, record) if each.kind == "altered"]
     if wrong:
         raise LedgerError("; ".join(wrong), where=record["decision"], remedy="run `regmix audit`, restore the files")
     if not unapproved:
@@ -163,7 +164,8 @@ def _format(name: str, documents: bool | None, tokens: int | None) -> Format:
 
 def _token_type(lab: Lab, record: Mapping[str, Any]) -> str:
     """Type of a token in files made with the study's tokenizer; "" where it has none."""
-    tokenizer = lab.records.version("tokenizer", "all", record.get("versions", {}).get("tokenizer/all", ""))
+    version = record.get("versions", {}).get("tokenizer/all")
+    tokenizer = record_behind(lab, dict(record), "tokenizer", "all", version) if version else None
     if tokenizer is None:
         return ""
     return "uint16" if tokenizer.facts["vocabulary"] <= 2**16 else "uint32"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from typing import Any, NamedTuple
 
-from regmix_pipeline.decisions.find import Decision
+from regmix_pipeline.decisions.find import Decision, record_behind
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab
@@ -80,7 +80,7 @@ def chain_of(lab: Lab, decision: Decision, *, collapse: bool = False) -> Iterato
     while waiting:
         thing = waiting.pop()
         if thing not in edges:
-            edges[thing] = _inputs(_record(lab, thing))
+            edges[thing] = _inputs(_record(lab, decision, thing))
             waiting += edges[thing]
     order = list(TopologicalSorter(edges).static_order())
     steps = (_step(lab, decision, thing, edges[thing]) for thing in order)
@@ -104,7 +104,7 @@ def step_of(record: Record) -> Step:
 
 def _step(lab: Lab, decision: Decision, thing: Thing, inputs: tuple[Thing, ...]) -> Step:
     if thing.asset != DECISION:
-        return step_of(_record(lab, thing))
+        return step_of(_record(lab, decision, thing))
     record = lab.records.version(*thing)
     if record is not None:
         return step_of(record)
@@ -128,8 +128,8 @@ def _thing(place: str, version: str) -> Thing:
     return Thing(asset, key, version)
 
 
-def _record(lab: Lab, thing: Thing) -> Record:
-    record = lab.records.version(*thing)
+def _record(lab: Lab, decision: Decision, thing: Thing) -> Record:
+    record = record_behind(lab, decision, *thing)
     if record is None:
         raise LedgerError(
             f"no record of version {thing.version}",
@@ -158,7 +158,7 @@ def _folded(
             yield replace(_step(lab, decision, thing, edges[thing]), inputs=inputs_of([thing]))
         elif thing == partitions[thing.asset][-1]:
             members = partitions[thing.asset]
-            steps = [step_of(_record(lab, member)) for member in members]
+            steps = [step_of(_record(lab, decision, member)) for member in members]
             yield Step(
                 made=folded[thing.asset],
                 inputs=inputs_of(members),

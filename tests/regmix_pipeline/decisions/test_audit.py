@@ -1,5 +1,6 @@
 """A decision's record, what people say of it, and the audit that notices whatever was altered afterwards."""
 
+import dataclasses
 import json
 import shutil
 
@@ -13,7 +14,7 @@ from regmix_pipeline.decisions.record import decision_id, sealed
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.decisions.verdicts import altered, need_approval, say_of, standing_of, verdicts_of
 from regmix_pipeline.errors import LedgerError, StudyError
-from regmix_pipeline.files import read_json, write_json
+from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.stages import STAGES
@@ -44,8 +45,8 @@ def lab(decided, tmp_path):
     return Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
 
 
-def differences(lab, **options):
-    found = audit_of(lab, **options)
+def differences(lab, asked=None, **options):
+    found = audit_of(lab, asked, **options)
     return {(each["place"].split("@")[0], each["kind"]) for link in found["chain"] for each in link["differences"]}
 
 
@@ -145,17 +146,10 @@ def test_an_altered_artefact_is_named(lab, asset):
     assert differences(lab) == {(f"{asset}/{key}", "altered")}
 
 
-@pytest.mark.parametrize(
-    ("pattern", "asset"),
-    [("shards/*/*/train.ds", "token_shards"), ("proxies/p*/model.safetensors", "proxy_checkpoints")],
-)
-def test_altered_tokens_and_weights_are_named_unless_contents_are_left_out(lab, pattern, asset):
-    wanted = find_decision(lab)["versions"]
-    path = next(
-        path
-        for path in sorted(lab.home.glob(pattern))
-        if path.parent.name in json.dumps(wanted) or asset != "token_shards"
-    )
+@pytest.mark.parametrize(("name", "asset"), [("train.ds", "token_shards"), ("safetensors", "proxy_checkpoints")])
+def test_altered_tokens_and_weights_are_named_unless_contents_are_left_out(lab, name, asset):
+    record = lab.records.current(asset, lab.records.keys(asset)[0])
+    path = next(lab.home / file for file in record.files if file.endswith(name))
     spoil(path)
     assert {(place.split("/")[0], kind) for place, kind in differences(lab)} == {(asset, "altered")}
     assert differences(lab, contents=False) == set()
@@ -170,7 +164,7 @@ def test_a_part_of_a_ledger_table_is_under_the_record_s_checksums(lab):
 
 def test_an_altered_record_and_a_missing_one_are_named(lab):
     record = lab.records.current("proxy_losses", lab.records.keys("proxy_losses")[0])
-    path = next(lab.path("records", "history", record.asset, record.key).glob("*.json"))
+    path = lab.path("records", "history", record.asset, record.key, f"{record.version}-{record.recipe}.json")
     write_json(path, read_json(path) | {"settings": {"windows": 1}})
     assert differences(lab) == {(f"proxy_losses/{record.key}", "altered")}
     path.unlink()
@@ -183,7 +177,10 @@ def test_a_retouched_decision_is_seen_through(lab):
     retouched = sealed(record | {"gain": record["gain"] | {"predicted": 9.0}})
     write_json(path, retouched)
     assert differences(lab) == {(record["decision"], "altered")}
-    assert len([each for link in audit_of(lab)["chain"] for each in link["differences"]]) == 2  # its id, and the ledger
+    said = [each["what"] for link in audit_of(lab, record["decision"])["chain"] for each in link["differences"]]
+    assert "its file holds another text; shown as the ledger has it" in said or any(
+        "has the id" in each for each in said
+    )
 
 
 def test_other_text_in_a_source_is_reported_and_is_no_fault(lab):
@@ -191,6 +188,122 @@ def test_other_text_in_a_source_is_reported_and_is_no_fault(lab):
     source.write_text(source.read_text() + json.dumps({"id": "new", "text": "x" * 300}) + "\n")
     assert differences(lab) == {("documents/code", "changed since")}
     assert holds(audit_of(lab))
+
+
+@pytest.mark.parametrize("what", ["mixture.yaml", "predictions", "decisions"])
+def test_what_is_beside_the_decision_is_under_its_checksums_too(lab, what):
+    name = find_decision(lab)["decision"]
+    path = lab.path("decisions", name, what) if "." in what else lab.path("tables", what, f"{name}.parquet")
+    spoil(path)
+    assert (name, "altered") in differences(lab)
+
+
+def test_a_decision_that_claims_another_s_name_is_not_taken_for_it(lab):
+    record = find_decision(lab)
+    planted = record | {"mixture": {"id": "m0", "weights": {"code": 1.0}}}
+    write_json(lab.path("decisions", "zz", "decision.json"), planted)
+    assert find_decision(lab, record["decision"]) == record
+    assert differences(lab) == set()
+
+
+def test_a_file_that_says_it_is_another_decision_is_altered(lab):
+    record = find_decision(lab)
+    write_json(lab.path("decisions", record["decision"], "decision.json"), record | {"decision": "dother"})
+    assert (record["decision"], "altered") in differences(lab, asked=record["decision"])
+
+
+def test_an_unreadable_decision_does_not_hide_the_others(lab):
+    first, second = (record["decision"] for record in decisions(lab))
+    lab.path("decisions", first, "decision.json").write_text('{"decision": ')
+    assert holds(audit_of(lab, second))
+    assert (first, "altered") in differences(lab, asked=first)
+
+
+def test_equal_content_from_another_recipe_later_on_leaves_the_old_decision_as_it_was(decided, tmp_path):
+    """The mixtures are the same under other settings: their version has two records, and each decision its own."""
+    shutil.copytree(decided, tmp_path / "study")
+    file = tmp_path / "study" / "tiny.yaml"
+
+    def lab():
+        return Lab(file, tmp_path / "study" / "home", say=lambda line: None)
+
+    settings = yaml.safe_load(file.read_text())
+    before = find_decision(lab())
+    record = lab().records.current("mixtures")
+    settings["domains"]["code"]["available_tokens"] = lab().json("domain_inventory")["sources"][0]["available_tokens"]
+    settings["mixtures"]["under_caps"] = False
+    for change in ({"mixtures": settings["mixtures"]}, {"mixtures": settings["mixtures"], "seed": settings["seed"]}):
+        file.write_text(yaml.safe_dump(settings | change, sort_keys=False))
+        run_stale(lab(), UNTIL_DECISION)
+    assert len(list(lab().path("records", "history", "mixtures", "all").glob("*.json"))) >= 2
+    assert record is not None
+    for each in decisions(lab()):
+        assert differences(lab(), each["decision"]) == set()
+    assert before["decision"] in {each["decision"] for each in decisions(lab())}
+
+
+def test_a_record_made_again_by_another_recipe_is_not_the_one_the_decision_rests_on(lab):
+    """The same version saved once more, from other inputs, as a later study may do."""
+    record = lab.records.current("mixtures")
+    other = dataclasses.replace(
+        record, recipe="f" * 16, inputs={"domain_inventory/all": "0" * 16}, made_at="2999-01-01"
+    )
+    lab.records.save(other)
+    assert holds(audit_of(lab))
+
+
+def test_checksums_that_were_retouched_with_their_file_are_seen(lab):
+    """Artefact, record and ledger agree among themselves, and not with what the decision knew."""
+    record = lab.records.current("regressor")
+    path = lab.home / record.files[-1]
+    path.write_text(path.read_text() + " ")
+    lab.records.save(dataclasses.replace(record, sums=dict(record.sums) | {record.files[-1]: sha256_of(path)}))
+    lab.build_ledger()
+    assert differences(lab) == {("regressor/all", "altered")}
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged", "behind"])
+def test_a_ledger_that_is_gone_or_behind_breaks_no_chain(lab, how):
+    name = find_decision(lab)["decision"]
+    if how == "gone":
+        lab.ledger.unlink()
+    elif how == "damaged":
+        lab.ledger.write_bytes(b"no database")
+    else:
+        lab.records.save(dataclasses.replace(lab.records.current("domains"), recipe="f" * 16, inputs={}))
+    if how == "damaged":
+        with pytest.raises(LedgerError, match="delete it"):
+            audit_of(lab, name)
+        lab.ledger.unlink()
+    found = audit_of(lab, name)
+    assert not found["ledger_is_current"]
+    assert {each["kind"] for link in found["chain"] for each in link["differences"]} <= {"changed since"}
+
+
+def test_going_back_to_a_decision_makes_the_other_one_the_previous(decided, tmp_path):
+    shutil.copytree(decided, tmp_path / "study")
+    file = tmp_path / "study" / "tiny.yaml"
+
+    def lab():
+        return Lab(file, tmp_path / "study" / "home", say=lambda line: None)
+
+    settings = yaml.safe_load(file.read_text())
+    first = find_decision(lab())["decision"]
+    file.write_text(yaml.safe_dump(settings | {"alternatives": {"other": HAND}}, sort_keys=False))
+    run_stale(lab(), UNTIL_DECISION)
+    second = find_decision(lab())["decision"]
+    assert second != first
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    run_stale(lab(), UNTIL_DECISION)
+    assert find_decision(lab())["decision"] == first
+    assert find_decision(lab(), "previous")["decision"] == second
+
+
+def test_without_a_current_decision_the_others_are_named(lab):
+    name = find_decision(lab)["decision"]
+    lab.withdraw("mixture_decision")
+    with pytest.raises(LedgerError, match=name):
+        find_decision(lab)
 
 
 def test_verdicts_add_up_and_the_last_word_counts(lab):
@@ -226,3 +339,24 @@ def test_a_verdict_taken_out_or_changed_is_noticed_and_nothing_is_added_to_it(la
         say_of(lab, record, "rejected", "no", "bob", "regmix")
     (folder / "0002.json").unlink()
     assert any("does not follow" in what for what in altered(lab, name))
+
+
+def test_the_last_verdict_cannot_be_taken_out_nor_one_be_slipped_in(lab):
+    record = find_decision(lab)
+    name, folder = record["decision"], lab.path("decisions", record["decision"], "verdicts")
+    for said in ("approved", "rejected"):
+        say_of(lab, record, said, f"it is {said}", "ada", "regmix")
+    last = read_json(folder / "0002.json")
+    (folder / "0002.json").unlink()
+    assert any("its file is gone" in what for what in altered(lab, name))
+    assert (name, "altered") in differences(lab)
+    # Nothing is lost: the row has all of it, and whoever speaks next brings the file back.
+    say_of(lab, record, "approved", "after all", "bob", "regmix")
+    assert read_json(folder / "0002.json") == last
+    assert altered(lab, name) == []
+    forged = {key: value for key, value in read_json(folder / "0003.json").items() if key != "verdict"}
+    forged |= {"number": 4, "by": "the CEO", "before": sha256_of(folder / "0003.json")}
+    write_json(folder / "0004.json", {"verdict": "v" + fingerprint("verdict", forged), **forged})
+    assert any("not given through regmix" in what for what in altered(lab, name))
+    (folder / "0004.json").write_text("no JSON")
+    assert any("0004.json is no verdict" in what for what in altered(lab, name))
