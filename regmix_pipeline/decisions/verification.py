@@ -261,7 +261,7 @@ def _source_differs(lab: Lab, record: Record, place: str, link: Link) -> Iterato
             yield Difference(place, "gone", "its corpus was not fetched to this machine")
             return
     try:
-        seen = observe(source[1], lab.base, lab.data)
+        seen = observe(source[1], lab.base, lab.data, lab.say, read_all=True)
     except DocumentError as error:
         yield Difference(place, "gone", f"{error.where}: {error.problem}")
         return

@@ -53,18 +53,21 @@ class Observation:
         return sum(file.bytes for file in self.files)
 
 
-def observe(source: Source, base: Path, data_folder: Path, say: Say = to_stderr) -> Observation:
+def observe(
+    source: Source, base: Path, data_folder: Path, say: Say = to_stderr, *, read_all: bool = False
+) -> Observation:
     """Observe ``source``: its files, their checksums and the version that follows from them.
 
     The version depends on the contents of the files in reading order and on the settings that change what is read
     (`Source.reading`), not on times nor on the names of files and folders. SHA-256 sums of local files are remembered
-    in ``data_folder/checksums.json`` by path, size, modification time and inode.
+    in ``data_folder/checksums.json`` by path, size, modification time and inode; ``read_all`` reads the files all the
+    same.
 
     Raises:
         DocumentError: as `resolve`, or a file cannot be read.
     """
     files = resolve(source, base, data_folder, say)
-    checksums = _local_checksums(files, data_folder) if files.local else _remote_checksums(files, data_folder)
+    checksums = _local_checksums(files, data_folder, read_all) if files.local else _remote_checksums(files, data_folder)
     observed = tuple(
         ObservedFile(files.address(path), size, checksum)
         for path, (size, checksum) in zip(files.paths, checksums, strict=True)
@@ -118,9 +121,9 @@ def _version(source: Source, checksums: list[str]) -> str:
     return fingerprint("documents", checksums, source.reading())
 
 
-def _local_checksums(files: SourceFiles, data_folder: Path) -> list[tuple[int, str]]:
+def _local_checksums(files: SourceFiles, data_folder: Path, read_all: bool = False) -> list[tuple[int, str]]:
     store = data_folder / CHECKSUM_FILE
-    known = _remembered(store)
+    known = {} if read_all else _remembered(store)
     with ThreadPoolExecutor(THREADS) as pool:
         sums = list(pool.map(lambda path: _local_sum(path, known), files.paths))
     _remember(store, {path: entry for path, (_, _, entry) in zip(files.paths, sums, strict=True)}, known)

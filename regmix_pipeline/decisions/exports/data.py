@@ -81,7 +81,7 @@ def data_of(lab: Lab, record: Mapping[str, Any], need: Need, template: str | Non
     counted = _inventory(lab, record)
     if template is not None:
         check_template(template)
-        return {domain: _in_template(record, domain, template, counted) for domain in domains}
+        return {domain: _in_template(lab, record, domain, template, counted) for domain in domains}
     if need == "template":
         raise LedgerError(
             "this format cannot read the study's own token shards or text",
@@ -125,14 +125,15 @@ def _available(record: Mapping[str, Any], domain: str) -> int | None:
 
 
 def _in_template(
-    record: Mapping[str, Any], domain: str, template: str, counted: Mapping[str, Mapping[str, Any]]
+    lab: Lab, record: Mapping[str, Any], domain: str, template: str, counted: Mapping[str, Mapping[str, Any]]
 ) -> DomainData:
     address = template.replace(FIELD, domain)
+    source = lab.study.sources.get(domain)
     return DomainData(
         (DataFile(address),),
         _available(record, domain),
         tokens_per_document=_mean_tokens(counted, domain),
-        text_field="text",
+        text_field=source[1].text_field if source else "text",
         reader=_reader_of(address),
         remedy=f"state its tokens as domains.{domain}.available_tokens and decide again, if the large run has more",
     )

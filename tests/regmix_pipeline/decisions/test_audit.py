@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -304,6 +305,18 @@ def test_without_a_current_decision_the_others_are_named(lab):
     lab.withdraw("mixture_decision")
     with pytest.raises(LedgerError, match=name):
         find_decision(lab)
+
+
+def test_text_swapped_behind_equal_size_and_time_is_seen(lab):
+    """The same file, size and time: what is remembered by these does not count in an audit."""
+    source = lab.base / "text" / "code.jsonl"
+    assert differences(lab) == set()
+    before = source.stat()
+    content = source.read_text()
+    with source.open("r+") as file:
+        file.write(content.replace("e", "a"))
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert ("documents/code", "changed since") in differences(lab)
 
 
 def test_verdicts_add_up_and_the_last_word_counts(lab):
