@@ -8,10 +8,7 @@ and far more certain than each loss by itself.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import uuid
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +17,12 @@ from typing import Any
 import torch
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.files import read_json, sha256_of, write_json
+from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.proxies.loss import token_losses
 from regmix_pipeline.proxies.model import Decoder
 from regmix_pipeline.proxies.settings import ModelSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, TargetFile
+from regmix_pipeline.proxies.whole import RECORD, WEIGHTS, need_whole
 from regmix_pipeline.proxies.windows import Windows
 
 _TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
@@ -126,30 +124,11 @@ def load_proxy(folder: Path, device: torch.device) -> Decoder:
     """
     from safetensors.torch import load_file
 
-    weights = folder / "model.safetensors"
-    record: Mapping[str, Any] = {}
-    try:
-        record = read_json(folder / "proxy.json")
-        problem = "" if sha256_of(weights) == record["sha256"] else "model.safetensors was altered after it was written"
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        problem = f"{type(error).__name__}: {error}"
-    if problem:
-        set_aside(folder)
-        raise ProxyError(
-            f"not a whole proxy: {problem}",
-            where=str(folder),
-            remedy="run again: it was set aside, and this proxy alone is trained anew",
-        )
-    spec = record["spec"]
+    need_whole(folder)
+    spec = read_json(folder / RECORD)["spec"]
     model = Decoder(ModelSettings(**spec["model"]), spec["vocabulary"])
-    model.load_state_dict(load_file(weights))
+    model.load_state_dict(load_file(folder / WEIGHTS))
     return model.to(device).eval()
-
-
-def set_aside(folder: Path) -> None:
-    """Rename a damaged proxy's folder, so that the next run trains the proxy again; it is swept away later."""
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.damaged.tmp"))
 
 
 def evaluate_proxy(spec: EvaluationSpec, worker: int = 0) -> dict[str, Any]:

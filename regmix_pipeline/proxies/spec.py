@@ -123,6 +123,11 @@ class ProxySpec(Settings):
         return all((self.output / name).is_file() for name in PROXY_FILES)
 
     @property
+    def at_landmark(self) -> ProxySpec:
+        """The proxy that is also written on the way, as one that stops at the landmark."""
+        return self.model_copy(update={"stop_at": self.landmark, "landmark": None})
+
+    @property
     def snapshot(self) -> Path:
         """File that an unfinished training continues from."""
         return self.folder / f".{self.id}.snapshot"

@@ -214,9 +214,7 @@ def _run(
         if trainer.taken == spec.landmark:
             trainer.check()
             clocked("steps")
-            _write(
-                spec.model_copy(update={"stop_at": spec.landmark, "landmark": None}), trainer, rows, dict(seconds), 0
-            )
+            _write(spec.at_landmark, trainer, rows, dict(seconds), 0)
             clocked("snapshots")
         if time.monotonic() - saved >= pause and trainer.taken < trainer.last:
             trainer.check()

@@ -151,7 +151,7 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.task = task
-        line = {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
+        line = line_of(task)
         if not self.alive:
             self.stop()
             self._process = None
@@ -176,9 +176,7 @@ class _Worker:
         line = self.answers.readline()
         if not line.endswith("\n"):
             return Result(self.task, {}, error=self._death())
-        answer = json.loads(line)
-        error = rebuilt(answer["error"], self.task) if "error" in answer else None
-        return Result(self.task, answer.get("value", {}), answer["seconds"], error=error)
+        return result_of(self.task, json.loads(line))
 
     def stop(self) -> None:
         process = self._process
@@ -222,11 +220,18 @@ def where_of(task: Task) -> str:
     return f"proxy {task.proxy.name} on {task.target}"
 
 
-def rebuilt(parts: list[str], task: Task) -> RegmixError:
-    """The error that `failure_of` took apart in another process."""
-    name, problem, where, remedy = parts
-    kind = getattr(errors, name, ProxyError)
-    return kind(problem, where=where or where_of(task), remedy=remedy)
+def line_of(task: Task) -> dict[str, Any]:
+    """A task as JSON for another process, where `worker.task_of` reads it."""
+    return {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
+
+
+def result_of(task: Task, answer: Mapping[str, Any]) -> Result:
+    """The result that another process's `worker.answer` tells of."""
+    error = None
+    if "error" in answer:
+        name, problem, where, remedy = answer["error"]
+        error = getattr(errors, name, ProxyError)(problem, where=where or where_of(task), remedy=remedy)
+    return Result(task, answer.get("value", {}), answer["seconds"], error=error)
 
 
 _MORE_MEMORY = "use fewer workers or a smaller model"

@@ -14,21 +14,22 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-from regmix_pipeline.proxies.trainer import failure_of
+from regmix_pipeline.proxies.trainer import Task, failure_of
 
 
 def main() -> None:
     """Serve tasks until standard input ends."""
     number = int(os.environ.get("REGMIX_WORKER", "0"))
     answers = _private_stdout()
-    _prepare_torch()
+    prepare_torch()
+    gc.freeze()
     tasks = _tasks()
     while (line := tasks.get()) is not None:
-        answers.write(json.dumps(_done(line, number)) + "\n")
+        answers.write(json.dumps(answer(json.loads(line), lambda task: done_here(task, number))) + "\n")
         answers.flush()
 
 
@@ -53,40 +54,38 @@ def _tasks() -> queue.SimpleQueue[str | None]:
     return tasks
 
 
-def _prepare_torch() -> None:
+def prepare_torch() -> None:
+    """One thread, and no slow denormals."""
     import torch
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # AdamW's averages decay into denormals, which are slow
-    gc.freeze()
 
 
-def _done(line: str, number: int) -> dict[str, Any]:
-    task = json.loads(line)
+def answer(line: Mapping[str, Any], do: Callable[[Task], Mapping[str, Any]]) -> dict[str, Any]:
+    """Do the task that `trainer.line_of` wrote down, and tell what `trainer.result_of` reads: a value or an error."""
     started = time.monotonic()
     try:
-        value = KINDS[task["kind"]](task["spec"], number)
-        return {"value": value, "seconds": time.monotonic() - started}
+        return {"value": do(_task_of(line)), "seconds": time.monotonic() - started}
     except Exception as error:
-        return {"error": failure_of(error, task["where"]), "seconds": time.monotonic() - started}
+        return {"error": failure_of(error, line["where"]), "seconds": time.monotonic() - started}
 
 
-def _train(spec: dict[str, Any], number: int) -> dict[str, Any]:
-    from regmix_pipeline.proxies.train import train_proxy
+def _task_of(line: Mapping[str, Any]) -> Task:
+    kind = ProxySpec if line["kind"] == ProxySpec.__name__ else EvaluationSpec
+    return kind.model_validate(line["spec"])
 
-    return train_proxy(ProxySpec.model_validate(spec), number)
 
+def done_here(task: Task, number: int = 0) -> dict[str, Any]:
+    """Train or evaluate, with all files where the task says they are; ``number`` chooses among CUDA devices."""
+    if isinstance(task, ProxySpec):
+        from regmix_pipeline.proxies.train import train_proxy
 
-def _evaluate(spec: dict[str, Any], number: int) -> dict[str, Any]:
+        return train_proxy(task, number)
     from regmix_pipeline.proxies.evaluate import evaluate_proxy
 
-    return evaluate_proxy(EvaluationSpec.model_validate(spec), number)
+    return evaluate_proxy(task, number)
 
-
-KINDS: dict[str, Callable[[dict[str, Any], int], dict[str, Any]]] = {
-    ProxySpec.__name__: _train,
-    EvaluationSpec.__name__: _evaluate,
-}
 
 if __name__ == "__main__":
     main()

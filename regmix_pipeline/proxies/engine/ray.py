@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import importlib
 import socket
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.engine.settings import EngineSettings
-from regmix_pipeline.proxies.trainer import WORKER_SETTINGS, Result, Task, failure_of, rebuilt, settled, where_of
-
-if TYPE_CHECKING:
-    from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.trainer import WORKER_SETTINGS, Result, Task, line_of, result_of, settled, where_of
 
 RETRIES = 8
 """Times that Ray runs a task again whose worker or node died."""
@@ -61,8 +58,7 @@ class RayTrainer:
                 room = WAITING_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
                 while waiting and len(going) < room:
                     task = waiting.popleft()
-                    line = {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
-                    going[remote.remote(line, settings.store, settings.cache)] = task
+                    going[remote.remote(line_of(task), settings.store, settings.cache)] = task
                 ready, _ = ray.wait(list(going), num_returns=1, timeout=60)
                 for reference in ready:
                     yield self._result(reference, going.pop(reference))
@@ -72,13 +68,11 @@ class RayTrainer:
 
     def _result(self, reference: Any, task: Task) -> Result:
         try:
-            answer = self.ray.get(reference)
+            return result_of(task, self.ray.get(reference))
         except self.ray.exceptions.RayError as error:
             problem = f"Ray gave up: {type(error).__name__}"
             remedy = "look at the cluster's log, and run again: finished proxies are kept"
             return Result(task, {}, error=ProxyError(problem, where=where_of(task), remedy=remedy))
-        error = rebuilt(answer["error"], task) if "error" in answer else None
-        return Result(task, answer.get("value", {}), answer["seconds"], error=error)
 
 
 def _connected(settings: EngineSettings) -> Any:
@@ -93,11 +87,7 @@ def _connected(settings: EngineSettings) -> Any:
         try:
             ray.init(address=settings.address or "auto", logging_level="warning", log_to_driver=False)
         except (ConnectionError, RuntimeError) as error:
-            raise ProxyError(
-                f"no Ray cluster answers at {settings.address or 'this machine'}: {error}",
-                where="proxies.engine.address",
-                remedy="start one (ray start --head), or give its address",
-            ) from error
+            raise _no_answer(settings.address or "this machine", error) from error
     return ray
 
 
@@ -109,33 +99,24 @@ def _need_answer(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise ProxyError(
-            f"no Ray cluster answers at {address}: {error}",
-            where="proxies.engine.address",
-            remedy="start one (ray start --head), or give its address",
-        ) from error
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str | None, error: Exception) -> ProxyError:
+    return ProxyError(
+        f"no Ray cluster answers at {address}: {error}",
+        where="proxies.engine.address",
+        remedy="start one (ray start --head), or give its address",
+    )
 
 
 def _done(line: dict[str, Any], store: str | None, cache: str) -> dict[str, Any]:
     """On the worker: the same as a local worker does, through the store where there is one."""
-    from pathlib import Path
-
-    import torch
-
     from regmix_pipeline.proxies.engine.remote import done_through
     from regmix_pipeline.proxies.engine.store import Store
-    from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-    from regmix_pipeline.proxies.worker import KINDS
+    from regmix_pipeline.proxies.worker import answer, done_here, prepare_torch
 
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    started = time.monotonic()
-    try:
-        if store is None:
-            value = KINDS[line["kind"]](line["spec"], 0)
-        else:
-            kind: type[ProxySpec] | type[EvaluationSpec] = ProxySpec if line["kind"] == "ProxySpec" else EvaluationSpec
-            value = done_through(Store(store), kind.model_validate(line["spec"]), Path(cache).expanduser())
-        return {"value": value, "seconds": time.monotonic() - started}
-    except Exception as error:
-        return {"error": failure_of(error, line["where"]), "seconds": time.monotonic() - started}
+    prepare_torch()
+    if store is None:
+        return answer(line, done_here)
+    return answer(line, lambda task: done_through(Store(store), task, Path(cache).expanduser()))

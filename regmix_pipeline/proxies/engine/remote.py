@@ -14,6 +14,7 @@ from regmix_pipeline.files import read_json
 from regmix_pipeline.proxies.engine.store import Store, folders_of
 from regmix_pipeline.proxies.engine.watch import Watch, is_past_landmark, snapshot_place
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.whole import set_aside
 
 
 def done_through(store: Store, task: ProxySpec | EvaluationSpec, cache: Path, worker: int = 0) -> dict[str, Any]:
@@ -58,8 +59,6 @@ def brought_here(store: Store, spec: ProxySpec, cache: Path) -> ProxySpec:
     )
     complete = all(_is_here(store, landmark) for landmark in folders_of(here)[:-1])
     if here.is_finished and not complete:
-        from regmix_pipeline.proxies.evaluate import set_aside
-
         set_aside(here.output)
     place = snapshot_place(here)
     if not here.is_finished and not here.snapshot.is_file() and store.has(*place):

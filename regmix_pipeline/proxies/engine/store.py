@@ -18,10 +18,11 @@ from filelock import FileLock
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from regmix_pipeline.errors import ProxyError, TokenError
-from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, written_atomically
+from regmix_pipeline.files import folder_written_atomically, sha256_of, written_atomically
 from regmix_pipeline.proxies.spec import PROXY_FILES, ProxySpec, TokenFile
+from regmix_pipeline.proxies.whole import RECORD, damage_of, need_whole
 
-COMMIT = "proxy.json"
+COMMIT = RECORD
 
 _patiently = retry(
     retry=retry_if_exception_type((TimeoutError, ConnectionError)),
@@ -160,16 +161,7 @@ class Store:
         Raises:
             ProxyError: its weights are not the ones that were written; it is set aside, and nothing is put.
         """
-        problem = _damage_of(folder)
-        if problem:
-            from regmix_pipeline.proxies.evaluate import set_aside
-
-            set_aside(folder)
-            raise ProxyError(
-                f"not a whole proxy: {problem}",
-                where=str(folder),
-                remedy="run again: it was set aside, and this proxy alone is trained anew",
-            )
+        need_whole(folder, _missing_of(folder))
         for name in sorted(PROXY_FILES, key=lambda name: name == COMMIT):
             self.put(folder / name, folder.parent.name, folder.name, name)
 
@@ -196,7 +188,7 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 for name in PROXY_FILES:
                     self.get(temporary / name, folder.parent.name, folder.name, name)
-            problem = _damage_of(temporary)
+            problem = _missing_of(temporary) or damage_of(temporary)
             if problem:
                 self.drop_proxy(folder)
                 raise ProxyError(
@@ -212,21 +204,13 @@ class Store:
 
 def folders_of(spec: ProxySpec) -> list[ProxySpec]:
     """The proxies that a task leaves behind, each a folder: its landmark first, then itself."""
-    if spec.landmark is None:
-        return [spec]
-    return [spec.model_copy(update={"stop_at": spec.landmark, "landmark": None}), spec]
+    return [spec] if spec.landmark is None else [spec.at_landmark, spec]
 
 
-def _damage_of(folder: Path) -> str:
-    """What is wrong with a finished proxy's folder; empty for nothing."""
+def _missing_of(folder: Path) -> str:
+    """Which of a finished proxy's files are not there; empty for none."""
     missing = [name for name in PROXY_FILES if not (folder / name).is_file()]
-    if missing:
-        return f"{', '.join(missing)} missing"
-    try:
-        written = read_json(folder / COMMIT)["sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        return f"{COMMIT}: {type(error).__name__}: {error}"
-    return "" if sha256_of(folder / "model.safetensors") == written else "model.safetensors was altered"
+    return f"{', '.join(missing)} missing" if missing else ""
 
 
 def _of_tokens(file: TokenFile) -> tuple[str, str, str]:
