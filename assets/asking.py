@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.triggers import WHY
 from regmix_pipeline.files import fingerprint
 
 UNFINISHED = [
@@ -52,7 +53,7 @@ def ask(
             )
         asked["tries"] = before["tries"] + 1
     request = dg.RunRequest(
-        asset_selection=[dg.AssetKey(name) for name in assets], tags={**(tags or {}), "regmix/why": why[:250]}
+        asset_selection=[dg.AssetKey(name) for name in assets], tags={**(tags or {}), WHY: why[:250]}
     )
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
 

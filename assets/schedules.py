@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.asking import running
 from assets.sensors import DATA
+from assets.triggers import WHY
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.lab import Lab
@@ -72,5 +73,5 @@ def what_to_refit(lab: Lab) -> dg.RunRequest | dg.SkipReason:
     why = stale.of(*stale_stages)
     return dg.RunRequest(
         asset_selection=[dg.AssetKey(stage.name) for stage in stages[first:]],
-        tags={"regmix/why": why[:250], **({"regmix/spared": spared[:250]} if spared else {})},
+        tags={WHY: why[:250], **({"regmix/spared": spared[:250]} if spared else {})},
     )

@@ -292,8 +292,7 @@ class Lab:
         started = time.monotonic()
         self._parts.clear()
         for output in _timed(stage, stage.make(self, recipes)):
-            parts = [part for part in self._parts if part.is_file()]
-            self._parts.clear()
+            parts, self._parts = self._parts, []
             if output.error is not None:
                 yield Made(output.key, None, reused=False, error=output.error, reason=reasons[output.key])
                 continue

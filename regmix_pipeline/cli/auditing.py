@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 from rich.console import Console
 
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.verdicts import Word, person, say_of
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.study_file import default_study_file
 
@@ -45,40 +48,29 @@ def audit(
         raise typer.Exit(1)
 
 
-@app.command()
-@plain_errors
-def approve(
-    decision: Asked = None,
-    reason: Reason = "",
-    by: By = None,
-    study: StudyFile = None,
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Approve a decision, with a reason: it may be exported from now on."""
-    _say(decision, "approved", reason, by, Lab(study or default_study_file(), home), as_json)
+def _verdict_command(word: Word) -> Callable[..., None]:
+    def command(
+        decision: Asked = None,
+        reason: Reason = "",
+        by: By = None,
+        study: StudyFile = None,
+        home: Home = None,
+        as_json: AsJson = False,
+    ) -> None:
+        _say(decision, word, reason, by, Lab(study or default_study_file(), home), as_json)
+
+    return plain_errors(command)
 
 
-@app.command()
-@plain_errors
-def reject(
-    decision: Asked = None,
-    reason: Reason = "",
-    by: By = None,
-    study: StudyFile = None,
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Reject a decision, with a reason: no export of it is made."""
-    _say(decision, "rejected", reason, by, Lab(study or default_study_file(), home), as_json)
+app.command("approve", help="Approve a decision, with a reason: it may be exported from now on.")(
+    _verdict_command("approved")
+)
+app.command("reject", help="Reject a decision, with a reason: no export of it is made.")(_verdict_command("rejected"))
 
 
-def _say(asked: str | None, word: str, reason: str, by: str | None, lab: Lab, as_json: bool) -> None:
-    from regmix_pipeline.decisions.find import find_decision
-    from regmix_pipeline.decisions.verdicts import person, say_of
-
+def _say(asked: str | None, word: Word, reason: str, by: str | None, lab: Lab, as_json: bool) -> None:
     record = find_decision(lab, asked)
-    verdict = say_of(lab, record, word, reason, by or person(), "regmix")  # type: ignore[arg-type]
+    verdict = say_of(lab, record, word, reason, by or person(), "regmix")
 
     def show(console: Console) -> None:
         console.print(f"{verdict.decision} {verdict.said} by {verdict.by}: {verdict.reason}", markup=False)

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.decisions import find
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.search.stage import with_former_domains
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
 LEVEL = 0.9
+_ORIGIN = {
+    "natural": "the tokens available, as near as the caps allow",
+    "uniform": "all domains alike, as near as the caps allow",
+    "best_observed": "the trained mixture of least measured loss",
+}
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,12 @@ class Alternative:
 
 def compared(lab: Lab, fitted: FittedRegressor) -> list[Alternative]:
     """What the evidence itself offers beside the chosen mixture, then what the study's file gives."""
-    references = reference_mixtures(*prior_and_limits(lab))
-    optimum = lab.json("optimal_mixture")
-    shares = fitted.shares(optimum["objective"])
-    best = fitted.weights[int((fitted.losses @ shares).argmin())]
-    observed = Mixture.from_weights(dict(zip(fitted.domains, best.tolist(), strict=True)))
+    from regmix_pipeline.search.best import named_mixtures
+
+    prior, limits = with_former_domains(*prior_and_limits(lab), fitted.domains)
+    named = named_mixtures(fitted, prior, limits, lab.json("optimal_mixture")["objective"])
     return [
-        Alternative("natural", references["natural"], "the tokens available, as near as the caps allow"),
-        Alternative("uniform", references["uniform"], "all domains alike, as near as the caps allow"),
-        Alternative("best_observed", observed, "the trained mixture of least measured loss"),
+        *(Alternative(name, mixture, _ORIGIN[name]) for name, mixture in named.items()),
         *(
             Alternative(name, Mixture.from_weights(weights), "the study file")
             for name, weights in lab.study.alternatives.items()

@@ -25,15 +25,15 @@ def audit_of(lab: Lab, asked: str | None = None, *, contents: bool = True) -> di
     Raises:
         LedgerError: there is no such decision.
     """
-    record = find_decision(lab, asked)
+    record, current = find_decision(lab, asked), ledger_is_current(lab.records, lab.ledger)
     return {
         "decision": record["decision"],
         "record": record,
         "verdicts": [asdict(verdict) for verdict in verdicts_of(lab, record["decision"])],
         "confirmation": _confirmation(lab, record["decision"]),
-        "chain": [asdict(link) for link in verified(lab, record, contents=contents)],
+        "chain": [asdict(link) for link in verified(lab, record, contents=contents, with_ledger=current)],
         "contents": contents,
-        "ledger_is_current": ledger_is_current(lab.records, lab.ledger),
+        "ledger_is_current": current,
     }
 
 

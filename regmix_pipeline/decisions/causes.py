@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from regmix_pipeline.decisions.evidence import Evidence, inventory_settings
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.limits import Limits, availability_caps, within_limits
+from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import NoiseSettings
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import optimise
-from regmix_pipeline.search.region import Region, rounded_inside
+from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
 from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.search.simulation import simulate
 
@@ -158,7 +158,7 @@ class Replay:
         settings: SearchSettings,
         seed: int,
     ) -> tuple[Array, float]:
-        natural = rounded_inside(within_limits(prior, limits), limits).vector(limits.domains)
+        natural = natural_inside(prior, limits).vector(limits.domains)
         worst = settings.objective == "worst_case"
         objective = Objective(evidence.fitted, shares, natural, worst)
         try:

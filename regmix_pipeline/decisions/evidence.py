@@ -16,7 +16,6 @@ from regmix_pipeline.errors import LedgerError, RegressionError
 from regmix_pipeline.files import read_json, sha256_of
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE, Record
-from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.search.objective import Objective
@@ -90,11 +89,10 @@ class Evidence:
     @cached_property
     def references(self) -> dict[str, Mixture]:
         """natural and uniform, as near as the caps of then allowed, and best_observed."""
+        from regmix_pipeline.search.best import named_mixtures
+
         prior, limits = self.prior_and_limits
-        share = self.fitted.shares(self.target_weights)
-        best = self.fitted.weights[int((self.fitted.losses @ share).argmin())]
-        observed = Mixture.from_weights(dict(zip(self.domains, best.tolist(), strict=True)))
-        return reference_mixtures(prior, limits) | {"best_observed": observed}
+        return named_mixtures(self.fitted, prior, limits, self.target_weights)
 
     @cached_property
     def objective(self) -> Objective:

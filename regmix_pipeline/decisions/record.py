@@ -17,13 +17,13 @@ from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger import audit
 from regmix_pipeline.ledger.build import read_ledger
-from regmix_pipeline.ledger.records import WHOLE, now
+from regmix_pipeline.ledger.records import WHOLE, Record, now
 from regmix_pipeline.mixtures.mixture import Mixture
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "tokenizers", "datatrove", "dagster", "duckdb")
 
 
@@ -110,7 +110,7 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor) -> dict[str, Any]:
-    last = before(lab, record["decision"])
+    last, behind = before(lab, record["decision"]), _behind(lab, record["versions"])
     named = {"previous": last.mixture} if last else {}
     return {
         "predictions": record["predictions"] + predictions_for(fitted, named, record["objective"]),
@@ -118,8 +118,10 @@ def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor)
         "previous": last.origin.removeprefix("decision ") if last else None,
         "decided_at": now(),
         "run": lab.run,
-        "runs": _runs(lab, record["versions"]),
-        "records": _records(lab, record["versions"]),
+        "runs": _by_run(behind),
+        "records": {
+            place: {"recipe": each.recipe, "sums": fingerprint(dict(each.sums))} for place, each in behind.items()
+        },
         "triggered": dict(lab.triggered),
         "environment": {
             "python": platform.python_version(),
@@ -130,24 +132,23 @@ def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor)
     }
 
 
-def _runs(lab: Lab, versions: Mapping[str, str]) -> dict[str, list[str]]:
-    """Dagster run -> what it made of everything upstream; "" for what was made outside Dagster."""
-    found: dict[str, list[str]] = {}
-    for place, version in versions.items():
-        record = lab.records.version(*place.split("@")[0].split("/", 1), version)  # type: ignore[arg-type]
-        if record is not None:
-            found.setdefault(record.run, []).append(place)
-    return dict(sorted(found.items()))
-
-
-def _records(lab: Lab, versions: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """``asset/key`` -> the recipe of the record that is rested on, and a fingerprint of its files' checksums."""
+def _behind(lab: Lab, versions: Mapping[str, str]) -> dict[str, Record]:
+    """``asset/key`` -> the record that is rested on: the latest of its version, as `lineage_of` followed it."""
     found = {}
     for place, version in versions.items():
-        record = lab.records.version(*place.split("@")[0].split("/", 1), version)  # type: ignore[arg-type]
+        asset, key = place.split("@")[0].split("/", 1)
+        record = lab.records.version(asset, key, version)
         if record is not None:
-            found[place] = {"recipe": record.recipe, "sums": fingerprint(dict(record.sums))}
+            found[place] = record
     return found
+
+
+def _by_run(behind: Mapping[str, Record]) -> dict[str, list[str]]:
+    """Dagster run -> what it made of everything upstream; "" for what was made outside Dagster."""
+    found: dict[str, list[str]] = {}
+    for place, record in behind.items():
+        found.setdefault(record.run, []).append(place)
+    return dict(sorted(found.items()))
 
 
 def evidence_of(fitted: FittedRegressor) -> dict[str, Any]:

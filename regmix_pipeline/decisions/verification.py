@@ -57,17 +57,22 @@ class Link:
     differences: list[Difference] = field(default_factory=list)
 
 
-def verified(lab: Lab, decision: Decision, *, contents: bool = True) -> list[Link]:
+def verified(lab: Lab, decision: Decision, *, contents: bool = True, with_ledger: bool | None = None) -> list[Link]:
     """The chain behind a decision, from the decision back to the documents.
 
     Args:
         lab: the study on disk.
         decision: its record.
+        with_ledger: whether the ledger is compared with the files; default: if it was built from the records as they
+            are. Files are the truth: a ledger that is behind says nothing.
         contents: take the checksums of tokens, model weights and source documents too; without, of the rest alone.
     """
-    links = [link for link in (_confirmation_link(lab, decision), _decision_link(lab, decision)) if link is not None]
+    if with_ledger is None:
+        with_ledger = ledger_is_current(lab.records, lab.ledger)
+    first = (_confirmation_link(lab, decision), _decision_link(lab, decision, with_ledger))
+    links = [link for link in first if link is not None]
     by_asset: dict[str, Link] = {}
-    known = _in_ledger(lab)
+    known = _in_ledger(lab) if with_ledger else None
     for place, version in decision["versions"].items():
         asset, key = place.split("@")[0].split("/", 1)
         link = by_asset.setdefault(asset, Link(asset))
@@ -94,9 +99,7 @@ def _upstream_order(lab: Lab, decision: Decision) -> list[str]:
 
 def _confirmation_link(lab: Lab, decision: Decision) -> Link | None:
     """What larger models said of the decision: its table against the checksums on record; None without one."""
-    kept = lab.records.all()
-    name = decision["decision"]
-    own = [each for each, _ in kept if each.asset == "confirmation" and name in each.inputs.values()]
+    own = [each for each in lab.records.history("confirmation") if decision["decision"] in each.inputs.values()]
     if not own:
         return None
     link = Link("confirmation", len(own), made=(own[0].made_at, own[-1].made_at))
@@ -105,11 +108,11 @@ def _confirmation_link(lab: Lab, decision: Decision) -> Link | None:
     return link
 
 
-def _decision_link(lab: Lab, decision: Decision) -> Link:
+def _decision_link(lab: Lab, decision: Decision, with_ledger: bool) -> Link:
     """The record against its own id, seal and checksums, its verdicts, and its row in the ledger."""
     name = decision["decision"]
     link = Link("mixture_decision", 1, made=(decision["decided_at"], decision["decided_at"]))
-    link.differences += decision_differences(lab, decision)
+    link.differences += decision_differences(lab, decision, with_ledger=with_ledger)
     link.unsummed += "seal" not in decision
     for record in lab.records.of_version("mixture_decision", WHOLE, name)[-1:]:
         link.differences += _files_differ(lab, record, name, link)
@@ -118,8 +121,8 @@ def _decision_link(lab: Lab, decision: Decision) -> Link:
     return link
 
 
-def decision_differences(lab: Lab, decision: Decision) -> list[Difference]:
-    """What is wrong with a decision's own record, wherever it was found, and with its verdicts."""
+def decision_differences(lab: Lab, decision: Decision, *, with_ledger: bool) -> list[Difference]:
+    """What is wrong with a decision's own record, wherever it was found, and with its verdicts; see `verified`."""
     name, found = decision["decision"], []
     path = lab.path("decisions", name, "decision.json")
     if not path.is_file():
@@ -134,7 +137,7 @@ def decision_differences(lab: Lab, decision: Decision) -> list[Difference]:
     mixture = Mixture.from_weights(decision["mixture"]["weights"])
     if mixture.id != decision["mixture"]["id"]:
         found.append(Difference(name, "altered", f"its weights are mixture {mixture.id}"))
-    if _index_is_current(lab):
+    if with_ledger:
         rows = _decision_rows(lab, name)
         if not rows:
             found.append(Difference(name, "gone", "the ledger has no row of it"))
@@ -143,21 +146,14 @@ def decision_differences(lab: Lab, decision: Decision) -> list[Difference]:
     return found + [Difference(name, "altered", what) for what in altered(lab, name)]
 
 
-def _index_is_current(lab: Lab) -> bool:
-    """Whether the ledger was built from the records as they are; one that is behind says nothing."""
-    return ledger_is_current(lab.records, lab.ledger)
-
-
 def _decision_rows(lab: Lab, name: str) -> list[Any]:
     with read_ledger(lab.ledger) as connection:
         rows = connection.execute("select record from decisions where decision = ?", [name]).fetchall()
     return [json.loads(text) for (text,) in rows]
 
 
-def _in_ledger(lab: Lab) -> dict[tuple[str, str, str, str], dict[str, str]] | None:
-    """(asset, key, version, recipe) -> checksums, of every record in the ledger; None where it is behind or gone."""
-    if not _index_is_current(lab):
-        return None
+def _in_ledger(lab: Lab) -> dict[tuple[str, str, str, str], dict[str, str]]:
+    """(asset, key, version, recipe) -> checksums, of every record in the ledger."""
     with read_ledger(lab.ledger) as connection:
         columns = [row[0] for row in connection.execute("describe records").fetchall()]
         sums = "sums" if "sums" in columns else "'{}'"

@@ -114,13 +114,16 @@ class Records:
 
     def of_version(self, asset: str, key: str, version: str) -> list[Record]:
         """Every record of a version, the earliest first: equal content may have come from several recipes."""
-        found = [_read(path) for path in (self.folder / "history" / asset / key).glob(f"{version}-*.json")]
+        return self.history(asset, key, f"{version}-")
+
+    def history(self, asset: str, key: str = WHOLE, starting: str = "[!.]") -> list[Record]:
+        """Every record ever kept of a key, the earliest first; ``starting`` is how their files' names begin."""
+        found = [_read(path) for path in (self.folder / "history" / asset / key).glob(f"{starting}*.json")]
         return sorted(found, key=lambda record: record.made_at)
 
     def latest(self, asset: str, key: str = WHOLE) -> Record | None:
         """The record saved last, current or withdrawn since; None if the asset was never made."""
-        found = [_read(path) for path in (self.folder / "history" / asset / key).glob("[!.]*.json")]
-        return self.current(asset, key) or max(found, key=lambda record: record.made_at, default=None)
+        return self.current(asset, key) or next(reversed(self.history(asset, key)), None)
 
     def all(self) -> Iterator[tuple[Record, bool]]:
         """Every record ever kept, and whether it is the current one."""

@@ -16,8 +16,16 @@ def reference_mixtures(prior: NDArray[np.float64], limits: Limits) -> dict[str, 
     Args:
         prior: natural token distribution over ``limits.domains``, shape (d,).
     """
+    return {
+        name: Mixture.from_weights(dict(zip(limits.domains, weights.tolist(), strict=True)))
+        for name, weights in reference_weights(prior, limits).items()
+    }
+
+
+def reference_weights(prior: NDArray[np.float64], limits: Limits) -> dict[str, NDArray[np.float64]]:
+    """The same as exact weights in the order of ``limits.domains``, each of shape (d,)."""
     uniform = np.full(len(limits.domains), 1 / len(limits.domains))
-    return {"natural": _named(prior, limits), "uniform": _named(uniform, limits)}
+    return {"natural": within_limits(prior, limits), "uniform": within_limits(uniform, limits)}
 
 
 def anchor_mixtures(prior: NDArray[np.float64], limits: Limits, anchors: Anchors) -> dict[str, Mixture]:
@@ -27,7 +35,3 @@ def anchor_mixtures(prior: NDArray[np.float64], limits: Limits, anchors: Anchors
     if anchors.single_domain:
         chosen |= {f"only_{domain}": Mixture.of({domain: PARTS}) for domain in limits.domains}
     return chosen
-
-
-def _named(weights: NDArray[np.float64], limits: Limits) -> Mixture:
-    return Mixture.from_weights(dict(zip(limits.domains, within_limits(weights, limits).tolist(), strict=True)))

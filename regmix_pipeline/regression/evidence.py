@@ -174,19 +174,19 @@ def epoch_rates(
     column = {name: number for number, name in enumerate(domains)}
     tokens = np.array([float(available.get(name) or np.inf) for name in domains])
     found: dict[str, list[Array]] = defaultdict(list)
-    own: dict[tuple[str, str], Array] = {}
-    for mixture, proxy, domain, rate in connection.execute(
+    drawn = connection.execute(
         # A proxy that was stopped early counts as if it had gone on: that is the loss foretold for it.
         "with runs as (select *, sum(executed_tokens) over (partition by proxy) as trained_on from current_proxies) "
         "select mixture, proxy, domain, epochs / executed_weight * max(trained_on) over () / trained_on from runs "
         "where executed_weight > 0"
-    ).fetchall():
-        if domain in column:
-            own.setdefault((mixture, proxy), np.full(len(domains), np.nan))[column[domain]] = rate
-    for (mixture, _), rates in own.items():
+    ).fetchall()
+    own = _rates_by_run(drawn, column)
+    earlier = connection.execute(
+        "select mixture, proxy, domain, epochs_per_weight from current_earlier_runs "
+        "where kept and weight_then > 0 and epochs_per_weight is not null"
+    ).fetchall()
+    for (mixture, _), rates in (*own.items(), *_rates_by_run(earlier, column).items()):
         found[mixture].append(rates)
-    for mixture, rates in _earlier_rates(connection, column).items():
-        found[mixture] += rates
     longest = 0
     for mixture, trained_on in connection.execute(
         "select mixture, max(tokens) from current_proxy_losses where final and seed is null group by mixture, proxy"
@@ -206,17 +206,14 @@ def epoch_rates(
     return EpochRates(np.array(rows), proxies)
 
 
-def _earlier_rates(connection: duckdb.DuckDBPyConnection, column: Mapping[str, int]) -> dict[str, list[Array]]:
-    """Mixture in today's terms -> rates of the earlier runs that stand for it, (d,), NaN where a run drew nothing."""
-    runs: dict[tuple[str, str], Array] = {}
-    for mixture, proxy, domain, rate in connection.execute(
-        "select mixture, proxy, domain, epochs_per_weight from current_earlier_runs where kept and weight_then > 0"
-    ).fetchall():
-        if domain in column and rate is not None:
-            runs.setdefault((mixture, proxy), np.full(len(column), np.nan))[column[domain]] = rate
-    found: dict[str, list[Array]] = defaultdict(list)
-    for (mixture, _), rates in runs.items():
-        found[mixture].append(rates)
+def _rates_by_run(
+    rows: Sequence[tuple[str, str, str, float]], column: Mapping[str, int]
+) -> dict[tuple[str, str], Array]:
+    """Rows (mixture, proxy, domain, rate) -> (mixture, proxy) -> rates, (d,), NaN where a run drew nothing."""
+    found: dict[tuple[str, str], Array] = {}
+    for mixture, proxy, domain, rate in rows:
+        if domain in column:
+            found.setdefault((mixture, proxy), np.full(len(column), np.nan))[column[domain]] = rate
     return found
 
 

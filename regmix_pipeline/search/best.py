@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.mixtures.limits import Limits, within_limits
+from regmix_pipeline.mixtures.anchors import reference_weights
+from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.fitted import FittedRegressor
@@ -61,19 +62,13 @@ def search(
     settings = settings or SearchSettings()
     prior = _checked_prior(prior, limits, fitted)
     region = Region.of(limits, prior, fitted.weights, settings)
-    natural = rounded_inside(within_limits(prior, limits), limits)
+    references = named_mixtures(fitted, prior, limits, target_weights)
+    natural = references["natural"]
     objective = Objective(fitted, target_weights, natural.vector(fitted.domains), settings.objective == "worst_case")
     weights, how, program = _searched(objective, region, settings, seed, say)
     chosen = rounded_inside(weights, limits)
     at = chosen.vector(fitted.domains)
-    uniform = np.full(len(prior), 1 / len(prior))
-    observed = fitted.weights[int((fitted.losses @ fitted.shares(target_weights)).argmin())]
-    named = {
-        "chosen": chosen,
-        "natural": natural,
-        "uniform": rounded_inside(within_limits(uniform, limits), limits),
-        "best_observed": Mixture.from_weights(dict(zip(fitted.domains, observed.tolist(), strict=True))),
-    }
+    named = {"chosen": chosen, **references}
     gain = gain_of(objective, chosen, natural, region, level, seed)
     ranges = ranges_of(objective, region, at, program, seed)
     domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges)
@@ -88,6 +83,25 @@ def search(
         [*flags_of(fitted, region, chosen, gain), *law_disagrees(predictions)],
         pareto_front(objective, region, settings, settings.pareto_points, seed, say),
     )
+
+
+def named_mixtures(
+    fitted: FittedRegressor, prior: Array, limits: Limits, target_weights: Mapping[str, float]
+) -> dict[str, Mixture]:
+    """What an answer is compared with: natural and uniform, as near as the limits allow, and best_observed.
+
+    Args:
+        fitted: the study's regressors.
+        prior: natural token distribution over ``fitted.domains``, (d,).
+        limits: caps and floors of the same domains in the same order.
+        target_weights: target -> weight in the objective, of which best_observed has the least measured mean loss.
+    """
+    best = fitted.weights[int((fitted.losses @ fitted.shares(target_weights)).argmin())]
+    references = reference_weights(prior, limits)
+    return {
+        **{name: rounded_inside(weights, limits) for name, weights in references.items()},
+        "best_observed": Mixture.from_weights(dict(zip(fitted.domains, best.tolist(), strict=True))),
+    }
 
 
 def _checked_prior(prior: Array, limits: Limits, fitted: FittedRegressor) -> Array:

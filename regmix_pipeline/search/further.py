@@ -10,7 +10,6 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.adopted import adopt, adopted_since_domains_changed
-from regmix_pipeline.mixtures.limits import within_limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.search.stage import with_former_domains
@@ -29,14 +28,14 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.search.proposals import propose
-    from regmix_pipeline.search.region import Region, rounded_inside
+    from regmix_pipeline.search.region import Region, natural_inside
 
     optimum, refit = lab.json("optimal_mixture"), lab.study.refit
     fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
     prior, limits = with_former_domains(*prior_and_limits(lab), fitted.domains)
     region = Region.of(limits, prior, fitted.weights, lab.study.search)
     chosen = Mixture.of(optimum["parts"]).vector(fitted.domains)
-    natural = rounded_inside(within_limits(prior, limits), limits).vector(fitted.domains)
+    natural = natural_inside(prior, limits).vector(fitted.domains)
     quantum = lab.study.mixtures.quantum
     found = propose(fitted, region, optimum["objective"], chosen, natural, refit.batch, lab.study.seed, quantum)
     stable = found.judged and found.share <= refit.tolerance

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.search.settings import SearchSettings
 
@@ -67,6 +67,11 @@ def rounded_inside(weights: Array, limits: Limits) -> Mixture:
         else:
             parts[order[: abs(missing)]] += step
     return Mixture.of(dict(zip(limits.domains, parts.tolist(), strict=True)))
+
+
+def natural_inside(prior: Array, limits: Limits) -> Mixture:
+    """The natural mixture, as near as caps and floors allow, rounded without leaving them."""
+    return rounded_inside(within_limits(prior, limits), limits)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.limits import within_limits
+from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Progress, Say
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, moved_inside
@@ -121,6 +121,5 @@ def simulate(objective: Objective, region: Region, settings: SearchSettings, see
 
 def _references(region: Region) -> Array:
     """The natural and the uniform mixture, as near as caps and floors allow, where the other limits allow them."""
-    uniform = np.full(len(region.prior), 1 / len(region.prior))
-    named = np.stack([within_limits(weights, region.limits) for weights in (region.prior, uniform)])
+    named = np.stack(list(reference_weights(region.prior, region.limits).values()))
     return named[region.allow(named)]

@@ -24,6 +24,7 @@ from regmix_pipeline.decisions.verification import decision_differences
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.files import write_json, written_atomically
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import ledger_is_current
 
 PLAN = ".plan.json"
 
@@ -121,7 +122,9 @@ def export_decision(
     if out is not None and out.is_dir():
         raise StudyError("is a folder", where=f"--out {out}", remedy="name the file to write")
     record = find_decision(lab, asked)
-    wrong = [each.what for each in decision_differences(lab, record) if each.kind == "altered"]
+    current = ledger_is_current(lab.records, lab.ledger)
+    found = decision_differences(lab, record, with_ledger=current)
+    wrong = [each.what for each in found if each.kind == "altered"]
     if wrong:
         raise LedgerError("; ".join(wrong), where=record["decision"], remedy="run `regmix audit`, restore the files")
     if not unapproved:

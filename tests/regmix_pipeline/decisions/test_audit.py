@@ -40,10 +40,16 @@ def decided(real_text, tiny_settings, tmp_path_factory):
 
 
 @pytest.fixture
-def lab(decided, tmp_path):
-    """A copy of the study that a test may spoil."""
+def reopened(decided, tmp_path):
+    """A copy of the study that a test may change, and a function that opens it as it is then."""
     shutil.copytree(decided, tmp_path / "study")
-    return Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+    return lambda: Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+
+
+@pytest.fixture
+def lab(reopened):
+    """A copy of the study that a test may spoil."""
+    return reopened()
 
 
 def differences(lab, asked=None, **options):
@@ -84,6 +90,8 @@ def test_alternatives_given_and_previous_are_predicted_beside_the_chosen_one(lab
             "previous",
             "best_observed",
         )
+    for name, one in second["alternatives"].items():
+        assert one["mixture"] == predicted[name]["mixture"], name
     with read_ledger(lab.ledger) as connection:
         rows = connection.execute("select distinct name from current_predictions").fetchall()
     assert {name for (name,) in rows} == set(predicted)
@@ -220,14 +228,10 @@ def test_an_unreadable_decision_does_not_hide_the_others(lab):
     assert (first, "altered") in differences(lab, asked=first)
 
 
-def test_equal_content_from_another_recipe_later_on_leaves_the_old_decision_as_it_was(decided, tmp_path):
+def test_equal_content_from_another_recipe_later_on_leaves_the_old_decision_as_it_was(reopened):
     """The mixtures are the same under other settings: their version has two records, and each decision its own."""
-    shutil.copytree(decided, tmp_path / "study")
-    file = tmp_path / "study" / "tiny.yaml"
-
-    def lab():
-        return Lab(file, tmp_path / "study" / "home", say=lambda line: None)
-
+    lab = reopened
+    file = lab().study_file
     settings = yaml.safe_load(file.read_text())
     before = find_decision(lab())
     record = lab().records.current("mixtures")
@@ -281,13 +285,9 @@ def test_a_ledger_that_is_gone_or_behind_breaks_no_chain(lab, how):
     assert {each["kind"] for link in found["chain"] for each in link["differences"]} <= {"changed since"}
 
 
-def test_going_back_to_a_decision_makes_the_other_one_the_previous(decided, tmp_path):
-    shutil.copytree(decided, tmp_path / "study")
-    file = tmp_path / "study" / "tiny.yaml"
-
-    def lab():
-        return Lab(file, tmp_path / "study" / "home", say=lambda line: None)
-
+def test_going_back_to_a_decision_makes_the_other_one_the_previous(reopened):
+    lab = reopened
+    file = lab().study_file
     settings = yaml.safe_load(file.read_text())
     first = find_decision(lab())["decision"]
     file.write_text(yaml.safe_dump(settings | {"alternatives": {"other": HAND}}, sort_keys=False))
