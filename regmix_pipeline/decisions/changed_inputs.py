@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from regmix_pipeline.decisions.causes import LIMITING
-from regmix_pipeline.decisions.find import Decision, record_behind
+from regmix_pipeline.decisions.find import Decision, record_behind, record_named
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE, Record
 
@@ -65,11 +65,6 @@ def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
             yield place, each
 
 
-def _record(lab: Lab, decision: Decision, asset: str, key: str = WHOLE) -> Record | None:
-    version = decision["versions"].get(f"{asset}/{key}")
-    return None if version is None else record_behind(lab, decision, asset, key, version)
-
-
 def _keys(decision: Decision, asset: str) -> list[str]:
     return [
         place.split("/", 1)[1] for place in decision["versions"] if place.startswith(f"{asset}/") and "@" not in place
@@ -96,7 +91,7 @@ def _text(lab: Lab, before: Decision, after: Decision) -> Iterator[dict[str, Any
 
 def _shards(lab: Lab, decision: Decision) -> dict[str, Record]:
     """Source -> its shards as the inventory counted them; old proxies may have older ones in the chain as well."""
-    counted = _record(lab, decision, "domain_inventory")
+    counted = record_named(lab, decision, "domain_inventory")
     found = {}
     for place, version in (counted.inputs if counted else {}).items():
         asset, name = place.split("/", 1)
@@ -110,7 +105,7 @@ def _tokenizer(lab: Lab, before: Decision, after: Decision) -> list[dict[str, An
     versions = [decision["versions"].get("tokenizer/all") for decision in (before, after)]
     if versions[0] == versions[1]:
         return None
-    records = [_record(lab, decision, "tokenizer") for decision in (before, after)]
+    records = [record_named(lab, decision, "tokenizer") for decision in (before, after)]
     return [
         {"version": version, "vocabulary": record.facts.get("vocabulary") if record else None}
         for version, record in zip(versions, records, strict=True)
@@ -119,9 +114,9 @@ def _tokenizer(lab: Lab, before: Decision, after: Decision) -> list[dict[str, An
 
 def _limits(lab: Lab, decision: Decision, domains: set[str]) -> dict[str, Any]:
     """Limits as asked, and the caps and floors of ``domains`` that follow from them and the tokens available."""
-    counted = _record(lab, decision, "domain_inventory")
+    counted = record_named(lab, decision, "domain_inventory")
     asked = counted.settings["domains"] if counted else {}
-    searched = _record(lab, decision, "optimal_mixture")
+    searched = record_named(lab, decision, "optimal_mixture")
     search = searched.settings["search"] if searched else {}
     found: dict[str, Any] = {"limits": decision.get("limits", {})}
     found["search"] = {name: value for name, value in search.items() if name in LIMITING}
@@ -138,7 +133,7 @@ def _settings(lab: Lab, decision: Decision) -> dict[str, Any]:
     found = {}
     for asset in SETTINGS:
         key = next(iter(_keys(decision, asset)), None)
-        record = None if key is None else _record(lab, decision, asset, key)
+        record = None if key is None else record_named(lab, decision, asset, key)
         if record is not None:
             found[asset] = {name: value for name, value in record.settings.items() if name not in ELSEWHERE}
     search = found.get("optimal_mixture", {}).get("search", {})
@@ -152,7 +147,7 @@ def _code(lab: Lab, decision: Decision) -> dict[str, Any]:
     """Versions of the package and of each asset's code."""
     found: dict[str, Any] = {"package": decision["code"].get("package")}
     for asset in dict.fromkeys(place.split("/")[0] for place in decision["versions"]):
-        record = _record(lab, decision, asset, next(iter(_keys(decision, asset)), WHOLE))
+        record = record_named(lab, decision, asset, next(iter(_keys(decision, asset)), WHOLE))
         if record is not None and "code" in record.settings:
             found[asset] = record.settings["code"]
     return found

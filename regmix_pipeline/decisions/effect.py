@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS
-from regmix_pipeline.search.assessment import POINT
+from regmix_pipeline.search.assessment import a_point_more, standard_error_at
 from regmix_pipeline.search.region import moved_inside, usual_distance
 
 Array = NDArray[np.float64]
@@ -108,9 +108,7 @@ def curve_of(evidence: Evidence, path: Path) -> list[dict[str, Any]]:
 
 def standard_error(evidence: Evidence) -> float:
     """Standard error of the mean objective predicted at the chosen mixture, nats per token; what ranges rest on."""
-    fitted, weights = evidence.fitted, evidence.target_weights
-    deviation = fitted.standard_deviation(evidence.chosen[None], of_measurement=False)[0] @ fitted.shares(weights)
-    return float(np.std(fitted.objective_errors(weights)) * deviation)
+    return standard_error_at(evidence.fitted, evidence.target_weights, evidence.chosen)
 
 
 def effects_of(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
@@ -123,8 +121,7 @@ def effects_of(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
     """
     fitted = evidence.fitted
     j = evidence.domains.index(domain)
-    moved = evidence.chosen * (1 - POINT) + POINT * np.eye(len(evidence.domains))[j]
-    points = np.array([evidence.chosen, moved])
+    points = np.array([evidence.chosen, a_point_more(evidence.chosen)[j]])
     share = fitted.shares(evidence.target_weights)
     mixes = {"objective": share} | {target: np.eye(len(share))[c] for c, target in enumerate(fitted.targets)}
     chosen = np.diff(fitted.predict(points), axis=0)[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.decisions.find import Decision, record_behind
+from regmix_pipeline.decisions.find import Decision, record_named
 from regmix_pipeline.errors import LedgerError, RegressionError
 from regmix_pipeline.files import read_json, sha256_of
 from regmix_pipeline.lab import Lab
@@ -147,7 +147,7 @@ def recorded(lab: Lab, decision: Decision, asset: str, key: str = WHOLE) -> Reco
     """
     place = f"{asset}/{key}"
     version = decision["versions"].get(place)
-    found = None if version is None else record_behind(lab, decision, asset, key, version)
+    found = record_named(lab, decision, asset, key)
     if found is None:
         what = "names no version of it" if version is None else f"rests on version {version}, whose record is gone"
         raise LedgerError(

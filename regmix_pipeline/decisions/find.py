@@ -10,7 +10,7 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
-from regmix_pipeline.ledger.records import Record, now
+from regmix_pipeline.ledger.records import WHOLE, Record, now
 
 Decision = dict[str, Any]
 TAKEN = "taken.jsonl"
@@ -147,3 +147,9 @@ def record_behind(lab: Lab, decision: Decision, asset: str, key: str, version: s
         and all(made in (versions.get(name), versions.get(f"{name}@{made}")) for name, made in record.inputs.items())
     ]
     return (fitting or kept or [None])[-1]
+
+
+def record_named(lab: Lab, decision: Decision, asset: str, key: str = WHOLE) -> Record | None:
+    """The record of what a decision names as ``asset/key``; None where it names none, or its record is gone."""
+    version = decision.get("versions", {}).get(f"{asset}/{key}")
+    return None if version is None else record_behind(lab, decision, asset, key, version)

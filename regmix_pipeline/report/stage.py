@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from regmix_pipeline.decisions.find import record_behind
+from regmix_pipeline.decisions.find import record_named
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.files import fingerprint, written_atomically
@@ -49,8 +49,7 @@ def regressors_behind(lab: Lab, decision: Mapping[str, Any]) -> FittedRegressor 
     """The regressors in the version that the decision names; None where they are gone or of another format."""
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-    version = (decision.get("versions") or {}).get(f"regressor/{WHOLE}")
-    record = record_behind(lab, dict(decision), "regressor", WHOLE, version) if version else None
+    record = record_named(lab, dict(decision), "regressor")
     for name in record.files if record else ():
         if name.endswith("regressor.json"):
             try:

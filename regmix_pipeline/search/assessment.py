@@ -101,8 +101,19 @@ def optimism(objective: Objective, natural: Array, region: Region, seed: int) ->
 
 def sensitivity_of(objective: Objective, chosen: Array) -> Array:
     """Change of the objective when a domain gains a percentage point at the others' expense, (d,), nats per token."""
-    moved = chosen[None] * (1 - POINT) + POINT * np.eye(len(chosen))
-    return objective(moved) - objective(chosen[None])[0]
+    return objective(a_point_more(chosen)) - objective(chosen[None])[0]
+
+
+def a_point_more(chosen: Array) -> Array:
+    """The mixtures in which each domain in turn gains a percentage point at all others' expense, (d, d)."""
+    return chosen[None] * (1 - POINT) + POINT * np.eye(len(chosen))
+
+
+def standard_error_at(fitted: FittedRegressor, target_weights: Mapping[str, float], weights: Array) -> float:
+    """Standard error of the mean objective predicted at a mixture (d,), nats per token; one proxy's is larger."""
+    share = fitted.shares(target_weights)
+    deviation = float((fitted.standard_deviation(weights[None], of_measurement=False) @ share)[0])
+    return float(np.std(fitted.objective_errors(target_weights))) * deviation
 
 
 def ranges_of(objective: Objective, region: Region, chosen: Array, program: ConvexSearch | None, seed: int) -> Array:
@@ -114,9 +125,7 @@ def ranges_of(objective: Objective, region: Region, chosen: Array, program: Conv
     therefore a lower bound of the range.
     """
     fitted = objective.fitted
-    share = fitted.shares(objective.target_weights)
-    deviation = float((fitted.standard_deviation(chosen[None], of_measurement=False) @ share)[0])
-    error = float(np.std(fitted.objective_errors(objective.target_weights))) * deviation
+    error = standard_error_at(fitted, objective.target_weights, chosen)
     found = np.stack([chosen, chosen], axis=1)
     law = fitted.law
     if program is not None and not np.isfinite(region.trust_radius):

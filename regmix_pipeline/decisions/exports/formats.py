@@ -18,7 +18,7 @@ from regmix_pipeline.decisions.exports.olmo_core import olmo_core
 from regmix_pipeline.decisions.exports.plan import Drawn, by_domain, sampling_plan
 from regmix_pipeline.decisions.exports.regmix import regmix
 from regmix_pipeline.decisions.exports.streaming import streaming
-from regmix_pipeline.decisions.find import find_decision, record_behind
+from regmix_pipeline.decisions.find import find_decision, record_named
 from regmix_pipeline.decisions.verdicts import need_approval, verdicts_of
 from regmix_pipeline.decisions.verification import decision_differences
 from regmix_pipeline.errors import LedgerError, StudyError
@@ -167,8 +167,7 @@ def _format(name: str, documents: bool | None, tokens: int | None) -> Format:
 
 def _token_type(lab: Lab, record: Mapping[str, Any]) -> str:
     """Type of a token in files made with the study's tokenizer; "" where it has none."""
-    version = record.get("versions", {}).get("tokenizer/all")
-    tokenizer = record_behind(lab, dict(record), "tokenizer", "all", version) if version else None
+    tokenizer = record_named(lab, dict(record), "tokenizer")
     if tokenizer is None:
         return ""
     return "uint16" if tokenizer.facts["vocabulary"] <= 2**16 else "uint32"
