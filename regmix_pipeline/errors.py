@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class RegmixError(Exception):
     """Bad input, stopped at the door.
@@ -20,6 +22,11 @@ class RegmixError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and workers send errors across processes.
         return _rebuild, (type(self), self.problem, self.where, self.remedy)
+
+    @property
+    def texts(self) -> list[str]:
+        """Its class, problem, place and remedy: of them `error_of` makes an error again, in another process."""
+        return [type(self).__name__, self.problem, self.where, self.remedy]
 
 
 def _rebuild(kind: type[RegmixError], problem: str, where: str, remedy: str) -> RegmixError:
@@ -56,3 +63,22 @@ class LedgerError(RegmixError):
 
 class BusyError(RegmixError):
     """Another run is at work in the study's home."""
+
+
+class PlanError(RegmixError):
+    """A study cannot be planned: its hardware is not known, or its trial failed."""
+
+
+def error_of(texts: Sequence[str], kind: type[RegmixError], where: str = "") -> RegmixError:
+    """The error that wrote down its ``texts``.
+
+    Args:
+        texts: `RegmixError.texts`.
+        kind: class of an error whose own is none of this module's.
+        where: place of an error that names none.
+    """
+    name, problem, place, remedy = texts
+    named = globals().get(name)
+    if isinstance(named, type) and issubclass(named, RegmixError):
+        kind = named
+    return kind(problem, where=place or where, remedy=remedy)

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,22 @@ ID_LENGTH = 16
 """Hex digits kept of a SHA-256: 64 bits, one collision expected in about 4 billion things of a kind."""
 
 
+# Encoders are made once: ids and records by the thousand would make as many.
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str
+).encode
+_PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=str).encode
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text. NaN is refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+    return _CANONICAL(value)
+
+
+def json_by_lines(value: Mapping[str, Any]) -> str:
+    """JSON of an object with a line for each of its fields: readable, and made by the encoder in C, which indents
+    nothing. NaN is refused."""
+    return "{\n" + ",\n".join(f"  {_PLAIN(str(name))}: {_PLAIN(item)}" for name, item in value.items()) + "\n}\n"
 
 
 def fingerprint(*parts: Any) -> str:
@@ -45,12 +58,16 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _temporary(path: Path) -> Path:
+    # The real suffix stays last: writers such as Polars and DuckDB look at it.
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+
+
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success flush it and rename it to ``path``, on error delete it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The real suffix stays last: writers such as Polars and DuckDB look at it.
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = _temporary(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -59,6 +76,63 @@ def written_atomically(path: Path) -> Iterator[Path]:
         fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write small files as `written_atomically` does, each whole or absent, with one pass of flushes for all of them.
+
+    No file has its name before the bytes of all are on disk, and their names are on disk when this returns. The first
+    flush of many takes most of the others along, so that thousands of files do not wait for the disk one by one.
+    """
+    flushed = _present({path.parent for path in contents})
+    temporaries = {path: _temporary(path) for path in contents}
+    try:
+        for path, content in contents.items():
+            temporaries[path].write_bytes(content)
+        for temporary in temporaries.values():
+            descriptor = os.open(temporary, os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
+        for folder in flushed:
+            fsync_folder(folder)
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+
+
+def link_together(names: Mapping[Path, Path]) -> None:
+    """Give files that are on disk further names, new name -> file; what had the name gives way.
+
+    A name shares the file's bytes: for files that are replaced, never written into. Where the file system has no
+    links, a copy takes its place.
+    """
+    flushed = _present({name.parent for name in names})
+    for name, file in names.items():
+        temporary = _temporary(name)
+        try:
+            os.link(file, temporary)
+        except OSError:
+            with written_atomically(name) as temporary:
+                shutil.copyfile(file, temporary)
+            continue
+        os.replace(temporary, name)
+    for folder in flushed:
+        fsync_folder(folder)
+
+
+def _present(folders: Iterable[Path]) -> list[Path]:
+    """Make folders that are missing; returns all of them, and the ones that hold the new, to be flushed."""
+    flushed = dict.fromkeys(folders)
+    for folder in list(flushed):
+        while not folder.is_dir():
+            flushed[folder := folder.parent] = None
+    for folder in list(flushed):
+        folder.mkdir(parents=True, exist_ok=True)
+    return list(flushed)
 
 
 @contextmanager

@@ -110,7 +110,11 @@ def names_sizes_times(source: Source, base: Path, data_folder: Path) -> list[lis
     Raises:
         DocumentError: as `resolve`.
     """
-    files = resolve(source, base, data_folder)
+    return states_of(resolve(source, base, data_folder))
+
+
+def states_of(files: SourceFiles) -> list[list[Any]]:
+    """As `names_sizes_times`, of these files alone."""
     return [
         [files.address(path), *(_key(_stat(path)) if files.local else _remote_key(_info(files, path)))]
         for path in files.paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regmix_pipeline.documents.resolve import resolve
+from regmix_pipeline.documents.resolve import SourceFiles, resolve
 from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.progress import Say, to_stderr
 
@@ -23,9 +23,13 @@ def reader(source: Source, base: Path, data_folder: Path, say: Say = to_stderr) 
         DocumentError: at once as `resolve`; while reading, with ``file:line`` (or ``file:row``), for malformed JSON,
             a missing or non-string text field, bytes that are not UTF-8, and truncated or damaged files.
     """
+    return reader_of(resolve(source, base, data_folder, say), source)
+
+
+def reader_of(files: SourceFiles, source: Source) -> StrictReader:
+    """As `reader`, of these files alone: all of the source's, or some of them."""
     from regmix_pipeline.documents.strict_readers import StrictJsonlReader, StrictParquetReader
 
-    files = resolve(source, base, data_folder, say)
     kind = StrictParquetReader if source.kind == "parquet" else StrictJsonlReader
     return kind(
         files,

@@ -78,6 +78,8 @@ def _on_file_system(source: Source) -> SourceFiles:
     where = f"{source.kind}: {source.address}"
     try:
         fs, path = url_to_fs(source.address)
+        # Listings of an object store are kept for as long as the process lives, whatever others have put there since.
+        fs.invalidate_cache()
         # A literal name may hold brackets, so it is tried before it is taken for a glob.
         found = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
         found = [each for each in found if fs.isfile(each)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.documents.observe import observe
@@ -85,24 +85,64 @@ def make_shard(
     check_name(name)
     version = documents_version or observe(source, base, data_folder, say).version
     shard = shard_folder(folder, name, expected_shard_version(version, tokenizer, settings, role))
-    if (shard / MANIFEST).exists():
-        manifest = read_manifest(shard)
-        if _whole(shard, manifest):
-            _check_enough(manifest, settings)
-            return manifest
-        say(f"  {name}: a file of the shard is missing or cut short, so it is made again")
-        shutil.rmtree(shard)
+    there = existing_shard(name, shard, settings, say)
+    if there is not None:
+        return there
+
+    def fill(temporary: Path) -> Manifest:
+        return _tokenized(name, source, base, data_folder, tokenizer, temporary, settings, role)
+
+    return written_shard(shard, fill, source, base, data_folder, settings, version, say)
+
+
+def existing_shard(name: str, shard: Path, settings: ShardSettings, say: Say = to_stderr) -> Manifest | None:
+    """The manifest of a shard that is there and whole; one that is damaged is removed.
+
+    Raises:
+        TokenError: as `make_shard`.
+    """
+    if not (shard / MANIFEST).exists():
+        return None
+    manifest = read_manifest(shard)
+    if _whole(shard, manifest):
+        _check_enough(manifest, settings)
+        return manifest
+    say(f"  {name}: a file of the shard is missing or cut short, so it is made again")
+    shutil.rmtree(shard)
+    return None
+
+
+def written_shard(
+    shard: Path,
+    fill: Callable[[Path], Manifest],
+    source: Source,
+    base: Path,
+    data_folder: Path,
+    settings: ShardSettings,
+    documents_version: str,
+    say: Say = to_stderr,
+) -> Manifest:
+    """Write a shard, whole or not at all: its files by ``fill``, then the manifest.
+
+    Args:
+        shard: the shard's folder.
+        fill: writes the files into a folder, returns the manifest.
+        documents_version: what the documents must still be when the files are written.
+
+    Raises:
+        DocumentError, TokenError: as `make_shard`.
+    """
     started = time.monotonic()
     sweep(shard.parent)
     try:
         with folder_written_atomically(shard) as temporary:
-            made = _tokenized(name, source, base, data_folder, tokenizer, temporary, settings, role)
-            manifest = Manifest.model_validate(made | {"version": shard.name, "documents_version": version})
+            made = fill(temporary)
+            manifest = made.model_copy(update={"version": shard.name, "documents_version": documents_version})
             _check_enough(manifest, settings)
-            if observe(source, base, data_folder, say).version != version:
+            if observe(source, base, data_folder, say).version != documents_version:
                 raise DocumentError(
                     "the documents have changed since they were observed",
-                    where=f"{name} ({source.label()})",
+                    where=f"{manifest.source} ({source.label()})",
                     remedy="run again once nothing writes to them any more",
                 )
             write_json(temporary / MANIFEST, manifest.model_dump())
@@ -110,8 +150,9 @@ def make_shard(
         if shard.parent.is_dir() and not any(shard.parent.iterdir()):
             shard.parent.rmdir()
     say(
-        f"  tokenized {name:<24} {manifest.totals('tokens') / 1e6:6.2f} M tokens in {manifest.totals('documents'):,} "
-        f"documents, {manifest.duplicates:,} duplicates dropped · {clock(time.monotonic() - started)}"
+        f"  tokenized {manifest.source:<24} {manifest.totals('tokens') / 1e6:6.2f} M tokens in "
+        f"{manifest.totals('documents'):,} documents, {manifest.duplicates:,} duplicates dropped · "
+        f"{clock(time.monotonic() - started)}"
     )
     return manifest
 
@@ -133,7 +174,7 @@ def _tokenized(
     folder: Path,
     settings: ShardSettings,
     role: Role,
-) -> dict[str, Any]:
+) -> Manifest:
     """Run reader, removal of duplicates and tokenizer into ``folder``; return the manifest but for the versions."""
     from regmix_pipeline.tokens.steps import DropDuplicates, SplitTokenizer
 
@@ -141,13 +182,6 @@ def _tokenized(
     read, drop = reader(source, base, data_folder), DropDuplicates()
     write = SplitTokenizer(folder, tokenizer, SPLITS[role], settings.seed, settings.validation_fraction)
     write.run(drop.run(read.run()))
-    if not any(write.documents.values()):
-        raise DocumentError(
-            f"{role} {name} has no documents with text"
-            + (f" ({read.without_text:,} are empty)" if read.without_text else ""),
-            where=source.label(),
-            remedy="give it documents, or leave it out of the study",
-        )
     splits = {
         split: SplitFile(
             file=f"{split}.ds",
@@ -159,16 +193,37 @@ def _tokenized(
         )
         for split in SPLITS[role]
     }
-    return {
-        "source": name,
-        "tokenizer": tokenizer.version,
-        "dtype": tokenizer.dtype,
-        "splits": splits,
-        "duplicates": drop.duplicates,
-        "role": role,
-        "without_text": read.without_text,
-        "eos_id": tokenizer.eos_id,
-    }
+    return manifest_of(name, source, role, tokenizer, splits, drop.duplicates, read.without_text)
+
+
+def manifest_of(
+    name: str,
+    source: Source,
+    role: Role,
+    tokenizer: TokenizerFile,
+    splits: Mapping[str, SplitFile],
+    duplicates: int,
+    without_text: int,
+) -> Manifest:
+    """The manifest but for the versions. Raises DocumentError where there is no document with text."""
+    if not any(split.documents for split in splits.values()):
+        raise DocumentError(
+            f"{role} {name} has no documents with text" + (f" ({without_text:,} are empty)" if without_text else ""),
+            where=source.label(),
+            remedy="give it documents, or leave it out of the study",
+        )
+    return Manifest(
+        source=name,
+        version="",
+        tokenizer=tokenizer.version,
+        dtype=tokenizer.dtype,  # pyright: ignore[reportArgumentType]
+        splits=dict(splits),
+        duplicates=duplicates,
+        documents_version="",
+        role=role,
+        without_text=without_text,
+        eos_id=tokenizer.eos_id,
+    )
 
 
 def _check_enough(manifest: Manifest, settings: ShardSettings) -> None:

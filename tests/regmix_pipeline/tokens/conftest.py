@@ -47,3 +47,43 @@ def tokenizer(tmp_path_factory) -> TokenizerFile:
     settings = TokenizerSettings(train=TokenizerTraining(vocab_size=400))
     readers = {"books": reader(source, place.base, place.base)}
     return ensure_tokenizer(settings, readers, place.base / "tokenizers", place.base, lambda _: None)
+
+
+@pytest.fixture
+def many(place, tokenizer):
+    """Sources tokenized through an executor, ``many(sources, tasks=4, workers=2)``: their manifests by name."""
+    from regmix_pipeline.documents.observe import observe
+    from regmix_pipeline.tokens.distribute import Tokenization
+    from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings
+    from regmix_pipeline.tokens.source_plan import Wanted
+
+    def tokenized(sources, *, folder="many", roles=None, said=None, min_tokens=1, **executor):
+        settings = ShardSettings(
+            validation_fraction=0.5, seed=3, min_tokens=min_tokens, executor=ExecutorSettings(**executor)
+        )
+        wanted = [
+            Wanted(name, source, (roles or {}).get(name, "domain"), observe(source, place.base, place.base).version)
+            for name, source in sources.items()
+        ]
+        say = (said if said is not None else []).append
+        made = Tokenization(place.base, place.base, tokenizer, place.base / folder, settings, say).shards(wanted)
+        return {manifest.source: manifest for manifest in made}
+
+    return tokenized
+
+
+@pytest.fixture
+def alone(place, tokenizer):
+    """The same sources tokenized one after the other in this process, without any executor."""
+    from regmix_pipeline.tokens.settings import ShardSettings
+    from regmix_pipeline.tokens.shards import make_shard
+
+    def tokenized(sources, *, folder="alone", roles=None):
+        settings = ShardSettings(validation_fraction=0.5, seed=3, min_tokens=1)
+        where = (place.base, place.base, tokenizer, place.base / folder, settings)
+        return {
+            name: make_shard(name, source, *where, (roles or {}).get(name, "domain"), say=lambda _: None)
+            for name, source in sources.items()
+        }
+
+    return tokenized

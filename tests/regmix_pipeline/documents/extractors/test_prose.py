@@ -36,6 +36,9 @@ def test_parliament_speeches(tmp_path):
     assert list(prose.parliament_en(packages)) == [("en/7", "Ann Bee: I agree,\nfully."), ("en/8", "Order!")]
     texts = [text for _, text in prose.parliament_multilingual(packages)]
     assert texts == ["A: eins", "B: uno", "C: een", "A: zwei", "C: twee", "A: drei"]
+    assert [text for _, text in prose.parliament_de(packages)] == ["A: eins", "A: zwei", "A: drei"]
+    assert list(prose.parliament_es(packages)) == [("es/1", "B: uno")]
+    assert [text for _, text in prose.parliament_nl(packages)] == ["C: een", "C: twee"]
 
 
 def test_books_leave_out_the_first_folio(tmp_path):

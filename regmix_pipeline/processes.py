@@ -1,0 +1,89 @@
+"""Processes of this package that a run starts: where they find its modules, lines of JSON with them, how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import regmix_pipeline
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command of one of this package's modules, with nothing from the working directory on its search path."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def module_search() -> str:
+    """PYTHONPATH of a process that finds this very package, and after it whatever this process was told to find."""
+    package = str(Path(regmix_pipeline.__file__).resolve().parents[1])
+    return os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+
+
+def how_it_ended(code: int) -> str:
+    """What a process's return code says, after "the process": by which signal it was killed, or its status."""
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # real-time signals have no names
+        return f"was killed by signal {-code}"
+
+
+class Child:
+    """A process that reads lines of JSON and answers each with a line of JSON; what it logs goes to standard error.
+
+    Its standard input stays open until it shall end: that tells it that its parent is gone, however the parent ends.
+
+    Args:
+        module: the module to run.
+        environment: what its environment has beside this process's.
+    """
+
+    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command(module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment | {"PYTHONPATH": module_search()},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._tasks = self._process.stdin
+        self.answers: IO[str] = self._process.stdout
+        """Its answers: for a selector, that says when there is one."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def tell(self, value: Any) -> None:
+        """Send it a line. Nothing is raised if it has died: `answer` says so."""
+        with contextlib.suppress(BrokenPipeError):
+            self._tasks.write(json.dumps(value) + "\n")
+            self._tasks.flush()
+
+    def answer(self) -> Any | None:
+        """Wait for its next answer; None if it died before that was whole."""
+        line = self.answers.readline()
+        return json.loads(line) if line.endswith("\n") else None
+
+    def end(self) -> int:
+        """Let it end, wait until it has, and return its return code."""
+        for pipe in (self._tasks, self.answers):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._process.terminate()
+        self.end()

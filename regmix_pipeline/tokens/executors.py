@@ -1,0 +1,115 @@
+"""Tasks handed to one of datatrove's executors, in processes that end with this one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from regmix_pipeline.files import write_json
+from regmix_pipeline.processes import command, how_it_ended, module_search
+from regmix_pipeline.tokens.parts import PartTask, read_failure
+from regmix_pipeline.tokens.settings import ExecutorSettings
+
+TASKS, SETTINGS, REFUSED, NEWS = "tasks", "settings.json", "refused.json", "news.txt"
+
+
+def task_path(tasks: Path, rank: int) -> Path:
+    """The file of one task. Each has its own: a list of thousands would be sent to, and read by, every one of them."""
+    return tasks / f"{rank:06d}.json"
+
+
+class Execution:
+    """Tasks at work, as a context: whatever ends it ends them.
+
+    Args:
+        folder: folder for the tasks and the logs; emptied first, so that no mark of an earlier run counts.
+        tasks: the tasks, at least one.
+        settings: where they run.
+    """
+
+    def __init__(self, folder: Path, tasks: Sequence[PartTask], settings: ExecutorSettings) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        for rank, task in enumerate(tasks):
+            write_json(task_path(folder / TASKS, rank), task.model_dump(mode="json"))
+        write_json(folder / SETTINGS, settings.model_dump(mode="json"))
+        self.folder, self._local = folder, settings.kind == "local"
+        self._deaths: dict[int, str] = {}
+        self._told = 0
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._lock, self._stopped = threading.Lock(), False
+        # A process a task here; elsewhere one that speaks to the cluster.
+        ranks = range(len(tasks) if self._local else 1)
+        self._threads = ThreadPoolExecutor(min(len(ranks), settings.workers or len(os.sched_getaffinity(0))))
+        self._work = [self._threads.submit(self._run, rank) for rank in ranks]
+
+    def __enter__(self) -> Execution:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                assert process.stdin is not None
+                process.stdin.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is at work or waiting any more.
+
+        Raises:
+            RegmixError: the executor could not begin.
+        """
+        ended = all(work.done() for work in self._work)
+        if ended and (self.folder / REFUSED).exists():
+            raise read_failure(self.folder / REFUSED)
+        for work in self._work if ended else ():
+            work.result()
+        return ended
+
+    def news(self) -> list[str]:
+        """What the process that speaks to the cluster has had to say since this was asked last."""
+        try:
+            lines = (self.folder / NEWS).read_text().split("\n")[:-1]
+        except FileNotFoundError:
+            return []
+        told, self._told = self._told, len(lines)
+        return lines[told:]
+
+    def death_of(self, rank: int) -> str:
+        """How the process of a task ended; elsewhere than here, the one that spoke to the cluster."""
+        return self._deaths.get(rank if self._local else 0, "its task ended without it")
+
+    def _run(self, rank: int) -> None:
+        # Within a Slurm job, its own variables would be taken for those of the jobs that are submitted.
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"
+        }
+        with (self.folder / f"launch{rank or ''}.txt").open("wb") as log:
+            with self._lock:
+                if self._stopped:
+                    return
+                process = subprocess.Popen(
+                    command("regmix_pipeline.tokens.launch", str(self.folder), str(rank)),
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=kept | {"PYTHONPATH": module_search()},
+                    start_new_session=True,
+                )
+                self._processes.append(process)
+            code = process.wait()
+        with self._lock:
+            self._processes.remove(process)
+            assert process.stdin is not None
+            process.stdin.close()
+        if code:
+            self._deaths[rank] = f"the process {how_it_ended(code)}"
