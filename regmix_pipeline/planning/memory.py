@@ -1,0 +1,87 @@
+"""Memory of a worker that trains: a formula, checked against the most that a worker really holds.
+
+On a CPU all is float32. Fixed is the process (Python, torch). Parameters, their gradients and AdamW's two averages are
+4 P numbers; writing the checkpoint holds a copy of the parameters beside them. A pass of N tokens keeps what each layer
+saved for the backward, and the head works in tiles (`proxies/loss.py`): of one chunk of rows it keeps all tiles of
+exponentials. `tests/regmix_pipeline/planning/test_memory.py` compares this with real workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from regmix_pipeline.proxies.settings import ModelSettings
+
+Kind = Literal["cpu", "cuda"]
+
+PROCESS = {"cpu": 345e6, "cuda": 900e6}
+"""Bytes of a worker before it has a model; on CUDA on the device: its context and libraries."""
+_HEAD_ROWS = 512
+_HEAD_BYTES = 2**30
+_BLOCK = 64
+_LONGEST = 2048
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one worker needs at most, by what they are for."""
+
+    process: float
+    parameters: float
+    gradients: float
+    optimiser: float
+    activations: float
+    head: float
+    checkpoint: float
+
+    @property
+    def fixed(self) -> float:
+        """Bytes that are held all the time."""
+        return self.process + self.parameters + self.gradients + self.optimiser
+
+    @property
+    def total(self) -> float:
+        """Bytes at the highest point: in a pass, or while the checkpoint is written."""
+        return self.fixed + max(self.activations + self.head, self.checkpoint)
+
+
+def worker_memory(model: ModelSettings, vocabulary: int, windows_per_step: int, kind: Kind = "cpu") -> Memory:
+    """What a worker needs to train one model.
+
+    Args:
+        model: its shape.
+        vocabulary: rows of the embedding.
+        windows_per_step: windows in an optimiser step; a pass holds no more.
+        kind: of device. On CUDA activations and the head's products are bfloat16, and what autocast casts is kept.
+    """
+    parameters = model.parameters(vocabulary)
+    windows = min(windows_per_step, max(1, model.tokens_per_pass(kind) // model.context))
+    tokens = windows * model.context
+    if kind == "cpu":
+        head = 4.0 * min(_HEAD_ROWS, tokens) * vocabulary + 8.0 * tokens * model.width
+        activations = 4.0 * model.layers * _saved_by_layer(model, windows, tokens, kind)
+        cast = 0.0
+    else:
+        # Logits in bfloat16 and float32, exponentials in bfloat16 again, of chunks of about 1 GiB.
+        head = min(2.0 * _HEAD_BYTES, 8.0 * tokens * vocabulary)
+        activations = 2.0 * model.layers * _saved_by_layer(model, windows, tokens, kind)
+        cast = 2.0 * parameters
+    return Memory(
+        process=PROCESS[kind],
+        parameters=4.0 * parameters + cast,
+        gradients=4.0 * parameters,
+        optimiser=8.0 * parameters,
+        activations=activations,
+        head=head,
+        checkpoint=4.0 * parameters,
+    )
+
+
+def _saved_by_layer(model: ModelSettings, windows: int, tokens: int, kind: Kind) -> float:
+    """Numbers that a layer keeps for the backward pass: norms, residuals, queries to values, SwiGLU, probabilities."""
+    kept = tokens * (12 * model.width + 4 * model.ffn_width)
+    if kind == "cpu" and 2 * _BLOCK < model.context <= _LONGEST:
+        # The causal attention of long windows keeps its probabilities (`proxies/attention.py`).
+        kept += windows * model.heads * model.context * (model.context + _BLOCK) // 2
+    return float(kept)

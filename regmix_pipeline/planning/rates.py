@@ -1,0 +1,198 @@
+"""From a batch of models to wall time: on workers whose speed is known, or on devices whose FLOP/s are stated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from regmix_pipeline.errors import PlanError
+from regmix_pipeline.planning import stated
+from regmix_pipeline.planning.hardware import Hardware
+from regmix_pipeline.planning.measured import available_bytes
+from regmix_pipeline.planning.memory import Memory, worker_memory
+from regmix_pipeline.planning.speed import Speed
+from regmix_pipeline.planning.work import Work
+from regmix_pipeline.progress import clock
+
+QUIET = 0.9
+"""Share of its core that a worker of a trial must have had for the machine to count as quiet."""
+
+
+class Trainers(Protocol):
+    """Whatever trains and measures the models."""
+
+    @property
+    def workers(self) -> int:
+        """Models that train at once."""
+        ...
+
+    def training(self, work: Work, models: int) -> float:
+        """Seconds to train so many of a batch."""
+        ...
+
+    def measuring(self, work: Work, models: int) -> float:
+        """Seconds to measure so many of a batch on all targets."""
+        ...
+
+    def devices(self, models: int) -> int:
+        """Devices that so many models keep busy."""
+        ...
+
+    def memory(self, work: Work) -> Memory:
+        """What a worker needs."""
+        ...
+
+    def source(self, work: Work) -> str:
+        """Where the seconds come from."""
+        ...
+
+    def warnings(self, work: Work) -> list[str]:
+        """What would stop a batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Processes on this machine, a core each.
+
+    Attributes:
+        workers: how many at once.
+        speeds: batch -> speed of a worker.
+    """
+
+    workers: int
+    speeds: Mapping[str, Speed]
+
+    def training(self, work: Work, models: int) -> float:
+        """Rounds of equal models; between two of them a worker waits for its result to be recorded."""
+        if not models:
+            return 0.0
+        speed, at_once = self.speeds[work.what], min(self.workers, models)
+        between = stated.TASK_SECONDS + (stated.ORCHESTRATION_SECONDS if work.what == "proxies" else 0.0)
+        rounds = math.ceil(models / at_once)
+        return speed.startup + max(rounds * (speed.model_seconds(work) + between), models * between)
+
+    def measuring(self, work: Work, models: int) -> float:
+        """Evaluations are small, so that workers end together."""
+        tasks = models * work.targets
+        if not tasks:
+            return 0.0
+        speed = self.speeds[work.what]
+        each = speed.evaluation + stated.TASK_SECONDS
+        return speed.startup + max(tasks * each / min(self.workers, tasks), speed.evaluation)
+
+    def devices(self, models: int) -> int:
+        """Cores."""
+        return min(self.workers, models)
+
+    def memory(self, work: Work) -> Memory:
+        """Of a worker on a CPU."""
+        return worker_memory(work.model, work.vocabulary, work.training.windows_per_step)
+
+    def warnings(self, work: Work) -> list[str]:
+        """Whether this machine's memory holds the workers."""
+        found = []
+        if (share := self.speeds[work.what].core_share) < QUIET:
+            seconds = self.training(work, work.models) * share
+            found.append(
+                f"{work.what}: other work took {1 - share:.0%} of the cores during the trial; without it "
+                f"training would take about {clock(seconds)}"
+            )
+        need, has = self.memory(work).total * self.devices(work.models), available_bytes()
+        if need <= has:
+            return found
+        return [
+            *found,
+            f"{work.what}: {self.devices(work.models)} workers need {need / 1e9:,.1f} GB, {has / 1e9:,.1f} GB are "
+            "free: give --workers",
+        ]
+
+    def source(self, work: Work) -> str:
+        """Of the batch's speed."""
+        return self.speeds[work.what].source
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Devices of stated FLOP/s, of which some models may share one.
+
+    Attributes:
+        hardware: the devices.
+        source_: where their rate comes from.
+    """
+
+    hardware: Hardware
+    source_: str
+
+    @property
+    def workers(self) -> int:
+        """Models that train at once, where memory allows."""
+        return self.hardware.devices * self.hardware.proxies_per_device
+
+    def slots(self, work: Work) -> int:
+        """Models of a batch that train at once on a device.
+
+        Raises:
+            PlanError: not even one fits, however small its passes.
+        """
+        need = self.memory(work)
+        if not self.hardware.at_once(need.fixed):
+            raise PlanError(
+                f"a model of the {work.what} needs {need.fixed / 1e9:,.1f} GB, a device has "
+                f"{self.hardware.memory_gb:,g}",
+                where=f"{self.hardware.name}.memory_gb",
+                remedy="plan for devices with more memory, or a smaller model: a model is trained on one device",
+            )
+        return max(1, self.hardware.at_once(need.total))
+
+    def warnings(self, work: Work) -> list[str]:
+        """What would stop a batch on these devices."""
+        need = self.memory(work).total
+        if need <= self.hardware.memory_gb * 1e9:
+            return []
+        return [
+            f"{work.what}: a worker needs {need / 1e9:,.0f} GB, a device has {self.hardware.memory_gb:,.0f} GB: "
+            "it runs out of memory; planned as if it did not"
+        ]
+
+    def training(self, work: Work, models: int) -> float:
+        """Devices take models in turn; those on one device share its rate."""
+        if not models:
+            return 0.0
+        device = math.ceil(models / self.hardware.devices)
+        rate = self.hardware.teraflops(work.model.width) * 1e12
+        flops = work.flops + work.sampled_windows * work.window_flops
+        rounds = math.ceil(device / self.slots(work))
+        between = models * (stated.ORCHESTRATION_SECONDS + stated.TASK_SECONDS)
+        alone = stated.WORKER_STARTUP[self.hardware.kind] + device * flops / rate + rounds * stated.MODEL_OVERHEAD
+        return max(alone, between)
+
+    def measuring(self, work: Work, models: int) -> float:
+        """The same for losses."""
+        tasks = models * work.targets
+        if not tasks:
+            return 0.0
+        rate = self.hardware.teraflops(work.model.width) * 1e12
+        device = math.ceil(tasks / self.hardware.devices)
+        rounds = math.ceil(device / self.slots(work))
+        alone = device * work.windows * work.window_flops / rate + rounds * stated.EVALUATION_OVERHEAD
+        return stated.WORKER_STARTUP["cpu"] + max(alone, tasks * stated.TASK_SECONDS)
+
+    def devices(self, models: int) -> int:
+        """Devices with a model on them."""
+        return min(self.hardware.devices, models)
+
+    def memory(self, work: Work) -> Memory:
+        """Of a worker on such a device."""
+        return worker_memory(work.model, work.vocabulary, work.training.windows_per_step, self.hardware.kind)
+
+    def source(self, work: Work) -> str:
+        """Of the rate."""
+        return f"{self.source_}: {self.hardware.teraflops(work.model.width):,.3g} TFLOP/s a device"
+
+
+def evaluation_seconds(work: Work, step: float) -> float:
+    """Seconds of a worker for one final loss, from what a step takes: by FLOPs, a forward pass and no more."""
+    return stated.EVALUATION_OVERHEAD + work.windows * work.window_flops / work.flops * work.steps * step

@@ -1,0 +1,188 @@
+"""A plan as tables for a terminal of 100 columns, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from regmix_pipeline.planning.plan import StudyPlan
+from regmix_pipeline.planning.stage_plans import TRAINING
+
+_LABELS = "abcdefghijklmnop"
+
+
+def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
+    """A plan as a mapping: models, stages, totals, memory, disk, rows of the ledger, caps."""
+    works = [
+        {
+            "what": work.what,
+            "models": work.models,
+            "left": plan.models_left[work.what],
+            "parameters": work.parameters,
+            "tokens": work.tokens,
+            "steps": work.steps,
+            "flops": work.flops,
+            "total_flops": work.total_flops,
+            "evaluations": work.evaluations,
+            "bytes": work.bytes,
+            "memory": asdict(plan.memory[work.what]) | {"total": plan.memory[work.what].total},
+            "measured_peak_bytes": plan.peaks.get(work.what),
+        }
+        for work in plan.works
+    ]
+    return {
+        "study": plan.study,
+        "domains": plan.domains,
+        "targets": plan.targets,
+        "mixtures": plan.mixtures,
+        "vocabulary": plan.vocabulary,
+        "machine": plan.machine,
+        "hardware": None if plan.hardware is None else plan.hardware.model_dump(mode="json"),
+        "workers": plan.workers,
+        "works": works,
+        "stages": [asdict(stage) for stage in plan.stages],
+        "seconds": plan.seconds,
+        "left_seconds": plan.left,
+        "training_seconds": plan.training_seconds,
+        "orchestration_seconds": plan.orchestration,
+        "device_hours": plan.device_hours(),
+        "left_device_hours": plan.device_hours(left=True),
+        "cost": plan.cost(),
+        "left_cost": plan.cost(left=True),
+        "disk_cost_per_month": plan.disk_cost(),
+        "text": asdict(plan.text),
+        "disk": dict(plan.disk),
+        "ledger_rows": dict(plan.rows),
+        "caps": dict(plan.caps),
+        "warnings": list(plan.warnings),
+    }
+
+
+def show_plan(plan: StudyPlan, console: Console) -> None:
+    """Print a plan: what is trained, what each stage takes and where that comes from, what is left on disk."""
+    title = f"study {plan.study} on {plan.machine}: {plan.domains} domains, {plan.targets} targets"
+    console.print(title, style="bold", highlight=False, soft_wrap=True)
+    if plan.works:
+        console.print(_models(plan))
+    stages, notes = _stages(plan)
+    console.print(stages)
+    for label, note in notes.items():
+        console.print(f" [{label}] {note}", highlight=False, markup=False, soft_wrap=True)
+    console.print()
+    for line in _lines(plan):
+        console.print(line, highlight=False, markup=False)
+    for warning in plan.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _models(plan: StudyPlan) -> Table:
+    table = _table("", "models", "left", "parameters", "tokens each", "FLOPs each", "memory each", "checkpoints")
+    for work in plan.works:
+        table.add_row(
+            work.what,
+            f"{work.models:,}",
+            f"{plan.models_left[work.what]:,}",
+            f"{_short(work.parameters)}",
+            f"{_short(work.tokens)}",
+            f"{work.flops:.2e}",
+            _bytes(plan.memory[work.what].total),
+            _bytes(work.bytes),
+        )
+    return table
+
+
+def _stages(plan: StudyPlan) -> tuple[Table, dict[str, str]]:
+    table = _table("stage", "time", "left", "share", "devices", "from")
+    notes: dict[str, str] = {}
+    label_of: dict[str, str] = {}
+    for stage in plan.stages:
+        label = label_of.setdefault(stage.source, _LABELS[len(label_of) % len(_LABELS)])
+        notes[label] = stage.source
+        table.add_row(
+            stage.stage,
+            duration(stage.seconds),
+            duration(stage.left),
+            f"{stage.seconds / plan.seconds:.0%}",
+            str(stage.devices) if stage.devices else "",
+            f"[{label}]".replace("[", r"\["),
+        )
+    table.add_section()
+    table.add_row("total", duration(plan.seconds), duration(plan.left), "100%", "", "", style="bold")
+    return table, notes
+
+
+def _lines(plan: StudyPlan) -> list[str]:
+    training = plan.training_seconds
+    lines = [
+        f"time: {duration(plan.seconds)}, {duration(plan.left)} of it to go; {training / plan.seconds:.0%} in "
+        f"{', '.join(stage.stage for stage in plan.stages if stage.stage in TRAINING) or 'training'}; "
+        f"orchestration {duration(plan.orchestration)}"
+    ]
+    unit = "core hours" if plan.hardware is None or plan.hardware.kind == "cpu" else "device hours"
+    spent = f"{unit}: {plan.device_hours():,.1f}, {plan.device_hours(left=True):,.1f} of it to go"
+    cost, rest = plan.cost(), plan.cost(left=True)
+    if plan.hardware is not None and cost is not None and rest is not None:
+        spent += f"; cost {cost:,.0f} {plan.hardware.currency}, {rest:,.0f} of it to go"
+    lines.append(spent)
+    for work in plan.works:
+        peak = plan.peaks.get(work.what)
+        if peak:
+            lines.append(
+                f"memory of a worker, {work.what}: {_bytes(plan.memory[work.what].total)} by formula, "
+                f"{_bytes(peak)} measured"
+            )
+    disk = ", ".join(f"{what} {_bytes(size)}" for what, size in plan.disk.items() if size)
+    month = plan.disk_cost()
+    lines.append(f"disk: {disk}" + ("" if month is None or plan.hardware is None else f"; {month:,.0f} a month"))
+    if plan.text.tokens:
+        lines.append(f"text: {_bytes(plan.text.bytes)}, {_short(plan.text.tokens)} tokens ({plan.text.source})")
+    if plan.rows:
+        large = sorted(plan.rows.items(), key=lambda item: -item[1])
+        listed = ", ".join(f"{table} {rows:,}" for table, rows in large[:4])
+        lines.append(f"rows in the ledger: {sum(plan.rows.values()):,}: {listed}, and {len(large) - 4} smaller tables")
+    if plan.caps:
+        tight = sorted(plan.caps.items(), key=lambda item: item[1])
+        listed = ", ".join(f"{name} {100 * cap:.2g}%" for name, cap in tight[:8])
+        more = f" and {len(tight) - 8} more" if len(tight) > 8 else ""
+        lines.append(f"caps from the tokens stated: {listed}{more}")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """``95`` -> ``1m35s``; days beyond two of them, years beyond two of those."""
+    if seconds < 0.95:
+        return f"{seconds:.1f}s" if seconds >= 0.05 else "0s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 2 * 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    days = seconds / 86_400
+    return f"{days:,.1f} days" if days < 730 else f"{days / 365.25:,.1f} years"
+
+
+def _short(number: float) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:,.2f} {unit}"
+    return f"{number:,.0f}"
+
+
+def _bytes(size: float) -> str:
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size / 1e3:,.1f} kB"

@@ -1,0 +1,189 @@
+"""Plans on paper: the paper's setting, a modern one, and what must never get cheaper."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regmix_pipeline.errors import PlanError
+from regmix_pipeline.planning.hardware import hardware_of
+from regmix_pipeline.planning.plan import plan_study
+from regmix_pipeline.planning.show import duration, plan_as_json
+from regmix_pipeline.stages import STAGES
+from regmix_pipeline.study import Study
+from regmix_pipeline.study_file import load_study
+
+ROOT = Path(__file__).parents[3]
+H100 = hardware_of("h100-sxm")
+
+
+def study(**changes):
+    """A small study over text that is not there."""
+    content = {
+        "name": "paper",
+        "domains": {
+            name: {"source": {"jsonl": f"nowhere/{name}.jsonl"}, "available_tokens": 10**9} for name in ("a", "b", "c")
+        },
+        "targets": {"a": {}, "b": {}},
+        "tokenizer": {"train": {"vocab_size": 8192}},
+        "mixtures": {"count": changes.pop("count", 32)},
+        "proxies": {
+            "preset": "regmix-1m",
+            "replicates": changes.pop("replicates", 1),
+            "model": {"layers": changes.pop("layers", 2), "width": changes.pop("width", 256)},
+            "training": {"tokens": 1_048_576 * changes.pop("steps", 200)},
+            "evaluation": {"windows": changes.pop("windows", 64)},
+            "noise": {"mixtures": 0},
+        },
+    }
+    return Study.model_validate(content | changes)
+
+
+def on_h100(of, devices=8):
+    return plan_study(of, hardware=H100.model_copy(update={"devices": devices}))
+
+
+def test_the_modern_study_is_what_it_says():
+    modern = load_study(ROOT / "studies" / "modern.yaml")
+    assert len(modern.domains) == 100
+    assert sum(domain.available_tokens or 0 for domain in modern.domains.values()) == pytest.approx(10e12, rel=0.02)
+    assert modern.proxies.model_settings.non_embedding_parameters() == pytest.approx(15e6, rel=0.1)
+    plan = plan_study(modern, hardware=hardware_of("h100-sxm", 64))
+    assert plan.works[0].models == 512 + 2 + 8
+    assert plan.rows["mixtures"] == 514 * 100
+    assert plan.cost() == pytest.approx(plan.device_hours() * 3.0)
+
+
+def test_the_papers_setting_on_h100():
+    plan = plan_study(load_study(ROOT / "studies" / "pile.yaml"), hardware=H100)
+    proxies = next(stage for stage in plan.stages if stage.stage == "proxy_checkpoints")
+    # 64 models a device, one after the other or side by side, at its stated rate.
+    flops = plan.works[0].flops / (0.05 * 989e12)
+    assert proxies.seconds == pytest.approx(64 * flops, rel=0.02)
+    assert plan.disk["checkpoints"] == sum(work.bytes for work in plan.works)
+    assert not any("memory" in warning for warning in plan.warnings)
+    small = plan_study(load_study(ROOT / "studies" / "pile.yaml"), hardware=H100.model_copy(update={"memory_gb": 30.0}))
+    assert any("runs out of memory" in warning for warning in small.warnings)
+
+
+def test_every_stage_is_planned_once_and_in_order():
+    named = [stage.stage for stage in on_h100(study()).stages]
+    order = [stage.name for stage in STAGES]
+    assert named == [name for name in order if name not in ("imported_runs", "confirmation", "strategy_comparison")]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["count", "steps", "layers", "replicates", "windows"]),
+    st.integers(8, 400),
+    st.integers(1, 4),
+    st.integers(1, 40),
+)
+def test_more_never_costs_less(what, count, factor, devices):
+    base = {"count": count, "steps": 200, "layers": 2, "replicates": 1, "windows": 64}
+    less, more = on_h100(study(**base), devices), on_h100(study(**base | {what: base[what] * factor}), devices)
+    assert more.seconds >= less.seconds
+    assert (more.cost() or 0) >= (less.cost() or 0)
+    assert sum(more.disk.values()) >= sum(less.disk.values())
+    assert sum(more.rows.values()) >= sum(less.rows.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(8, 400), st.integers(1, 64), st.integers(1, 64))
+def test_more_devices_never_take_longer(count, one, other):
+    few, many = sorted((one, other))
+    assert on_h100(study(count=count), many).training_seconds <= on_h100(study(count=count), few).training_seconds
+
+
+@given(st.floats(0.1, 1000), st.floats(1, 100))
+@settings(max_examples=20, deadline=None)
+def test_a_higher_rate_never_takes_longer(teraflops, faster):
+    slow, fast = (plan_study(study(), teraflops=rate) for rate in (teraflops, teraflops * faster))
+    assert fast.seconds <= slow.seconds
+    assert fast.cost() is None
+
+
+def test_a_model_that_no_device_holds_is_refused_by_field():
+    small = H100.model_copy(update={"memory_gb": 0.5, "name": "small"})
+    with pytest.raises(PlanError, match=r"small\.memory_gb.*has 0.5"):
+        plan_study(study(), hardware=small)
+
+
+def test_imported_runs_alone_train_nothing():
+    content = {
+        "name": "imported",
+        "domains": {"a": {"available_tokens": 10}, "b": {"available_tokens": 20}},
+        "targets": {"a": {}},
+        "imports": [{"mixtures": "m.csv", "losses": "l.csv"}],
+    }
+    plan = plan_study(Study.model_validate(content), teraflops=1)
+    assert plan.works == ()
+    assert plan.training_seconds == 0
+    assert "imported_runs" in [stage.stage for stage in plan.stages]
+
+
+def test_json_carries_the_whole_plan():
+    found = plan_as_json(on_h100(study()))
+    assert found["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]))
+    assert found["works"][0]["memory"]["total"] > found["works"][0]["memory"]["optimiser"] > 0
+    assert found["device_hours"] * 3.0 == pytest.approx(found["cost"])
+    assert set(found["disk"]) >= {"shards", "checkpoints", "snapshots", "ledger"}
+    assert all(stage["source"] for stage in found["stages"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0s"),
+        (0.31, "0.3s"),
+        (59.6, "1m00s"),
+        (95, "1m35s"),
+        (7260, "2h01m"),
+        (3 * 86_400, "3.0 days"),
+        (1e9, "31.7"),
+    ],
+)
+def test_durations_read_well(seconds, said):
+    assert duration(seconds).startswith(said)
+
+
+def compared(**changes):
+    """The same study with a comparison of strategies."""
+    strategies = {
+        "names": ["uniform", "regmix", "ours", "odm"],
+        "budget_proxies": 16,
+        "seeds": 2,
+        "target": {"preset": "regmix-1m", "model": {"layers": 12}, "training": {"tokens": 1_048_576 * 200}},
+    }
+    return study(strategies=strategies | changes)
+
+
+def test_a_comparison_is_planned_with_all_that_it_trains():
+    alone, plan = on_h100(study()), on_h100(compared())
+    works = {work.what: work for work in plan.works}
+    # Two of the four train proxies; natural and the decision are compared as well.
+    assert works["compared"].models == 2 * 16
+    assert works["targets"].models == 6 * 2
+    assert works["targets"].flops > 3 * works["proxies"].flops
+    assert "small proxies" not in works
+    stage = next(stage for stage in plan.stages if stage.stage == "strategy_comparison")
+    flops = sum(works[what].total_flops for what in ("compared", "targets"))
+    assert stage.seconds >= flops / (8 * H100.teraflops(256) * 1e12)
+    assert stage.devices == 8
+    assert plan.seconds == pytest.approx(alone.seconds + stage.seconds)
+    assert plan.rows["strategy_losses"] == 6 * 2 * 3
+    assert plan.rows["strategy_choices"] == 6
+    assert any("not counted" in warning for warning in plan.warnings)
+
+
+def test_candidates_are_planned_at_every_size():
+    small = {"preset": "regmix-1m", "model": {"layers": 1}}
+    works = {work.what: work.models for work in on_h100(compared(candidates=16, small_proxy=small)).works}
+    # Six choices and eight mixtures that nobody chose are less than sixteen.
+    assert works == {
+        "proxies": works["proxies"],
+        "compared": 2 * 16 + 16,
+        "small proxies": 16,
+        "targets": 6 * 2 + 10,
+    }
