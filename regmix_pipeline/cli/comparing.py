@@ -1,0 +1,30 @@
+"""`regmix compare`: strategies of choosing a mixture, compared by the models that their choices lead to."""
+
+from __future__ import annotations
+
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.study_file import default_study_file
+
+
+@app.command()
+@plain_errors
+def compare(
+    study: StudyFile = None, home: Home = None, data: Data = None, workers: Workers = None, as_json: AsJson = False
+) -> None:
+    """Compare strategies of choosing a mixture: each chooses within one budget, then the target model is trained.
+
+    Brings up to date what the comparison rests on, but trains no confirmation and writes no report.
+    """
+    from assets.runner import run_stale
+    from regmix_pipeline.decisions.confirmation import CONFIRMATION
+    from regmix_pipeline.report.stage import MIXTURE_REPORT
+    from regmix_pipeline.stages import STAGES
+    from regmix_pipeline.strategies.comparison.show import show_comparison
+    from regmix_pipeline.strategies.trained.arena import settings_of
+
+    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    settings_of(lab)
+    run_stale(lab, [stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT)], "regmix compare")
+    result = lab.json("strategy_comparison")
+    answer(result, lambda console: show_comparison(result, console), as_json)

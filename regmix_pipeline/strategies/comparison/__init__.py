@@ -1,0 +1,1 @@
+"""Strategies compared by the models that their choices lead to."""

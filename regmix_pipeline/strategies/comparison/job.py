@@ -1,0 +1,123 @@
+"""A process in which one strategy chooses, and steers its target runs where its mixture changes on the way.
+
+Started by `jobs.done`, as ``python -P -m regmix_pipeline.strategies.comparison.job``; its task is a line of
+JSON on standard input, its answer one on standard output. What it finds is kept in files, so it may be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.progress import Progress, to_stderr
+from regmix_pipeline.proxies.tasks import proxy_seed
+from regmix_pipeline.proxies.trainer import explained
+from regmix_pipeline.proxies.worker import lines_of_stdin, private_stdout
+from regmix_pipeline.strategies.arena import Account, Choice, Session, Strategy
+from regmix_pipeline.strategies.comparison.files import Kept, SteeredRun, choice_id, run_id
+from regmix_pipeline.strategies.named import named_strategy, version_of
+from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
+
+SEED = 0
+"""Strategies choose once: with the seed of the study's own proxies, so that they can share them."""
+
+
+def main() -> None:
+    """Do the one task of standard input, and answer."""
+    answers = private_stdout()
+    line = lines_of_stdin().get()
+    if line is None:
+        return
+    task = json.loads(line)
+    try:
+        lab = Lab(task["study_file"], task["home"], task["data"], workers=task["workers"], say=to_stderr)
+        chosen_and_steered(lab, task["strategy"])
+        answer: dict[str, Any] = {}
+    except Exception as error:
+        answer = {"error": explained(error, f"strategy {task['strategy']}").texts}
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def budget(arena: TrainedArena) -> float:
+    """FLOPs that each strategy may spend before the target run."""
+    return arena.settings.budget_proxies * arena.proxy.flops
+
+
+def key_of(arena: TrainedArena, name: str, strategy: Strategy) -> str:
+    """Id of a strategy's choice."""
+    options = arena.settings.options.get(name, {})
+    return choice_id(arena.id, name, options, version_of(strategy), budget(arena), SEED)
+
+
+def what_is_there(arena: TrainedArena, name: str) -> tuple[Kept, list[SteeredRun]] | None:
+    """A strategy's choice and the runs that it steered, all of them; None while something is missing."""
+    kept = Kept.load(arena.lab, key_of(arena, name, named_strategy(name, arena.settings.options.get(name, {}))))
+    if kept is None or kept.kind == "mixture":
+        return None if kept is None else (kept, [])
+    runs = [SteeredRun.load(arena.lab, run_id(kept.id, number)) for number in range(arena.settings.seeds)]
+    found = [run for run in runs if run is not None]
+    return (kept, found) if len(found) == len(runs) else None
+
+
+def chosen_and_steered(lab: Lab, name: str) -> None:
+    """Let a strategy choose, unless it has, and train what it steers that is not there.
+
+    Raises:
+        RegmixError: the strategy could not choose, or a run failed.
+    """
+    arena = TrainedArena(lab, name)
+    strategy = named_strategy(name, arena.settings.options.get(name, {}))
+    key = key_of(arena, name, strategy)
+    kept, choice = Kept.load(lab, key), None
+    if kept is None or kept.kind == "policy":  # a policy is code: it has to be asked for again
+        started = time.monotonic()
+        choice = strategy.choose(arena, budget(arena), SEED)
+        seconds = round(time.monotonic() - started, 2)
+    if kept is None:
+        assert choice is not None
+        kept = Kept.of(choice, key, name, strategy.paper, SEED, arena.account, budget(arena), seconds)
+        kept.save(lab)
+    if kept.kind == "mixture":
+        return
+    choice = choice or Choice(kept.schedule)
+    progress = Progress(f"{name} target", arena.settings.seeds, lab.say)
+    for number in range(arena.settings.seeds):
+        if SteeredRun.load(lab, run_id(key, number)) is None:
+            _steered(arena, choice, run_id(key, number), number).save(lab)
+        progress.advance()
+
+
+def _steered(arena: TrainedArena, choice: Choice, key: str, number: int) -> SteeredRun:
+    started = time.monotonic()
+    arena.account = Account()  # the target run is nobody's
+    session = arena.session(arena.target, FINAL_SEED + proxy_seed(arena.lab, number))
+    if choice.policy is not None:
+        choice.policy(session)
+    else:
+        _follow(session, choice, arena.domains)
+    losses = {target: asdict(loss) for target, loss in session.final().items()}
+    drawn = dict(zip(arena.domains, session.drawn().tolist(), strict=True))
+    further = arena.account.flops - arena.target.flops
+    return SteeredRun(key, number, losses, drawn, max(0.0, further), round(time.monotonic() - started, 2))
+
+
+def _follow(session: Session, choice: Choice, domains: tuple[str, ...]) -> None:
+    for end, mixture in choice.schedule:
+        steps = round(end * session.size.steps) - session.taken
+        if steps > 0:
+            session.advance(mixture.vector(domains), steps)
+
+
+def task_of(lab: Lab, name: str, workers: int) -> Mapping[str, Any]:
+    """What a process has to know to let a strategy choose."""
+    places = {"study_file": str(lab.study_file), "home": str(lab.home), "data": str(lab.data)}
+    return places | {"strategy": name, "workers": workers}
+
+
+if __name__ == "__main__":
+    main()

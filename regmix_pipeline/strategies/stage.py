@@ -1,0 +1,79 @@
+"""Strategy comparison: ways of choosing a mixture, compared by the models that their choices lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE
+from regmix_pipeline.strategies.comparison.files import CODE_VERSION as COMPARISON_CODE
+from regmix_pipeline.strategies.comparison.files import FOLDER
+
+CODE_VERSION = f"{COMPARISON_CODE}-{TRAINING_CODE}-{EVALUATION_CODE}"
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    strategies = lab.study.strategies
+    if strategies is None:
+        return {}
+    from regmix_pipeline.strategies.named import named_strategy, version_of
+
+    options = {name: strategies.options.get(name, {}) for name in strategies.names if name != "natural"}
+    confirmation = lab.study.confirmation
+    settings = {
+        "strategies": strategies.model_dump(mode="json"),
+        "codes": {name: version_of(named_strategy(name, given)) for name, given in options.items()},
+        "confirmation": confirmation.model_dump(mode="json") if confirmation and not strategies.target else None,
+        "evaluation": lab.study.proxies.evaluation.model_dump(mode="json"),
+        "alternatives": lab.study.alternatives.get(strategies.human or ""),
+        "code": CODE_VERSION,
+    }
+    inputs = lab.versions("mixture_decision") | lab.versions("token_shards", list(lab.study.sources))
+    return {WHOLE: Recipe(inputs, settings)}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    from regmix_pipeline.strategies.comparison.candidates import candidates
+    from regmix_pipeline.strategies.comparison.compared import compared
+    from regmix_pipeline.strategies.comparison.results import candidate_rows, choice_rows, loss_rows, result_of
+    from regmix_pipeline.strategies.trained.arena import TrainedArena
+
+    arena = TrainedArena(lab)
+    found = compared(lab, arena)
+    tried = candidates(lab, arena, found)
+    result = result_of(arena, found, tried, lab.study.seed)
+    version = fingerprint("strategy comparison", recipes[WHOLE].id)
+    path = lab.write_json(result, FOLDER, f"comparison-{version}.json")
+    lab.write_rows("strategy_choices", version, choice_rows(found))
+    lab.write_rows("strategy_losses", version, loss_rows(arena, found))
+    if tried:
+        lab.write_rows("strategy_candidates", version, candidate_rows(tried))
+    yield Output(WHOLE, version, _facts(result), [path])
+
+
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    rows = result["ranking"]
+    facts: dict[str, Any] = {
+        "best": rows[0]["strategy"],
+        "ranking": [row["strategy"] for row in rows],
+        "objective (nats/token)": {row["strategy"]: row["objective"] for row in rows},
+        "difference to natural (nats/token)": {row["strategy"]: row["difference"] for row in rows},
+        "standard error of the difference over seeds": {
+            row["strategy"]: row["difference_standard_error"] for row in rows
+        },
+        "beyond the limits": [row["strategy"] for row in rows if not row["within_limits"]] or "none",
+    }
+    if result["candidates"] is not None:
+        facts["rank correlation with the target"] = {
+            name: round(row["spearman"], 3) for name, row in result["candidates"]["rank_correlations"].items()
+        }
+        facts["place among candidates"] = result["candidates"]["places"]
+    return facts
+
+
+STRATEGY_COMPARISON = Stage(
+    "strategy_comparison", ("mixture_decision", "token_shards"), None, CODE_VERSION, _wanted, _make
+)

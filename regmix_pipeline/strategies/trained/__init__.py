@@ -1,0 +1,1 @@
+"""The arena that trains a study's models on its data."""
