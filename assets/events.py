@@ -20,7 +20,12 @@ from regmix_pipeline.ledger.records import Record
 from regmix_pipeline.progress import so_far
 
 ONLY_STALE = "regmix/only_stale"
-"""Run tag: partitions that were reused are not reported again."""
+"""Run tag: partitions that were reused and that Dagster knows are not reported again."""
+
+
+def told_of(instance: dg.DagsterInstance, stage: Stage) -> set[str]:
+    """Partitions that Dagster knows a materialisation of: a run that was killed may have recorded more than it told."""
+    return set(instance.get_materialized_partitions(dg.AssetKey(stage.name)))
 
 
 @contextmanager
@@ -57,13 +62,14 @@ def partitions_made(
     done = {"made in this run": 0, "reused in this run": 0}
     quiet = ONLY_STALE in context.run.tags
     keys, started = list(context.partition_keys), time.monotonic()
+    told = told_of(context.instance, stage) if quiet else set()
     with plain_failures():
         for made in lab.materialise(stage, keys):
             if made.error is not None:
                 failed[made.key] = str(made.error)
                 continue
             done["reused in this run" if made.reused else "made in this run"] += 1
-            if not (made.reused and quiet):
+            if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(keys), time.monotonic() - started)
                 yield _materialisation(stage, made, pace)

@@ -10,6 +10,7 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.report import glance
 from regmix_pipeline.report.inline import differences_svg, markdown, scatter_svg, spreads_svg, weights_svg
+from regmix_pipeline.strategies.comparison.show import correlation_rows, ranking_rows
 
 Metadata = dict[str, dg.MetadataValue]
 ROWS = 20
@@ -74,6 +75,14 @@ def larger_models(lab: Lab) -> Metadata:
     """What larger models measured; nothing where the study asks for none."""
     with read_ledger(lab.ledger) as connection:
         return table("larger models (nats/token)", glance.confirmed(connection))
+
+
+def strategies_compared(lab: Lab) -> Metadata:
+    """Which strategy's target run was best, and how well small models foretold it."""
+    if lab.study.strategies is None:
+        return {}
+    result = lab.json("strategy_comparison")
+    return table("strategies (nats/token)", ranking_rows(result)) | table("candidates", correlation_rows(result))
 
 
 def picture(name: str, svg: str) -> Metadata:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
-from assets.events import ONLY_STALE
+from assets.events import ONLY_STALE, told_of
 from assets.partitions import MIXTURES, RANGE_END, RANGE_START, SOURCES, register
 from assets.triggers import tags_of_command
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.progress import clock
 from regmix_pipeline.stages import STAGES
 from resources.instance import prepare_instance
@@ -64,18 +65,19 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
             started = time.monotonic()
             # Domains may have come or gone in the stage before.
             lab.join()
-            stale = lab.stale(stage)
-            withdrawn = lab.withdrawn(stage)
-            keys = _register(instance, lab, stage)
+            wanted = stage.wanted(lab)
+            stale, withdrawn = lab.stale(stage, wanted), lab.withdrawn(stage, wanted)
+            keys = _register(instance, stage, list(wanted))
             failed_checks: tuple[str, ...] = ()
-            if stale or withdrawn:
-                lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn)}")
-                if stale:
-                    failed_checks = _launch(job, instance, stage, keys, stale, command)
+            untold = _untold(instance, stage, wanted)
+            if stale or withdrawn or untold:
+                lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn, untold)}")
+                if stale or untold:
+                    failed_checks = _launch(job, instance, stage, keys, stale, untold, command)
                 else:
                     list(lab.materialise(stage, []))
             seconds = time.monotonic() - started
-            if stale or withdrawn:
+            if stale or withdrawn or untold:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: done in {clock(seconds)}")
             else:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: up to date")
@@ -102,9 +104,8 @@ def _definitions(lab: Lab) -> dg.Definitions:
     )
 
 
-def _register(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> list[str]:
+def _register(instance: dg.DagsterInstance, stage: Stage, keys: list[str]) -> list[str]:
     """The stage's keys in partition order, registered with Dagster."""
-    keys = list(stage.wanted(lab))
     if stage.partitions is None:
         return keys
     partitions = SOURCES if stage.partitions == "domain" else MIXTURES
@@ -118,12 +119,13 @@ def _launch(
     stage: Stage,
     keys: Sequence[str],
     stale: dict[str, str],
+    untold: Sequence[str],
     command: str,
 ) -> tuple[str, ...]:
-    """One run of the stage over the range that holds every stale key; returns checks that failed."""
-    tags = {ONLY_STALE: "yes", **tags_of_command(command, _what(stale, len(keys), []))}
-    if stage.partitions is not None and stage.upstream and stale:
-        places = sorted(keys.index(key) for key in stale)
+    """One run of the stage over the range that holds every stale or untold key; returns checks that failed."""
+    tags = {ONLY_STALE: "yes", **tags_of_command(command, _what(stale, len(keys), [], untold))}
+    if _in_partitions(stage):
+        places = sorted(keys.index(key) for key in [*stale, *untold])
         tags |= {RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]}
     result = job.execute_in_process(
         instance=instance,
@@ -146,6 +148,19 @@ def _launch(
     return failed
 
 
+def _in_partitions(stage: Stage) -> bool:
+    """Whether Dagster materialises the stage partition by partition; documents are observed."""
+    return stage.partitions is not None and bool(stage.upstream)
+
+
+def _untold(instance: dg.DagsterInstance, stage: Stage, wanted: Mapping[str, Recipe]) -> list[str]:
+    """Partitions wanted that Dagster has no event of, such as those that a run recorded just before it was killed.
+
+    Those that are stale are among them.
+    """
+    return sorted(set(wanted) - told_of(instance, stage)) if _in_partitions(stage) else []
+
+
 def _why(result: dg.ExecuteInProcessResult) -> str:
     """The text of the first failure, without Dagster's stack."""
     for event in result.all_events:
@@ -160,7 +175,7 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
     return ""
 
 
-def _what(stale: dict[str, str], total: int, withdrawn: Sequence[str]) -> str:
+def _what(stale: dict[str, str], total: int, withdrawn: Sequence[str], untold: Sequence[str] = ()) -> str:
     """``3 of 10 to make: books (changed: documents/books), …``."""
     parts = []
     if stale:
@@ -177,4 +192,7 @@ def _what(stale: dict[str, str], total: int, withdrawn: Sequence[str]) -> str:
         parts.append(count + "; ".join(listed) + ("; …" if len(reasons) > 4 else ""))
     if withdrawn:
         parts.append(f"withdrawn: {', '.join(withdrawn[:5])}{'…' if len(withdrawn) > 5 else ''}")
+    recorded = [key for key in untold if key not in stale]
+    if recorded:
+        parts.append(f"made before, and told now: {', '.join(recorded[:5])}{'…' if len(recorded) > 5 else ''}")
     return "; ".join(parts)

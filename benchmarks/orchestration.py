@@ -1,6 +1,6 @@
 """What orchestration costs: proxies that do nothing, through Dagster, records and the ledger.
 
-    python benchmarks/orchestration.py [COUNT ...]            # default 100 1000 10000
+    python benchmarks/orchestration.py [COUNT ...] [--stock]            # default 100 1000 10000
 
 Every proxy and every evaluation is put where a worker would have left it before the run looks, so what is timed is all
 the rest: staleness, Dagster's runs and events, records, tables, checks, the ledger. Wall time and CPU time per proxy,
@@ -9,8 +9,8 @@ of both stages; then the same again when everything is up to date.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
 from regmix_pipeline.proxies.train import trajectory_schema
 from regmix_pipeline.stages import STAGES
+from resources import event_log
 
 DOMAINS = ("web", "code", "books", "papers", "talk")
 MODEL = {"context": 32, "layers": 1, "width": 16, "heads": 2, "ffn_width": 16}
@@ -110,28 +111,53 @@ def _timed(lab: Lab, stages: Sequence[Any]) -> tuple[float, float]:
     return time.monotonic() - wall, time.process_time() - cpu
 
 
-def main() -> None:
-    """One line a count."""
-    counts = [int(text) for text in sys.argv[1:]] or [100, 1000, 10_000]
-    print("milliseconds a proxy, checkpoints and losses together; wall (CPU)\n")
-    print(f"{'proxies':>8}{'first run':>18}{'up to date':>18}{'rows in the ledger':>20}{'ledger':>10}")
-    for count in counts:
-        with tempfile.TemporaryDirectory() as folder:
-            lab = study(Path(folder), count)
-            run_stale(lab, STAGES[: STAGES.index(MIXTURES) + 1])
-            proxies = leave_results(lab)
-            stages = [PROXY_CHECKPOINTS, PROXY_LOSSES]
-            cells = []
-            for _ in range(2):
-                fresh = Lab(lab.study_file, lab.home, say=lambda line: None)
-                wall, cpu = _timed(fresh, stages)
-                cells.append(f"{1000 * wall / proxies:.1f} ({1000 * cpu / proxies:.1f})")
-            import duckdb
+def measured(count: int, stock: bool) -> dict[str, Any]:
+    """A first run and an up-to-date one over ``count`` proxies, in seconds (wall, CPU), and the ledger after them."""
+    import duckdb
 
-            with duckdb.connect(str(lab.ledger), read_only=True) as connection:
-                tables = connection.execute("select sum(estimated_size) from duckdb_tables()").fetchall()[0][0]
-            size = lab.ledger.stat().st_size / 1e6
-            print(f"{proxies:>8}{cells[0]:>18}{cells[1]:>18}{tables:>20,}{size:>7.1f} MB", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        lab = study(Path(folder), count)
+        if stock:
+            _use_stock_storage(lab)
+        run_stale(lab, STAGES[: STAGES.index(MIXTURES) + 1])
+        found: dict[str, Any] = {"proxies": leave_results(lab)}
+        for when in ("first", "again"):
+            fresh = Lab(lab.study_file, lab.home, say=lambda line: None)
+            found[when] = _timed(fresh, [PROXY_CHECKPOINTS, PROXY_LOSSES])
+        with duckdb.connect(str(lab.ledger), read_only=True) as connection:
+            found["rows"] = connection.execute("select sum(estimated_size) from duckdb_tables()").fetchall()[0][0]
+        found["megabytes"] = lab.ledger.stat().st_size / 1e6
+        return found
+
+
+def _use_stock_storage(lab: Lab) -> None:
+    settings = yaml.safe_load(Path(event_log.__file__).with_name("dagster.yaml").read_text())
+    del settings["event_log_storage"]
+    (lab.home / "dagster").mkdir(parents=True)
+    (lab.home / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(settings))
+
+
+def main() -> None:
+    """One line a count and storage."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("counts", nargs="*", type=int, default=[100, 1000, 10_000])
+    arguments.add_argument("--stock", action="store_true", help="Dagster's own SQLite storage beside the shipped one")
+    asked = arguments.parse_args()
+    print("milliseconds a proxy, checkpoints and losses together; wall (CPU)\n")
+    print("| proxies | event log | first run | up to date | rows in the ledger | ledger |")
+    print("|---:|---|---:|---:|---:|---:|")
+    for count in asked.counts:
+        for stock in (True, False) if asked.stock else (False,):
+            found = measured(count, stock)
+            first, again = (_per_proxy(found[when], found["proxies"]) for when in ("first", "again"))
+            name = "Dagster's own" if stock else "as shipped"
+            end = f"{found['rows']:,} | {found['megabytes']:.1f} MB |"
+            print(f"| {found['proxies']:,} | {name} | {first} | {again} | {end}", flush=True)
+
+
+def _per_proxy(seconds: tuple[float, float], proxies: int) -> str:
+    wall, cpu = (1000 * each / proxies for each in seconds)
+    return f"{wall:.1f} ({cpu:.1f})"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ said.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import defaultdict
@@ -20,16 +21,20 @@ from filelock import FileLock, Timeout
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import BusyError, LedgerError, RegmixError
-from regmix_pipeline.files import read_json, sha256_of, write_json
+from regmix_pipeline.files import read_json, sha256_of, write_json, write_together
 from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
-from regmix_pipeline.ledger.tables import write_part
+from regmix_pipeline.ledger.tables import part_bytes, part_path
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study
 
 WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
+_SUMMED_ELSEWHERE = (".ds", ".safetensors")
+"""Tokens and model weights have their checksums in the JSON beside them."""
+TOGETHER = 16
+"""Outputs recorded together at most: a process killed before they are told has told none of them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Output:
         files: the artefacts, absolute paths under the lab's home.
         seconds: time it took; None lets the lab measure it.
         error: why it failed; then nothing is recorded.
+        followed: whether the next output comes at once, so that both can be recorded together.
     """
 
     key: str
@@ -51,6 +57,7 @@ class Output:
     files: Sequence[Path] = ()
     seconds: float | None = None
     error: RegmixError | None = None
+    followed: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Lab:
     Args:
         study_file: the study's YAML.
         home: folder of everything made for the study.
-        data: folder of downloaded corpora, shared between studies.
+        data: folder of downloaded corpora, shared between studies; default $REGMIX_DATA, or data beside the home.
         run: id of the run that is at work, kept in the records.
         workers: processes that train at once; overrides the study. None there too: as many as fill the machine.
         say: where progress goes.
@@ -121,11 +128,12 @@ class Lab:
         self.study_in_file: Study = load_study(self.study_file)
         """The study file's own content; `study` has the watched domains as well."""
         self.home = Path(home or default_home(self.study_in_file.name)).resolve()
-        self.data = Path(data or self.home.parent / "data").resolve()
+        self.data = Path(data or os.environ.get("REGMIX_DATA") or self.home.parent / "data").resolve()
         self.run, self.say = run, say
         self.triggered: Mapping[str, str] = {}
         """Who or what started the run that is at work: through, by, why."""
-        self._parts: list[Path] = []
+        self._parts: dict[Path, bytes] | None = None
+        """Parts of the output that is being made, written once it is; None while no stage is at work."""
         self.workers = workers or self.study_in_file.proxies.workers
         self.records = Records(self.home / "records")
         self.memory: dict[str, Any] = {}
@@ -200,27 +208,31 @@ class Lab:
         return path
 
     def write_rows(self, table: str, version: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Write a part of a ledger table; `version` is added to every row."""
-        part = write_part(self.path("tables"), table, version, [{"version": version, **row} for row in rows])
-        self._parts.append(part)
-        return part
+        """Write a part of a ledger table; `version` is added to every row. A stage's parts come with its record."""
+        path = part_path(self.path("tables"), table, version)
+        content = part_bytes(table, [{"version": version, **row} for row in rows])
+        if self._parts is None:
+            write_together({path: content})
+        else:
+            self._parts[path] = content
+        return path
 
     def build_ledger(self) -> Path:
         """Make the DuckDB file from all records and parts."""
         return build_ledger(self.records, self.path("tables"), self.ledger)
 
-    def stale(self, stage: Stage) -> dict[str, str]:
-        """Key -> why it has to be made, for every key that is not what it should be."""
+    def stale(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> dict[str, str]:
+        """Key -> why it has to be made, for every key that is not what it should be; ``wanted`` if it is known."""
         reasons = {}
-        for key, recipe in stage.wanted(self).items():
+        for key, recipe in (stage.wanted(self) if wanted is None else wanted).items():
             reason = self._reason(stage, key, recipe)
             if reason:
                 reasons[key] = reason
         return reasons
 
-    def withdrawn(self, stage: Stage) -> list[str]:
-        """Keys that have a record but are no longer wanted."""
-        return sorted(set(self.records.keys(stage.name)) - set(stage.wanted(self)))
+    def withdrawn(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> list[str]:
+        """Keys that have a record but are no longer wanted; ``wanted`` if it is known."""
+        return sorted(set(self.records.keys(stage.name)) - set(stage.wanted(self) if wanted is None else wanted))
 
     def materialise(self, stage: Stage, keys: Sequence[str] | None = None, *, wait: bool = True) -> Iterator[Made]:
         """Make what is stale among ``keys`` (default: all), record it, and yield every key as it is ready.
@@ -237,8 +249,7 @@ class Lab:
         with self._alone(wait):
             self._sweep()
             wanted = stage.wanted(self)
-            withdrawn = sorted(set(self.records.keys(stage.name)) - set(wanted))
-            for key in withdrawn:
+            for key in self.withdrawn(stage, wanted):
                 self.records.forget(stage.name, key)
             if not ledger_is_current(self.records, self.ledger):
                 self.build_ledger()
@@ -290,37 +301,69 @@ class Lab:
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
         started = time.monotonic()
-        self._parts.clear()
-        for output in _timed(stage, stage.make(self, recipes)):
-            parts, self._parts = self._parts, []
-            if output.error is not None:
-                yield Made(output.key, None, reused=False, error=output.error, reason=reasons[output.key])
-                continue
-            recipe = recipes[output.key]
-            finished = time.monotonic()
-            record = Record(
-                asset=stage.name,
-                key=output.key,
-                version=output.version,
-                recipe=recipe.id,
-                inputs=dict(recipe.inputs),
-                settings=dict(recipe.settings),
-                facts=dict(output.facts),
-                files=tuple(str(path.relative_to(self.home)) for path in output.files),
-                made_at=now(),
-                seconds=round(finished - started if output.seconds is None else output.seconds, 3),
-                run=self.run,
-                sums=self._sums([*output.files, *parts]),
-            )
-            started = finished
-            before = self.records.current(stage.name, output.key)
-            self.records.save(record)
-            yield Made(output.key, record, reused=False, reason=reasons[output.key], before=before)
+        held: list[Record] = []
+        parts: dict[Path, bytes] = {}
+        self._parts = {}
+        try:
+            for output in _timed(stage, stage.make(self, recipes)):
+                own, self._parts = self._parts, {}
+                if output.error is None:
+                    finished = time.monotonic()
+                    held.append(self._record(stage, output, recipes[output.key], own, finished - started))
+                    parts |= own
+                    started = finished
+                if not output.followed or len(held) >= TOGETHER:
+                    yield from self._recorded(stage, held, parts, reasons)
+                if output.error is not None:
+                    yield Made(output.key, None, reused=False, error=output.error, reason=reasons[output.key])
+        except Exception:
+            yield from self._recorded(stage, held, parts, reasons)
+            raise
+        finally:
+            self._parts = None
+        yield from self._recorded(stage, held, parts, reasons)
 
-    def _sums(self, paths: Sequence[Path]) -> dict[str, str]:
-        """Checksums that a record holds itself; tokens and model weights have theirs in the JSON beside them."""
-        summed = [path for path in paths if path.is_file() and path.suffix not in (".ds", ".safetensors")]
-        return {str(path.relative_to(self.home)): sha256_of(path) for path in summed}
+    def _recorded(
+        self, stage: Stage, held: list[Record], parts: dict[Path, bytes], reasons: Mapping[str, str]
+    ) -> Iterator[Made]:
+        """Put parts on disk, then the records that speak of them; both are empty afterwards."""
+        if not held:
+            return
+        before = [self.records.current(stage.name, record.key) for record in held]
+        write_together(parts)
+        self.records.save(*held)
+        made = [
+            Made(record.key, record, reused=False, reason=reasons[record.key], before=former)
+            for record, former in zip(held, before, strict=True)
+        ]
+        held.clear()
+        parts.clear()
+        yield from made
+
+    def _record(
+        self, stage: Stage, output: Output, recipe: Recipe, parts: Mapping[Path, bytes], seconds: float
+    ) -> Record:
+        summed = [path for path in output.files if path not in parts and path.suffix not in _SUMMED_ELSEWHERE]
+        return Record(
+            asset=stage.name,
+            key=output.key,
+            version=output.version,
+            recipe=recipe.id,
+            inputs=dict(recipe.inputs),
+            settings=dict(recipe.settings),
+            facts=dict(output.facts),
+            files=tuple(self._name(path) for path in output.files),
+            made_at=now(),
+            seconds=round(seconds if output.seconds is None else output.seconds, 3),
+            run=self.run,
+            sums={self._name(path): sha256_of(path) for path in summed if path.is_file()}
+            | {self._name(path): hashlib.sha256(content).hexdigest() for path, content in parts.items()},
+        )
+
+    def _name(self, path: Path) -> str:
+        """A path under the home as records name it; thousands are asked for, so by its text."""
+        text, home = str(path), f"{self.home}{os.sep}"
+        return text.removeprefix(home) if text.startswith(home) else str(path.relative_to(self.home))
 
     def _reason(self, stage: Stage, key: str, recipe: Recipe) -> str:
         """Why the key must be made again, or "" when its record and files stand."""

@@ -15,6 +15,7 @@ from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.search.further import FURTHER_MIXTURES
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
+from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 STAGES: tuple[Stage, ...] = (
@@ -34,4 +35,5 @@ STAGES: tuple[Stage, ...] = (
     MIXTURE_DECISION,
     CONFIRMATION,
     MIXTURE_REPORT,
+    STRATEGY_COMPARISON,
 )

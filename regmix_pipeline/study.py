@@ -13,21 +13,20 @@ from pydantic import Field, model_validator
 
 from regmix_pipeline.documents.settings import Source, check_name
 from regmix_pipeline.documents.watch import Watch
-from regmix_pipeline.errors import StudyError
 from regmix_pipeline.mixtures.changes import Change
 from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.proxies.engine.settings import EngineSettings
 from regmix_pipeline.proxies.settings import (
     EarlyStoppingSettings,
     EvaluationSettings,
-    ModelSettings,
+    ModelAndTraining,
     NoiseSettings,
-    TrainingSettings,
 )
 from regmix_pipeline.refit import Refit
 from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.settings import Settings
+from regmix_pipeline.strategies.settings import StrategySettings
 from regmix_pipeline.tokens.settings import ShardSettings, TokenizerSettings
 
 
@@ -77,7 +76,7 @@ class Limits(Settings):
     """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free)."""
 
 
-class Proxies(Settings):
+class Proxies(ModelAndTraining):
     """The small models that are trained on the mixtures."""
 
     preset: str = "regmix-1m"
@@ -104,53 +103,12 @@ class Proxies(Settings):
     engine: EngineSettings = EngineSettings()
     """Where proxies are trained: this machine or a cluster."""
 
-    @property
-    def model_settings(self) -> ModelSettings:
-        """The preset's model with this study's changes."""
-        return ModelSettings.preset(self.preset, **self.model)
 
-    @property
-    def training_settings(self) -> TrainingSettings:
-        """The preset's training with this study's changes."""
-        return TrainingSettings.preset(self.preset, **self.training)
-
-    @model_validator(mode="after")
-    def _trainable(self) -> Proxies:
-        _check_trainable(self.model_settings, self.training_settings)
-        return self
-
-
-def _check_trainable(model: ModelSettings, training: TrainingSettings) -> None:
-    """Raise ValueError when a model cannot be trained as asked: unknown fields were refused before."""
-    try:
-        steps = training.steps(model.context)
-    except StudyError as error:
-        raise ValueError(f"{error.problem}: {error.remedy}") from error
-    if training.warmup_steps >= steps:
-        raise ValueError(
-            f"a warm-up of {training.warmup_steps} steps is not shorter than the {steps} steps of training"
-        )
-
-
-class Confirmation(Settings):
+class Confirmation(ModelAndTraining):
     """Larger models trained on the chosen, natural and uniform mixture, to see whether the prediction held."""
 
-    preset: str = "demo-large"
-    """Model and its default training."""
-    model: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the preset's model to change."""
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the preset's training to change."""
     seeds: int = Field(default=2, ge=1)
     """Models per mixture."""
-
-    model_settings = Proxies.model_settings
-    training_settings = Proxies.training_settings
-
-    @model_validator(mode="after")
-    def _trainable(self) -> Confirmation:
-        _check_trainable(self.model_settings, self.training_settings)
-        return self
 
 
 class Study(Settings):
@@ -190,6 +148,8 @@ class Study(Settings):
     """The regressor's out-of-fold Spearman correlation on the objective must reach this, or the decision is flagged."""
     confirmation: Confirmation | None = None
     """Larger models that test the decision. None: no confirmation."""
+    strategies: StrategySettings | None = None
+    """Ways of choosing a mixture, compared by the large runs that they lead to. None: no comparison."""
     changes: tuple[Change, ...] = ()
     """What became of domains, in the order in which it happened: which runs of earlier days stay evidence."""
     evidence_tolerance: float = Field(default=0.02, ge=0, lt=1)
@@ -222,6 +182,8 @@ class Study(Settings):
             raise ValueError("no target has a weight above 0, so there is nothing to minimise")
         if self.watch is not None and not self.trains:
             raise ValueError("watch needs domains with sources: a study of imported runs alone trains on no text")
+        if self.strategies is not None:
+            _check_strategies(self, self.strategies)
         if self.proxies.repeat_as_target and self.limits.target_tokens is None:
             raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
         return self
@@ -263,6 +225,15 @@ def _check_alternatives(study: Study) -> None:
         unknown = sorted(set(weights) - set(study.domains))
         if unknown and study.watch is None:
             raise ValueError(f"alternatives.{name}: {unknown} are no domains of the study")
+
+
+def _check_strategies(study: Study, strategies: StrategySettings) -> None:
+    if not study.trains:
+        raise ValueError("strategies train models: give the domains sources, or drop the section")
+    if strategies.target is None and study.confirmation is None:
+        raise ValueError("strategies.target says which model is trained; it may be left out beside a confirmation only")
+    if strategies.human is not None and strategies.human not in study.alternatives:
+        raise ValueError(f"strategies.human: {strategies.human!r} is none of the alternatives of the study")
 
 
 def _check_trains(study: Study) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import dagster as dg
 
 from regmix_pipeline.lab import Lab
@@ -31,7 +29,7 @@ class LabResource(dg.ConfigurableResource):
         return Lab(
             self.study_file or default_study_file(),
             self.home or None,
-            self.data or os.environ.get("REGMIX_DATA") or None,
+            self.data or None,
             run=run,
             workers=self.trainer.workers or None,
         )

@@ -22,8 +22,10 @@ app = typer.Typer(
 )
 
 StudyFile = Annotated[Path | None, typer.Option("--study", help="Study file; default $REGMIX_STUDY or the demo.")]
-Home = Annotated[Path | None, typer.Option("--home", help="Folder of artefacts; default .regmix/<study>.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of downloaded corpora; default beside the home.")]
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of artefacts; default $REGMIX_HOME or .regmix/<study>.")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of corpora; default $REGMIX_DATA or beside home.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that train at once.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Answer with one JSON value on standard output, and nothing else.")

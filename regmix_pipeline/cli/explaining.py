@@ -24,8 +24,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Why does this domain have this weight? From the evidence of that decision, however long ago it was taken."""
-    from regmix_pipeline.decisions.explain import explanation_of
-    from regmix_pipeline.decisions.show_explanation import show_explanation
+    from regmix_pipeline.decisions.explain.explanation import explanation_of
+    from regmix_pipeline.decisions.explain.show import show_explanation
 
     lab = Lab(study or default_study_file(), home, data)
     found = explanation_of(lab, domain, decision)
@@ -50,8 +50,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """What changed between two decisions, and which cause moved which weight."""
-    from regmix_pipeline.decisions.diff import difference_of
-    from regmix_pipeline.decisions.show_diff import show_difference
+    from regmix_pipeline.decisions.diff.difference import difference_of
+    from regmix_pipeline.decisions.diff.show import show_difference
 
     lab = Lab(study or default_study_file(), home, data)
     found = difference_of(lab, first, second, exact=exact)

@@ -12,6 +12,7 @@ from rich.table import Table
 from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, plain_errors
 from regmix_pipeline.cli.auditing import Asked
 from regmix_pipeline.decisions.exports.formats import FORMATS, Written, export_decision
+from regmix_pipeline.errors import StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.study_file import default_study_file
 
@@ -52,6 +53,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a decided mixture as a file that a trainer reads, and the sampling plan of every file beside it."""
+    if decision in FORMATS:
+        raise StudyError("names a format, not a decision", where=decision, remedy=f"give it as --format {decision}")
     written = export_decision(
         Lab(study or default_study_file(), home, corpora),
         decision,

@@ -18,7 +18,7 @@ from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answ
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
 from regmix_pipeline.study import Study
-from regmix_pipeline.study_file import default_study_file, load_study
+from regmix_pipeline.study_file import default_study_file
 
 if TYPE_CHECKING:
     from assets.runner import StageRun
@@ -121,16 +121,36 @@ def _show_status(missing: Sequence[str], rows: Sequence[Mapping[str, Any]], cons
 @plain_errors
 def plan(
     study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    workers: Workers = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="A name of the catalogue (h100-sxm, a100-sxm-80gb, l4, cpu-64) or a YAML file."),
+    ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="How many devices, instead of what it says.")] = None,
     teraflops: Annotated[
-        float | None, typer.Option(help="Sustained TFLOP/s of the hardware; default: measured on this machine.")
+        float | None, typer.Option(min=1e-9, help="Sustained TFLOP/s of the hardware, all devices together.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a study takes before it is run: models, tokens, FLOPs, time, disk."""
-    from regmix_pipeline.plan import plan_as_json, plan_study, show_plan
+    """Say what a study takes before it is run: time, device hours, cost, memory, disk, rows in the ledger.
 
-    path = study or default_study_file()
-    found = plan_study(load_study(path), teraflops=teraflops, base=path.parent)
+    Without --hardware and --teraflops: on this machine, from what the study's home recorded or from a trial of up to a
+    minute. What is made already is left out of what is to go.
+    """
+    from regmix_pipeline.errors import PlanError
+    from regmix_pipeline.planning.hardware import hardware_of
+    from regmix_pipeline.planning.plan import plan_study
+    from regmix_pipeline.planning.show import plan_as_json, show_plan
+
+    if hardware is not None and teraflops is not None:
+        raise PlanError("both are given", where="--hardware, --teraflops", remedy="give one of them")
+    if devices is not None and hardware is None:
+        raise PlanError("of which hardware?", where="--devices", remedy="name it: --hardware h100-sxm --devices 64")
+    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    chosen = hardware_of(hardware, devices) if hardware is not None else None
+    found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab)
     answer(plan_as_json(found), lambda console: show_plan(found, console), as_json)
 
 

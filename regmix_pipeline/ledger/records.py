@@ -6,14 +6,16 @@ exists speaks of whole files. `current/` points to the version that holds now; o
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.files import fingerprint, read_json, write_json
+from regmix_pipeline.files import fingerprint, json_by_lines, link_together, read_json, write_together
 
 WHOLE = "all"
 """The key of an asset that is not partitioned."""
@@ -31,7 +33,7 @@ class Recipe:
     inputs: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Fingerprint of inputs and settings: equal recipes give equal results."""
         return fingerprint("recipe", dict(self.inputs), dict(self.settings))
@@ -70,28 +72,43 @@ class Record:
     sums: Mapping[str, str] = field(default_factory=dict)
 
 
+_Which = tuple[int, int, int]
+"""Which file was read: a record is replaced by a new file, never written into."""
+
+
 class Records:
     """The records under one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._current = str(folder / "current")
+        self._seen: dict[str, tuple[_Which, Record]] = {}
+        """Path of a current record -> which file was read, and what it said: a stage looks many times."""
 
     def current(self, asset: str, key: str = WHOLE) -> Record | None:
         """The version that holds now, or None if the asset was never made."""
+        path = f"{self._current}/{asset}/{key}.json"
         try:
-            return _read(self.folder / "current" / asset / f"{key}.json")
+            which = _which(os.stat(path))
+            if path not in self._seen or self._seen[path][0] != which:
+                self._seen[path] = which, _read(Path(path))
         except FileNotFoundError:
             return None
+        return self._seen[path][1]
 
     def keys(self, asset: str) -> list[str]:
         """Keys of the asset that have a current record, sorted."""
         return sorted(path.stem for path in (self.folder / "current" / asset).glob("[!.]*.json"))
 
-    def save(self, record: Record) -> None:
-        """Keep a record for ever and make it the current one."""
-        history = self.folder / "history" / record.asset / record.key / f"{record.version}-{record.recipe}.json"
-        write_json(history, asdict(record))
-        write_json(self.folder / "current" / record.asset / f"{record.key}.json", asdict(record))
+    def save(self, *records: Record) -> None:
+        """Keep records for ever and make them the current ones; those saved together are flushed together."""
+        kept = {self._kept(record): record for record in records}
+        write_together({path: json_by_lines(_values(record)).encode() for path, record in kept.items()})
+        # A record is current only once it is kept.
+        link_together({Path(self._current, record.asset, f"{record.key}.json"): path for path, record in kept.items()})
+
+    def _kept(self, record: Record) -> Path:
+        return self.folder / "history" / record.asset / record.key / f"{record.version}-{record.recipe}.json"
 
     def fingerprint(self) -> str:
         """Fingerprint of what is current: a ledger that carries another one was built before the last record."""
@@ -128,9 +145,14 @@ class Records:
     def all(self) -> Iterator[tuple[Record, bool]]:
         """Every record ever kept, and whether it is the current one."""
         for path in sorted((self.folder / "history").glob("*/*/[!.]*.json")):
-            record = _read(path)
-            current = self.current(record.asset, record.key)
+            current = self.current(path.parent.parent.name, path.parent.name)
+            record = self._as_seen(path) or _read(path)
             yield record, current is not None and (current.version, current.recipe) == (record.version, record.recipe)
+
+    def _as_seen(self, kept: Path) -> Record | None:
+        """What a kept record says, if it is the very file that was read as the current one."""
+        seen = self._seen.get(f"{self._current}/{kept.parent.parent.name}/{kept.parent.name}.json")
+        return seen[1] if seen is not None and seen[0] == _which(os.stat(kept)) else None
 
     def clear(self) -> None:
         """Remove everything; for tests and for a user who starts over."""
@@ -140,6 +162,14 @@ class Records:
 def now() -> str:
     """UTC time to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _which(status: os.stat_result) -> _Which:
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _values(record: Record) -> dict[str, Any]:
+    return {each.name: getattr(record, each.name) for each in fields(record)}
 
 
 def _read(path: Path) -> Record:

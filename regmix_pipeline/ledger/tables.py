@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import written_atomically
+from regmix_pipeline.files import write_together
 
 TEXT, REAL, WHOLE_NUMBER, YES_NO = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
@@ -34,13 +35,15 @@ class Table:
     meaning: str
     columns: Mapping[str, tuple[pa.DataType, str]]
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """The Parquet schema, with each column's meaning as field metadata."""
         return pa.schema(
             [pa.field(name, kind, metadata={"meaning": what}) for name, (kind, what) in self.columns.items()]
         )
 
+
+_FEW_ROWS = 200
 
 _VERSION = {"version": (TEXT, "version of the asset that wrote this row")}
 
@@ -299,23 +302,91 @@ TABLES: dict[str, Table] = {
             "predicted": (REAL, "loss predicted for a proxy, nats per token"),
         },
     ),
+    "strategy_choices": Table(
+        ("strategy_comparison",),
+        "what a strategy chose for the target run, and what its choosing took",
+        _VERSION
+        | {
+            "strategy": (TEXT, "its name; 'natural' and 'decision' (the study's own) are always there"),
+            "choice": (TEXT, "id of the choice, or of the study's decision"),
+            "paper": (TEXT, "where the strategy is from"),
+            "seed": (WHOLE_NUMBER, "seed it chose with"),
+            "kind": (TEXT, "'mixture', 'schedule' (mixtures one after another) or 'policy' (steered as it goes)"),
+            "mixture": (TEXT, "mixture id; NULL where it changes during the run"),
+            "schedule": (TEXT, "[[share of the steps at which it ends, {domain: weight}], ...], JSON; NULL: a policy"),
+            "runs": (WHOLE_NUMBER, "models trained or begun while choosing"),
+            "tokens": (WHOLE_NUMBER, "tokens they were trained on"),
+            "flops": (REAL, "FLOPs of choosing, shared runs counted in full"),
+            "budget_flops": (REAL, "what it might have taken; NULL for natural and decision"),
+            "further_flops": (REAL, "of a target run beyond its training; the mean over seeds"),
+            "details": (TEXT, "what the strategy tells of its way, JSON"),
+            "seconds": (REAL, "time of choosing; what was there costs none"),
+        },
+    ),
+    "strategy_losses": Table(
+        ("strategy_comparison",),
+        "a target run's loss on a target",
+        _VERSION
+        | {
+            "strategy": (TEXT, "strategy whose choice was trained on"),
+            "choice": (TEXT, "id of the choice"),
+            "run": (TEXT, "id of the model, or of the steered run"),
+            "seed": (WHOLE_NUMBER, "number of the target run's seed, from 0; the same for all strategies"),
+            "target": (TEXT, "validation target, or 'objective' for their weighted mean"),
+            "loss": (REAL, "measured, nats per token"),
+            "standard_error": (REAL, "its standard error over windows, most of which all runs have in common"),
+            "bits_per_byte": (REAL, "loss in bits per byte; NULL for the objective"),
+        },
+    ),
+    "strategy_candidates": Table(
+        ("strategy_comparison",),
+        "a mixture's objective as one size of model measures it, or as the regressor predicts it",
+        _VERSION
+        | {
+            "mixture": (TEXT, "mixture id"),
+            "strategies": (TEXT, "strategies that chose it; empty where it was drawn"),
+            "weights": (TEXT, "{domain: weight}, JSON"),
+            "size": (TEXT, "'target', 'proxy', 'small_proxy' or 'regressor'"),
+            "objective": (REAL, "weighted loss of a run, nats per token"),
+            "standard_error": (REAL, "its standard error over windows; NULL for predictions"),
+        },
+    ),
 }
 
 
-def write_part(folder: Path, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write rows of one table as the Parquet part ``<folder>/<table>/<name>.parquet``, whole or not at all.
+def part_path(folder: Path, table: str, name: str) -> Path:
+    """Where a part of a table lies: ``<folder>/<table>/<name>.parquet``."""
+    return folder / table / f"{name}.parquet"
+
+
+def part_bytes(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows of one table as a Parquet file.
 
     Raises:
         LedgerError: a row lacks a column of the table, or has one the table does not know.
     """
     schema = TABLES[table].schema
+    names = set(schema.names)
     for row in rows:
-        odd = set(row) ^ set(schema.names)
+        odd = row.keys() ^ names
         if odd:
             raise LedgerError(
                 f"columns do not match the table: {sorted(odd)}", where=table, remedy="see ledger/tables.py"
             )
-    path = folder / table / f"{name}.parquet"
-    with written_atomically(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), temporary)
+    made = pa.Table.from_pylist(rows, schema=schema)
+    # Parts of a few rows by the thousand: dictionaries and statistics would be most of the work and of the file.
+    several = len(rows) > _FEW_ROWS
+    written = pa.BufferOutputStream()
+    pq.write_table(made, written, use_dictionary=several, write_statistics=several)
+    return written.getvalue().to_pybytes()
+
+
+def write_part(folder: Path, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows of one table as a part, whole or not at all.
+
+    Raises:
+        LedgerError: a row lacks a column of the table, or has one the table does not know.
+    """
+    path = part_path(folder, table, name)
+    write_together({path: part_bytes(table, rows)})
     return path

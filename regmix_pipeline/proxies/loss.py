@@ -36,7 +36,7 @@ def chunk_rows(vocabulary: int) -> int:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, *options: Any) -> Tensor:
-        scale, gradient, rows, columns = options
+        scale, gradient, rows, columns, each = options
         total = torch.zeros_like(head) if gradient is None else gradient
         if _in_tiles(hidden):
             losses, hidden_gradient = _tiled(hidden, head, targets, scale, total, rows or _ROWS, columns or _COLUMNS)
@@ -44,14 +44,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
             rows = rows or chunk_rows(len(head))
             losses, hidden_gradient = _whole(hidden, head.to(hidden.dtype), targets, scale, total, rows)
         ctx.save_for_backward(hidden_gradient, *(() if gradient is not None else (total,)))
-        return losses.sum().mul_(scale)
+        if each is not None:
+            each.copy_(losses)
+        return (losses * scale).sum() if isinstance(scale, Tensor) else losses.sum().mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (output,) = outputs
         hidden_gradient, *kept = ctx.saved_tensors
         head_gradient = kept[0] * output if kept else None
-        return hidden_gradient * output.to(hidden_gradient.dtype), head_gradient, None, None, None, None, None
+        return hidden_gradient * output.to(hidden_gradient.dtype), head_gradient, *[None] * 6
 
 
 def linear_cross_entropy(
@@ -59,10 +61,11 @@ def linear_cross_entropy(
     head: Tensor,
     targets: Tensor,
     *,
-    scale: float | None = None,
+    scale: float | Tensor | None = None,
     gradient: Tensor | None = None,
     rows: int | None = None,
     columns: int | None = None,
+    each: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of ``hidden @ head.T`` against ``targets``, in nats, summed and multiplied by ``scale``.
 
@@ -70,17 +73,19 @@ def linear_cross_entropy(
         hidden: shape (N, d).
         head: shape (V, d).
         targets: token ids, shape (N,).
-        scale: factor of the sum; default 1 / N, the mean.
+        scale: factor of the sum, or of each row's loss, shape (N,) and of ``hidden``'s type or wider; default 1 / N,
+            the mean.
         gradient: if given, shape (V, d): the head's gradient is added into it at once, and autograd gets none for the
             head. Then the loss must itself be the root of the backward pass.
         rows: rows per chunk; default by device.
         columns: tokens of the vocabulary per tile, on a CPU; default 1024.
+        each: if given, shape (N,): every row's own loss is written into it, without the scale.
 
     Returns:
         Scalar, float32 or wider.
     """
     scale = 1.0 / len(hidden) if scale is None else scale
-    options = (scale, gradient, rows, columns)
+    options = (scale, gradient, rows, columns, each)
     return _LinearCrossEntropy.apply(_narrowed(hidden), head, targets, *options)  # pyright: ignore[reportReturnType]
 
 
@@ -110,8 +115,18 @@ def _chunks(number: int, rows: int) -> Iterator[slice]:
     return (slice(start, min(start + rows, number)) for start in range(0, number, rows))
 
 
+def _of_rows(scale: float | Tensor, part: slice) -> float | Tensor:
+    return scale[part] if isinstance(scale, Tensor) else scale
+
+
 def _tiled(
-    hidden: Tensor, head: Tensor, targets: Tensor, scale: float, gradient: Tensor | None, rows: int, columns: int
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    scale: float | Tensor,
+    gradient: Tensor | None,
+    rows: int,
+    columns: int,
 ) -> tuple[Tensor, Tensor]:
     """Losses, shape (N,), and the gradient of ``scale`` times their sum by ``hidden``; the head's is added in place.
 
@@ -129,12 +144,16 @@ def _tiled(
         losses[part] = logs - (x * of_targets).sum(1)
         if gradient is None or product is None:
             continue
-        share = (scale / sums).unsqueeze(1)
-        torch.mul(product.t(), share, out=products[part]).sub_(of_targets, alpha=scale)
+        share = (_of_rows(scale, part) / sums).unsqueeze(1)
+        # A number goes into the kernels as their alpha; a factor a row costs a product more.
+        alpha, of_rows, inputs = 1.0 if isinstance(scale, Tensor) else scale, of_targets, x
+        if isinstance(scale, Tensor):
+            of_rows, inputs = (each * scale[part].unsqueeze(1) for each in (of_targets, x))
+        torch.mul(product.t(), share, out=products[part]).sub_(of_rows, alpha=alpha)
         left = x * share
         for tile, exponentials in zip(gradient.split(columns), buffers, strict=True):
             tile.addmm_(exponentials, left)
-        gradient.index_add_(0, targets[part], x, alpha=-scale)
+        gradient.index_add_(0, targets[part], inputs, alpha=-alpha)
     return losses, products
 
 
@@ -171,7 +190,7 @@ def _exponentials(
 
 
 def _whole(
-    hidden: Tensor, head: Tensor, targets: Tensor, scale: float, gradient: Tensor | None, rows: int
+    hidden: Tensor, head: Tensor, targets: Tensor, scale: float | Tensor, gradient: Tensor | None, rows: int
 ) -> tuple[Tensor, Tensor]:
     """As `_tiled`, but each chunk's logits whole, and float32 at least; ``head`` is of ``hidden``'s type."""
     losses = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
@@ -186,7 +205,7 @@ def _whole(
         if gradient is None:
             continue
         exponentials = exponentials.scatter_add_(1, own, -sums.unsqueeze(1)).to(hidden.dtype)
-        share = (scale / sums).unsqueeze(1)
+        share = (_of_rows(scale, part) / sums).unsqueeze(1)
         torch.mm(exponentials, head, out=products[part]).mul_(share)
         gradient.add_(torch.mm(exponentials.t(), (hidden[part] * share).to(hidden.dtype)))
     return losses, products

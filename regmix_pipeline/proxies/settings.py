@@ -14,6 +14,9 @@ from pydantic import Field, model_validator
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.settings import Settings
 
+_BYTES_OF_A_PASS = 8 * 2**30
+"""Activations that a pass may keep on CUDA; a few workers share a device."""
+
 
 class ModelSettings(Settings):
     """A Llama-like decoder: RMSNorm, rotary positions, causal attention, SwiGLU, untied head, no biases."""
@@ -65,6 +68,17 @@ class ModelSettings(Settings):
         """
         d, f = self.width, self.ffn_width
         return 2 * (self.layers * (4 * d * d + 3 * d * f) + vocabulary * d) + 2 * self.layers * self.context * d
+
+    def tokens_per_pass(self, device: str) -> int:
+        """Tokens that go through the model at once in training; a step of more is several passes.
+
+        On a CPU as many as stay near its caches. On CUDA enough to fill the device, but no more than a worker's share
+        of its memory holds: a layer keeps about 12 d + 4 f numbers of two bytes a token for the backward pass.
+        """
+        if device != "cuda":
+            return 2048
+        kept = 2 * self.layers * (12 * self.width + 4 * self.ffn_width)
+        return max(self.context, min(65_536, _BYTES_OF_A_PASS // kept))
 
     def training_flops_per_token(self, vocabulary: int) -> int:
         """FLOPs of a forward and a backward pass: 3 x the forward's (Kaplan et al., arXiv 2001.08361, section 2.1)."""
@@ -146,6 +160,18 @@ class TrainingSettings(Settings):
         return self.learning_rate * (self.final_fraction + (1 - self.final_fraction) * share)
 
 
+def check_trainable(model: ModelSettings, training: TrainingSettings) -> None:
+    """Raise ValueError when a model cannot be trained as asked: unknown fields were refused before."""
+    try:
+        steps = training.steps(model.context)
+    except StudyError as error:
+        raise ValueError(f"{error.problem}: {error.remedy}") from error
+    if training.warmup_steps >= steps:
+        raise ValueError(
+            f"a warm-up of {training.warmup_steps} steps is not shorter than the {steps} steps of training"
+        )
+
+
 class EvaluationSettings(Settings):
     """How a proxy's losses are measured. Windows are fixed, so that differences between proxies are paired."""
 
@@ -222,3 +248,29 @@ def _preset(name: str) -> dict[str, dict[str, Any]]:
     if name not in PRESETS:
         raise StudyError(f"no preset {name!r}", where="preset", remedy=f"choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+class ModelAndTraining(Settings):
+    """A model and how it is trained, from a preset."""
+
+    preset: str = "demo-large"
+    """Model and its default training."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's model to change."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's training to change."""
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The preset's model with these changes."""
+        return ModelSettings.preset(self.preset, **self.model)
+
+    @property
+    def training_settings(self) -> TrainingSettings:
+        """The preset's training with these changes."""
+        return TrainingSettings.preset(self.preset, **self.training)
+
+    @model_validator(mode="after")
+    def _trainable(self) -> ModelAndTraining:
+        check_trainable(self.model_settings, self.training_settings)
+        return self

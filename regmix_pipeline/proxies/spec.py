@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -90,12 +92,19 @@ class ProxySpec(Settings):
         _ = self.exact_mixture
         return self
 
-    @property
+    @cached_property
     def exact_mixture(self) -> Mixture:
         """The mixture, checked."""
         return Mixture.of(self.mixture)
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; what was derived from the fields is derived anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for derived in ("exact_mixture", "id"):
+            vars(copied).pop(derived, None)
+        return copied
+
+    @cached_property
     def id(self) -> str:
         """Proxy id: ``p`` and 16 hex digits over all that shapes the weights. Domains of weight zero do not matter."""
         drawn = [domain for domain, _ in self.exact_mixture.parts]
@@ -120,7 +129,8 @@ class ProxySpec(Settings):
     @property
     def is_finished(self) -> bool:
         """Whether the finished proxy's folder is there and whole."""
-        return all((self.output / name).is_file() for name in PROXY_FILES)
+        output = self.output  # its name is a hash: taken once
+        return all((output / name).is_file() for name in PROXY_FILES)
 
     @property
     def at_landmark(self) -> ProxySpec:

@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -86,8 +87,11 @@ def _trained(
     waiting = {key: len(group) for key, group in specs.items()}
     failed: dict[str, RegmixError] = {}
     values: dict[str, Mapping[str, Any]] = {}
+    tasks = [spec for group in specs.values() for spec in group]
+    there = sum(spec.is_finished for spec in tasks)
     progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say)
-    for result in trainer_of(lab).run([spec for group in specs.values() for spec in group]):
+    for result in trainer_of(lab).run(tasks):
+        there -= result.reused
         key = key_of[result.task.id]
         waiting[key] -= 1
         if result.error is not None:
@@ -101,7 +105,8 @@ def _trained(
         if key in failed:
             yield Output(key, error=failed[key])
         else:
-            yield _checkpoint(lab, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
+            made = _checkpoint(lab, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
+            yield replace(made, followed=there > 0)
 
 
 def _checkpoint(
@@ -167,8 +172,10 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     measured: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     failed: dict[str, RegmixError] = {}
     started = time.monotonic()
+    there = sum(task.output.is_file() for task in tasks)
     progress = Progress("proxy_losses", len(tasks), lab.say)
     for result in trainer_of(lab).run(tasks):
+        there -= result.reused
         key = key_of[proxy_of[result.task.id]]
         waiting[key] -= 1
         if result.error is not None:
@@ -188,7 +195,8 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             yield Output(key, error=failed[key])
         else:
             seconds = time.monotonic() - started
-            yield _losses(lab, key, specs[key], measured[key], targets, recipes[key], line, seconds)
+            made = _losses(lab, key, specs[key], measured[key], targets, recipes[key], line, seconds)
+            yield replace(made, followed=there > 0)
             started = time.monotonic()
 
 

@@ -72,8 +72,15 @@ def available_windows(lab: Lab, files: Mapping[str, TokenFile], training_tokens:
     The large run draws weight x target tokens from what is available; scaled to the proxy's tokens, the same weight
     gives the same epochs when the proxy has available x proxy tokens / target tokens to draw from (arXiv 2606.07597).
     """
-    target, asked = lab.study.limits.target_tokens, lab.study.proxies.repeat_as_target
-    if asked is False or target is None:
+    if lab.study.proxies.repeat_as_target is False:
+        return {}
+    return windows_as_target(lab, files, training_tokens, context)
+
+
+def windows_as_target(lab: Lab, files: Mapping[str, TokenFile], training_tokens: int, context: int) -> dict[str, int]:
+    """The same whatever the study's proxies do; empty where the study states no tokens of the large run."""
+    target = lab.study.limits.target_tokens
+    if target is None:
         return {}
     windows = {}
     for name, file in files.items():

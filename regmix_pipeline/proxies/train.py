@@ -27,7 +27,6 @@ from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snaps
 from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
 from regmix_pipeline.proxies.windows import TrainingWindows, within_quota
 
-_TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
 _CHECK_EVERY = 16
 _NOT_FINITE = "lower training.learning_rate, or look at the shards' text"
 
@@ -36,13 +35,18 @@ class Trainer:
     """A proxy in training: weights, optimiser and windows; `step` is all there is to the loop.
 
     All parameters are views of one flat tensor, and so are their gradients: clipping and AdamW are one kernel each.
+
+    Args:
+        spec: the proxy.
+        device: where it is trained.
+        windows: what it sees; default what its mixture asks for.
     """
 
-    def __init__(self, spec: ProxySpec, device: torch.device) -> None:
+    def __init__(self, spec: ProxySpec, device: torch.device, windows: TrainingWindows | None = None) -> None:
         self.spec, self.device = spec, device
         training, context = spec.training, spec.model.context
         self.steps = training.steps(context)
-        self.windows = TrainingWindows(
+        self.windows = windows or TrainingWindows(
             spec.exact_mixture,
             spec.shards,
             context,
@@ -57,7 +61,7 @@ class Trainer:
         self.flat, self.gradient = flattened(self.model)
         self.optimiser = FlatAdamW(self.flat, self.gradient, training)
         self.forward = torch.compile(self.model) if device.type == "cuda" else self.model
-        per_pass = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // context)
+        per_pass = max(1, spec.model.tokens_per_pass(device.type) // context)
         self.passes = math.ceil(training.windows_per_step / per_pass)
         self.last = min(spec.stop_at or self.steps, self.steps)
         self.losses = torch.full((self.last,), math.nan, device=device)
@@ -100,14 +104,19 @@ class Trainer:
             )
         scale = 1.0 / (rows.shape[0] * self.spec.model.context)
         total = torch.zeros((), device=self.device)
-        head = self.model.head
+        first = 0
         for part in torch.from_numpy(rows).to(self.device).chunk(self.passes):
             with autocast(self.device):
-                hidden = self.forward(part[:, :-1])
-                loss = linear_cross_entropy(hidden, head, part[:, 1:].reshape(-1), scale=scale, gradient=head.grad)
+                loss = self._loss(self.forward(part[:, :-1]), part[:, 1:].reshape(-1), scale, first)
             loss.backward()
             total += loss.detach()
+            first += len(part)
         return total
+
+    def _loss(self, hidden: Tensor, labels: Tensor, scale: float, first: int) -> Tensor:
+        """``scale`` times the sum of the losses of a pass, whose windows are those from ``first`` on of the step."""
+        head = self.model.head
+        return linear_cross_entropy(hidden, head, labels, scale=scale, gradient=head.grad)
 
     def check(self) -> None:
         """Look at the losses so far.

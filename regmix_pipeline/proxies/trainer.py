@@ -6,14 +6,10 @@ Tasks are idempotent and their results are files, so a run that was killed is si
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import regmix_pipeline
-from regmix_pipeline import errors
-from regmix_pipeline.errors import ProxyError, RegmixError
+from regmix_pipeline.errors import ProxyError, RegmixError, error_of
 from regmix_pipeline.files import read_json
+from regmix_pipeline.processes import Child, how_it_ended
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 
 Task = ProxySpec | EvaluationSpec
@@ -147,66 +142,39 @@ class _Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.task: Task | None = None
-        self._process: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
 
     def give(self, task: Task) -> None:
         self.task = task
-        line = line_of(task)
-        if not self.alive:
+        if self._child is None or not self._child.alive:
             self.stop()
-            self._process = None
-        process = self._process = self._process or self._started()
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # died while idle; `result` says so
-            process.stdin.write(json.dumps(line) + "\n")
-            process.stdin.flush()
+            environment = WORKER_SETTINGS | {"REGMIX_WORKER": str(self.number)}
+            self._child = Child("regmix_pipeline.proxies.worker", environment)
+        self._child.tell(line_of(task))
 
     @property
     def answers(self) -> Any:
-        assert self._process is not None
-        return self._process.stdout
-
-    @property
-    def alive(self) -> bool:
-        return self._process is None or self._process.poll() is None
+        assert self._child is not None
+        return self._child.answers
 
     def result(self) -> Result:
         """Wait for the answer to the task given."""
+        assert self._child is not None
         assert self.task is not None
-        line = self.answers.readline()
-        if not line.endswith("\n"):
-            return Result(self.task, {}, error=self._death())
-        return result_of(self.task, json.loads(line))
+        answer = self._child.answer()
+        if answer is None:
+            return Result(self.task, {}, error=_death(self.task, self._child.end()))
+        return result_of(self.task, answer)
 
     def stop(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        process.terminate()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # pyright: ignore[reportOptionalMemberAccess]
-        process.wait()
+        if self._child is not None:
+            self._child.stop()
 
-    def _started(self) -> subprocess.Popen[str]:
-        package = str(Path(regmix_pipeline.__file__).resolve().parents[1])
-        search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "regmix_pipeline.proxies.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | WORKER_SETTINGS | {"PYTHONPATH": search, "REGMIX_WORKER": str(self.number)},
-        )
 
-    def _death(self) -> ProxyError:
-        assert self._process is not None
-        assert self.task is not None
-        code = self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        memory = code == -signal.SIGKILL
-        remedy = "run again; if memory ran out, use fewer workers" if memory else "the worker's log is above; run again"
-        return ProxyError(f"the worker process {how}", where=where_of(self.task), remedy=remedy)
+def _death(task: Task, code: int) -> ProxyError:
+    memory = code == -signal.SIGKILL
+    remedy = "run again; if memory ran out, use fewer workers" if memory else "the worker's log is above; run again"
+    return ProxyError(f"the worker process {how_it_ended(code)}", where=where_of(task), remedy=remedy)
 
 
 def _key(task: Task) -> tuple[str, str]:
@@ -227,31 +195,31 @@ def line_of(task: Task) -> dict[str, Any]:
 
 def result_of(task: Task, answer: Mapping[str, Any]) -> Result:
     """The result that another process's `worker.answer` tells of."""
-    error = None
-    if "error" in answer:
-        name, problem, where, remedy = answer["error"]
-        error = getattr(errors, name, ProxyError)(problem, where=where or where_of(task), remedy=remedy)
+    error = error_of(answer["error"], ProxyError, where_of(task)) if "error" in answer else None
     return Result(task, answer.get("value", {}), answer["seconds"], error=error)
 
 
-_MORE_MEMORY = "use fewer workers or a smaller model"
+def explained(error: Exception, where: str, otherwise: str = "the traceback is in the log") -> RegmixError:
+    """An error as one that a user can act on; one that was not has its traceback in the log.
 
-
-def failure_of(error: Exception, where: str) -> list[str]:
-    """An error as text that another process can make an error of again: its class, problem, place and remedy."""
+    Args:
+        error: the error.
+        where: what it befell.
+        otherwise: the remedy where neither memory, nor the disk, nor a file is to blame.
+    """
     if isinstance(error, RegmixError):
-        return [type(error).__name__, error.problem, error.where, error.remedy]
+        return error
     traceback.print_exception(error)
-    return [ProxyError.__name__, f"{type(error).__name__}: {error}", where, _remedy(error)]
+    return ProxyError(f"{type(error).__name__}: {error}", where=where, remedy=_remedy(error) or otherwise)
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: Exception) -> str | None:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     # On a CPU torch has no class of its own for it.
     if kinds & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
-        return _MORE_MEMORY
+        return "use fewer workers or a smaller model"
     if os.strerror(errno.ENOSPC) in str(error):  # an OSError, or safetensors' own
         return "free disk space and run again: finished proxies are kept"
     if isinstance(error, OSError):
-        return "see the message; restore the file or its permissions, and run again"
-    return "the traceback is in the log"
+        return "see the message; restore the file or its permissions, and run again: finished proxies are kept"
+    return None

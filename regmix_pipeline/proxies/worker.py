@@ -18,29 +18,29 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-from regmix_pipeline.proxies.trainer import Task, failure_of
+from regmix_pipeline.proxies.trainer import Task, explained
 
 
 def main() -> None:
     """Serve tasks until standard input ends."""
     number = int(os.environ.get("REGMIX_WORKER", "0"))
-    answers = _private_stdout()
+    answers = private_stdout()
     prepare_torch()
     gc.freeze()
-    tasks = _tasks()
+    tasks = lines_of_stdin()
     while (line := tasks.get()) is not None:
         answers.write(json.dumps(answer(json.loads(line), lambda task: done_here(task, number))) + "\n")
         answers.flush()
 
 
-def _private_stdout() -> TextIO:
+def private_stdout() -> TextIO:
     """Keep standard output for answers; whatever libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
 
 
-def _tasks() -> queue.SimpleQueue[str | None]:
+def lines_of_stdin() -> queue.SimpleQueue[str | None]:
     """Lines of standard input, read by a thread that ends the process at once when the parent is gone."""
     tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
@@ -68,7 +68,7 @@ def answer(line: Mapping[str, Any], do: Callable[[Task], Mapping[str, Any]]) -> 
     try:
         return {"value": do(_task_of(line)), "seconds": time.monotonic() - started}
     except Exception as error:
-        return {"error": failure_of(error, line["where"]), "seconds": time.monotonic() - started}
+        return {"error": explained(error, line["where"]).texts, "seconds": time.monotonic() - started}
 
 
 def _task_of(line: Mapping[str, Any]) -> Task:

@@ -80,11 +80,11 @@ def interval(low: Any, high: Any, digits: int = 3) -> str:
 
 
 def times(value: Any) -> str:
-    """A ratio: ``1.99 ×``; never "0.00 ×" for what is not zero."""
+    """A ratio: ``1.99×``, which no narrow column breaks; never "0.00×" for what is not zero."""
     number = finite(value)
     if number is None:
         return NONE
-    return "< 0.01 ×" if 0 < number < 0.005 else f"{number:.2f} ×"
+    return "< 0.01×" if 0 < number < 0.005 else f"{number:.2f}×"
 
 
 def short(value: Any) -> str:

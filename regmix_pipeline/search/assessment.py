@@ -23,6 +23,8 @@ HALVES = 3
 NEARBY = 4096
 POINT = 0.01
 """A percentage point of weight, the unit of sensitivity."""
+AT_LIMIT = 5e-4
+"""A weight this near to its cap or floor touches it: what was refined by drawing candidates stops a little short."""
 WEAK = 0.1
 """A weight that may move over more than this is weakly identified."""
 
@@ -155,8 +157,8 @@ def domain_rows(region: Region, chosen: Mixture, sensitivity: Array, ranges: Arr
             "prior": float(region.prior[j]),
             "cap": float(limits.caps[j]),
             "floor": float(limits.floors[j]),
-            "at_cap": bool(limits.caps[j] < 1 and weights[j] >= limits.caps[j] - 2e-6),
-            "at_floor": bool(limits.floors[j] > 0 and weights[j] <= limits.floors[j] + 2e-6),
+            "at_cap": bool(limits.caps[j] < 1 and weights[j] >= limits.caps[j] - AT_LIMIT),
+            "at_floor": bool(limits.floors[j] > 0 and weights[j] <= limits.floors[j] + AT_LIMIT),
             "sensitivity": float(sensitivity[j]),
             "low": float(ranges[j, 0]),
             "high": float(ranges[j, 1]),

@@ -15,7 +15,7 @@ from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.regression.signal import weighed_objective
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:

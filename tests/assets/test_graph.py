@@ -26,6 +26,7 @@ LINEAGE = {
     "mixture_decision": ["further_mixtures", "optimal_mixture"],
     "confirmation": ["mixture_decision", "token_shards"],
     "mixture_report": ["confirmation", "mixture_decision"],
+    "strategy_comparison": ["mixture_decision", "token_shards"],
 }
 BLOCKING = {
     "shards_hold_what_the_inventory_says",

@@ -8,9 +8,11 @@ import pytest
 
 from regmix_pipeline.decisions.record import lineage_of
 from regmix_pipeline.errors import LedgerError, ProxyError
+from regmix_pipeline.files import sha256_of
 from regmix_pipeline.lab import Lab, Output, Stage
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import Recipe
+from regmix_pipeline.ledger.tables import TABLES
 
 
 class Counter:
@@ -181,3 +183,57 @@ def test_a_withdrawn_asset_is_made_again(lab, counter):
     assert lab.stale(counter.source) == {"a": "new", "b": "new"}
     with pytest.raises(LedgerError, match="was not materialised yet"):
         run(lab, counter.total)
+
+
+def test_folders_come_from_the_environment_unless_given(study_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("REGMIX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REGMIX_DATA", str(tmp_path / "corpora"))
+    assert (Lab(study_file).home, Lab(study_file).data) == (tmp_path / "home", tmp_path / "corpora")
+    given = Lab(study_file, tmp_path / "other", tmp_path / "texts")
+    assert (given.home, given.data) == (tmp_path / "other", tmp_path / "texts")
+
+
+def test_outputs_that_follow_at_once_are_recorded_together_and_told_once_they_are(lab, counter):
+    counter.contents = {f"k{number}": str(number) for number in range(20)}
+    made_when_told = []
+
+    def make(lab, recipes):
+        for output in counter._source_make(lab, recipes):
+            yield replace(output, followed=output.key != "k19")
+
+    for made in lab.materialise(replace(counter.source, make=make)):
+        assert lab.records.current("source", made.key) == made.record
+        made_when_told.append(len(counter.made))
+    assert made_when_told == [16] * 16 + [20] * 4
+    assert lab.stale(counter.source) == {}
+
+
+def test_a_stage_that_breaks_keeps_and_tells_what_it_held(lab, counter):
+    def make(lab, recipes):
+        for output in counter._source_make(lab, {"a": recipes["a"]}):
+            yield replace(output, followed=True)
+        raise ProxyError("out of luck", where="b", remedy="run again")
+
+    stream = lab.materialise(replace(counter.source, make=make))
+    assert next(stream).key == "a"
+    with pytest.raises(ProxyError, match="out of luck"):
+        next(stream)
+    assert lab.records.keys("source") == ["a"]
+    assert lab.stale(counter.source) == {"b": "new"}
+
+
+def test_a_part_is_written_with_its_record_or_not_at_all(lab, counter):
+    row = {"source": "a", "role": "domain"}
+    row = dict.fromkeys(column for column in TABLES["domain_inventory"].columns if column != "version") | row
+
+    def make(lab, recipes):
+        for key in recipes:
+            lab.write_rows("domain_inventory", f"version-{key}", [row])
+            yield Output(key, f"version-{key}", error=ProxyError("no", where=key) if key == "b" else None)
+
+    run(lab, replace(counter.source, make=make))
+    parts = lab.path("tables", "domain_inventory")
+    assert [path.name for path in parts.iterdir()] == ["version-a.parquet"]
+    assert lab.need("source", "a").sums == {
+        "tables/domain_inventory/version-a.parquet": sha256_of(next(parts.iterdir()))
+    }

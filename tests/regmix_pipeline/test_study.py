@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.plan import plan_study, show_plan
+from regmix_pipeline.planning.plan import plan_study
+from regmix_pipeline.planning.show import show_plan
 from regmix_pipeline.reference import reference_page
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study

@@ -26,7 +26,7 @@ def trainer_of(lab: Lab) -> Trainer:
     if settings.kind == "ray":
         from regmix_pipeline.proxies.engine.ray import RayTrainer
 
-        trainer: Trainer = RayTrainer(settings)
+        trainer: Trainer = RayTrainer(settings, lab.say)
     else:
         trainer = LocalTrainer(lab.workers)
     return trainer if settings.store is None else ThroughStore(trainer, Store(settings.store))

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import traceback
-
-from regmix_pipeline.errors import ProxyError, RegmixError
-from regmix_pipeline.proxies.trainer import Result, Task, where_of
+from regmix_pipeline.proxies.trainer import Result, Task, explained, where_of
 
 
 def failed(task: Task, error: Exception) -> Result:
     """The task's result, with the error as one that a user can act on."""
-    if not isinstance(error, RegmixError):
-        traceback.print_exception(error)
-        error = ProxyError(
-            f"{type(error).__name__}: {error}",
-            where=where_of(task),
-            remedy="see the message, about the store or a file, and run again: finished proxies are kept",
-        )
-    return Result(task, {}, error=error)
+    remedy = "see the message, about the store or a file, and run again: finished proxies are kept"
+    return Result(task, {}, error=explained(error, where_of(task), remedy))

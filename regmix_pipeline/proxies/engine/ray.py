@@ -6,16 +6,16 @@ snapshot. A driver that dies takes its tasks along; run again, it finds what was
 
 from __future__ import annotations
 
-import importlib
-import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.proxies.engine.settings import EngineSettings
 from regmix_pipeline.proxies.trainer import WORKER_SETTINGS, Result, Task, line_of, result_of, settled, where_of
+from regmix_pipeline.ray_cluster import LOOK_EVERY, Cluster, Need
 
 RETRIES = 8
 """Times that Ray runs a task again whose worker or node died."""
@@ -28,17 +28,28 @@ class RayTrainer:
 
     Args:
         settings: address, what a proxy takes, and the store; without one all nodes share the study's disk.
+        say: told when the cluster has no room.
 
     Raises:
         ProxyError: Ray is not installed, or no cluster answers.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, say: Say = to_stderr) -> None:
         self.settings = settings
-        self.ray = _connected(settings)
+        needs = [
+            Need("CPU", settings.cpus_per_proxy, "proxies.engine.cpus_per_proxy"),
+            Need("GPU", settings.gpus_per_proxy, "proxies.engine.gpus_per_proxy"),
+        ]
+        wait = settings.wait_for_nodes
+        self.cluster = Cluster(settings.address, needs, wait, "proxies.engine", ProxyError, say)
+        self.ray = self.cluster.ray
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """As `LocalTrainer.run`."""
+        """As `LocalTrainer.run`.
+
+        Raises:
+            ProxyError: no node of the cluster is large enough for a proxy.
+        """
         waiting: deque[Task] = deque()
         yield from settled(tasks, waiting.append)
         if waiting:
@@ -46,6 +57,7 @@ class RayTrainer:
 
     def _work(self, waiting: deque[Task]) -> Iterator[Result]:
         ray, settings = self.ray, self.settings
+        self.cluster.wait_for_room()
         remote = ray.remote(_done).options(
             num_cpus=settings.cpus_per_proxy,
             num_gpus=settings.gpus_per_proxy,
@@ -59,7 +71,9 @@ class RayTrainer:
                 while waiting and len(going) < room:
                     task = waiting.popleft()
                     going[remote.remote(line_of(task), settings.store, settings.cache)] = task
-                ready, _ = ray.wait(list(going), num_returns=1, timeout=60)
+                ready, _ = ray.wait(list(going), num_returns=1, timeout=LOOK_EVERY)
+                if not ready:
+                    self.cluster.look()
                 for reference in ready:
                     yield self._result(reference, going.pop(reference))
         finally:
@@ -73,41 +87,6 @@ class RayTrainer:
             problem = f"Ray gave up: {type(error).__name__}"
             remedy = "look at the cluster's log, and run again: finished proxies are kept"
             return Result(task, {}, error=ProxyError(problem, where=where_of(task), remedy=remedy))
-
-
-def _connected(settings: EngineSettings) -> Any:
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise ProxyError(
-            "Ray is not installed", where="proxies.engine.kind", remedy="pip install 'regmix-pipeline[ray]'"
-        ) from error
-    if not ray.is_initialized():
-        _need_answer(settings.address)
-        try:
-            ray.init(address=settings.address or "auto", logging_level="warning", log_to_driver=False)
-        except (ConnectionError, RuntimeError) as error:
-            raise _no_answer(settings.address or "this machine", error) from error
-    return ray
-
-
-def _need_answer(address: str | None) -> None:
-    """Raise at once where nobody listens: Ray itself tries for minutes."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise _no_answer(address, error) from error
-
-
-def _no_answer(address: str | None, error: Exception) -> ProxyError:
-    return ProxyError(
-        f"no Ray cluster answers at {address}: {error}",
-        where="proxies.engine.address",
-        remedy="start one (ray start --head), or give its address",
-    )
 
 
 def _done(line: dict[str, Any], store: str | None, cache: str) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from regmix_pipeline.errors import StudyError
 from regmix_pipeline.settings import Settings
 
 Kind = Literal["local", "ray"]
@@ -18,6 +16,7 @@ _VARIABLES = {
     "store": "REGMIX_STORE",
     "cpus_per_proxy": "REGMIX_CPUS_PER_PROXY",
     "gpus_per_proxy": "REGMIX_GPUS_PER_PROXY",
+    "wait_for_nodes": "REGMIX_RAY_WAIT_FOR_NODES",
     "cache": "REGMIX_CACHE",
 }
 
@@ -33,6 +32,9 @@ class EngineSettings(Settings):
     """CPU cores that Ray sets aside for a proxy."""
     gpus_per_proxy: float = Field(default=0.0, ge=0)
     """Share of a GPU that Ray sets aside for a proxy: .25 trains four on a device."""
+    wait_for_nodes: float = Field(default=0.0, ge=0)
+    """Seconds that the Ray cluster may take to bring up a node large enough for a proxy, where it adds nodes by itself.
+    Default: 0, such a node must be there."""
     store: str | None = None
     """fsspec address that shards and finished proxies go through, for instance s3://bucket/demo. Default: none, the
     study's home is on a disk that all machines share."""
@@ -45,12 +47,4 @@ class EngineSettings(Settings):
         Raises:
             StudyError: a variable does not hold what it should.
         """
-        environment = os.environ if environment is None else environment
-        said = {field: environment[name] for field, name in _VARIABLES.items() if environment.get(name)}
-        try:
-            return EngineSettings.model_validate(self.model_dump() | said, strict=False)
-        except ValidationError as error:
-            place = str(error.errors()[0]["loc"][0])
-            raise StudyError(
-                f"{said[place]!r}: {error.errors()[0]['msg']}", where=_VARIABLES[place], remedy="mend or unset it"
-            ) from error
+        return self.overridden_by(_VARIABLES, environment)

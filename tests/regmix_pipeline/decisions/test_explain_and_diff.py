@@ -9,13 +9,13 @@ import yaml
 from typer.testing import CliRunner
 
 from regmix_pipeline.cli import app
-from regmix_pipeline.decisions.attribution import attribution_of, shapley
-from regmix_pipeline.decisions.causes import Replay
-from regmix_pipeline.decisions.diff import difference_of
+from regmix_pipeline.decisions.diff.attribution import attribution_of, shapley
+from regmix_pipeline.decisions.diff.causes import Replay
+from regmix_pipeline.decisions.diff.difference import difference_of
 from regmix_pipeline.decisions.evidence import evidence_behind
-from regmix_pipeline.decisions.explain import answer_of, explanation_of
+from regmix_pipeline.decisions.explain.explanation import answer_of, explanation_of
+from regmix_pipeline.decisions.explain.show import chart
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.show_explanation import chart
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.errors import LedgerError, MixtureError
 from regmix_pipeline.lab import Lab

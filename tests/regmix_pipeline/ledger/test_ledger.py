@@ -4,12 +4,19 @@ import subprocess
 import sys
 import threading
 import time
+from unittest.mock import Mock
 
 import duckdb
 import pytest
 
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import folder_written_atomically, written_atomically
+from regmix_pipeline.files import (
+    folder_written_atomically,
+    json_by_lines,
+    link_together,
+    write_together,
+    written_atomically,
+)
 from regmix_pipeline.ledger.build import build_ledger, read_ledger
 from regmix_pipeline.ledger.records import Recipe, Record, Records, now
 from regmix_pipeline.ledger.tables import TABLES, write_part
@@ -159,3 +166,35 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
         writer.kill()
         writer.wait()
         assert len(json.loads(path.read_text())["payload"]) == 200_000
+
+
+def test_files_written_together_are_all_there_or_none_has_its_name(tmp_path):
+    whole = {tmp_path / "a" / "one.json": b"1", tmp_path / "b" / "c" / "two.json": b"2"}
+    write_together(whole)
+    assert {path: path.read_bytes() for path in whole} == whole
+    with pytest.raises(TypeError):
+        write_together({tmp_path / "a" / "one.json": b"9", tmp_path / "a" / "three.json": "no bytes"})  # type: ignore
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["one.json"]
+    assert (tmp_path / "a" / "one.json").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_further_name_holds_the_same_bytes_with_links_or_without(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr("os.link", Mock(side_effect=OSError("no links here")))
+    file, name = tmp_path / "kept.json", tmp_path / "current" / "it.json"
+    for content in (b"old", b"new"):
+        write_together({file: content})
+        link_together({name: file})
+        assert name.read_bytes() == content
+        assert name.samefile(file) == links
+    assert [path.name for path in name.parent.iterdir()] == ["it.json"]
+
+
+def test_an_object_by_lines_reads_as_it_was(tmp_path):
+    value = {"text": 'é \n"', "numbers": [1, 2.5, 1e-7], "nested": {"a": {"b": None}}, "none": {}}
+    written = json_by_lines(value)
+    assert json.loads(written) == value
+    assert len(written.splitlines()) == len(value) + 2
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_by_lines({"x": float("nan")})

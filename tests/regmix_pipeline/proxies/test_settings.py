@@ -83,3 +83,13 @@ def test_trajectory_steps_are_increasing_and_end_with_the_last(steps: int, point
     assert chosen == sorted(set(chosen))
     assert len(chosen) <= points
     assert not points or (chosen[-1] == steps and chosen[0] >= 1)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_pass_on_cuda_keeps_no_more_than_a_workers_share_and_on_a_cpu_is_small(name: str) -> None:
+    model = ModelSettings.preset(name)
+    tokens = model.tokens_per_pass("cuda")
+    kept = 2 * model.layers * (12 * model.width + 4 * model.ffn_width)  # bytes a token
+    assert model.context <= tokens <= 65_536
+    assert tokens * kept <= 8 * 2**30
+    assert model.tokens_per_pass("cpu") == 2048

@@ -28,7 +28,7 @@ from regmix_pipeline.report import numbers
         (numbers.amount(131_072), "131 k"),
         (numbers.interval(0.9, 0.98, 2), "0.90–0.98"),
         (numbers.interval(-0.1, 0.2, 1), "−0.1 to 0.2"),
-        (numbers.times(0.001), "< 0.01 ×"),
+        (numbers.times(0.001), "< 0.01×"),
         (numbers.listed(["a", "b", "c"]), "a, b and c"),
     ],
 )
@@ -45,4 +45,4 @@ def test_what_is_no_number_is_a_dash(value: object) -> None:
 @given(st.floats(1e-12, 1))
 def test_a_weight_above_zero_is_never_shown_as_zero(weight: float) -> None:
     assert numbers.percent(weight) != "0.0%"
-    assert numbers.times(weight) != "0.00 ×"
+    assert numbers.times(weight) != "0.00×"

@@ -16,7 +16,7 @@ from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.errors import DocumentError, StudyError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.plan import plan_study
+from regmix_pipeline.planning.plan import plan_study
 from regmix_pipeline.study_file import load_study
 from regmix_pipeline.study_init.found import found_domains
 from regmix_pipeline.study_init.sampled import sample_of, text_field_of

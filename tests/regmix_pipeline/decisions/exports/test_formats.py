@@ -224,6 +224,9 @@ def test_the_command_answers_in_a_table_and_in_json(lab, decision, tmp_path, mon
     refused = CliRunner().invoke(app, ["export", *study, "--format", "olmo-core"])
     assert refused.exit_code == 1
     assert "not approved" in refused.stderr
+    mistaken = CliRunner().invoke(app, ["export", *study, "olmo-core"])
+    assert mistaken.exit_code == 1
+    assert "--format olmo-core" in mistaken.stderr
     said = CliRunner().invoke(app, ["approve", *study, "--reason", "fits", "--by", "Ada"])
     assert said.exit_code == 0, said.output
     shown = CliRunner().invoke(app, ["export", *study, "--format", "olmo-core"])

@@ -1,8 +1,7 @@
-"""Stores: a folder, and a real S3 server in this process."""
+"""Stores: a folder, and a bucket of the S3 server."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -38,30 +37,6 @@ def at_home(tmp_path: Path) -> Callable[[list[ProxySpec]], dict[str, Bits]]:
         return {spec.id: _bits(spec.output) for spec in here}
 
     return trained
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """Address of a bucket; keys and endpoint are in the environment, where s3fs looks for them."""
-    from moto.server import ThreadedMotoServer
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    endpoint = f"http://127.0.0.1:{port}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("FSSPEC_S3_ENDPOINT_URL", endpoint)
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
-        import s3fs
-
-        s3fs.S3FileSystem(endpoint_url=endpoint).mkdir("mixtures")
-        yield "s3://mixtures"
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "s3"])

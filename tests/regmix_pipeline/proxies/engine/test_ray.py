@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -39,10 +41,11 @@ def cluster():
         made.shutdown()
 
 
-def trainer(cluster, **settings):
+def trainer(cluster, said=None, **settings):
     from regmix_pipeline.proxies.engine.ray import RayTrainer
 
-    return RayTrainer(EngineSettings(kind="ray", address=cluster.address, **settings))
+    say = (said if said is not None else []).append
+    return RayTrainer(EngineSettings(kind="ray", address=cluster.address, **settings), say)
 
 
 def at_work():
@@ -141,6 +144,65 @@ def test_a_killed_driver_finds_what_was_finished(cluster, spec_of, tmp_path, at_
     assert {name for name, reused, _ in lines if reused == "True"} >= {line.split()[0] for line in done}
     assert all(error == "None" for *_, error in lines)
     assert {spec.id: bits(spec.output) for spec in specs} == at_home(specs)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"cpus_per_proxy": 1.5}, "it takes 1.5 CPUs of one node, and the most that any has is 1 CPU"),
+        ({"gpus_per_proxy": 0.25}, "it takes 0.25 GPUs of one node, and the most that any has is 0 GPUs"),
+    ],
+)
+def test_a_proxy_that_no_node_can_hold_is_refused_at_once(cluster, spec_of, asked, told):
+    with pytest.raises(ProxyError, match=told) as caught:
+        list(trainer(cluster, **asked).run([spec_of()]))
+    assert caught.value.where == f"proxies.engine.{next(iter(asked))}"
+    assert "proxies.engine.wait_for_nodes" in caught.value.remedy
+
+
+def test_who_waits_for_room_says_so(cluster, spec_of):
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    others = placement_group([{"CPU": 1}, {"CPU": 1}])
+    assert others.wait(60)
+
+    class Said(list):
+        def append(self, line):
+            super().append(line)
+            remove_placement_group(others)
+
+    said = Said()
+    (result,) = trainer(cluster, said).run([spec_of(seed=30)])
+    assert result.error is None
+    assert said == ["  Ray: waiting for room: 0 of 2 CPUs free; a task takes 1 CPU of one node"]
+
+
+def test_a_cluster_that_adds_nodes_is_waited_for(cluster, spec_of, monkeypatch):
+    """A node that is large enough comes, and is lost while the proxy trains on it."""
+    from regmix_pipeline import ray_cluster
+
+    nodes = []
+
+    class Said(list):
+        def append(self, line):
+            super().append(line)
+            nodes.append(cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20))
+
+    said = Said()
+    engine = trainer(cluster, said, cpus_per_proxy=2, wait_for_nodes=60)
+    (result,) = engine.run([spec_of(seed=31)])
+    assert result.error is None
+    (line,) = said
+    assert re.fullmatch(
+        r".*2 of 2 CPUs free; a task takes 2 CPUs of one node; no node is .* wait for one ends in \d+[ms]\d*s?", line
+    )
+    monkeypatch.setattr(ray_cluster, "NODES_MAY_BE_GONE", 0.0)
+    engine = trainer(cluster, cpus_per_proxy=2)
+    lost = threading.Thread(target=lambda: (kill_one_at_work(), cluster.remove_node(nodes[0], allow_graceful=False)))
+    lost.start()
+    with pytest.raises(ProxyError, match="it takes 2 CPUs of one node, and the most that any has is 1 CPU"):
+        list(engine.run([spec_of(seed=32, training=LONGER)]))
+    lost.join()
 
 
 def test_a_lost_node_s_proxies_end_on_the_other(cluster, spec_of, at_home, bits):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.decisions.causes import Replay
+from regmix_pipeline.decisions.diff.causes import Replay
 from regmix_pipeline.decisions.evidence import Evidence
 
 Array = NDArray[np.float64]

@@ -337,12 +337,12 @@ def test_prov_survives_its_own_reader_and_says_what_the_records_say(lab, regmix,
 
 def test_the_reference_of_the_record_names_every_field(lab):
     record = find_decision(lab)
-    page = (Path(__file__).resolve().parents[3] / "docs" / "decision-record.md").read_text()
+    page = (Path(__file__).resolve().parents[4] / "docs" / "decision-record.md").read_text()
     named = set(re.findall(r"`(\w+)`", page))
     fields = set(record) | set(record["mixture"]) | set(record["domains"][0]) | set(record["predictions"][0])
     fields |= (
         set(record["checks"][0]) | set(record["environment"]) | set(record["triggered"]) | set(record["stability"])
     )
     assert sorted(fields - named) == []
-    gain = (Path(__file__).resolve().parents[3] / "docs" / "uncertainty.md").read_text()
+    gain = (Path(__file__).resolve().parents[4] / "docs" / "uncertainty.md").read_text()
     assert [field for field in record["gain"] if f"`{field}`" not in gain] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from regmix_pipeline.decisions.causes import LIMITING
+from regmix_pipeline.decisions.diff.causes import LIMITING
 from regmix_pipeline.decisions.find import Decision, record_behind, record_named
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE, Record

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from regmix_pipeline.decisions.attribution import attribution_of
-from regmix_pipeline.decisions.changed_evidence import changed_evidence
-from regmix_pipeline.decisions.changed_inputs import changed_inputs
+from regmix_pipeline.decisions.diff.attribution import attribution_of
+from regmix_pipeline.decisions.diff.evidence import changed_evidence
+from regmix_pipeline.decisions.diff.inputs import changed_inputs
 from regmix_pipeline.decisions.evidence import evidence_behind
 from regmix_pipeline.decisions.find import Decision, find_decision, previous_of
 from regmix_pipeline.errors import LedgerError

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from regmix_pipeline.decisions.explain import percent
+from regmix_pipeline.decisions.explain.explanation import percent
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 HEIGHT = 5

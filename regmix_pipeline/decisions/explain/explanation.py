@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from regmix_pipeline.decisions.effect import curve_of, effects_of, path_of, standard_error
 from regmix_pipeline.decisions.evidence import Evidence, evidence_behind, inventory_settings
+from regmix_pipeline.decisions.explain.effect import curve_of, effects_of, path_of, standard_error
+from regmix_pipeline.decisions.explain.relaxing import active_limits
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.relaxing import active_limits
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.lab import Lab
 

@@ -1,0 +1,1 @@
+"""Two decisions: what differs between them, and which cause moved which weight."""

@@ -1,0 +1,1 @@
+"""One decision: why a domain weighs what it does."""

@@ -1,0 +1,106 @@
+"""The record of a decision: what it names, what it was compared with, and how it is found again."""
+
+import pytest
+import yaml
+
+from assets.runner import run_stale
+from regmix_pipeline.decisions.find import decisions, find_decision
+from regmix_pipeline.decisions.record import decision_id, sealed
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.errors import LedgerError, StudyError
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.stages import STAGES
+
+UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
+HAND = {"code": 0.2, "licences": 0.3, "descriptions": 0.5}
+"""The mixture made by hand that the study's second decision was compared with."""
+
+
+def test_the_record_names_everything_upstream_and_seals_it(lab):
+    record = find_decision(lab)
+    assets = {place.split("/")[0] for place in record["versions"]}
+    assert {"documents", "tokenizer", "token_shards", "mixtures", "proxy_checkpoints", "proxy_losses"} <= assets
+    assert {"regressor", "optimal_mixture"} <= assets
+    assert decision_id(record) == record["decision"]
+    assert sealed(record) == record
+    run_of = {place: run for run, places in record["runs"].items() for place in places}
+    assert set(run_of) == set(record["versions"])
+    assert all(run_of.values())
+    assert record["triggered"]["through"] == "regmix"
+    assert "changed" in record["triggered"]["why"]
+    evidence = record["regression"]["science"]
+    assert evidence["regressor"] == record["regressors"]["science"]
+    assert abs(sum(evidence["blend"].values()) - 1) < 1e-9
+    assert set(evidence["hyperparameters"]) == {name for name, share in evidence["blend"].items() if share}
+    assert -1 <= evidence["scores"]["spearman (random folds)"]["value"] <= 1
+
+
+def test_alternatives_given_and_previous_are_predicted_beside_the_chosen_one(lab):
+    first, second = decisions(lab)
+    assert second["previous"] == first["decision"]
+    assert first["previous"] is None
+    assert second["alternatives"]["previous"]["weights"] == first["mixture"]["weights"]
+    assert second["alternatives"]["by_hand"]["weights"] == HAND
+    predicted = {row["name"]: row for row in second["predictions"] if row["target"] == "objective"}
+    assert set(predicted) == {"chosen", "natural", "uniform", "best_observed", "previous", "by_hand"}
+    for row in predicted.values():
+        assert row["low"] < row["predicted"] < row["high"]
+        assert row["predicted"] >= predicted["chosen"]["predicted"] - 1e-6 or row["name"] in (
+            "previous",
+            "best_observed",
+        )
+    for name, one in second["alternatives"].items():
+        assert one["mixture"] == predicted[name]["mixture"], name
+    with read_ledger(lab.ledger) as connection:
+        rows = connection.execute("select distinct name from current_predictions").fetchall()
+    assert {name for (name,) in rows} == set(predicted)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"chosen": HAND}, "every decision has a mixture of that name"),
+        ({"by_hand": {"code": 20, "licences": 80}}, "shares, not percent"),
+        ({"by_hand": {"code": -0.1, "licences": 1.1}}, "not be negative"),
+        ({"by_hand": {"code": 0.5, "poems": 0.5}}, "poems"),
+    ],
+)
+def test_impossible_alternatives_are_refused(study_file, given, problem):
+    settings = yaml.safe_load(study_file.read_text())
+    study_file.write_text(yaml.safe_dump(settings | {"alternatives": given}))
+    with pytest.raises(StudyError, match=problem):
+        Lab(study_file)
+
+
+def test_decisions_are_found_by_start_of_id_and_place_in_time(lab):
+    first, second = (record["decision"] for record in decisions(lab))
+    assert find_decision(lab)["decision"] == second
+    assert find_decision(lab, "previous")["decision"] == first
+    assert find_decision(lab, first[:8])["decision"] == first
+    with pytest.raises(LedgerError, match="several decisions start"):
+        find_decision(lab, "d")
+    with pytest.raises(LedgerError, match="no decision starts"):
+        find_decision(lab, "x")
+
+
+def test_going_back_to_a_decision_makes_the_other_one_the_previous(reopened):
+    lab = reopened
+    file = lab().study_file
+    settings = yaml.safe_load(file.read_text())
+    first = find_decision(lab())["decision"]
+    file.write_text(yaml.safe_dump(settings | {"alternatives": {"other": HAND}}, sort_keys=False))
+    run_stale(lab(), UNTIL_DECISION)
+    second = find_decision(lab())["decision"]
+    assert second != first
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    run_stale(lab(), UNTIL_DECISION)
+    assert find_decision(lab())["decision"] == first
+    assert find_decision(lab(), "previous")["decision"] == second
+
+
+def test_without_a_current_decision_the_others_are_named(lab):
+    name = find_decision(lab)["decision"]
+    lab.withdraw("mixture_decision")
+    with pytest.raises(LedgerError, match=name):
+        find_decision(lab)
