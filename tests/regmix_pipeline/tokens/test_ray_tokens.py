@@ -144,13 +144,25 @@ class Others:
     """A listener that gives back what others hold of a cluster once it hears that there is no room."""
 
     def __init__(self, cluster):
+        self.cluster, self.held, self.lines = cluster, None, []
+
+    def __enter__(self):
         import ray
         from ray.util.placement_group import placement_group
 
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
-        self.held = placement_group([{"CPU": 1}] * int(ray.cluster_resources()["CPU"]))
-        assert self.held.wait(60)
-        self.lines = []
+        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="error")
+        # A node that was lost counts until Ray misses it, and nothing can be held there.
+        nodes, until = len(self.cluster.worker_nodes), time.monotonic() + 300
+        while ray.cluster_resources().get("CPU", 0) != nodes and time.monotonic() < until:
+            time.sleep(0.2)
+        self.held = placement_group([{"CPU": 1}] * nodes)
+        assert self.held.wait(300)
+        return self
+
+    def __exit__(self, *_):
+        import ray
+
+        ray.shutdown()
 
     def append(self, line):
         import ray
@@ -165,8 +177,8 @@ class Others:
 
 def test_who_waits_for_room_says_so(place, cluster, many, alone):
     source = spread(place, "books", place.sentences(90))
-    said = Others(cluster)
-    made = many({"books": source}, said=said, kind="ray", address=cluster.address, tasks=2, mem_per_cpu_gb=1)
+    with Others(cluster) as said:
+        made = many({"books": source}, said=said, kind="ray", address=cluster.address, tasks=2, mem_per_cpu_gb=1)
     assert said.held is None
     assert any(
         re.search(r"waiting for room: 0 of \d CPUs? free, .*; a task takes 1 CPU and 1 GB", each) for each in said.lines
