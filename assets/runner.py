@@ -69,7 +69,7 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
             stale, withdrawn = lab.stale(stage, wanted), lab.withdrawn(stage, wanted)
             keys = _register(instance, stage, list(wanted))
             failed_checks: tuple[str, ...] = ()
-            untold = _untold(instance, stage, wanted)
+            untold = sorted(_untold(instance, stage, wanted) - stale.keys())
             if stale or withdrawn or untold:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn, untold)}")
                 if stale or untold:
@@ -153,12 +153,9 @@ def _in_partitions(stage: Stage) -> bool:
     return stage.partitions is not None and bool(stage.upstream)
 
 
-def _untold(instance: dg.DagsterInstance, stage: Stage, wanted: Mapping[str, Recipe]) -> list[str]:
-    """Partitions wanted that Dagster has no event of, such as those that a run recorded just before it was killed.
-
-    Those that are stale are among them.
-    """
-    return sorted(set(wanted) - told_of(instance, stage)) if _in_partitions(stage) else []
+def _untold(instance: dg.DagsterInstance, stage: Stage, wanted: Mapping[str, Recipe]) -> set[str]:
+    """Partitions wanted that Dagster has no event of, such as those that a run recorded just before it was killed."""
+    return set(wanted) - told_of(instance, stage) if _in_partitions(stage) else set()
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:
@@ -192,7 +189,6 @@ def _what(stale: dict[str, str], total: int, withdrawn: Sequence[str], untold: S
         parts.append(count + "; ".join(listed) + ("; …" if len(reasons) > 4 else ""))
     if withdrawn:
         parts.append(f"withdrawn: {', '.join(withdrawn[:5])}{'…' if len(withdrawn) > 5 else ''}")
-    recorded = [key for key in untold if key not in stale]
-    if recorded:
-        parts.append(f"made before, and told now: {', '.join(recorded[:5])}{'…' if len(recorded) > 5 else ''}")
+    if untold:
+        parts.append(f"made before, and told now: {', '.join(untold[:5])}{'…' if len(untold) > 5 else ''}")
     return "; ".join(parts)

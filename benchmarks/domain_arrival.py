@@ -35,7 +35,7 @@ from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_specs, target_
 from regmix_pipeline.proxies.trainer import LocalTrainer
 from regmix_pipeline.search.further import TakenUp, take_up
 from regmix_pipeline.search.region import rounded_inside
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = "encyclopedia"
@@ -83,7 +83,7 @@ def up_to_date(home: Path, settings: dict[str, Any], data: Path, budget: int = 0
     while True:
         began = time.monotonic()
         lab = Lab(file, home, data)
-        for stage in STAGES[: STAGES.index(MIXTURE_DECISION) + 1]:
+        for stage in up_to(MIXTURE_DECISION):
             for one in lab.materialise(stage):
                 if one.error is not None:
                     raise one.error

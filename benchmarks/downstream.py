@@ -101,11 +101,14 @@ def table(rows: pl.DataFrame) -> Iterator[dict[str, str]]:
     of_strategy = means.group_by("strategy").agg(pl.col("accuracy").mean(), pl.col("margin").mean())
     for strategy, accuracy, margin in of_strategy.sort("accuracy", descending=True).iter_rows():
         own = {row["task"]: row["accuracy"] for row in means.filter(pl.col("strategy") == strategy).to_dicts()}
-        line = {"strategy": strategy} | {task: f"{own[task] * 100:.1f}" for task in own if task in TASKS}
-        yield {name: line[name] for name in ("strategy", *TASKS)} | {
-            "mean": f"{accuracy * 100:.1f}",
-            "margin, nats a character": f"{margin:+.4f}",
-        }
+        yield (
+            {"strategy": strategy}
+            | {task: f"{own[task] * 100:.1f}" for task in TASKS}
+            | {
+                "mean": f"{accuracy * 100:.1f}",
+                "margin, nats a character": f"{margin:+.4f}",
+            }
+        )
 
 
 def against_chance(rows: pl.DataFrame) -> Iterator[dict[str, str]]:

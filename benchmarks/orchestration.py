@@ -31,7 +31,7 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
 from regmix_pipeline.proxies.train import trajectory_schema
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 from resources import event_log
 
 DOMAINS = ("web", "code", "books", "papers", "talk")
@@ -119,7 +119,7 @@ def measured(count: int, stock: bool) -> dict[str, Any]:
         lab = study(Path(folder), count)
         if stock:
             _use_stock_storage(lab)
-        run_stale(lab, STAGES[: STAGES.index(MIXTURES) + 1])
+        run_stale(lab, up_to(MIXTURES))
         found: dict[str, Any] = {"proxies": leave_results(lab)}
         for when in ("first", "again"):
             fresh = Lab(lab.study_file, lab.home, say=lambda line: None)

@@ -34,11 +34,12 @@ from peers import SAME_PASSES, LitGPT, Peer, Transformers
 from rich.console import Console
 from rich.table import Table
 
+from regmix_pipeline.processes import WORKER_SETTINGS
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.train import Trainer
-from regmix_pipeline.proxies.trainer import WORKER_SETTINGS, LocalTrainer
+from regmix_pipeline.proxies.trainer import LocalTrainer
 
 SHAPES = {
     "1m-8k": (ModelSettings.preset("regmix-1m", context=512), 8192, 8, 1),

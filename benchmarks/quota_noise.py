@@ -20,7 +20,7 @@ from regmix_pipeline.proxies.noise import NoiseFloor, noise_floor
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_specs, target_files
 from regmix_pipeline.proxies.trainer import LocalTrainer
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 
 WAYS = ("quota", "multinomial")
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6)
     arguments = parser.parse_args()
     lab = Lab(arguments.study, arguments.home)
-    for stage in STAGES[: STAGES.index(MIXTURES) + 1]:
+    for stage in up_to(MIXTURES):
         list(lab.materialise(stage))
     floors = {}
     for way in WAYS:

@@ -17,14 +17,12 @@ from pathlib import Path
 import polars as pl
 
 from assets.runner import run_stale
-from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.progress import clock
 from regmix_pipeline.report.numbers import decimals, signed
-from regmix_pipeline.report.stage import MIXTURE_REPORT
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import TO_COMPARE
 from regmix_pipeline.strategies.comparison.show import Row, correlation_rows, ranking_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,8 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     lab = Lab(arguments.study, arguments.home, arguments.data, workers=arguments.workers)
-    needed = [stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT)]
-    run_stale(lab, needed, "benchmarks/strategies.py")
+    run_stale(lab, TO_COMPARE, "benchmarks/strategies.py")
     result = lab.json("strategy_comparison")
     print(f"## {lab.study.description}\n")
     print(markdown(ranking_rows(result)))

@@ -51,7 +51,11 @@ def sha256_of(path: Path | str) -> str:
 
 def fsync_folder(folder: Path) -> None:
     """Make a rename inside ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    _fsync(folder, os.O_RDONLY)
+
+
+def _fsync(path: Path, mode: int = os.O_RDWR) -> None:
+    descriptor = os.open(path, mode)
     try:
         os.fsync(descriptor)
     finally:
@@ -70,8 +74,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        _fsync(temporary)
         os.replace(temporary, path)
         fsync_folder(path.parent)
     finally:
@@ -90,11 +93,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
         for path, content in contents.items():
             temporaries[path].write_bytes(content)
         for temporary in temporaries.values():
-            descriptor = os.open(temporary, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _fsync(temporary)
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
         for folder in flushed:
@@ -114,12 +113,14 @@ def link_together(names: Mapping[Path, Path]) -> None:
     for name, file in names.items():
         temporary = _temporary(name)
         try:
-            os.link(file, temporary)
-        except OSError:
-            with written_atomically(name) as temporary:
+            try:
+                os.link(file, temporary)
+            except OSError:
                 shutil.copyfile(file, temporary)
-            continue
-        os.replace(temporary, name)
+                _fsync(temporary)
+            os.replace(temporary, name)
+        finally:
+            temporary.unlink(missing_ok=True)
     for folder in flushed:
         fsync_folder(folder)
 
@@ -148,8 +149,7 @@ def folder_written_atomically(folder: Path) -> Iterator[Path]:
         yield temporary
         for path in temporary.rglob("*"):
             if path.is_file():
-                with open(path, "rb+") as file:
-                    os.fsync(file.fileno())
+                _fsync(path)
         fsync_folder(temporary)
         try:
             os.rename(temporary, folder)

@@ -7,13 +7,12 @@ said.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,43 +20,18 @@ from filelock import FileLock, Timeout
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import BusyError, LedgerError, RegmixError
-from regmix_pipeline.files import read_json, sha256_of, write_json, write_together
+from regmix_pipeline.files import read_json, write_json, write_together
 from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
-from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records, now
-from regmix_pipeline.ledger.tables import part_bytes, part_path
+from regmix_pipeline.ledger.changes import recipe_changes
+from regmix_pipeline.ledger.parts import part_bytes, part_path
+from regmix_pipeline.ledger.recorder import Output, Recorder
+from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study
 
 WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
-_SUMMED_ELSEWHERE = (".ds", ".safetensors")
-"""Tokens and model weights have their checksums in the JSON beside them."""
-TOGETHER = 16
-"""Outputs recorded together at most: a process killed before they are told has told none of them."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a stage made, or failed to make, for one key.
-
-    Attributes:
-        key: partition key, or `WHOLE`.
-        version: the data version.
-        facts: numbers and names worth showing.
-        files: the artefacts, absolute paths under the lab's home.
-        seconds: time it took; None lets the lab measure it.
-        error: why it failed; then nothing is recorded.
-        followed: whether the next output comes at once, so that both can be recorded together.
-    """
-
-    key: str
-    version: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    files: Sequence[Path] = ()
-    seconds: float | None = None
-    error: RegmixError | None = None
-    followed: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +106,8 @@ class Lab:
         self.run, self.say = run, say
         self.triggered: Mapping[str, str] = {}
         """Who or what started the run that is at work: through, by, why."""
-        self._parts: dict[Path, bytes] | None = None
-        """Parts of the output that is being made, written once it is; None while no stage is at work."""
+        self._recorder: Recorder | None = None
+        """Takes what the stage at work makes; None while none is at work."""
         self.workers = workers or self.study_in_file.proxies.workers
         self.records = Records(self.home / "records")
         self.memory: dict[str, Any] = {}
@@ -211,10 +185,10 @@ class Lab:
         """Write a part of a ledger table; `version` is added to every row. A stage's parts come with its record."""
         path = part_path(self.path("tables"), table, version)
         content = part_bytes(table, [{"version": version, **row} for row in rows])
-        if self._parts is None:
+        if self._recorder is None:
             write_together({path: content})
         else:
-            self._parts[path] = content
+            self._recorder.parts[path] = content
         return path
 
     def build_ledger(self) -> Path:
@@ -300,70 +274,20 @@ class Lab:
             lock.release()
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
-        started = time.monotonic()
-        held: list[Record] = []
-        parts: dict[Path, bytes] = {}
-        self._parts = {}
+        recorder = self._recorder = Recorder(self.records, self.home, stage.name, self.run)
         try:
             for output in _timed(stage, stage.make(self, recipes)):
-                own, self._parts = self._parts, {}
-                if output.error is None:
-                    finished = time.monotonic()
-                    held.append(self._record(stage, output, recipes[output.key], own, finished - started))
-                    parts |= own
-                    started = finished
-                if not output.followed or len(held) >= TOGETHER:
-                    yield from self._recorded(stage, held, parts, reasons)
+                recorder.hold(output, recipes[output.key])
+                if not output.followed or recorder.full:
+                    yield from _recorded(recorder, reasons)
                 if output.error is not None:
                     yield Made(output.key, None, reused=False, error=output.error, reason=reasons[output.key])
         except Exception:
-            yield from self._recorded(stage, held, parts, reasons)
+            yield from _recorded(recorder, reasons)
             raise
         finally:
-            self._parts = None
-        yield from self._recorded(stage, held, parts, reasons)
-
-    def _recorded(
-        self, stage: Stage, held: list[Record], parts: dict[Path, bytes], reasons: Mapping[str, str]
-    ) -> Iterator[Made]:
-        """Put parts on disk, then the records that speak of them; both are empty afterwards."""
-        if not held:
-            return
-        before = [self.records.current(stage.name, record.key) for record in held]
-        write_together(parts)
-        self.records.save(*held)
-        made = [
-            Made(record.key, record, reused=False, reason=reasons[record.key], before=former)
-            for record, former in zip(held, before, strict=True)
-        ]
-        held.clear()
-        parts.clear()
-        yield from made
-
-    def _record(
-        self, stage: Stage, output: Output, recipe: Recipe, parts: Mapping[Path, bytes], seconds: float
-    ) -> Record:
-        summed = [path for path in output.files if path not in parts and path.suffix not in _SUMMED_ELSEWHERE]
-        return Record(
-            asset=stage.name,
-            key=output.key,
-            version=output.version,
-            recipe=recipe.id,
-            inputs=dict(recipe.inputs),
-            settings=dict(recipe.settings),
-            facts=dict(output.facts),
-            files=tuple(self._name(path) for path in output.files),
-            made_at=now(),
-            seconds=round(seconds if output.seconds is None else output.seconds, 3),
-            run=self.run,
-            sums={self._name(path): sha256_of(path) for path in summed if path.is_file()}
-            | {self._name(path): hashlib.sha256(content).hexdigest() for path, content in parts.items()},
-        )
-
-    def _name(self, path: Path) -> str:
-        """A path under the home as records name it; thousands are asked for, so by its text."""
-        text, home = str(path), f"{self.home}{os.sep}"
-        return text.removeprefix(home) if text.startswith(home) else str(path.relative_to(self.home))
+            self._recorder = None
+        yield from _recorded(recorder, reasons)
 
     def _reason(self, stage: Stage, key: str, recipe: Recipe) -> str:
         """Why the key must be made again, or "" when its record and files stand."""
@@ -371,21 +295,13 @@ class Lab:
         if record is None:
             return "new"
         gone = [name for name in record.files if not (self.home / name).exists()]
-        if gone:
-            return f"{gone[0]} is missing"
-        if record.recipe == recipe.id:
-            return ""
-        changed = sorted(
-            name for name in {*record.inputs, *recipe.inputs} if record.inputs.get(name) != recipe.inputs.get(name)
-        )
-        if changed:
-            return "changed: " + ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-        fields = sorted(
-            name
-            for name in {*record.settings, *recipe.settings}
-            if record.settings.get(name) != recipe.settings.get(name)
-        )
-        return "settings changed: " + ", ".join(fields)
+        return f"{gone[0]} is missing" if gone else recipe_changes(record, recipe)
+
+
+def _recorded(recorder: Recorder, reasons: Mapping[str, str]) -> Iterator[Made]:
+    """Put on record what is held, and tell it."""
+    for record, before in recorder.put_down():
+        yield Made(record.key, record, reused=False, reason=reasons[record.key], before=before)
 
 
 def _timed(stage: Stage, outputs: Iterator[Output]) -> Iterator[Output]:

@@ -14,6 +14,15 @@ from typing import IO, Any
 
 import regmix_pipeline
 
+WORKER_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Huge pages for torch's large tensors on a CPU: fewer page faults, up to a sixth more speed.
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+"""What the environment of a process that trains has, and its parent's need not."""
+
 
 def command(module: str, *arguments: str) -> list[str]:
     """The command of one of this package's modules, with nothing from the working directory on its search path."""

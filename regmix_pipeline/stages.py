@@ -37,3 +37,12 @@ STAGES: tuple[Stage, ...] = (
     MIXTURE_REPORT,
     STRATEGY_COMPARISON,
 )
+
+
+def up_to(stage: Stage) -> tuple[Stage, ...]:
+    """The stages until ``stage``, with it, in the order they run."""
+    return STAGES[: STAGES.index(stage) + 1]
+
+
+TO_COMPARE: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT))
+"""What a comparison of strategies needs and is: nothing is confirmed or reported for it."""

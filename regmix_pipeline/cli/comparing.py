@@ -17,14 +17,12 @@ def compare(
     Brings up to date what the comparison rests on, but trains no confirmation and writes no report.
     """
     from assets.runner import run_stale
-    from regmix_pipeline.decisions.confirmation import CONFIRMATION
-    from regmix_pipeline.report.stage import MIXTURE_REPORT
-    from regmix_pipeline.stages import STAGES
+    from regmix_pipeline.stages import TO_COMPARE
     from regmix_pipeline.strategies.comparison.show import show_comparison
     from regmix_pipeline.strategies.trained.arena import settings_of
 
     lab = Lab(study or default_study_file(), home, data, workers=workers)
     settings_of(lab)
-    run_stale(lab, [stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT)], "regmix compare")
+    run_stale(lab, TO_COMPARE, "regmix compare")
     result = lab.json("strategy_comparison")
     answer(result, lambda console: show_comparison(result, console), as_json)

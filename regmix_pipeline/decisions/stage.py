@@ -9,7 +9,8 @@ from regmix_pipeline.decisions.exports.regmix import regmix_yaml
 from regmix_pipeline.decisions.find import note_taken
 from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, versions_behind
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 
 

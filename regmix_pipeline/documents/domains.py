@@ -7,7 +7,8 @@ from typing import Any
 
 from regmix_pipeline.documents.watch import Look, look
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Records
 from regmix_pipeline.study import Domain, Study, Target
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from regmix_pipeline.documents.observe import Observation, observe, version_at_a_glance
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import Recipe
 
 CODE_VERSION = "1"

@@ -53,6 +53,8 @@ def build_ledger(records: Records, parts: Path, ledger: Path) -> Path:
         written_atomically(ledger) as temporary,
         duckdb.connect(str(temporary)) as connection,
     ):
+        # One transaction: each would wait for the disk, and the file counts only once it is whole.
+        connection.execute("begin transaction")
         connection.execute(
             "create table ledger_info as select ? as schema_version, ? as records", [SCHEMA_VERSION, current]
         )
@@ -61,6 +63,7 @@ def build_ledger(records: Records, parts: Path, ledger: Path) -> Path:
             _add_table(connection, name, table, parts / name)
         for name, query in _VIEWS.items():
             connection.execute(f"create view {name} as {query}")
+        connection.execute("commit")
     return ledger
 
 

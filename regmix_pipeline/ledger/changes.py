@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from regmix_pipeline.ledger.records import Record
+from regmix_pipeline.ledger.records import Recipe, Record
 
 
 @dataclass(frozen=True)
@@ -26,3 +28,17 @@ def input_changes(before: Record | None, after: Record) -> InputChanges:
         new=tuple(sorted(set(now) - set(old))),
         gone=tuple(sorted(set(old) - set(now))),
     )
+
+
+def recipe_changes(record: Record, recipe: Recipe) -> str:
+    """In what a recipe differs from the one that a record was made by, in a line; "" where it does not."""
+    if record.recipe == recipe.id:
+        return ""
+    changed = _unlike(record.inputs, recipe.inputs)
+    if changed:
+        return "changed: " + ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    return "settings changed: " + ", ".join(_unlike(record.settings, recipe.settings))
+
+
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))

@@ -6,17 +6,11 @@ added later reads as NULL in older parts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-
-from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import write_together
 
 TEXT, REAL, WHOLE_NUMBER, YES_NO = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
@@ -42,8 +36,6 @@ class Table:
             [pa.field(name, kind, metadata={"meaning": what}) for name, (kind, what) in self.columns.items()]
         )
 
-
-_FEW_ROWS = 200
 
 _VERSION = {"version": (TEXT, "version of the asset that wrote this row")}
 
@@ -352,41 +344,3 @@ TABLES: dict[str, Table] = {
         },
     ),
 }
-
-
-def part_path(folder: Path, table: str, name: str) -> Path:
-    """Where a part of a table lies: ``<folder>/<table>/<name>.parquet``."""
-    return folder / table / f"{name}.parquet"
-
-
-def part_bytes(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows of one table as a Parquet file.
-
-    Raises:
-        LedgerError: a row lacks a column of the table, or has one the table does not know.
-    """
-    schema = TABLES[table].schema
-    names = set(schema.names)
-    for row in rows:
-        odd = row.keys() ^ names
-        if odd:
-            raise LedgerError(
-                f"columns do not match the table: {sorted(odd)}", where=table, remedy="see ledger/tables.py"
-            )
-    made = pa.Table.from_pylist(rows, schema=schema)
-    # Parts of a few rows by the thousand: dictionaries and statistics would be most of the work and of the file.
-    several = len(rows) > _FEW_ROWS
-    written = pa.BufferOutputStream()
-    pq.write_table(made, written, use_dictionary=several, write_statistics=several)
-    return written.getvalue().to_pybytes()
-
-
-def write_part(folder: Path, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write rows of one table as a part, whole or not at all.
-
-    Raises:
-        LedgerError: a row lacks a column of the table, or has one the table does not know.
-    """
-    path = part_path(folder, table, name)
-    write_together({path: part_bytes(table, rows)})
-    return path

@@ -19,10 +19,9 @@ from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.planning.memory import worker_memory
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
-from regmix_pipeline.processes import Child, how_it_ended
+from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
 from regmix_pipeline.proxies.settings import EvaluationSettings
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
-from regmix_pipeline.proxies.trainer import WORKER_SETTINGS
 
 SECONDS = 4.0
 """Time that steps are measured for."""

@@ -18,7 +18,7 @@ from regmix_pipeline.planning.rates import Devices, Trainers, Workers
 from regmix_pipeline.planning.recorded import Made, made_of
 from regmix_pipeline.planning.stage_plans import TRAINING, StagePlan, stage_plans
 from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, stated_speed, text_of, text_trial
-from regmix_pipeline.planning.work import Work, caps_of, mixture_count, works_of
+from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
 from regmix_pipeline.proxies.trainer import default_workers
 from regmix_pipeline.study import Study
 
@@ -176,7 +176,7 @@ def _not_counted(study: Study) -> list[str]:
     """What the study asks for and no figure covers."""
     found = []
     if study.strategies is not None:
-        found.append("strategy_comparison: what strategies take to fit and to choose is not counted")
+        found.append(f"{STRATEGIES}: what strategies take to fit and to choose is not counted")
     if study.proxies.early_stopping is not None:
         found.append(
             "early stopping: proxies are counted to their end; what stops early is known once pilots are trained"

@@ -16,7 +16,7 @@ from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.rates import evaluation_seconds
 from regmix_pipeline.planning.speed import Speed
-from regmix_pipeline.planning.work import Comparison, Work
+from regmix_pipeline.planning.work import STRATEGIES, Comparison, Work
 from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.stages import STAGES
 
@@ -71,7 +71,7 @@ def made_of(lab: Lab, works: tuple[Work, ...]) -> Made:
 def _models_left(lab: Lab, work: Work, left: Mapping[str, float]) -> int:
     """Models that are not finished."""
     if work.what != "proxies":
-        stage = "strategy_comparison" if isinstance(work.what, Comparison) else work.what
+        stage = STRATEGIES if isinstance(work.what, Comparison) else work.what
         return work.models if left.get(stage, 1.0) else 0
     if left.get("mixtures", 1.0) or left.get("token_shards", 1.0):
         return work.models

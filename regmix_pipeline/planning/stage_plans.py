@@ -10,11 +10,10 @@ from regmix_pipeline.planning.fitting import FittingSeconds
 from regmix_pipeline.planning.rates import Trainers
 from regmix_pipeline.planning.recorded import Made
 from regmix_pipeline.planning.text import Text, TextSpeed, tokenizer_sample
-from regmix_pipeline.planning.work import Comparison, Work
+from regmix_pipeline.planning.work import STRATEGIES, Comparison, Work
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.study import Study
 
-STRATEGIES = "strategy_comparison"
 TRAINING = ("proxy_checkpoints", "proxy_losses", "confirmation", STRATEGIES)
 """Stages that run on the devices."""
 

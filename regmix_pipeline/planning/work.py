@@ -15,6 +15,8 @@ VOCABULARY_UNKNOWN = 50_432
 BYTES_PER_PARAMETER = 4
 COMPARED = 3
 """Mixtures that a confirmation trains on: the chosen, the natural and the uniform one."""
+STRATEGIES = "strategy_comparison"
+"""The stage that trains what a `Comparison` does."""
 UNTRAINED = ("natural", "uniform", "human", "odm")
 """Strategies that train nothing before the target run."""
 
@@ -147,7 +149,7 @@ def _comparison(study: Study, proxies: Work) -> list[Work]:
 def choices_and_candidates(settings: StrategySettings) -> tuple[int, int]:
     """How many choices a comparison has, and at most how many candidates."""
     choices = len({*settings.names, *RESERVED})
-    return choices, max(settings.candidates, choices + settings.candidates // 2) if settings.candidates else 0
+    return choices, settings.candidate_count(choices)
 
 
 def mixture_count(study: Study) -> int:

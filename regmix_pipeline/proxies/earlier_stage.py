@@ -12,7 +12,8 @@ from typing import Any
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import fingerprint, read_json
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.mixtures.stage import current_mixtures

@@ -28,6 +28,11 @@ from regmix_pipeline.proxies.windows import Windows
 _TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
 
 
+def rows_per_pass(model: Decoder) -> int:
+    """Rows of a model's window that one forward pass takes on its device."""
+    return max(1, _TOKENS_PER_PASS.get(model.head.device.type, 2048) // model.settings.context)
+
+
 @dataclass(frozen=True)
 class Loss:
     """A loss on a target.
@@ -80,7 +85,7 @@ def losses_on(model: Decoder, samples: list[Sample]) -> dict[str, Loss]:
     rows = torch.cat([sample.rows for sample in samples])
     if int(rows.max()) >= model.vocabulary:
         raise ProxyError(f"a token is outside the vocabulary of {model.vocabulary}", where=samples[0].name)
-    per_pass = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // model.settings.context)
+    per_pass = rows_per_pass(model)
     means = []
     with autocast(device):
         for start in range(0, len(rows), per_pass):

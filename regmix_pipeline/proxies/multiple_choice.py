@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.proxies.evaluate import autocast
+from regmix_pipeline.proxies.evaluate import autocast, rows_per_pass
 from regmix_pipeline.proxies.loss import token_losses
 from regmix_pipeline.proxies.model import Decoder
 
 Array = NDArray[np.float64]
-_ROWS_PER_PASS = {"cpu": 32, "cuda": 512}
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def log_likelihoods(model: Decoder, questions: Sequence[Question]) -> list[Array
     found = [np.empty(len(question.choices)) for question in questions]
     # Rows of like length share a pass: little of it is padding.
     order = sorted(range(len(rows)), key=lambda row: len(texts[row][0]))
-    step = _ROWS_PER_PASS.get(device.type, 32)
+    step = rows_per_pass(model)
     with autocast(device):
         for start in range(0, len(order), step):
             part = order[start : start + step]

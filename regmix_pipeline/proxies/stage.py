@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.files import fingerprint, read_json
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures

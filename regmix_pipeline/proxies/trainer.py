@@ -19,22 +19,13 @@ from typing import Any, Protocol
 
 from regmix_pipeline.errors import ProxyError, RegmixError, error_of
 from regmix_pipeline.files import read_json
-from regmix_pipeline.processes import Child, how_it_ended
+from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 
 Task = ProxySpec | EvaluationSpec
 
 PROXIES_PER_GPU = 4
 """Workers per CUDA device: a small proxy alone leaves most of it idle."""
-
-WORKER_SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    # Huge pages for torch's large tensors on a CPU: fewer page faults, up to a sixth more speed.
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
-"""What a worker's environment has, and its parent's need not."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.files import fingerprint, folder_written_atomically, write_json
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.regression.evidence import LossTable, available_tokens, loss_curves, loss_table

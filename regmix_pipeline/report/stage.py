@@ -9,7 +9,8 @@ from regmix_pipeline.decisions.find import record_named
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.files import fingerprint, written_atomically
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 
 if TYPE_CHECKING:

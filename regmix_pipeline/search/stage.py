@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.stage import prior_and_limits

@@ -38,6 +38,10 @@ class StrategySettings(Settings):
     human: str | None = None
     """Name of the alternative that was made by hand, for strategies that start from one."""
 
+    def candidate_count(self, chosen: int) -> int:
+        """Candidates at most, where strategies chose ``chosen`` mixtures: half are mixtures that nobody chose."""
+        return max(self.candidates, chosen + self.candidates // 2) if self.candidates else 0
+
     @model_validator(mode="after")
     def _consistent(self) -> StrategySettings:
         if len(set(self.names)) < len(self.names):

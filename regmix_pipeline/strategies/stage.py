@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE
 from regmix_pipeline.strategies.comparison.files import CODE_VERSION as COMPARISON_CODE

@@ -14,7 +14,8 @@ from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.readers import reader
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.ledger.tables import TABLES
 from regmix_pipeline.mixtures.limits import Limits, availability_caps

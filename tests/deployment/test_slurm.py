@@ -9,7 +9,7 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies.engine.slices import specs_to_train
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ def test_an_array_of_three_tasks_trains_all_proxies_and_the_run_takes_them_up(sl
     def lab():
         return Lab(study_file, home, say=lambda line: None)
 
-    run_stale(lab(), STAGES[: STAGES.index(MIXTURES) + 1])
+    run_stale(lab(), up_to(MIXTURES))
     wanted = specs_to_train(lab())
     script = study_file.parent / "slices.sh"
     script.write_text(

@@ -9,8 +9,9 @@ import pytest
 from regmix_pipeline.decisions.record import lineage_of
 from regmix_pipeline.errors import LedgerError, ProxyError
 from regmix_pipeline.files import sha256_of
-from regmix_pipeline.lab import Lab, Output, Stage
+from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.ledger.tables import TABLES
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.processes import WORKER_SETTINGS
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.proxies.engine.settings import EngineSettings
-from regmix_pipeline.proxies.trainer import WORKER_SETTINGS, Result, Task, line_of, result_of, settled, where_of
+from regmix_pipeline.proxies.trainer import Result, Task, line_of, result_of, settled, where_of
 from regmix_pipeline.ray_cluster import LOOK_EVERY, Cluster, Need
 
 RETRIES = 8

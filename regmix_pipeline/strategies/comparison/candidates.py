@@ -63,8 +63,7 @@ def candidates(lab: Lab, arena: TrainedArena, found: Mapping[str, Compared]) -> 
             names.setdefault(each.choice.mixture.id, []).append(name)
     known = set(current_mixtures(lab))
     drawn = lab.study.mixtures.model_copy(update={"count": wanted + len(known)})
-    # However many strategies there are, half of the test are mixtures that nobody chose.
-    total = max(wanted, len(mixtures) + wanted // 2)
+    total = arena.settings.candidate_count(len(mixtures))
     for mixture in sample(arena.prior, arena.limits, drawn, lab.study.seed + OTHER_SEED):
         if len(mixtures) < total and mixture.id not in known:
             mixtures.setdefault(mixture.id, mixture)

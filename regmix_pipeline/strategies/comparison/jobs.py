@@ -13,8 +13,8 @@ from typing import Any
 
 from regmix_pipeline.errors import ProxyError, RegmixError, error_of
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.processes import Child, how_it_ended
-from regmix_pipeline.proxies.trainer import WORKER_SETTINGS, default_workers
+from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
+from regmix_pipeline.proxies.trainer import default_workers
 from regmix_pipeline.strategies.comparison.job import task_of
 
 

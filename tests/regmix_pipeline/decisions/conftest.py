@@ -8,24 +8,56 @@ import yaml
 from assets.runner import run_stale
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 
-UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
 HAND = {"code": 0.2, "licences": 0.3, "descriptions": 0.5}
 
 
-@pytest.fixture(scope="package")
-def decided(real_text, tiny_settings, tmp_path_factory):
-    """A tiny study with two decisions: the second under a tighter cap, with a mixture made by hand to compare with."""
-    folder = tmp_path_factory.mktemp("audit")
-    shutil.copytree(real_text, folder / "text")
-    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+@pytest.fixture(scope="session")
+def quick_settings(tiny_settings):
+    """A tiny study that decides in seconds and confirms nothing."""
+    return {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
         "regression": {"regressors": ["linear", "saturation"]},
         "search": {"method": "optimiser"},
     }
+
+
+@pytest.fixture(scope="session")
+def folder_of(real_text, tmp_path_factory):
+    """``folder_of(name)``: a new folder with the text of a tiny study, which stands in tiny.yaml beside it."""
+
+    def made(name):
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copytree(real_text, folder / "text")
+        return folder
+
+    return made
+
+
+def opened(folder):
+    """The lab of a tiny study in a folder."""
+    return Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def decide():
+    """``decide(folder, settings)``: write the study and run it until its decision, through Dagster; its lab."""
+
+    def run(folder, settings):
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        lab = opened(folder)
+        run_stale(lab, up_to(MIXTURE_DECISION))
+        return lab
+
+    return run
+
+
+@pytest.fixture(scope="package")
+def decided(folder_of, quick_settings, decide):
+    """A tiny study with two decisions: the second under a tighter cap, with a mixture made by hand to compare with."""
+    folder = folder_of("audit")
     for more in ({}, {"alternatives": {"by_hand": HAND}, "limits": {"target_tokens": 500_000, "max_epochs": 4}}):
-        (folder / "tiny.yaml").write_text(yaml.safe_dump(settings | more, sort_keys=False))
-        run_stale(Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None), UNTIL_DECISION)
+        decide(folder, quick_settings | more)
     return folder
 
 
@@ -33,7 +65,7 @@ def decided(real_text, tiny_settings, tmp_path_factory):
 def reopened(decided, tmp_path):
     """A copy of the study that a test may change, and a function that opens it as it is then."""
     shutil.copytree(decided, tmp_path / "study")
-    return lambda: Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+    return lambda: opened(tmp_path / "study")
 
 
 @pytest.fixture

@@ -8,16 +8,11 @@ import shutil
 import pytest
 import yaml
 
-from assets.runner import run_stale
 from regmix_pipeline.decisions.audit import audit_of, holds
 from regmix_pipeline.decisions.find import decisions, find_decision
 from regmix_pipeline.decisions.record import sealed
-from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json, sha256_of, write_json
-from regmix_pipeline.stages import STAGES
-
-UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
 
 
 def differences(lab, asked=None, **options):
@@ -129,7 +124,7 @@ def test_an_unreadable_decision_does_not_hide_the_others(lab):
     assert (first, "altered") in differences(lab, asked=first)
 
 
-def test_equal_content_from_another_recipe_later_on_leaves_the_old_decision_as_it_was(reopened):
+def test_equal_content_from_another_recipe_later_on_leaves_the_old_decision_as_it_was(reopened, decide):
     """The mixtures are the same under other settings: their version has two records, and each decision its own."""
     lab = reopened
     file = lab().study_file
@@ -139,8 +134,7 @@ def test_equal_content_from_another_recipe_later_on_leaves_the_old_decision_as_i
     settings["domains"]["code"]["available_tokens"] = lab().json("domain_inventory")["sources"][0]["available_tokens"]
     settings["mixtures"]["under_caps"] = False
     for change in ({"mixtures": settings["mixtures"]}, {"mixtures": settings["mixtures"], "seed": settings["seed"]}):
-        file.write_text(yaml.safe_dump(settings | change, sort_keys=False))
-        run_stale(lab(), UNTIL_DECISION)
+        decide(file.parent, settings | change)
     assert len(list(lab().path("records", "history", "mixtures", "all").glob("*.json"))) >= 2
     assert record is not None
     for each in decisions(lab()):

@@ -19,20 +19,16 @@ from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.errors import LedgerError, MixtureError
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 
-UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
 FIRST, CAPPED, CHANGED, ARRIVED = range(4)
 
 
 @pytest.fixture(scope="module")
-def decided(real_text, tiny_settings, tmp_path_factory):
+def decided(folder_of, quick_settings):
     """A tiny study decided four times: at first, under a cap, with another text, with a domain more and one less."""
-    folder = tmp_path_factory.mktemp("explained")
-    shutil.copytree(real_text, folder / "text")
-    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "regression": {"regressors": ["linear", "saturation"]},
-        "search": {"method": "optimiser"},
+    folder = folder_of("explained")
+    settings = quick_settings | {
         "mixtures": {"count": 12, "minimum": 0.05, "anchors": {"natural": True}, "under_caps": False},
     }
 
@@ -41,7 +37,7 @@ def decided(real_text, tiny_settings, tmp_path_factory):
     def decide():
         (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         lab = Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
-        for stage in UNTIL_DECISION:
+        for stage in up_to(MIXTURE_DECISION):
             assert not [made.error for made in lab.materialise(stage) if made.error]
         taken.append(find_decision(lab))
 

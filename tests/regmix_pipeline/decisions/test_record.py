@@ -3,16 +3,12 @@
 import pytest
 import yaml
 
-from assets.runner import run_stale
 from regmix_pipeline.decisions.find import decisions, find_decision
 from regmix_pipeline.decisions.record import decision_id, sealed
-from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
-from regmix_pipeline.stages import STAGES
 
-UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
 HAND = {"code": 0.2, "licences": 0.3, "descriptions": 0.5}
 """The mixture made by hand that the study's second decision was compared with."""
 
@@ -84,17 +80,15 @@ def test_decisions_are_found_by_start_of_id_and_place_in_time(lab):
         find_decision(lab, "x")
 
 
-def test_going_back_to_a_decision_makes_the_other_one_the_previous(reopened):
+def test_going_back_to_a_decision_makes_the_other_one_the_previous(reopened, decide):
     lab = reopened
     file = lab().study_file
     settings = yaml.safe_load(file.read_text())
     first = find_decision(lab())["decision"]
-    file.write_text(yaml.safe_dump(settings | {"alternatives": {"other": HAND}}, sort_keys=False))
-    run_stale(lab(), UNTIL_DECISION)
+    decide(file.parent, settings | {"alternatives": {"other": HAND}})
     second = find_decision(lab())["decision"]
     assert second != first
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
-    run_stale(lab(), UNTIL_DECISION)
+    decide(file.parent, settings)
     assert find_decision(lab())["decision"] == first
     assert find_decision(lab(), "previous")["decision"] == second
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from regmix_pipeline.ledger import audit
 from regmix_pipeline.ledger.build import build_ledger, read_ledger
+from regmix_pipeline.ledger.parts import write_part
 from regmix_pipeline.ledger.records import Record, Records, now
-from regmix_pipeline.ledger.tables import TABLES, write_part
+from regmix_pipeline.ledger.tables import TABLES
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from regmix_pipeline.files import (
     written_atomically,
 )
 from regmix_pipeline.ledger.build import build_ledger, read_ledger
+from regmix_pipeline.ledger.parts import write_part
 from regmix_pipeline.ledger.records import Recipe, Record, Records, now
-from regmix_pipeline.ledger.tables import TABLES, write_part
+from regmix_pipeline.ledger.tables import TABLES
 
 
 def record_of(asset="mixtures", key="all", version="v1", inputs=None, recipe="r1"):

@@ -10,7 +10,7 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.proxies.early_stopping import line_through, pilot_keys
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 
 
 def test_the_line_and_its_error_are_found():
@@ -52,7 +52,7 @@ def test_pilots_are_the_named_ones_and_the_first_others():
 def made(study_file, home):
     said = []
     lab = Lab(study_file, home, say=said.append)
-    for stage in STAGES[: STAGES.index(PROXY_LOSSES) + 1]:
+    for stage in up_to(PROXY_LOSSES):
         for one in lab.materialise(stage):
             assert one.error is None, one.error
     with read_ledger(lab.ledger) as connection:

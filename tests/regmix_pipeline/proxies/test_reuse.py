@@ -15,7 +15,7 @@ from regmix_pipeline.regression.evidence import loss_table
 from regmix_pipeline.search import proposals
 from regmix_pipeline.search.further import FURTHER_MIXTURES, outlook, take_up
 from regmix_pipeline.search.region import rounded_inside
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import up_to
 
 EACH = 16_384
 
@@ -39,7 +39,7 @@ def place(study_file, change_study, tmp_path):
         change_study(changes or {})
         lab = Lab(study_file, tmp_path / "home", say=lambda line: None)
         before = trained(lab)
-        for stage in STAGES[: STAGES.index(MIXTURE_DECISION) + 1]:
+        for stage in up_to(MIXTURE_DECISION):
             for one in lab.materialise(stage):
                 assert one.error is None, one.error
         return Lab(study_file, tmp_path / "home", say=lambda line: None), trained(lab) - before
@@ -71,7 +71,7 @@ def test_domains_that_come_split_are_revised_and_go(place, study_file):
     assert len({round(weight, 3) for (weight,) in heaviest}) == 3
     table = loss_table(lab)
     assert (len(table.mixtures), table.domains) == (15, ["code", "licences", "descriptions"])
-    assert not any(lab.stale(stage) for stage in STAGES[: STAGES.index(MIXTURE_DECISION) + 1])
+    assert not any(lab.stale(stage) for stage in up_to(MIXTURE_DECISION))
 
     # Revision: the domain's documents grow; with the word nothing is trained, and rows name the old shards.
     text = study_file.parent / "text" / "descriptions.jsonl"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from regmix_pipeline.ledger.build import build_ledger
+from regmix_pipeline.ledger.parts import write_part
 from regmix_pipeline.ledger.records import WHOLE, Record, Records
-from regmix_pipeline.ledger.tables import write_part
 from regmix_pipeline.mixtures.mixture import Mixture
 
 NAMES = (

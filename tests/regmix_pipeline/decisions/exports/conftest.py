@@ -3,31 +3,19 @@
 import shutil
 
 import pytest
-import yaml
 
-from assets.runner import run_stale
 from regmix_pipeline.decisions.exports.formats import export_decision
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.stages import STAGES
-
-UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
 
 
 @pytest.fixture(scope="session")
-def decided(real_text, tiny_settings, tmp_path_factory):
+def decided(folder_of, quick_settings, decide):
     """A study's folder with a decision in its home: three domains of unlike weights."""
     floors = {"code": 0.15, "licences": 0.25, "descriptions": 0.35}
-    folder = tmp_path_factory.mktemp("exports")
-    shutil.copytree(real_text, folder / "text")
-    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "domains": {name: domain | {"floor": floors[name]} for name, domain in tiny_settings["domains"].items()},
-        "regression": {"regressors": ["linear", "saturation"]},
-        "search": {"method": "optimiser"},
-    }
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    run_stale(Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None), UNTIL_DECISION)
+    folder = folder_of("exports")
+    domains = {name: domain | {"floor": floors[name]} for name, domain in quick_settings["domains"].items()}
+    decide(folder, quick_settings | {"domains": domains})
     return folder
 
 

@@ -10,7 +10,6 @@ from types import ModuleType
 
 import attr
 import pytest
-import yaml
 from dateutil import parser
 from openlineage.client import facet_v2
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
@@ -27,33 +26,21 @@ from prov.model import (
 )
 from typer.testing import CliRunner
 
-from assets.runner import run_stale
 from regmix_pipeline.cli import app
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.lineage.chain import MEMBERS, Thing, chain_of
 from regmix_pipeline.decisions.lineage.prov import activity_name, entity_name
-from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.decisions.verdicts import say_of
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE
-from regmix_pipeline.stages import STAGES
-
-UNTIL_DECISION = STAGES[: STAGES.index(MIXTURE_DECISION) + 1]
 
 
 @pytest.fixture(scope="module")
-def decided(real_text, tiny_settings, tmp_path_factory):
+def decided(folder_of, quick_settings, decide):
     """A tiny study with an approved decision; its name needs escaping nowhere, its reason does."""
-    folder = tmp_path_factory.mktemp("lineage")
-    shutil.copytree(real_text, folder / "text")
-    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "regression": {"regressors": ["linear", "saturation"]},
-        "search": {"method": "optimiser"},
-    }
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    lab = Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
-    run_stale(lab, UNTIL_DECISION)
+    folder = folder_of("lineage")
+    lab = decide(folder, quick_settings)
     say_of(lab, find_decision(lab), "approved", 'looks "right", ❤', "Ada Lovelace <ada@example.org>", "regmix")
     return folder
 

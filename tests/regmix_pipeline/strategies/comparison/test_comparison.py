@@ -15,7 +15,7 @@ from regmix_pipeline.cli import app
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.strategies.comparison.files import plain
 from regmix_pipeline.strategies.named import named_strategy
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
@@ -81,7 +81,7 @@ class Steering:
 '''
 
 
-def settings_of(tiny, marker="", **changes):
+def settings_of(tiny, small_proxy, marker):
     return tiny | {
         "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
         "regression": {"regressors": ["linear"], "step_laws": False},
@@ -94,30 +94,26 @@ def settings_of(tiny, marker="", **changes):
             "budget_proxies": 3,
             "seeds": 2,
             "candidates": 6,
-            "small_proxy": {
-                "preset": "demo",
-                "model": {"context": 32, "layers": 1, "width": 16, "heads": 2, "ffn_width": 32},
-                "training": {"tokens": 16_384, "windows_per_step": 16, "learning_rate": 0.02},
-            },
-        }
-        | changes,
+            "small_proxy": small_proxy,
+        },
     }
 
 
 @pytest.fixture(scope="module")
-def killed(real_text, tiny_settings, tmp_path_factory):
+def killed(real_text, tiny_settings, small_proxy, tmp_path_factory):
     """A study whose comparison was killed and gone on with: folder, the first error, files in between."""
     folder = tmp_path_factory.mktemp("compared")
     (folder / "text").symlink_to(real_text)
     (folder / "ours.py").write_text(OURS)
     marker = folder / "kill"
     marker.touch()
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings_of(tiny_settings, marker), sort_keys=False))
+    settings = settings_of(tiny_settings, small_proxy, marker)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         patch.syspath_prepend(str(folder))
         lab = Lab(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
-        for stage in STAGES[: STAGES.index(MIXTURE_DECISION) + 1]:
+        for stage in up_to(MIXTURE_DECISION):
             assert all(made.error is None for made in lab.materialise(stage))
             lab.join()
         with pytest.raises(RunFailedError) as failed:

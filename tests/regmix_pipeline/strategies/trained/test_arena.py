@@ -15,24 +15,15 @@ from regmix_pipeline.strategies.trained.arena import TrainedArena
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 MIXTURE = Mixture.of({"code": 500_000, "licences": 300_000, "descriptions": 200_000})
-STRATEGIES = {
-    "names": ["natural"],
-    "budget_proxies": 4,
-    "seeds": 2,
-    "small_proxy": {
-        "preset": "demo",
-        "model": {"context": 32, "layers": 1, "width": 16, "heads": 2, "ffn_width": 32},
-        "training": {"tokens": 16_384, "windows_per_step": 16, "learning_rate": 0.02},
-    },
-}
 
 
 @pytest.fixture(scope="module")
-def study(real_text, tiny_settings, tmp_path_factory):
+def study(real_text, tiny_settings, small_proxy, tmp_path_factory):
     """A tiny study whose shards are made; nothing is trained yet."""
     folder = tmp_path_factory.mktemp("arena")
     (folder / "text").symlink_to(real_text)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"strategies": STRATEGIES}, sort_keys=False))
+    strategies = {"names": ["natural"], "budget_proxies": 4, "seeds": 2, "small_proxy": small_proxy}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"strategies": strategies}, sort_keys=False))
     lab = Lab(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
     for stage in (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY):
         assert all(made.error is None for made in lab.materialise(stage))
