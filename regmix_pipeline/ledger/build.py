@@ -7,9 +7,12 @@ built beside it under a lock and put in place by a rename. Readers open it read-
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,11 +21,26 @@ from filelock import FileLock
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.ledger.records import Records
-from regmix_pipeline.ledger.tables import TABLES, Table
+from regmix_pipeline.ledger.tables import REAL, TABLES, TEXT, WHOLE_NUMBER, YES_NO
 
 SCHEMA_VERSION = 2
 """Raised when a column changes its meaning. Columns may be added without raising it."""
 
+_TYPES = {TEXT: "varchar", REAL: "double", WHOLE_NUMBER: "bigint", YES_NO: "boolean"}
+_RECORDS = {
+    "asset": TEXT,
+    "key": TEXT,
+    "version": TEXT,
+    "recipe": TEXT,
+    "current": YES_NO,
+    "settings": TEXT,
+    "facts": TEXT,
+    "made_at": TEXT,
+    "seconds": REAL,
+    "run": TEXT,
+    "sums": TEXT,
+}
+_LINEAGE = ("asset", "key", "version", "recipe", "input_asset", "input_key", "input_version")
 _VIEWS = {
     "current_versions": "select asset, key, version, recipe, made_at, run from records where current",
     **{
@@ -48,22 +66,20 @@ def build_ledger(records: Records, parts: Path, ledger: Path) -> Path:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     # Taken first: records that are saved while the ledger is being built make it stale, not silently incomplete.
     current = records.fingerprint()
-    with (
-        FileLock(ledger.with_suffix(".lock")),
-        written_atomically(ledger) as temporary,
-        duckdb.connect(str(temporary)) as connection,
-    ):
-        # One transaction: each would wait for the disk, and the file counts only once it is whole.
-        connection.execute("begin transaction")
-        connection.execute(
-            "create table ledger_info as select ? as schema_version, ? as records", [SCHEMA_VERSION, current]
-        )
-        _add_records(connection, records)
-        for name, table in TABLES.items():
-            _add_table(connection, name, table, parts / name)
-        for name, query in _VIEWS.items():
-            connection.execute(f"create view {name} as {query}")
-        connection.execute("commit")
+    with FileLock(ledger.with_suffix(".lock")), written_atomically(ledger) as temporary:
+        temporary.write_bytes(_empty_ledger())
+        with duckdb.connect(str(temporary)) as connection:
+            # One transaction: each would wait for the disk, and the file counts only once it is whole.
+            connection.execute("begin transaction")
+            connection.execute("insert into ledger_info values (?, ?)", [SCHEMA_VERSION, current])
+            _add_records(connection, records)
+            for name in TABLES:
+                files = sorted(str(path) for path in (parts / name).glob("[!.]*.parquet"))
+                if files:
+                    connection.execute(
+                        f"insert into {name} by name from read_parquet(?, union_by_name = true)", [files]
+                    )
+            connection.execute("commit")
     return ledger
 
 
@@ -104,19 +120,16 @@ def read_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> None:
     rows = list(records.all())
+    values: dict[str, list[Any]] = {
+        "current": [current for _, current in rows],
+        "settings": [json.dumps(record.settings, default=str) for record, _ in rows],
+        "facts": [json.dumps(record.facts, default=str) for record, _ in rows],
+        "sums": [json.dumps(dict(record.sums)) for record, _ in rows],
+    }
     table = pa.table(
         {
-            "asset": pa.array([record.asset for record, _ in rows], pa.string()),
-            "key": pa.array([record.key for record, _ in rows], pa.string()),
-            "version": pa.array([record.version for record, _ in rows], pa.string()),
-            "recipe": pa.array([record.recipe for record, _ in rows], pa.string()),
-            "current": pa.array([current for _, current in rows], pa.bool_()),
-            "settings": pa.array([json.dumps(record.settings, default=str) for record, _ in rows], pa.string()),
-            "facts": pa.array([json.dumps(record.facts, default=str) for record, _ in rows], pa.string()),
-            "made_at": pa.array([record.made_at for record, _ in rows], pa.string()),
-            "seconds": pa.array([record.seconds for record, _ in rows], pa.float64()),
-            "run": pa.array([record.run for record, _ in rows], pa.string()),
-            "sums": pa.array([json.dumps(dict(record.sums)) for record, _ in rows], pa.string()),
+            name: pa.array(values.get(name) or [getattr(record, name) for record, _ in rows], kind)
+            for name, kind in _RECORDS.items()
         }
     )
     edges = [
@@ -124,21 +137,39 @@ def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> Non
         for record, _ in rows
         for upstream, version in record.inputs.items()
     ]
-    names = ("asset", "key", "version", "recipe", "input_asset", "input_key", "input_version")
-    lineage = pa.table({name: pa.array([edge[i] for edge in edges], pa.string()) for i, name in enumerate(names)})
+    lineage = pa.table({name: pa.array([edge[i] for edge in edges], pa.string()) for i, name in enumerate(_LINEAGE)})
     for name, content in (("records", table), ("lineage", lineage)):
         connection.register("incoming", content)
-        connection.execute(f"create table {name} as select * from incoming")
+        connection.execute(f"insert into {name} by name select * from incoming")
         connection.unregister("incoming")
 
 
-def _add_table(connection: duckdb.DuckDBPyConnection, name: str, table: Table, folder: Path) -> None:
-    connection.register("empty", table.schema.empty_table())
-    connection.execute(f"create table {name} as select * from empty")
-    connection.unregister("empty")
-    files = sorted(str(path) for path in folder.glob("[!.]*.parquet"))
-    if files:
-        connection.execute(f"insert into {name} by name from read_parquet(?, union_by_name = true)", [files])
-    connection.execute(f"comment on table {name} is '{table.meaning.replace(chr(39), chr(39) * 2)}'")
-    for column, (_, meaning) in table.columns.items():
-        connection.execute(f"comment on column {name}.{column} is '{meaning.replace(chr(39), chr(39) * 2)}'")
+@cache
+def _empty_ledger() -> bytes:
+    """A ledger without rows: making its tables and telling what they mean takes longer than filling them."""
+    with TemporaryDirectory(prefix="regmix-") as folder:
+        file = Path(folder) / "ledger.duckdb"
+        with duckdb.connect(str(file)) as connection:
+            connection.execute("begin transaction")
+            connection.execute("create table ledger_info (schema_version integer, records varchar)")
+            connection.execute(f"create table records ({_columns(_RECORDS)})")
+            connection.execute(f"create table lineage ({_columns(dict.fromkeys(_LINEAGE, TEXT))})")
+            for name, table in TABLES.items():
+                connection.execute(
+                    f"create table {name} ({_columns({n: kind for n, (kind, _) in table.columns.items()})})"
+                )
+                connection.execute(f"comment on table {name} is {_quoted(table.meaning)}")
+                for column, (_, meaning) in table.columns.items():
+                    connection.execute(f"comment on column {name}.{column} is {_quoted(meaning)}")
+            for name, query in _VIEWS.items():
+                connection.execute(f"create view {name} as {query}")
+            connection.execute("commit")
+        return file.read_bytes()
+
+
+def _columns(types: Mapping[str, pa.DataType]) -> str:
+    return ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in types.items())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
