@@ -81,11 +81,15 @@ def written_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_together(contents: Mapping[Path, bytes]) -> None:
+def write_together(contents: Mapping[Path, bytes], first: Mapping[Path, Path] | None = None) -> None:
     """Write small files as `written_atomically` does, each whole or absent, with one pass of flushes for all of them.
 
     No file has its name before the bytes of all are on disk, and their names are on disk when this returns. The first
     flush of many takes most of the others along, so that thousands of files do not wait for the disk one by one.
+
+    Args:
+        contents: path -> bytes.
+        first: path -> a further name, which its file has on disk before it has its own; see `link_together`.
     """
     flushed = _present({path.parent for path in contents})
     temporaries = {path: _temporary(path) for path in contents}
@@ -94,6 +98,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
             temporaries[path].write_bytes(content)
         for temporary in temporaries.values():
             _fsync(temporary)
+        link_together({name: temporaries[path] for path, name in (first or {}).items()})
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
         for folder in flushed:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.files import fingerprint, json_by_lines, link_together, read_json, write_together
+from regmix_pipeline.files import fingerprint, json_by_lines, read_json, write_together
 
 WHOLE = "all"
 """The key of an asset that is not partitioned."""
@@ -102,10 +102,12 @@ class Records:
 
     def save(self, *records: Record) -> None:
         """Keep records for ever and make them the current ones; those saved together are flushed together."""
-        kept = {self._kept(record): record for record in records}
-        write_together({path: json_by_lines(_values(record)).encode() for path, record in kept.items()})
-        # A record is current only once it is kept.
-        link_together({Path(self._current, record.asset, f"{record.key}.json"): path for path, record in kept.items()})
+        current = {Path(self._current, record.asset, f"{record.key}.json"): record for record in records}
+        # Begun where all others are: a disk makes a file in a folder of its own at several times the price.
+        write_together(
+            {path: json_by_lines(_values(record)).encode() for path, record in current.items()},
+            first={path: self._kept(record) for path, record in current.items()},
+        )
 
     def _kept(self, record: Record) -> Path:
         return self.folder / "history" / record.asset / record.key / f"{record.version}-{record.recipe}.json"
