@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-ORCHESTRATION_SECONDS = 0.018
+ORCHESTRATION_SECONDS = 0.012
 """Per proxy: staleness, Dagster's events, records, tables, of both its stages. From benchmarks/orchestration.py."""
-STAGE_SECONDS = 0.75
+STAGE_SECONDS = 0.3
 """Per stage that has anything to do: a Dagster run, its checks, the ledger. From benchmarks/plan.py on two cores."""
-BEGINNING_SECONDS = 4.0
+BEGINNING_SECONDS = 3.0
 """Once a run: imports, the definitions, Dagster's instance."""
 TASK_SECONDS = 0.002
 """Per task given to a worker and its answer read."""
@@ -39,7 +39,7 @@ SMALL_STAGES_SECONDS = {
     "earlier_runs": 0.05,
     "imported_runs": 0.1,
     "mixture_decision": 0.3,
-    "mixture_report": 1.5,
+    "mixture_report": 0.5,
 }
 """Stages that take about the same whatever the study: the demo's."""
 
