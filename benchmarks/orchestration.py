@@ -146,8 +146,8 @@ def main() -> None:
     print("milliseconds a proxy, checkpoints and losses together; wall (CPU)\n")
     print("| proxies | event log | first run | up to date | rows in the ledger | ledger |")
     print("|---:|---|---:|---:|---:|---:|")
-    # Nothing is deleted before all is measured: ext4 without a journal passes over files deleted in the last minutes one
-    # by one, and making a file takes twenty times as long.
+    # Nothing is deleted before all is measured: ext4 without a journal passes over files that were deleted in the last
+    # minutes one by one, and making a file takes twenty times as long.
     with tempfile.TemporaryDirectory() as temporary:
         for number, (count, stock) in enumerate(product(asked.counts, (True, False) if asked.stock else (False,))):
             folder = Path(temporary) / str(number)

@@ -104,15 +104,16 @@ def status(study: StudyFile = None, home: Home = None, data: Data = None, as_jso
 def _show_status(missing: Sequence[str], rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     if missing:
         console.print(f"documents: not fetched yet: {', '.join(missing)}; `regmix run` fetches them", highlight=False)
+    width = max(len(row["stage"]) for row in rows)
     for row in rows:
         if row["waits_for"]:
-            console.print(f"{row['stage']:<18} {row['made']} made; waits for {', '.join(row['waits_for'])}")
+            console.print(f"{row['stage']:<{width}} {row['made']} made; waits for {', '.join(row['waits_for'])}")
             continue
         stale = row["stale"]
         reasons = "; ".join(f"{key}: {reason}" for key, reason in list(stale.items())[:3])
         more = f"; {len(stale) - 3} more" if len(stale) > 3 else ""
         console.print(
-            f"{row['stage']:<18} {row['made']} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}",
+            f"{row['stage']:<{width}} {row['made']} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}",
             highlight=False,
         )
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS
 
+ROUNDED = 1e-4
+"""Slack of limits for mixtures that were not rounded to keep them to the last digit."""
 FULL = 1 - 1e-9
 """What counts as a sum of 1: caps such as .7 + .2 + .1 fall a rounding error short of it."""
 

@@ -13,13 +13,12 @@ from regmix_pipeline.decisions.explain.relaxing import active_limits
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.limits import ROUNDED
 
 SMALL = 5e-4
 """Differences of a weight that a reader would not see."""
 VISIBLE = 1e-3
 """Differences of the objective worth a word, nats per token."""
-ROUNDED = 1e-4
-"""Slack of limits for mixtures that were not rounded to keep them to the last digit."""
 MOST = 0.8
 """A weight that may move over this share of what its limits allow is not decided, however narrow they are."""
 

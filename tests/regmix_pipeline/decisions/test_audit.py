@@ -1,14 +1,16 @@
 """The audit of a decision notices whatever was altered afterwards, and nothing else."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
 
 import pytest
 import yaml
+from rich.console import Console
 
-from regmix_pipeline.decisions.audit import audit_of, holds
+from regmix_pipeline.decisions.audit import audit_of, holds, show_audit
 from regmix_pipeline.decisions.find import decisions, find_decision
 from regmix_pipeline.decisions.record import sealed
 from regmix_pipeline.errors import LedgerError
@@ -35,6 +37,17 @@ def test_an_untouched_chain_holds_and_counts_what_it_looked_at(lab):
     assert all(link["unsummed"] == 0 for link in found["chain"])
     assert holds(audit_of(lab, "previous"))
     json.dumps(found, allow_nan=False)
+
+
+def test_a_mixture_that_the_limits_forbid_is_shown_as_such(lab):
+    found = audit_of(lab)
+    decision = found["record"]
+    tight = [each | {"cap": 0.4} if each["domain"] == "descriptions" else each for each in decision["domains"]]
+    console = Console(width=160, record=True, file=io.StringIO())
+    for domains in (decision["domains"], tight):
+        show_audit(found | {"record": decision | {"domains": domains}}, console)
+    rows = [line for line in console.export_text().splitlines() if line.startswith("│ by_hand")]
+    assert ["beyond the limits: descriptions" in line for line in rows] == [False, True]
 
 
 def spoil(path):
