@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+import regmix_pipeline
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
@@ -202,7 +203,9 @@ def ui(
         "REGMIX_HOME": str(lab.home),
         "REGMIX_DATA": str(lab.data),
     }
-    root = Path(__file__).resolve().parents[1]
+    # Beside the package in a checkout; what is installed from a wheel has none.
+    workspace = Path(regmix_pipeline.__file__).resolve().parents[1] / "workspace.yaml"
+    location = ["-w", str(workspace)] if workspace.is_file() else ["-m", "regmix_pipeline.definitions"]
     lab.say(f"http://{host}:{port}")
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", host, "-p", str(port)]
+    command = [sys.executable, "-m", "dagster", "dev", *location, "-h", host, "-p", str(port)]
     raise typer.Exit(subprocess.call(command, env=environment))

@@ -22,7 +22,7 @@ from regmix_pipeline.lab import Lab
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 120
+PATIENCE = 300
 """Seconds that anything may take here before the test fails; most take a few."""
 
 
