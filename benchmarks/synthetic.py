@@ -77,8 +77,6 @@ def measured(preset: str, seed: int, proxies: int, names: Sequence[str]) -> list
     with threadpool_limits(1):
         world = world_of(preset, seed)
         for name in names:
-            if world.settings.domains > 50 and name in SLOW_WITH_MANY and len(names) > 3:
-                continue
             arena, started = world.fresh(), time.process_time()
             try:
                 choice = strategy(name).choose(arena, proxies * arena.proxy.flops, seed)
@@ -122,10 +120,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a Parquet of every figure")
     asked = parser.parse_args()
     names = asked.only or [*STRATEGIES, *regressors()]
+    slow = () if asked.only else SLOW_WITH_MANY
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(asked.workers) as pool:
         jobs = [
-            pool.submit(measured, preset, seed, budget, [name for name in names if not (number and name in FREE)])
+            pool.submit(
+                measured,
+                preset,
+                seed,
+                budget,
+                [
+                    name
+                    for name in names
+                    if not (number and name in FREE) and not (PRESETS[preset].domains > 50 and name in slow)
+                ],
+            )
             for number, budget in enumerate(asked.budgets)
             for seed in range(asked.worlds)
             for preset in asked.presets
