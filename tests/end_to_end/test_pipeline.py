@@ -275,7 +275,7 @@ def test_the_command_line_runs_reports_and_refuses(place, first_run):
     assert "Larger models: loss in nats per token" in again.stdout
     status = regmix("status", *study)
     assert status.returncode == 0
-    assert "proxy_checkpoints  13 made, 0 stale" in status.stdout
+    assert re.search(r"^proxy_checkpoints +13 made, 0 stale$", status.stdout, re.MULTILINE)
     missing = regmix("run", "--study", "none.yaml")
     assert missing.returncode == 1
     assert "no such study file" in missing.stderr
