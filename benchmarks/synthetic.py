@@ -39,8 +39,6 @@ FREE = ("natural", "uniform", "human", "doremi", "odm")
 """Strategies whose answer does not depend on the budget, as long as it pays for their few runs."""
 CANDIDATES, TOP = 20_000, 26
 """Of RegMix's simulation; published are 100,000 and 128."""
-SLOW_WITH_MANY = ("ours", "regmix_d", "law_lightgbm", "gaussian_process", "power_exponential")
-"""Left out above fifty domains, where they take minutes each, unless asked for by name."""
 
 
 def regressors() -> list[str]:
@@ -120,21 +118,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a Parquet of every figure")
     asked = parser.parse_args()
     names = asked.only or [*STRATEGIES, *regressors()]
-    slow = () if asked.only else SLOW_WITH_MANY
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(asked.workers) as pool:
         jobs = [
-            pool.submit(
-                measured,
-                preset,
-                seed,
-                budget,
-                [
-                    name
-                    for name in names
-                    if not (number and name in FREE) and not (PRESETS[preset].domains > 50 and name in slow)
-                ],
-            )
+            pool.submit(measured, preset, seed, budget, [name for name in names if not (number and name in FREE)])
             for number, budget in enumerate(asked.budgets)
             for seed in range(asked.worlds)
             for preset in asked.presets
