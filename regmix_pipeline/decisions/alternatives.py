@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.decisions import find
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.limits import ROUNDED
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.search.stage import with_former_domains
@@ -73,3 +74,18 @@ def predictions_for(
 
     known = {name: mixture for name, mixture in named.items() if set(mixture.weights) <= set(fitted.domains)}
     return predictions_of(fitted, known, objective, LEVEL) if known else []
+
+
+def beyond_limits(record: Mapping[str, Any], weights: Mapping[str, float]) -> str:
+    """Which domains' caps and floors in a decision's record a mixture breaks, in words; "" where none: it was no choice
+    otherwise, however good it is predicted to be."""
+    if not weights:
+        return ""
+    limits = {each["domain"]: (each.get("floor"), each.get("cap")) for each in record.get("domains") or ()}
+    broken = []
+    for domain, weight in {**dict.fromkeys(limits, 0.0), **weights}.items():
+        floor, cap = limits.get(domain, (None, 0.0))
+        if (floor is not None and weight < floor - ROUNDED) or (cap is not None and weight > cap + ROUNDED):
+            broken.append(domain)
+    listed = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
+    return f"beyond the limits: {listed}" if broken else ""

@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from regmix_pipeline.decisions.alternatives import beyond_limits
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.decisions.verification import verified
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import ledger_is_current, read_ledger
-from regmix_pipeline.mixtures.limits import ROUNDED
 
 SHOWN = 8
 """Differences of one asset listed in a terminal; all of them are in the JSON."""
@@ -114,24 +114,9 @@ def _compared(record: Mapping[str, Any]) -> Table:
             f"{row['predicted']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             better,
-            _beyond(record, row["name"]),
+            beyond_limits(record, ((record.get("alternatives") or {}).get(row["name"]) or {}).get("weights") or {}),
         )
     return table
-
-
-def _beyond(record: Mapping[str, Any], name: str) -> str:
-    """Which domains' limits a mixture breaks that the decision was compared with: it was no choice."""
-    alternative = (record.get("alternatives") or {}).get(name)
-    if alternative is None:
-        return ""
-    limits = {each["domain"]: (each["floor"], each["cap"]) for each in record["domains"]}
-    broken = [
-        domain
-        for domain, weight in (dict.fromkeys(limits, 0.0) | alternative["weights"]).items()
-        if domain not in limits or not limits[domain][0] - ROUNDED <= weight <= limits[domain][1] + ROUNDED
-    ]
-    listed = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
-    return f"beyond the limits: {listed}" if broken else ""
 
 
 def _chain(audit: Mapping[str, Any]) -> Table:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from regmix_pipeline.decisions.alternatives import beyond_limits
 from regmix_pipeline.report.data import OBJECTIVE
 from regmix_pipeline.report.numbers import finite
 from regmix_pipeline.report.plots import ROLES, role_of
@@ -22,7 +23,7 @@ class Named:
         name: as in the record's predictions.
         label: as the page calls it.
         weights: by domain.
-        origin: where it comes from; "" when the record does not say.
+        origin: where it comes from, as far as the record says, and which limits it breaks.
     """
 
     name: str
@@ -49,7 +50,12 @@ def named_mixtures(decision: Mapping[str, Any], fitted: FittedRegressor | None) 
     if weights := (decision.get("mixture") or {}).get("weights"):
         found["chosen"] = weights, "this decision"
     order = [name for name in (*ROLES, *found) if name in found]
-    return [Named(name, role_of(name).label, *found[name]) for name in dict.fromkeys(order)]
+    named = []
+    for name in dict.fromkeys(order):
+        weights, origin = found[name]
+        said = "; ".join(filter(None, (origin, beyond_limits(decision, weights))))
+        named.append(Named(name, role_of(name).label, weights, said))
+    return named
 
 
 def alternative_rows(decision: Mapping[str, Any], named: list[Named]) -> list[dict[str, Any]]:

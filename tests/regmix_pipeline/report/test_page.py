@@ -313,9 +313,15 @@ def test_shows_what_the_decision_was_compared_with(study: Any) -> None:
     page = _Page(render(study.ledger, decision | {"predictions": [*study.decision["predictions"], *more]}))
     chosen = next(row["predicted"] for row in study.decision["predictions"] if row["target"] == "objective")
     assert page.row("alternatives", 0, "half")[1:] == [
-        *("the study file", "6.500", "6.400–6.600", "6.450", f"{6.5 - chosen:+.3f}".replace("-", "−"))
+        *(
+            "the study file; beyond the limits: legal, books",
+            "6.500",
+            "6.400–6.600",
+            "6.450",
+            f"{6.5 - chosen:+.3f}".replace("-", "−"),
+        )
     ]
-    assert page.row("alternatives", 0, "decision before")[1:3] == ["decision d1", "6.750"]
+    assert page.row("alternatives", 0, "decision before")[1:3] == ["decision d1; beyond the limits: withdrawn", "6.750"]
     assert page.row("alternatives", 1, "withdrawn")[-2:] == ["100.0%", "0.0%"]
     header = [" ".join(cell.split()) for cell in page.tables["predictions"][0][0]]
     assert header[5:7] == ["decision before", "half"]
