@@ -267,7 +267,8 @@ def test_a_killed_task_is_named_and_the_next_run_makes_it(place, many, alone, mo
     assert content(place.base / "many") == content(place.base / "alone")
 
 
-def test_a_damaged_part_is_made_again(place, many, alone, monkeypatch):
+def parts_without_an_end(place, many, monkeypatch):
+    """Make the two parts of a source, and fail before they are joined; the source."""
     from regmix_pipeline.tokens import distribute
 
     source = spread(place, "books", place.sentences(90), 2, empty=())
@@ -275,6 +276,11 @@ def test_a_damaged_part_is_made_again(place, many, alone, monkeypatch):
         patch.setattr(distribute, "joined", None)
         with pytest.raises(TypeError):
             many({"books": source}, tasks=2)
+    return source
+
+
+def test_a_damaged_part_is_made_again(place, many, alone, monkeypatch):
+    source = parts_without_an_end(place, many, monkeypatch)
     (part,) = (place.base / "many").glob("books/.parts/*/000000-000000")
     (part / "train.ds").write_bytes(b"x")
     said = []
@@ -284,13 +290,7 @@ def test_a_damaged_part_is_made_again(place, many, alone, monkeypatch):
 
 def test_parts_of_other_text_never_count(place, many, alone, monkeypatch):
     """The same name, the same size: the parts of what the files held before are not taken for theirs."""
-    from regmix_pipeline.tokens import distribute
-
-    source = spread(place, "books", place.sentences(90), 2, empty=())
-    with monkeypatch.context() as patch:
-        patch.setattr(distribute, "joined", None)
-        with pytest.raises(TypeError):
-            many({"books": source}, tasks=2)
+    source = parts_without_an_end(place, many, monkeypatch)
     assert len(made_parts(place)) == 2
     path = place.base / "books" / "001.jsonl"
     path.write_text(path.read_text().replace("mixture", "MIXTURE"))
