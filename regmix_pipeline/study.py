@@ -161,6 +161,10 @@ class Study(Settings):
     def _consistent(self) -> Study:
         for name in (self.name, *self.domains, *self.targets):
             check_name(name)
+        if OBJECTIVE in self.targets:
+            raise ValueError(
+                f"targets.{OBJECTIVE}: every table has the targets' weighted mean under this name; choose another"
+            )
         for name, target in self.targets.items():
             if target.source is None and name not in self.domains and self.trains:
                 raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
@@ -207,7 +211,9 @@ class Study(Settings):
         return {name: target.weight / total for name, target in self.targets.items() if target.weight}
 
 
-NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", "objective")
+OBJECTIVE = "objective"
+"""The name of the targets' weighted mean in every table."""
+NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", OBJECTIVE)
 """Names that a decision gives to mixtures of its own."""
 
 

@@ -14,6 +14,7 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.tokens.tokenizer import TokenizedFile
 
+from regmix_pipeline.tokens.long_documents import PIECE, token_pieces
 from regmix_pipeline.tokens.split import SplitName, split_of, text_digest
 from regmix_pipeline.tokens.tokenizer import TokenizerFile
 
@@ -95,10 +96,14 @@ class SplitTokenizer(DocumentTokenizer):
                 for split in (self.splits if self.list_documents else ())
             }
             for batch in _batches(data):
-                encodings = tokenizer.encode_batch_fast([document.text for document in batch])
-                for document, encoding in zip(batch, encodings, strict=True):
+                long = len(batch[0].text) > PIECE  # then it is alone
+                encodings = () if long else tokenizer.encode_batch_fast([document.text for document in batch])
+                for place, document in enumerate(batch):
                     split, length = self.split(document), len(document.text.encode())
-                    files[split].write(encoding.ids, None)
+                    if long:
+                        self._write_long(files[split], document.text)
+                    else:
+                        files[split].write(encodings[place].ids, None)
                     self.documents[split] += 1
                     self.bytes[split] += length
                     if lists:
@@ -106,6 +111,12 @@ class SplitTokenizer(DocumentTokenizer):
         for split, file in files.items():
             file.close()
             self.tokens[split] = len(file)
+
+    def _write_long(self, file: TokenizedFile, text: str) -> None:
+        """Write a document piece by piece; its end goes to the index with the last bytes."""
+        for ids in token_pieces(self.tokenizer, text):
+            file.write_bytes(struct.pack(f"<{len(ids)}{file.token_format}", *ids), doc_ends=[])
+        file.write_bytes(b"")
 
     def split(self, document: Document) -> SplitName:
         """The split of a document; the only one there is, if there is one."""
@@ -118,13 +129,15 @@ class SplitTokenizer(DocumentTokenizer):
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Documents of some `BATCH_CHARACTERS` together; one longer than a piece by itself."""
     batch: list[Document] = []
     characters = 0
     for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if characters >= BATCH_CHARACTERS:
+        length = len(document.text)
+        if batch and (characters >= BATCH_CHARACTERS or length > PIECE):
             yield batch
             batch, characters = [], 0
+        batch.append(document)
+        characters += length
     if batch:
         yield batch

@@ -87,6 +87,7 @@ def test_a_domain_given_twice_is_refused_with_both_lines(study_file):
         ({"domains.code.cap": 1.5}, r"tiny\.yaml:\d+: domains\.code\.cap: Input should be less than or equal to 1"),
         ({"domains.code.floor": -0.1}, r"domains\.code\.floor"),
         ({"targets.nowhere": {"weight": 1}}, "target 'nowhere' is not a domain"),
+        ({"targets.objective": {"source": {"jsonl": "x.jsonl"}}}, "weighted mean under this name"),
         ({"targets.science.weight": 0}, "nothing to minimise"),
         ({"targets.code.source": {"jsonl": "x.jsonl"}}, "name of a domain and a source"),
         ({"domains.code.source": {"jsonl": "x", "parquet": "y"}}, "exactly one of"),

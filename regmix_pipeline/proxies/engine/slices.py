@@ -19,6 +19,7 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.trainer import LocalTrainer, Result, Trainer
 
 TASKS = "tasks.json"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def parsed_slice(text: str) -> tuple[int, int]:
@@ -67,14 +68,31 @@ def published(store: Store) -> list[ProxySpec]:
     """The list that `publish` put there.
 
     Raises:
-        StudyError: there is none.
+        StudyError: there is none, or it is not what `publish` writes.
     """
+    again = "publish it again where the study is: `regmix train --publish`"
     try:
-        return [ProxySpec.model_validate(spec) for spec in store.read_json(TASKS)]
+        specs = [ProxySpec.model_validate(spec) for spec in store.read_json(TASKS)]
     except FileNotFoundError:
-        raise StudyError(
-            "holds no list of proxies", where=store.address, remedy="regmix train --publish, where the study is"
-        ) from None
+        raise StudyError("holds no list of proxies", where=store.address, remedy=again) from None
+    except (ValueError, TypeError) as error:
+        raise StudyError(f"is not a list of proxies: {error}", where=store.place(TASKS), remedy=again) from None
+    for spec in specs:
+        for name in _names(spec):
+            if not _PLAIN_NAME.fullmatch(name):
+                raise StudyError(
+                    f"names {name!r}, which is not a plain file name: following it would leave the cache",
+                    where=store.place(TASKS),
+                    remedy=f"find out who wrote to the store, then {again}",
+                )
+    return specs
+
+
+def _names(spec: ProxySpec) -> Iterator[str]:
+    """What becomes part of a path in this machine's cache. The list comes from a store that others can write to."""
+    yield spec.folder.name
+    for file in (*spec.shards.values(), *spec.targets.values()):
+        yield from (file.version, file.path.name)
 
 
 def train_from(
