@@ -21,6 +21,10 @@ IDS = ("run", "index")
 NOT_VALUES = ("run", "name", "index")
 LOWEST_SUM, HIGHEST_SUM = 0.98, 1.02
 """What rounding may do to a row's sum. RegMix's own published rows lie between .996 and 1.003."""
+HIGHEST_LOSS = 1000.0
+"""Nats a token. A model that guesses among a million tokens has 13.8; what is far above is no loss, or a run diverged."""
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""A number as tables write it. Python's own reading would take ``3_5`` for 35, and digits of other scripts."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def read_runs(
     for run, line in weight_rows.items():
         mixture = _mixture(weights, line, weight_names)
         row = value_rows[run]
-        found = {name: _number(values, row, column) for column, name in value_names.items()}
+        found = {name: _loss(values, row, column) for column, name in value_names.items()}
         runs.append(ImportedRun(run, mixture, found))
     return runs
 
@@ -220,17 +224,26 @@ def _mixture(table: _Table, row: Mapping[str, str], names: Mapping[str, str]) ->
     return Mixture.from_weights(weights)
 
 
+def _loss(table: _Table, row: Mapping[str, str], column: str) -> float:
+    value = _number(table, row, column)
+    if not 0 < value <= HIGHEST_LOSS:
+        raise RegressionError(
+            f"column {column!r} holds {row[column].strip()}, which is not a loss in nats: "
+            f"those are above 0 and at most {HIGHEST_LOSS:g}",
+            where=f"{table.path}:{row['']}",
+            remedy="drop the run, or give its loss",
+        )
+    return value
+
+
 def _number(table: _Table, row: Mapping[str, str], column: str) -> float:
     text = row[column].strip()
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if _DECIMAL.fullmatch(text) else math.nan
     if not math.isfinite(value):
         shown = repr(text) if text else "nothing"
         raise RegressionError(
             f"column {column!r} holds {shown}, not a number",
             where=f"{table.path}:{row['']}",
-            remedy="drop the run or mend it",
+            remedy="drop the run, or write the number as in 3.14 or 3.14e0",
         )
     return value

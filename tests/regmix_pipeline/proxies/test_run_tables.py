@@ -61,9 +61,9 @@ def test_order_of_rows_does_not_matter(tmp_path_factory, one, other, seed):
     folder = tmp_path_factory.mktemp("runs")
     mixtures, losses = folder / "m.csv", folder / "l.csv"
     mixtures.write_text("index,a,b,c\n" + "".join(f"{i},{','.join(map(repr, weights[i].tolist()))}\n" for i in one))
-    losses.write_text("index,t\n" + "".join(f"{i},{i / 10}\n" for i in other))
+    losses.write_text("index,t\n" + "".join(f"{i},{(i + 1) / 10}\n" for i in other))
     for run in read_runs(mixtures, losses):
-        assert run.losses["t"] == int(run.id) / 10
+        assert run.losses["t"] == (int(run.id) + 1) / 10
         assert run.mixture.vector(["a", "b", "c"]) == pytest.approx(weights[int(run.id)], abs=2e-6)
 
 
@@ -79,6 +79,12 @@ WRONG = {
     "NaN loss": (MIXTURES, LOSSES.replace("3.5", "NaN"), r"losses\.csv:2: column .*books.* holds 'NaN'"),
     "empty loss": (MIXTURES, LOSSES.replace("3.5", ""), r"losses\.csv:2: column .*books.* holds nothing"),
     "text": (MIXTURES, LOSSES.replace("3.5", "three"), r"losses\.csv:2: .* holds 'three', not a number"),
+    "underscore": (MIXTURES, LOSSES.replace("3.5", "3_5"), r"losses\.csv:2: .* holds '3_5', not a number"),
+    "other digits": (MIXTURES, LOSSES.replace("3.5", "٣"), r"losses\.csv:2: .* holds '٣', not a number"),
+    "huge loss": (MIXTURES, LOSSES.replace("3.5", "1e308"), r"losses\.csv:2: .* holds 1e308, which is not a loss"),
+    "negative loss": (MIXTURES, LOSSES.replace("3.5", "-3.5"), r"losses\.csv:2: .* holds -3\.5, which is not a loss"),
+    "loss of zero": (MIXTURES, LOSSES.replace("3.5", "0"), r"losses\.csv:2: .* holds 0, which is not a loss"),
+    "huge number": (MIXTURES, LOSSES.replace("3.5", "1e999"), r"losses\.csv:2: .* holds '1e999', not a number"),
     "short line": (MIXTURES + "3,0.5\n", LOSSES, r"mixtures\.csv:4: 2 values where the header names 3"),
     "no id column": (MIXTURES.replace("index", "row"), LOSSES, "share no id column"),
     "column twice": (MIXTURES.replace("github", "arxiv"), LOSSES, "stands there twice"),
