@@ -22,7 +22,7 @@ NOT_VALUES = ("run", "name", "index")
 LOWEST_SUM, HIGHEST_SUM = 0.98, 1.02
 """What rounding may do to a row's sum. RegMix's own published rows lie between .996 and 1.003."""
 HIGHEST_LOSS = 1000.0
-"""Nats a token. A model that guesses among a million tokens has 13.8; what is far above is no loss, or a run diverged."""
+"""Nats a token. A guess among a million tokens has 13.8: what is far above is not a loss, or its run diverged."""
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 """A number as tables write it. Python's own reading would take ``3_5`` for 35, and digits of other scripts."""
 
