@@ -94,9 +94,12 @@ def _pool(
     rough = limits.caps + settings.minimum * (1 + len(prior)) if settings.under_caps else np.ones(len(prior))
     found: dict[str, Mixture] = {}
     wanted_draws = settings.oversample * settings.count
+    within_usage = 0
     for block in range(MAX_BLOCKS):
         draws = draw_block(prior, settings, seed, block)[: max(wanted_draws - block * BLOCK, 0) or BLOCK]
-        for row in draws[(draws <= np.minimum(bound, rough)).all(axis=1)]:
+        usual = (draws <= bound).all(axis=1)
+        within_usage += int(usual.sum())
+        for row in draws[usual & (draws <= rough).all(axis=1)]:
             parts = quantise(row, settings)
             if settings.under_caps and not limits.allow(parts / PARTS):
                 continue
@@ -106,8 +109,22 @@ def _pool(
             return list(found.values())
     if len(found) >= at_least:
         return list(found.values())
-    raise MixtureError(
-        f"only {len(found)} of {at_least} mixtures in {MAX_BLOCKS * BLOCK} draws respect the caps",
+    raise _too_few(len(found), at_least, within_usage, settings)
+
+
+def _too_few(found: int, wanted: int, within_usage: int, settings: MixtureSettings) -> MixtureError:
+    """The error of a sampler that rejects nearly all draws, naming the setting that rejects most of them."""
+    draws = MAX_BLOCKS * BLOCK
+    counted = f"{found} of the {wanted} mixtures wanted were found in {draws:,} draws"
+    if within_usage < draws // 100:
+        return MixtureError(
+            f"{counted}: all but {within_usage:,} have a weight above max_usage ({settings.max_usage:g}) x the prior",
+            where="mixtures.max_usage",
+            remedy="raise mixtures.max_usage or mixtures.max_strength; with many domains each prior is small, so few "
+            "draws stay below a multiple of it",
+        )
+    return MixtureError(
+        f"{counted}: the caps and floors reject nearly all",
         where="mixtures",
         remedy="raise limits.max_epochs or the caps, lower floors, raise mixtures.max_strength, "
         "or set mixtures.under_caps to false",

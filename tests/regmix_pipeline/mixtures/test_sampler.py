@@ -91,7 +91,7 @@ def test_small_weights_are_dropped():
 def test_infeasible_and_too_tight_caps_are_named():
     with pytest.raises(MixtureError, match="caps sum"):
         sample(PRIOR, no_limits(caps=[0.1, 0.1, 0.1, 0.1]), MixtureSettings(count=4), seed=0)
-    with pytest.raises(MixtureError, match="respect the caps"):
+    with pytest.raises(MixtureError, match="the caps and floors reject"):
         sample(PRIOR, no_limits(caps=[0.25, 0.25, 0.25, 0.2501]), MixtureSettings(count=50), seed=0)
 
 
@@ -130,3 +130,15 @@ def test_a_new_domain_gets_mixtures_of_all_its_weights_inside_the_caps(seed, cou
         assert weights[-1] > 4 * weights[0]
     again = with_new_domain(prior, limits, sampler, seed, existing, domain, count)
     assert [mixture.id for mixture in again] == [mixture.id for mixture in found]
+
+
+def test_a_sampler_that_max_usage_stops_names_it():
+    # Of 300 domains most draws put far more than 15 times its prior on one.
+    domains = tuple(f"d{number}" for number in range(300))
+    with pytest.raises(MixtureError, match=r"mixtures\.max_usage: .* max_usage \(2\) x the prior"):
+        sample(
+            np.full(300, 1 / 300),
+            Limits(domains, np.ones(300), np.zeros(300)),
+            MixtureSettings(count=4, max_usage=2),
+            0,
+        )
