@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from assets.events import ONLY_STALE, told_of
 from assets.partitions import MIXTURES, RANGE_END, RANGE_START, SOURCES, register
@@ -19,11 +21,14 @@ from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.records import Recipe
-from regmix_pipeline.progress import clock
+from regmix_pipeline.progress import Say, at_work, clock
 from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stopping import reported_on_stop
 from resources.instance import prepare_instance
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
+from resources.pools import waiting_told
+from resources.run_locks import RunLock, end_dead_runs, end_run
 from resources.trainer import TrainerResource
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -61,6 +66,8 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
     job = _definitions(lab).resolve_implicit_global_asset_job_def()
     done = []
     with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance, lab.say)
+        lab.keep_ledger()
         for number, stage in enumerate(stages, 1):
             started = time.monotonic()
             # Domains may have come or gone in the stage before.
@@ -72,10 +79,11 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
             untold = sorted(_untold(instance, stage, wanted) - stale.keys())
             if stale or withdrawn or untold:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn, untold)}")
-                if stale or untold:
-                    failed_checks = _launch(job, instance, stage, keys, stale, untold, command)
-                else:
-                    list(lab.materialise(stage, []))
+                with at_work(stage.name):
+                    if stale or untold:
+                        failed_checks = _launch(job, instance, stage, keys, stale, untold, command, lab.say)
+                    else:
+                        list(lab.materialise(stage, []))
             seconds = time.monotonic() - started
             if stale or withdrawn or untold:
                 lab.say(f"[{number}/{len(stages)}] {stage.name}: done in {clock(seconds)}")
@@ -121,19 +129,24 @@ def _launch(
     stale: dict[str, str],
     untold: Sequence[str],
     command: str,
+    say: Say,
 ) -> tuple[str, ...]:
     """One run of the stage over the range that holds every stale or untold key; returns checks that failed."""
     tags = {ONLY_STALE: "yes", **tags_of_command(command, _what(stale, len(keys), [], untold))}
     if _in_partitions(stage):
         places = sorted(keys.index(key) for key in [*stale, *untold])
         tags |= {RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]}
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey(stage.name)],
-        tags=tags,
-        run_config=_QUIET,
-        raise_on_error=False,
-    )
+    run = make_new_run_id()
+    # Its lock first: a run without one cannot be told from one that was killed.
+    with RunLock(instance.root_directory, run).held(command), waiting_told(instance, run, say), _ended_on_stop(run):
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(stage.name)],
+            run_id=run,
+            tags=tags,
+            run_config=_QUIET,
+            raise_on_error=False,
+        )
     failed = tuple(
         f"{evaluation.check_name}: {evaluation.description or ''}".rstrip(": ")
         for evaluation in result.get_asset_check_evaluations()
@@ -146,6 +159,19 @@ def _launch(
             remedy="mend it and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)",
         )
     return failed
+
+
+def _ended_on_stop(run: str) -> AbstractContextManager[None]:
+    """Report the run as cancelled if the command is stopped while it is at work."""
+
+    def report() -> None:
+        # Of its own: the work's thread may be in the middle of something with the other.
+        with dg.DagsterInstance.get() as instance:
+            unfinished = instance.get_run_by_id(run)
+            if unfinished is not None:
+                end_run(instance, unfinished, "interrupted by a signal", canceled=True)
+
+    return reported_on_stop(report)
 
 
 def _in_partitions(stage: Stage) -> bool:

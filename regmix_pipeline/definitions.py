@@ -15,6 +15,7 @@ from assets.verdicts import judge_decision
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.refit import Refit
 from regmix_pipeline.study_file import default_study_file, load_study
+from resources.executor import locked_in_process
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
 from resources.trainer import TrainerResource
@@ -41,7 +42,7 @@ def definitions(refit: Refit) -> dg.Definitions:
         resources={"lab": lab, "trainer": trainer, "ledger": LedgerResource(lab=lab)},
         # Assets are few, run one after another and keep their own worker processes: a process per step only adds
         # start-up.
-        executor=dg.in_process_executor,
+        executor=locked_in_process,
     )
 
 

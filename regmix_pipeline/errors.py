@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
+
+FREE_SPACE = "free space on it and run again: finished work is kept"
 
 
 class RegmixError(Exception):
@@ -67,6 +71,32 @@ class BusyError(RegmixError):
 
 class PlanError(RegmixError):
     """A study cannot be planned: its hardware is not known, or its trial failed."""
+
+
+class DamagedError(LedgerError, ValueError):
+    """A file of the home does not hold what was written into it. A ValueError, as what parses files raises."""
+
+
+class DiskFullError(RegmixError):
+    """A disk is full."""
+
+
+def full_disk(error: BaseException) -> DiskFullError | None:
+    """The error to show if a full disk is behind ``error``, at any depth; None if it is not."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        if is_full_disk(str(cause)):
+            place = next((str(each.filename) for each in seen if isinstance(each, OSError) and each.filename), "")
+            return DiskFullError("the disk is full", where=place, remedy=FREE_SPACE)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def is_full_disk(text: str) -> bool:
+    """Whether an error's text, of Python, SQLite or DuckDB, says that a disk is full."""
+    return any(sign in text for sign in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full"))
 
 
 def error_of(texts: Sequence[str], kind: type[RegmixError], where: str = "") -> RegmixError:

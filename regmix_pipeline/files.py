@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from regmix_pipeline.errors import DamagedError
+
 ID_LENGTH = 16
 """Hex digits kept of a SHA-256: 64 bits, one collision expected in about 4 billion things of a kind."""
 
@@ -175,9 +177,45 @@ def folder_written_atomically(folder: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON atomically. NaN is refused, as JSON has none."""
     with written_atomically(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a missing file raises FileNotFoundError."""
-    return json.loads(path.read_text())
+def read_json(path: Path, remedy: str = "delete it: `regmix run` makes it again") -> Any:
+    """Read JSON; a missing file raises FileNotFoundError.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        DamagedError: the file holds no JSON. It is a ValueError as well.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        problem = f"is damaged: {error}" if path.stat().st_size else "is damaged: it is empty"
+        raise DamagedError(problem, where=str(path), remedy=remedy) from None
+
+
+def damage_of(path: Path) -> str:
+    """What is wrong with a file of the home that was cut short or overwritten by rubbish; "" if nothing can be seen.
+
+    JSON and Parquet files are parsed; of others only the empty one is known to be damaged.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return "is damaged: it is empty"
+        if path.suffix == ".json":
+            read_json(path)
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            pq.read_table(path)
+    except FileNotFoundError:
+        return "is missing"
+    except DamagedError as error:
+        return error.problem
+    except (ValueError, OSError) as error:  # pyarrow's own errors are these
+        return f"is damaged: {' '.join(str(error).split())[:200]}"
+    return ""

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from regmix_pipeline.documents.leftovers import sweep
-from regmix_pipeline.errors import BusyError, LedgerError, RegmixError
-from regmix_pipeline.files import read_json, write_json, write_together
+from regmix_pipeline.errors import LedgerError, RegmixError
+from regmix_pipeline.files import damage_of, read_json, sha256_of, write_json, write_together
+from regmix_pipeline.home_lock import home_lock
 from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
 from regmix_pipeline.ledger.changes import recipe_changes
 from regmix_pipeline.ledger.parts import part_bytes, part_path
@@ -154,6 +153,9 @@ class Lab:
         record = self.records.current(asset, key)
         if record is None:
             place = asset if key == WHOLE else f"{asset}/{key}"
+            damage = self.records.damage(asset, key)
+            if damage is not None:
+                raise LedgerError(f"its record {damage.problem}", where=damage.where, remedy=damage.remedy)
             raise LedgerError(
                 "was not materialised yet", where=place, remedy=f"materialise {asset} first: `regmix run`"
             )
@@ -193,7 +195,12 @@ class Lab:
 
     def build_ledger(self) -> Path:
         """Make the DuckDB file from all records and parts."""
-        return build_ledger(self.records, self.path("tables"), self.ledger)
+        return build_ledger(self.records, self.path("tables"), self.ledger, self.say)
+
+    def keep_ledger(self) -> None:
+        """Make the DuckDB file again unless it is there, whole, and built from the records as they are."""
+        if not ledger_is_current(self.records, self.ledger):
+            self.build_ledger()
 
     def stale(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> dict[str, str]:
         """Key -> why it has to be made, for every key that is not what it should be; ``wanted`` if it is known."""
@@ -225,8 +232,7 @@ class Lab:
             wanted = stage.wanted(self)
             for key in self.withdrawn(stage, wanted):
                 self.records.forget(stage.name, key)
-            if not ledger_is_current(self.records, self.ledger):
-                self.build_ledger()
+            self.keep_ledger()
             asked = list(wanted) if keys is None else list(keys)
             unknown = sorted(set(asked) - set(wanted))
             if unknown:
@@ -239,12 +245,20 @@ class Lab:
                     missing[key], reasons[key] = wanted[key], reason
                 else:
                     yield Made(key, self.records.current(stage.name, key), reused=True)
+            for key in missing:
+                self._delete_damaged(stage, key)
             try:
                 if missing:
                     yield from self._make(stage, missing, reasons)
             finally:
                 if missing:
                     self.build_ledger()
+
+    def _delete_damaged(self, stage: Stage, key: str) -> None:
+        """Delete what is damaged of a key: what is named by its content is otherwise taken for made."""
+        record = self.records.current(stage.name, key)
+        for name, _ in self._damaged(record) if record is not None else ():
+            self.path(name).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Delete what killed runs left half-written, once nobody has touched it for an hour."""
@@ -259,19 +273,8 @@ class Lab:
     @contextmanager
     def _alone(self, wait: bool = True) -> Iterator[None]:
         """One run at a time works in a home; a second one waits and then finds what the first has made."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.home / ".lock", thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                raise BusyError("another run is at work", where=str(self.home), remedy="wait for it") from None
-            self.say(f"another run is at work in {self.home}: waiting for it")
-            lock.acquire()
-        try:
+        with home_lock(self.home, self.say, wait=wait, run=self.run):
             yield
-        finally:
-            lock.release()
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
         recorder = self._recorder = Recorder(self.records, self.home, stage.name, self.run)
@@ -293,9 +296,26 @@ class Lab:
         """Why the key must be made again, or "" when its record and files stand."""
         record = self.records.current(stage.name, key)
         if record is None:
-            return "new"
+            damage = self.records.damage(stage.name, key)
+            return f"its record {damage.where} {damage.problem}" if damage else "new"
         gone = [name for name in record.files if not (self.home / name).exists()]
-        return f"{gone[0]} is missing" if gone else recipe_changes(record, recipe)
+        if gone:
+            return f"{gone[0]} is missing"
+        for name, problem in self._damaged(record):
+            return f"{name} {problem}"
+        return recipe_changes(record, recipe)
+
+    def _damaged(self, record: Record) -> Iterator[tuple[str, str]]:
+        """Files of a record that were cut short or overwritten, and what is wrong with them.
+
+        Files that were changed and can be read are the audit's to find.
+        """
+        for name, recorded in record.sums.items():
+            path = self.home / name
+            if not path.exists() or sha256_of(path) != recorded:
+                problem = damage_of(path)
+                if problem:
+                    yield name, problem
 
 
 def _recorded(recorder: Recorder, reasons: Mapping[str, str]) -> Iterator[Made]:

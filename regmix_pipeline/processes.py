@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +47,33 @@ def how_it_ended(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
+_started: weakref.WeakSet[subprocess.Popen[Any]] = weakref.WeakSet()
+"""Processes that end with this one."""
+_tidy: weakref.WeakSet[subprocess.Popen[Any]] = weakref.WeakSet()
+"""Those of them that have something to do when their input ends, such as to cancel their jobs."""
+
+
+def ends_with_this(process: subprocess.Popen[Any], *, tidy: bool = False) -> None:
+    """Let `end_all` end a process: by closing its input if it is ``tidy``, otherwise by killing it."""
+    (_tidy if tidy else _started).add(process)
+
+
+def end_all(seconds: float = 5.0) -> None:
+    """End every process that was started here, and wait until it has ended; after ``seconds`` kill what has not."""
+    for process in [*_started]:
+        process.kill()
+    for process in [*_tidy]:
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+    until = time.monotonic() + seconds
+    for process in [*_tidy, *_started]:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 class Child:
     """A process that reads lines of JSON and answers each with a line of JSON; what it logs goes to standard error.
 
@@ -60,9 +89,10 @@ class Child:
             command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env=os.environ | environment | {"PYTHONPATH": module_search()},
         )
+        ends_with_this(self._process)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._tasks = self._process.stdin

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 Say = Callable[[str], None]
 
 
+_silent = False
+_stage: list[str] = []
+"""Name of the stage at work, while one is."""
+_counted: dict[str, Progress] = {}
+"""Stage -> what it counts that a person who stops it wants to know."""
+
+
 def to_stderr(line: str) -> None:
-    """The default way to speak: stderr, which Dagster keeps as a run's compute log."""
-    print(line, file=sys.stderr, flush=True)
+    """The default way to speak: stderr, which Dagster keeps as a run's compute log. Never fails: work goes on."""
+    if not _silent:
+        # A full disk under the log, a terminal that is gone.
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+
+
+def be_silent() -> None:
+    """Say nothing more: the process is about to end."""
+    global _silent
+    _silent = True
+
+
+@contextmanager
+def at_work(stage: str) -> Iterator[None]:
+    """Name the stage at work, for `work_so_far`."""
+    _counted.pop(stage, None)
+    _stage[:] = [stage]
+    try:
+        yield
+    finally:
+        _stage.clear()
+
+
+def work_so_far() -> str:
+    """What follows "interrupted": ``: 15 of 56 proxies trained``, or `` during token_shards``; "" between stages."""
+    if not _stage:
+        return ""
+    counted = _counted.get(_stage[0])
+    return f": {counted.done} of {counted.total} {counted.what}" if counted else f" during {_stage[0]}"
 
 
 def clock(seconds: float) -> str:
@@ -43,15 +80,23 @@ class Progress:
     """Counts finished items and says how long the rest will take.
 
     The estimate uses the rate since the start, which is right for items of like cost.
+
+    Attributes:
+        what: what is counted and done to it, ``proxies trained``: said of the stage at work if it is stopped.
     """
 
     name: str
     total: int
     say: Say = to_stderr
     every: float = 5.0
+    what: str = ""
     done: int = 0
     started: float = field(default_factory=time.monotonic)
     _last: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.what and _stage:
+            _counted[_stage[0]] = self
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Count ``amount`` finished items; speak at most once in ``every`` seconds, and at the end."""

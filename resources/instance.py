@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
+
+import yaml
+
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.files import write_together
 
 BATCH = 500
 """Events that Dagster hands over at once where it knows them together: those that it plans at a run's start."""
@@ -13,13 +17,33 @@ BATCH = 500
 def prepare_instance(home: Path) -> Path:
     """Make ``<home>/dagster`` with the shipped dagster.yaml, point DAGSTER_HOME at it, and return it.
 
-    A dagster.yaml that is there already is the user's and stays as it is.
+    A dagster.yaml that is there already is the user's and stays as it is, unless it is the beginning of the shipped
+    one: then somebody was interrupted while writing it.
+
+    Raises:
+        StudyError: the user's dagster.yaml is no YAML mapping.
     """
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    settings = folder / "dagster.yaml"
-    if not settings.exists():
-        shutil.copyfile(Path(__file__).with_name("dagster.yaml"), settings)
+    settings, shipped = folder / "dagster.yaml", Path(__file__).with_name("dagster.yaml").read_bytes()
+    content = settings.read_bytes() if settings.exists() else b""
+    if content != shipped and shipped.startswith(content.rstrip(b"\0")):
+        write_together({settings: shipped})
+    elif content != shipped:
+        _check(settings, content)
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH))
     return folder
+
+
+def _check(settings: Path, content: bytes) -> None:
+    """Raise StudyError unless the file can be read: Dagster would say so by a traceback, or take it for empty."""
+    try:
+        parsed = yaml.safe_load(content)
+        problem = "" if isinstance(parsed, dict) else "it holds no settings"
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+    if problem:
+        raise StudyError(
+            f"cannot be read: {problem}", where=str(settings), remedy="mend it, or delete it: it is made again"
+        )

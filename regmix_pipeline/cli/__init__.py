@@ -1,6 +1,27 @@
 """The `regmix` command."""
 
-from regmix_pipeline.cli import auditing, comparing, explaining, exporting, lineage, starting, studies, training
+from regmix_pipeline.cli import (
+    auditing,
+    comparing,
+    explaining,
+    exporting,
+    lineage,
+    opening,
+    starting,
+    studies,
+    training,
+)
 from regmix_pipeline.cli.app import app
 
-__all__ = ["app", "auditing", "comparing", "explaining", "exporting", "lineage", "starting", "studies", "training"]
+__all__ = [
+    "app",
+    "auditing",
+    "comparing",
+    "explaining",
+    "exporting",
+    "lineage",
+    "opening",
+    "starting",
+    "studies",
+    "training",
+]

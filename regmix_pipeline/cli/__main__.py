@@ -1,3 +1,3 @@
-from regmix_pipeline.cli import app
+from regmix_pipeline.__main__ import main
 
-app()
+main()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
+import click
 import typer
 from rich.console import Console
 
-from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.errors import RegmixError, full_disk
+from regmix_pipeline.stopping import Interrupted, interruptible
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,25 +39,61 @@ AsJson = Annotated[
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Show an error the user can act on as its text, and leave with status 1."""
+    """End with one readable message: status 1 after an error, 128 + the signal's number after a signal."""
 
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        _print_what_can_be_printed()
         try:
-            command(*args, **kwargs)
+            with interruptible():
+                command(*args, **kwargs)
+        except Interrupted as stop:
+            _say("interrupted")
+            raise typer.Exit(stop.status) from None
         except RegmixError as error:
-            Console(stderr=True).print(
-                f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
-            )
-            raise typer.Exit(1) from None
+            _fail(error)
+        except (typer.Exit, typer.Abort, click.ClickException):
+            raise
+        except Exception as error:
+            _fail(full_disk(error) or _unexpected(error))
 
     return guarded
+
+
+def _print_what_can_be_printed() -> None:
+    """In a locale without Unicode, characters that it lacks are written as their escapes, and stop nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _fail(error: RegmixError) -> NoReturn:
+    _say(f"error: {error}")
+    raise typer.Exit(1) from None
+
+
+def _say(line: str) -> None:
+    Console(stderr=True).print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _unexpected(error: Exception) -> RegmixError:
+    """An error that this package should have foreseen: its traceback is kept for a report, and shown to nobody."""
+    kept = "could not be written"
+    with (
+        contextlib.suppress(OSError),
+        tempfile.NamedTemporaryFile("w", prefix="regmix-error-", suffix=".txt", delete=False, encoding="utf-8") as file,
+    ):
+        file.writelines(traceback.format_exception(error))
+        kept = f"is in {file.name}"
+    problem = f"an error that regmix does not know: {type(error).__name__}: {error}"
+    return RegmixError(problem, remedy=f"please report it; the details, for the report, {kept}")
 
 
 def answer(value: Any, show: Callable[[Console], None], as_json: bool) -> None:
     """Print ``value`` as JSON when asked to, or let ``show`` print it for a reader."""
     if as_json:
-        json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+        unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        json.dump(value, sys.stdout, indent=2, ensure_ascii=not unicode, allow_nan=False, default=str)
         sys.stdout.write("\n")
     else:
         show(Console())

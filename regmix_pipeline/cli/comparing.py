@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.stopping import stoppable
 from regmix_pipeline.study_file import default_study_file
 
 
 @app.command()
 @plain_errors
+@stoppable
 def compare(
     study: StudyFile = None, home: Home = None, data: Data = None, workers: Workers = None, as_json: AsJson = False
 ) -> None:

@@ -1,10 +1,8 @@
-"""Commands that bring a study up to date: run, refit, status, plan, import-runs, ui."""
+"""Commands that bring a study up to date: run, refit, status, plan, import-runs."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-import regmix_pipeline
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
+from regmix_pipeline.stopping import stoppable
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import default_study_file
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
 @app.command()
 @plain_errors
+@stoppable
 def run(
     study: StudyFile = None, home: Home = None, data: Data = None, workers: Workers = None, as_json: AsJson = False
 ) -> None:
@@ -49,6 +48,7 @@ def run(
 
 @app.command()
 @plain_errors
+@stoppable
 def refit(
     study: StudyFile = None,
     home: Home = None,
@@ -186,26 +186,3 @@ def schema() -> None:
     """Print the study file's JSON schema, for editors."""
     json.dump(Study.model_json_schema(), sys.stdout, indent=2)
     sys.stdout.write("\n")
-
-
-@app.command()
-@plain_errors
-def ui(
-    study: StudyFile = None, home: Home = None, data: Data = None, port: int = 3000, host: str = "127.0.0.1"
-) -> None:
-    """Open the study in the Dagster UI: the graph, every run, every partition."""
-    from resources.instance import prepare_instance
-
-    lab = Lab(study or default_study_file(), home, data)
-    prepare_instance(lab.home)
-    environment = os.environ | {
-        "REGMIX_STUDY": str(lab.study_file),
-        "REGMIX_HOME": str(lab.home),
-        "REGMIX_DATA": str(lab.data),
-    }
-    # Beside the package in a checkout; what is installed from a wheel has none.
-    workspace = Path(regmix_pipeline.__file__).resolve().parents[1] / "workspace.yaml"
-    location = ["-w", str(workspace)] if workspace.is_file() else ["-m", "regmix_pipeline.definitions"]
-    lab.say(f"http://{host}:{port}")
-    command = [sys.executable, "-m", "dagster", "dev", *location, "-h", host, "-p", str(port)]
-    raise typer.Exit(subprocess.call(command, env=environment))

@@ -11,11 +11,13 @@ from rich.console import Console
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.progress import Progress, to_stderr
+from regmix_pipeline.stopping import stoppable
 from regmix_pipeline.study_file import default_study_file
 
 
 @app.command()
 @plain_errors
+@stoppable
 def train(
     slice_: Annotated[
         str, typer.Option("--slice", help="i/n: the i-th of n parts, for instance $SLURM_ARRAY_TASK_ID/64.")

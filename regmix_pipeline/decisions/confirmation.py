@@ -64,7 +64,7 @@ def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpe
 def _trained(lab: Lab, specs: list[ProxySpec]) -> None:
     from regmix_pipeline.proxies.engine.choose import trainer_of
 
-    progress = Progress("confirmation", len(specs), lab.say)
+    progress = Progress("confirmation", len(specs), lab.say, what="confirmation models trained")
     failed = []
     for result in trainer_of(lab).run(specs):
         if result.error is not None:

@@ -90,7 +90,7 @@ def note_taken(lab: Lab, decision: str) -> None:
         return
     path = lab.path("decisions", TAKEN)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"decision": decision, "at": now()}) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -99,7 +99,7 @@ def note_taken(lab: Lab, decision: str) -> None:
 def _taken(lab: Lab) -> list[str]:
     """Decisions in the order in which they became the current one; a half-written last line does not count."""
     path, found = lab.path("decisions", TAKEN), []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             found.append(json.loads(line)["decision"])
         except (ValueError, KeyError, TypeError):

@@ -33,7 +33,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     folder = lab.path("decisions", name)
     with folder_written_atomically(folder) as temporary:
         write_json(temporary / "decision.json", record)
-        (temporary / "mixture.yaml").write_text(regmix_yaml(record))
+        (temporary / "mixture.yaml").write_text(regmix_yaml(record), encoding="utf-8")
     # The same evidence leads to the same id: then the first record stands, with its own time and run.
     record = read_json(folder / "decision.json")
     note_taken(lab, name)

@@ -86,6 +86,9 @@ def verified(lab: Lab, decision: Decision, *, contents: bool = True, with_ledger
         link.differences += _files_differ(lab, record, place, link)
         if contents:
             link.differences += _content_differs(lab, record, place, link)
+    damaged = [Difference(each.where, "gone", f"{each.problem}; {each.remedy}") for each in lab.records.damaged()]
+    if damaged:
+        links.append(Link("records", len(damaged), differences=damaged))
     order = _upstream_order(lab, decision)
     return links + sorted(by_asset.values(), key=lambda link: order.index(link.asset))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +143,7 @@ def _remember(store: Path, entries: dict[str, list[Any] | None], known: dict[str
 def _remembered(store: Path) -> dict[str, Any]:
     try:
         known = read_json(store)
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 

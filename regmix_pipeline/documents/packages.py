@@ -189,7 +189,7 @@ def _pip_download(package: Package, path: Path) -> None:
     options = ("--no-binary", package.name) if package.is_sdist else WHEEL_OPTIONS
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=path.parent) as temporary:
         requirements = Path(temporary, "requirements.txt")
-        requirements.write_text(package.requirement())
+        requirements.write_text(package.requirement(), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, *options, "--quiet"]
         command += ["--retries", "2", "--requirement", str(requirements), "--dest", temporary]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

@@ -7,7 +7,7 @@ built beside it under a lock and put in place by a rename. Readers open it read-
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,9 +19,10 @@ import pyarrow as pa
 from filelock import FileLock
 
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import written_atomically
+from regmix_pipeline.files import damage_of, written_atomically
 from regmix_pipeline.ledger.records import Records
 from regmix_pipeline.ledger.tables import REAL, TABLES, TEXT, WHOLE_NUMBER, YES_NO
+from regmix_pipeline.progress import Say, to_stderr
 
 SCHEMA_VERSION = 2
 """Raised when a column changes its meaning. Columns may be added without raising it."""
@@ -55,37 +56,57 @@ _VIEWS = {
 }
 
 
-def build_ledger(records: Records, parts: Path, ledger: Path) -> Path:
+def build_ledger(records: Records, parts: Path, ledger: Path, say: Say = to_stderr) -> Path:
     """Build ``ledger`` from all records and parts and swap it in; returns its path.
 
     Args:
         records: what every asset holds and held.
         parts: folder with one folder of Parquet parts per table.
         ledger: the DuckDB file. Readers with the old one open are not disturbed.
+        say: told which parts are damaged; the ledger is without their rows then, and never counts as current.
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
     # Taken first: records that are saved while the ledger is being built make it stale, not silently incomplete.
     current = records.fingerprint()
+    files = {name: sorted((parts / name).glob("[!.]*.parquet")) for name in TABLES}
     with FileLock(ledger.with_suffix(".lock")), written_atomically(ledger) as temporary:
-        temporary.write_bytes(_empty_ledger())
-        with duckdb.connect(str(temporary)) as connection:
-            # One transaction: each would wait for the disk, and the file counts only once it is whole.
-            connection.execute("begin transaction")
-            connection.execute("insert into ledger_info values (?, ?)", [SCHEMA_VERSION, current])
-            _add_records(connection, records)
-            for name in TABLES:
-                files = sorted(str(path) for path in (parts / name).glob("[!.]*.parquet"))
-                if files:
-                    connection.execute(
-                        f"insert into {name} by name from read_parquet(?, union_by_name = true)", [files]
-                    )
-            connection.execute("commit")
+        try:
+            _fill(temporary, current, records, files)
+        except duckdb.Error:
+            damaged = {path: problem for paths in files.values() for path in paths if (problem := damage_of(path))}
+            if not damaged:
+                raise
+            for path, problem in damaged.items():
+                say(f"{path}: {problem}. The ledger is without its rows; `regmix run` makes it again if it is current")
+            _fill(temporary, "", records, {name: [p for p in files[name] if p not in damaged] for name in files})
+        # What somebody wrote into the old file, and DuckDB would hold against the new one.
+        wal_of(ledger).unlink(missing_ok=True)
     return ledger
+
+
+def _fill(file: Path, current: str, records: Records, parts: Mapping[str, Sequence[Path]]) -> None:
+    file.write_bytes(_empty_ledger())
+    with duckdb.connect(str(file)) as connection:
+        # One transaction: each would wait for the disk, and the file counts only once it is whole.
+        connection.execute("begin transaction")
+        connection.execute("insert into ledger_info values (?, ?)", [SCHEMA_VERSION, current])
+        _add_records(connection, records)
+        for name, files in parts.items():
+            if files:
+                connection.execute(
+                    f"insert into {name} by name from read_parquet(?, union_by_name = true)", [[str(p) for p in files]]
+                )
+        connection.execute("commit")
+
+
+def wal_of(ledger: Path) -> Path:
+    """DuckDB's log beside a file that somebody has opened to write; nobody should."""
+    return ledger.with_name(f"{ledger.name}.wal")
 
 
 def ledger_is_current(records: Records, ledger: Path) -> bool:
     """Whether the ledger was built from the records as they are; a run that was killed may leave an older one."""
-    if not ledger.is_file():
+    if not ledger.is_file() or wal_of(ledger).exists():
         return False
     try:
         with duckdb.connect(str(ledger), read_only=True) as connection:
@@ -99,23 +120,49 @@ def ledger_is_current(records: Records, ledger: Path) -> bool:
 def read_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the ledger read-only; never waits for a writer.
 
+    A ledger that cannot be opened, because it is gone, damaged or held by somebody who writes into it, is made again
+    from the records beside it.
+
     Raises:
-        LedgerError: it was not built yet.
+        LedgerError: it was not built yet, or cannot be made again.
     """
-    if not ledger.is_file():
+    connection = _opened(ledger)
+    with connection:
+        yield connection
+
+
+def _opened(ledger: Path) -> duckdb.DuckDBPyConnection:
+    home = ledger.parent
+    if ledger.is_file():
+        try:
+            return _connected(ledger)
+        except duckdb.Error:  # it is made again
+            pass
+    if not (home / "records" / "current").is_dir():
         raise LedgerError(
             "there is no ledger yet", where=str(ledger), remedy="materialise the assets first: `regmix run`"
         )
     try:
-        connection = duckdb.connect(str(ledger), read_only=True)
-    except duckdb.Error as error:
+        return _connected(build_ledger(Records(home / "records"), home / "tables", ledger))
+    except (OSError, duckdb.Error) as error:
         raise LedgerError(
-            f"cannot be read: {error}",
+            f"cannot be read, nor made again: {error}",
             where=str(ledger),
-            remedy="delete it: `regmix run` makes it again from the records",
+            remedy="see that its folder can be written and has space, and run again",
         ) from error
-    with connection:
-        yield connection
+
+
+def _connected(ledger: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection; whatever is no ledger of this version raises duckdb.Error."""
+    connection = duckdb.connect(str(ledger), read_only=True)
+    try:
+        (found,) = connection.execute("select schema_version from ledger_info").fetchall()
+        if found != (SCHEMA_VERSION,):
+            raise duckdb.InvalidInputException(f"a ledger of version {found[0]}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> None:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from regmix_pipeline.errors import DamagedError
 from regmix_pipeline.files import fingerprint, json_by_lines, read_json, write_together
 
 WHOLE = "all"
@@ -72,6 +73,14 @@ class Record:
     sums: Mapping[str, str] = field(default_factory=dict)
 
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("asset", "key", "version", "recipe", "made_at", "run"), str),
+    **dict.fromkeys(("inputs", "settings", "facts", "sums"), dict),
+    "files": list,
+    "seconds": (int, float),
+}
+"""Field of a record -> what JSON has there."""
+_REMEDY = "`regmix run` makes a current record again; restore an earlier one from a copy, or delete it"
 _Which = tuple[int, int, int]
 """Which file was read: a record is replaced by a new file, never written into."""
 
@@ -82,19 +91,40 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._current = str(folder / "current")
+        self._damage: dict[str, DamagedError] = {}
+        """Path of a current record that cannot be read -> what is wrong with it."""
         self._seen: dict[str, tuple[_Which, Record]] = {}
         """Path of a current record -> which file was read, and what it said: a stage looks many times."""
 
     def current(self, asset: str, key: str = WHOLE) -> Record | None:
-        """The version that holds now, or None if the asset was never made."""
+        """The version that holds now, or None if the asset was never made or its record is damaged; see `damage`."""
         path = f"{self._current}/{asset}/{key}.json"
+        self._damage.pop(path, None)
         try:
             which = _which(os.stat(path))
             if path not in self._seen or self._seen[path][0] != which:
                 self._seen[path] = which, _read(Path(path))
         except FileNotFoundError:
             return None
+        except DamagedError as error:
+            self._damage[path] = error
+            return None
         return self._seen[path][1]
+
+    def damage(self, asset: str, key: str = WHOLE) -> DamagedError | None:
+        """What is wrong with the current record, if it cannot be read."""
+        self.current(asset, key)
+        return self._damage.get(f"{self._current}/{asset}/{key}.json")
+
+    def damaged(self) -> list[DamagedError]:
+        """What is wrong with every record that cannot be read, current or earlier; both names of a file are told."""
+        found = []
+        for path in sorted(self.folder.glob("*/*/**/[!.]*.json")):
+            try:
+                _read(path)
+            except DamagedError as error:
+                found.append(error)
+        return found
 
     def keys(self, asset: str) -> list[str]:
         """Keys of the asset that have a current record, sorted."""
@@ -136,20 +166,22 @@ class Records:
         return self.history(asset, key, f"{version}-")
 
     def history(self, asset: str, key: str = WHOLE, starting: str = "[!.]") -> list[Record]:
-        """Every record ever kept of a key, the earliest first; ``starting`` is how their files' names begin."""
-        found = [_read(path) for path in (self.folder / "history" / asset / key).glob(f"{starting}*.json")]
-        return sorted(found, key=lambda record: record.made_at)
+        """Every readable record of a key, the earliest first; ``starting`` is how their files' names begin."""
+        found = [_read_whole(path) for path in (self.folder / "history" / asset / key).glob(f"{starting}*.json")]
+        return sorted((record for record in found if record is not None), key=lambda record: record.made_at)
 
     def latest(self, asset: str, key: str = WHOLE) -> Record | None:
         """The record saved last, current or withdrawn since; None if the asset was never made."""
         return self.current(asset, key) or next(reversed(self.history(asset, key)), None)
 
     def all(self) -> Iterator[tuple[Record, bool]]:
-        """Every record ever kept, and whether it is the current one."""
+        """Every record ever kept that can be read, and whether it is the current one."""
         for path in sorted((self.folder / "history").glob("*/*/[!.]*.json")):
             current = self.current(path.parent.parent.name, path.parent.name)
-            record = self._as_seen(path) or _read(path)
-            yield record, current is not None and (current.version, current.recipe) == (record.version, record.recipe)
+            record = self._as_seen(path) or _read_whole(path)
+            if record is not None:
+                same = current is not None and (current.version, current.recipe) == (record.version, record.recipe)
+                yield record, same
 
     def _as_seen(self, kept: Path) -> Record | None:
         """What a kept record says, if it is the very file that was read as the current one."""
@@ -175,5 +207,24 @@ def _values(record: Record) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Record:
-    raw = read_json(path)
-    return Record(**(raw | {"files": tuple(raw["files"])}))
+    """A record.
+
+    Raises:
+        DamagedError: the file does not hold a record of its asset and key.
+    """
+    raw = read_json(path, _REMEDY)
+    fields_of: dict[str, Any] = raw if isinstance(raw, dict) else {}
+    kinds = {name: fields_of.get(name) for name in _KINDS if not isinstance(fields_of.get(name), _KINDS[name])}
+    if kinds or fields_of.keys() != {each.name for each in fields(Record)}:
+        odd = sorted(kinds or fields_of.keys() ^ {each.name for each in fields(Record)})
+        raise DamagedError(f"is damaged: not a record ({', '.join(odd[:4])})", where=str(path), remedy=_REMEDY)
+    values: dict[str, Any] = fields_of | {"files": tuple(fields_of["files"])}
+    return Record(**values)
+
+
+def _read_whole(path: Path) -> Record | None:
+    """A record, or None if its file is damaged."""
+    try:
+        return _read(path)
+    except DamagedError:
+        return None

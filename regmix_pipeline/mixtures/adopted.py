@@ -18,7 +18,8 @@ FILE = "adopted.json"
 def adopted(lab: Lab) -> list[dict[str, Any]]:
     """What was adopted so far, oldest first: proposal, by, at, why, domains (version of the list), mixtures (parts)."""
     path = lab.path(FILE)
-    return read_json(path) if path.is_file() else []
+    remedy = "restore it from a copy; or delete it: the mixtures that it lists are no longer asked for"
+    return read_json(path, remedy) if path.is_file() else []
 
 
 def adopted_mixtures(lab: Lab) -> list[Mixture]:

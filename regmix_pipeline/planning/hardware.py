@@ -87,7 +87,7 @@ def hardware_of(name: str, devices: int | None = None) -> Hardware:
     Raises:
         PlanError: there is neither, or the file is wrong: naming the file and the field.
     """
-    catalogue = yaml.safe_load(CATALOGUE.read_text())
+    catalogue = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
     if name in catalogue:
         found = _checked({"name": name} | catalogue[name], CATALOGUE)
     elif Path(name).suffix in (".yaml", ".yml") or Path(name).exists():

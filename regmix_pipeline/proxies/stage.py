@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.lab import Lab, Stage
@@ -24,6 +22,7 @@ from regmix_pipeline.proxies.early_stopping import Line, stopped
 from regmix_pipeline.proxies.engine.choose import trainer_of
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
+from regmix_pipeline.proxies.whole import trajectory_of
 
 
 def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
@@ -90,7 +89,7 @@ def _trained(
     values: dict[str, Mapping[str, Any]] = {}
     tasks = [spec for group in specs.values() for spec in group]
     there = sum(spec.is_finished for spec in tasks)
-    progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say)
+    progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say, what="proxies trained")
     for result in trainer_of(lab).run(tasks):
         there -= result.reused
         key = key_of[result.task.id]
@@ -174,7 +173,7 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     failed: dict[str, RegmixError] = {}
     started = time.monotonic()
     there = sum(task.output.is_file() for task in tasks)
-    progress = Progress("proxy_losses", len(tasks), lab.say)
+    progress = Progress("proxy_losses", len(tasks), lab.say, what="losses measured")
     for result in trainer_of(lab).run(tasks):
         there -= result.reused
         key = key_of[proxy_of[result.task.id]]
@@ -218,7 +217,7 @@ def _losses(
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
         rows += [
             common | row | {"final": False, "foretold": False}
-            for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()
+            for row in trajectory_of(spec.output)
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
             if row["target"] in targets and row["target_version"] == targets[row["target"]].version
         ]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from regmix_pipeline.errors import ProxyError, RegmixError, error_of
+from regmix_pipeline.errors import DamagedError, ProxyError, RegmixError, error_of
 from regmix_pipeline.files import read_json
 from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
@@ -81,7 +81,13 @@ def finished(task: Task) -> dict[str, Any] | None:
     if isinstance(task, ProxySpec) and not task.is_finished:
         return None
     path = task.output / "proxy.json" if isinstance(task, ProxySpec) else task.output
-    return read_json(path) if path.is_file() else None
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None
+    except DamagedError:  # a proxy without its record is not finished, and a loss is measured again
+        path.unlink(missing_ok=True)
+        return None
 
 
 class LocalTrainer:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import uuid
 from pathlib import Path
+from typing import Any
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import read_json, sha256_of
 
-WEIGHTS, RECORD = "model.safetensors", "proxy.json"
+WEIGHTS, RECORD, TRAJECTORY = "model.safetensors", "proxy.json", "trajectory.parquet"
 
 
 def damage_of(folder: Path) -> str:
@@ -22,6 +23,21 @@ def damage_of(folder: Path) -> str:
     except (KeyError, TypeError, ValueError) as error:
         return f"{RECORD}: {type(error).__name__}: {error}"
     return "" if sha256_of(folder / WEIGHTS) == written else f"{WEIGHTS} was altered after it was written"
+
+
+def trajectory_of(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a finished proxy's `trajectory.parquet`.
+
+    Raises:
+        ProxyError: the file is damaged; the proxy's folder is then set aside.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(folder / TRAJECTORY).to_pylist()
+    except (OSError, ValueError) as error:
+        need_whole(folder, f"{TRAJECTORY}: {error}")
+        raise
 
 
 def need_whole(folder: Path, problem: str = "") -> None:

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from regmix_pipeline.proxies.trainer import Task, explained
 
 def main() -> None:
     """Serve tasks until standard input ends."""
+    answers_no_signals()
     number = int(os.environ.get("REGMIX_WORKER", "0"))
     answers = private_stdout()
     prepare_torch()
@@ -31,6 +33,12 @@ def main() -> None:
     while (line := tasks.get()) is not None:
         answers.write(json.dumps(answer(json.loads(line), lambda task: done_here(task, number))) + "\n")
         answers.flush()
+
+
+def answers_no_signals() -> None:
+    """Leave Ctrl-C and a closed terminal, which reach all processes there, to the parent: it ends this one."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def private_stdout() -> TextIO:

@@ -170,7 +170,7 @@ class FittedRegressor:
             "models": {name: model.state() for name, model in self.models.items()},
         }
         with written_atomically(Path(folder) / "regressor.json") as temporary:
-            temporary.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")))
+            temporary.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:

@@ -33,7 +33,7 @@ def init_study(folder: Path, out: Path, target: str | None = None, tokens: int |
         raise StudyError("no such folder", where=str(base), remedy="make it first, or give another --out")
     proposal = proposed(folder.resolve(), base, check_name(domain_name(folder.resolve())), target, tokens)
     with written_atomically(out) as temporary:
-        temporary.write_text(study_text(proposal))
+        temporary.write_text(study_text(proposal), encoding="utf-8")
         load_study(temporary)
     return proposal
 

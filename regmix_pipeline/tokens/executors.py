@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from regmix_pipeline.files import write_json
-from regmix_pipeline.processes import command, how_it_ended, module_search
+from regmix_pipeline.processes import command, ends_with_this, how_it_ended, module_search
 from regmix_pipeline.tokens.parts import PartTask, read_failure
 from regmix_pipeline.tokens.settings import ExecutorSettings
 
@@ -78,7 +78,7 @@ class Execution:
     def news(self) -> list[str]:
         """What the process that speaks to the cluster has had to say since this was asked last."""
         try:
-            lines = (self.folder / NEWS).read_text().split("\n")[:-1]
+            lines = (self.folder / NEWS).read_text(encoding="utf-8").split("\n")[:-1]
         except FileNotFoundError:
             return []
         told, self._told = self._told, len(lines)
@@ -105,6 +105,7 @@ class Execution:
                     env=kept | {"PYTHONPATH": module_search()},
                     start_new_session=True,
                 )
+                ends_with_this(process, tidy=True)
                 self._processes.append(process)
             code = process.wait()
         with self._lock:

@@ -72,7 +72,7 @@ def _cluster(folder: Path, settings: ExecutorSettings) -> Cluster:
     ]
 
     def say(line: str) -> None:
-        with (folder / NEWS).open("a") as news:
+        with (folder / NEWS).open("a", encoding="utf-8") as news:
             news.write(line + "\n")
 
     cluster = Cluster(settings.address, needs, settings.wait_for_nodes, "shards.executor", TokenError, say)

@@ -117,7 +117,7 @@ def _shards_wanted(lab: Lab) -> dict[str, Recipe]:
 
 def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
-    progress = Progress("token_shards", len(recipes), lab.say)
+    progress = Progress("token_shards", len(recipes), lab.say, what="sources tokenised")
     sources = [
         Wanted(name, source, role, lab.need("documents", name).version)
         for name, (role, source) in lab.study.sources.items()

@@ -54,7 +54,7 @@ def litdata_folder(folder: str, dtype: str) -> tuple[DataFile, ...]:
     if "://" in folder or not index.is_file():
         return ()
     try:
-        chunks = json.loads(index.read_text())["chunks"]
+        chunks = json.loads(index.read_text(encoding="utf-8"))["chunks"]
         return tuple(DataFile(str(Path(folder) / chunk["filename"]), int(chunk["dim"])) for chunk in chunks)
     except (ValueError, KeyError, TypeError) as error:
         raise TokenError(

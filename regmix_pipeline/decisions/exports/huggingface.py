@@ -20,7 +20,7 @@ EXPORT = Path(__file__).with_name({main})
 
 def load(streaming=True):
     """The decided mixture as one stream of documents under the name text."""
-    export = json.loads(EXPORT.read_text())
+    export = json.loads(EXPORT.read_text(encoding="utf-8"))
     parts = []
     for name in export["names"]:
         data = export["data"][name]

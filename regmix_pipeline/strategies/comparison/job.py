@@ -16,7 +16,7 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.progress import Progress, to_stderr
 from regmix_pipeline.proxies.tasks import proxy_seed
 from regmix_pipeline.proxies.trainer import explained
-from regmix_pipeline.proxies.worker import lines_of_stdin, private_stdout
+from regmix_pipeline.proxies.worker import answers_no_signals, lines_of_stdin, private_stdout
 from regmix_pipeline.strategies.arena import Account, Choice, Session, Strategy
 from regmix_pipeline.strategies.comparison.files import Kept, SteeredRun, choice_id, run_id
 from regmix_pipeline.strategies.named import named_strategy, version_of
@@ -28,6 +28,7 @@ SEED = 0
 
 def main() -> None:
     """Do the one task of standard input, and answer."""
+    answers_no_signals()
     answers = private_stdout()
     line = lines_of_stdin().get()
     if line is None:

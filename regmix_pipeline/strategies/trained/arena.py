@@ -31,6 +31,7 @@ from regmix_pipeline.proxies.tasks import (
     vocabulary_of,
     windows_as_target,
 )
+from regmix_pipeline.proxies.whole import trajectory_of
 from regmix_pipeline.strategies.arena import Account, Run, Size
 from regmix_pipeline.strategies.settings import StrategySettings
 from regmix_pipeline.tokens.stage import current_manifest
@@ -216,9 +217,7 @@ def _size(name: str, model: ModelSettings, training: TrainingSettings, vocabular
 
 
 def _run(spec: ProxySpec, seed: int, losses: dict[str, float], targets: Mapping[str, TargetFile]) -> Run:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(spec.output / "trajectory.parquet").to_pylist()
+    rows = trajectory_of(spec.output)
     # A run of earlier days was looked at on what the targets were then.
     rows = [row for row in rows if row["target"] in targets and row["target_version"] == targets[row["target"]].version]
     steps = sorted({row["step"] for row in rows})

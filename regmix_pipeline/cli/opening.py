@@ -1,0 +1,94 @@
+"""`regmix ui`: the study in the Dagster UI, whose processes end with the command."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import typer
+from filelock import FileLock, Timeout
+
+import regmix_pipeline
+from regmix_pipeline.cli.app import Data, Home, StudyFile, app, plain_errors
+from regmix_pipeline.errors import BusyError, StudyError
+from regmix_pipeline.home_lock import Process
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.session import run_session
+from regmix_pipeline.study_file import default_study_file
+
+LONGEST_TEMPORARY = 60
+"""Characters of a temporary folder in which Dagster's sockets still have room; the system allows them 107."""
+
+
+@app.command()
+@plain_errors
+def ui(
+    study: StudyFile = None, home: Home = None, data: Data = None, port: int = 3000, host: str = "127.0.0.1"
+) -> None:
+    """Open the study in the Dagster UI: the graph, every run, every partition."""
+    import dagster as dg
+
+    from resources.instance import prepare_instance
+    from resources.run_locks import end_dead_runs
+
+    lab = Lab(study or default_study_file(), home, data)
+    folder = prepare_instance(lab.home)
+    note, lock = folder / ".ui.json", FileLock(folder / ".ui.lock")
+    _check_port(host, port)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(
+            f"the study is open in the UI already: {Process.read(note) or 'in another process'}",
+            where=str(lab.home),
+            remedy="use that one, or end it first: two of them would start every automatic run twice",
+        ) from None
+    Process.this(f"http://{host}:{port}").write(note)
+    with (
+        dg.DagsterInstance.get() as instance,
+        tempfile.TemporaryDirectory(prefix="regmix-", dir=_temporary()) as temporary,
+    ):
+        end_dead_runs(instance, lab.say)
+        lab.say(f"http://{host}:{port}")
+        environment = os.environ | {
+            "REGMIX_STUDY": str(lab.study_file),
+            "REGMIX_HOME": str(lab.home),
+            "REGMIX_DATA": str(lab.data),
+            "TMPDIR": temporary,
+        }
+        try:
+            status = run_session(_command(host, port), environment)
+        finally:
+            end_dead_runs(instance, lab.say)
+            note.unlink(missing_ok=True)
+    raise typer.Exit(status)
+
+
+def _command(host: str, port: int) -> list[str]:
+    # Beside the package in a checkout; what is installed from a wheel has none.
+    workspace = Path(regmix_pipeline.__file__).resolve().parents[1] / "workspace.yaml"
+    location = ["-w", str(workspace)] if workspace.is_file() else ["-m", "regmix_pipeline.definitions"]
+    return [sys.executable, "-m", "dagster", "dev", *location, "-h", host, "-p", str(port)]
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise StudyError unless the UI can listen there."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise StudyError(
+            f"cannot listen there: {error.strerror or error}",
+            where=f"{host}:{port}",
+            remedy=f"end the program that does, or take another port: --port {port + 1}",
+        ) from None
+
+
+def _temporary() -> str | None:
+    """Folder for temporary files, where the usual one's path leaves no room for sockets."""
+    return None if len(tempfile.gettempdir()) <= LONGEST_TEMPORARY else "/tmp"
