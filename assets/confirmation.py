@@ -3,13 +3,15 @@
 import dagster as dg
 
 from assets.events import whole_made
+from assets.late import opened
 from assets.pictures import larger_models
+from assets.upstream import upstream
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from resources.lab import LabResource
 
 
 @dg.asset(
-    deps=["mixture_decision", "token_shards"],
+    deps=upstream(CONFIRMATION),
     kinds={"torch"},
     group_name="decision",
     code_version=CONFIRMATION.code_version,
@@ -17,4 +19,4 @@ from resources.lab import LabResource
 )
 def confirmation(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Larger models, trained for longer on the chosen, the natural and the uniform mixture: did the prediction hold?"""
-    return whole_made(lab.open(context.run.run_id), CONFIRMATION, larger_models)
+    return whole_made(opened(context, lab, CONFIRMATION), CONFIRMATION, larger_models)

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from assets.events import metadata_of, plain_failures
-from assets.partitions import SOURCES, register
-from regmix_pipeline.documents.stage import DOCUMENTS
+from assets.events import plain_failures
+from assets.looks import observe_documents
+from assets.partitions import SOURCES
 from resources.lab import LabResource
 
 
@@ -15,16 +15,7 @@ from resources.lab import LabResource
 )
 def documents(context: dg.OpExecutionContext, lab: LabResource) -> dg.DataVersionsByPartition:
     """Observe every source; fetches the demo's corpora when they are not there, and makes each source a partition."""
-    opened = lab.open(context.run.run_id)
     with plain_failures():
-        for made in opened.materialise(DOCUMENTS):
-            if made.error is not None:
-                raise made.error
-            assert made.record is not None
-            tags = {"dagster/data_version": made.record.version}
-            context.log_event(
-                dg.AssetObservation("documents", partition=made.key, metadata=metadata_of(made), tags=tags)
-            )
-    register(context.instance, SOURCES, list(opened.study.sources))
-    # The versions are in the events above, each beside its metadata: versions returned here would come without.
+        observe_documents(context, lab.open(context.run.run_id))
+    # The versions are in the events, each beside its metadata: versions returned here would come without.
     return dg.DataVersionsByPartition({})

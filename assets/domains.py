@@ -2,9 +2,8 @@
 
 import dagster as dg
 
-from assets.events import metadata_of, plain_failures
-from assets.partitions import SOURCES, register
-from regmix_pipeline.documents.domains import DOMAINS, look_around
+from assets.events import plain_failures
+from assets.looks import observe_domains
 from resources.lab import LabResource
 
 
@@ -14,11 +13,5 @@ from resources.lab import LabResource
 )
 def domains(context: dg.OpExecutionContext, lab: LabResource) -> dg.ObserveResult:
     """Look for domains that came or went, and make each a partition; the sensor `new_domains` does so by itself."""
-    opened = lab.open(context.run.run_id)
     with plain_failures():
-        (made,) = opened.materialise(DOMAINS)
-        for line in look_around(opened).lines:
-            context.log.warning(line)
-    assert made.record is not None
-    register(context.instance, SOURCES, list(opened.study.sources))
-    return dg.ObserveResult(data_version=dg.DataVersion(made.record.version), metadata=metadata_of(made))
+        return observe_domains(context, lab.open(context.run.run_id))

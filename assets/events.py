@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
-import duckdb
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from assets.changes import SHOWN, now_stale, why_and_from_what
+from assets.questions import QUESTIONS
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.audit import Finding
@@ -21,6 +22,8 @@ from regmix_pipeline.progress import so_far
 
 ONLY_STALE = "regmix/only_stale"
 """Run tag: partitions that were reused and that Dagster knows are not reported again."""
+BACKFILL = "dagster/backfill"
+"""Run tag: the backfill that a run is part of."""
 
 
 def told_of(instance: dg.DagsterInstance, stage: Stage) -> set[str]:
@@ -42,18 +45,12 @@ def plain_failures() -> Iterator[None]:
 
 
 def partitions_made(
-    context: dg.AssetExecutionContext,
-    lab: Lab,
-    stage: Stage,
-    question: Callable[[duckdb.DuckDBPyConnection], Finding] | None = None,
-    check: str = "",
-    picture: Callable[[Lab], Mapping[str, Any]] | None = None,
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
-    """Make the run's partitions of a stage and yield one materialisation for each, as it is ready.
+    context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: Sequence[str] | None = None
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.Output]:
+    """Make partitions of a stage and yield one materialisation for each, as it is ready; then its check, if it has one.
 
     Args:
-        question: what must hold of the ledger afterwards; its answer is yielded as the asset's check of name ``check``.
-        picture: adds to the check's metadata, where all partitions are seen at once.
+        keys: the partitions; default those of the run.
 
     Raises:
         dg.Failure: at the end, when some partitions failed; the others are kept.
@@ -61,30 +58,41 @@ def partitions_made(
     failed: dict[str, str] = {}
     done = {"made in this run": 0, "reused in this run": 0}
     quiet = ONLY_STALE in context.run.tags
-    keys, started = list(context.partition_keys), time.monotonic()
+    asked, started = list(context.partition_keys if keys is None else keys), time.monotonic()
     told = told_of(context.instance, stage) if quiet else set()
     with plain_failures():
-        for made in lab.materialise(stage, keys):
+        wanted = stage.wanted(lab) if BACKFILL in context.run.tags else asked
+        gone = [key for key in asked if key not in wanted]
+        for key in gone:
+            # The backfill was launched before this partition was withdrawn, and would wait for it.
+            context.log.warning(f"{key}: withdrawn since the backfill was launched; nothing is made")
+            yield dg.AssetMaterialization(stage.name, partition=key, metadata={"what changed": "withdrawn"})
+        asked = [key for key in asked if key not in gone]
+        for made in lab.materialise(stage, asked):
             if made.error is not None:
                 failed[made.key] = str(made.error)
                 continue
             done["reused in this run" if made.reused else "made in this run"] += 1
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
-                pace = so_far(ready, done["made in this run"], len(keys), time.monotonic() - started)
+                pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
                 yield _materialisation(stage, made, pace)
+    question = QUESTIONS.get(stage.name)
     if question is not None:
         with read_ledger(lab.ledger) as connection:
-            finding = question(connection)
-        shown = picture(lab) if picture else {}
-        yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, check, shown)
+            finding = question.finding(lab, connection)
+        shown = question.picture(lab) if question.picture else {}
+        yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, question.check, shown)
     if failed:
         listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
         raise dg.Failure(
-            description=f"{len(failed)} of {len(keys)} partitions failed\n{listed}",
+            description=f"{len(failed)} of {len(asked)} partitions failed\n{listed}",
             metadata={"failed": list(failed)},
             allow_retries=False,
         )
+    # Without an output Dagster would skip what is behind this step in the same run. An output on its own is told as a
+    # second materialisation of every partition; with this mark it is not.
+    yield dg.Output(None, stage.name, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
 
 
 def blocking_result(

@@ -4,20 +4,19 @@ import dagster as dg
 
 from assets.changes import decision_before_and_now
 from assets.events import whole_made
+from assets.late import opened
 from assets.pictures import decided
-from assets.triggers import triggered_by
+from assets.upstream import upstream
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from resources.lab import LabResource
 
 
 @dg.asset(
-    deps=["optimal_mixture", "further_mixtures"],
+    deps=upstream(MIXTURE_DECISION),
     kinds={"yaml", "duckdb"},
     group_name="decision",
     code_version=MIXTURE_DECISION.code_version,
 )
 def mixture_decision(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """What was chosen, from which upstream versions, beside natural and uniform."""
-    opened = lab.open(context.run.run_id)
-    opened.triggered = triggered_by(context.run)
-    return whole_made(opened, MIXTURE_DECISION, decided, decision_before_and_now)
+    return whole_made(opened(context, lab, MIXTURE_DECISION), MIXTURE_DECISION, decided, decision_before_and_now)

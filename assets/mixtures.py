@@ -5,15 +5,17 @@ import dagster as dg
 from assets.automation import inputs_changed
 from assets.changes import mixtures_and_their_cost
 from assets.events import whole_made
+from assets.late import opened
 from assets.partitions import MIXTURES as PARTITIONS
 from assets.partitions import register
 from assets.pictures import weights_covered
+from assets.upstream import upstream
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from resources.lab import LabResource
 
 
 @dg.asset(
-    deps=["domain_inventory"],
+    deps=upstream(MIXTURES),
     kinds={"numpy"},
     group_name="proxies",
     code_version=MIXTURES.code_version,
@@ -21,7 +23,7 @@ from resources.lab import LabResource
 )
 def mixtures(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition."""
-    opened = lab.open(context.run.run_id)
-    result = whole_made(opened, MIXTURES, weights_covered, mixtures_and_their_cost)
-    register(context.instance, PARTITIONS, list(current_mixtures(opened)))
+    ready = opened(context, lab, MIXTURES)
+    result = whole_made(ready, MIXTURES, weights_covered, mixtures_and_their_cost)
+    register(context.instance, PARTITIONS, list(current_mixtures(ready)))
     return result

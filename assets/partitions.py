@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.execution.backfill import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    BulkActionsFilter,
+    BulkActionStatus,
+)
 
 SOURCES = dg.DynamicPartitionsDefinition(name="domain")
 """Domains, and target sets that are not domains: everything that is tokenised."""
@@ -17,12 +22,23 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 def register(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefinition, keys: Sequence[str]) -> None:
-    """Make ``keys`` the partitions there are: new ones are added at the end, withdrawn ones leave the graph."""
+    """Make ``keys`` the partitions there are: new ones are added at the end, withdrawn ones leave the graph.
+
+    Withdrawn ones stay while a backfill is going, because Dagster fails a backfill whose partitions are taken away; the
+    sensors take them away afterwards.
+    """
     name = partitions.name
     assert name is not None, "dynamic partitions are registered by name"
     present = instance.get_dynamic_partitions(name)
-    for key in sorted(set(present) - set(keys)):
+    gone = sorted(set(present) - set(keys))
+    for key in [] if gone and backfill_going(instance) else gone:
         instance.delete_dynamic_partition(name, key)
     new = [key for key in keys if key not in present]
     if new:
         instance.add_dynamic_partitions(name, new)
+
+
+def backfill_going(instance: dg.DagsterInstance) -> bool:
+    """Whether any backfill has not ended."""
+    unfinished = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
+    return bool(instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished), limit=1))

@@ -7,7 +7,7 @@ import dagster as dg
 from assets.asking import ask
 from assets.changes import some
 from assets.events import ONLY_STALE, metadata_of
-from assets.partitions import RANGE_END, RANGE_START, SOURCES
+from assets.partitions import RANGE_END, RANGE_START, SOURCES, backfill_going
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at_a_glance
 from regmix_pipeline.errors import BusyError
@@ -60,7 +60,7 @@ def _domains(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     version = made.record.version
     present = context.instance.get_dynamic_partitions("domain")
     came = [name for name in lab.study.sources if name not in present]
-    went = [name for name in present if name not in lab.study.sources]
+    went = [name for name in present if name not in lab.study.sources and not backfill_going(context.instance)]
     requests = [SOURCES.build_add_request(came)] * bool(came) + [SOURCES.build_delete_request(went)] * bool(went)
     said = [f"arrived: {some(came)}"] * bool(came) + [f"went: {some(went)}"] * bool(went)
     if not requests and version == context.cursor:

@@ -3,13 +3,15 @@
 import dagster as dg
 
 from assets.events import whole_made
+from assets.late import opened
 from assets.pictures import strategies_compared
+from assets.upstream import upstream
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 from resources.lab import LabResource
 
 
 @dg.asset(
-    deps=["mixture_decision", "token_shards"],
+    deps=upstream(STRATEGY_COMPARISON),
     kinds={"torch"},
     group_name="decision",
     code_version=STRATEGY_COMPARISON.code_version,
@@ -18,4 +20,4 @@ from resources.lab import LabResource
 def strategy_comparison(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Strategies choose within one budget, and the target model is trained on each choice: which way of choosing is
     best?"""
-    return whole_made(lab.open(context.run.run_id), STRATEGY_COMPARISON, strategies_compared)
+    return whole_made(opened(context, lab, STRATEGY_COMPARISON), STRATEGY_COMPARISON, strategies_compared)

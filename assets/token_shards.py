@@ -6,7 +6,9 @@ import dagster as dg
 
 from assets.automation import inputs_changed
 from assets.events import partitions_made
+from assets.late import opened
 from assets.partitions import SOURCES
+from assets.upstream import upstream
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
 from resources.lab import LabResource
 
@@ -16,7 +18,7 @@ from resources.lab import LabResource
     specs=[
         dg.AssetSpec(
             "token_shards",
-            deps=["documents", "tokenizer"],
+            deps=upstream(TOKEN_SHARDS),
             skippable=True,
             kinds={"datatrove"},
             group_name="data",
@@ -31,6 +33,6 @@ from resources.lab import LabResource
 )
 def token_shards(
     context: dg.AssetExecutionContext, lab: LabResource
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.Output]:
     """Tokenise the run's sources, one materialisation each."""
-    yield from partitions_made(context, lab.open(context.run.run_id), TOKEN_SHARDS)
+    yield from partitions_made(context, opened(context, lab, TOKEN_SHARDS), TOKEN_SHARDS)
