@@ -12,10 +12,10 @@ import dagster as dg
 import duckdb
 
 from assets.changes import SHOWN, now_stale, why_and_from_what
+from assets.heads import head_of
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.audit import Finding
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import Record
 from regmix_pipeline.progress import so_far
 
@@ -52,7 +52,8 @@ def partitions_made(
     """Make the run's partitions of a stage and yield one materialisation for each, as it is ready.
 
     Args:
-        question: what must hold of the ledger afterwards; its answer is yielded as the asset's check of name ``check``.
+        question: what must hold of proxies and losses on record afterwards.
+        check: name of the asset's check that its answer is yielded as.
         picture: adds to the check's metadata, where all partitions are seen at once.
 
     Raises:
@@ -72,9 +73,9 @@ def partitions_made(
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(keys), time.monotonic() - started)
-                yield _materialisation(stage, made, pace)
+                yield _materialisation(stage, made, {**pace, **head_of(lab)})
     if question is not None:
-        with read_ledger(lab.ledger) as connection:
+        with lab.tables("proxies", "proxy_losses") as connection:
             finding = question(connection)
         shown = picture(lab) if picture else {}
         yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, check, shown)
@@ -134,7 +135,8 @@ def whole_made(
         | why_and_from_what(made)
         | (dict(changes(lab, made)) if changes else {})
         | now_stale(lab, stage)
-        | _metadata(made.record, reused=made.reused),
+        | _metadata(made.record, reused=made.reused)
+        | head_of(lab),
     )
 
 

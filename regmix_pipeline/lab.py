@@ -7,29 +7,37 @@ said.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import BusyError, LedgerError, RegmixError
-from regmix_pipeline.files import read_json, write_json, write_together
-from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
+from regmix_pipeline.files import sha256_of, write_json, write_together
+from regmix_pipeline.ledger.build import build_ledger, head_in, ledger_is_current
 from regmix_pipeline.ledger.changes import recipe_changes
 from regmix_pipeline.ledger.parts import part_bytes, part_path
 from regmix_pipeline.ledger.recorder import Output, Recorder
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records
+from regmix_pipeline.ledger.sums import written_to
+from regmix_pipeline.ledger.verified import verified_tables
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study
 
+if TYPE_CHECKING:
+    import duckdb
+
+CONTENT = (".ds", ".index", ".safetensors")
+"""Endings of large files: tokens and model weights."""
 WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
 
@@ -110,6 +118,8 @@ class Lab:
         """Takes what the stage at work makes; None while none is at work."""
         self.workers = workers or self.study_in_file.proxies.workers
         self.records = Records(self.home / "records")
+        # What the ledger was built from was whole: a line for it that has no file is no leftover of a kill.
+        self.records.journal.known_elsewhere = lambda: head_in(self.ledger).count
         self.memory: dict[str, Any] = {}
         """What was looked at once and holds for this lab's life."""
         self.study: Study = self.study_in_file
@@ -140,6 +150,10 @@ class Lab:
         """A path under the home."""
         return self.home.joinpath(*parts)
 
+    def name_of(self, path: Path) -> str:
+        """A path under the home as records name it."""
+        return path.relative_to(self.home).as_posix()
+
     @property
     def ledger(self) -> Path:
         """The DuckDB file."""
@@ -149,7 +163,7 @@ class Lab:
         """The current record of an upstream asset.
 
         Raises:
-            LedgerError: it was not made yet.
+            LedgerError: it was not made yet, or its record was edited.
         """
         record = self.records.current(asset, key)
         if record is None:
@@ -157,23 +171,60 @@ class Lab:
             raise LedgerError(
                 "was not materialised yet", where=place, remedy=f"materialise {asset} first: `regmix run`"
             )
-        return record
+        return self.records.need_unaltered(record)
 
     def versions(self, asset: str, keys: Sequence[str] = (WHOLE,)) -> dict[str, str]:
         """``asset/key`` -> current version, as a recipe's inputs."""
         return {f"{asset}/{key}": self.need(asset, key).version for key in keys}
 
     def artefact(self, asset: str, key: str = WHOLE, suffix: str = "") -> Path:
-        """The current artefact of an asset whose name ends in ``suffix``."""
+        """The current artefact of an asset whose name ends in ``suffix``; all small files of the asset are as recorded.
+
+        Raises:
+            LedgerError: there is none, or a file was altered.
+        """
         record = self.need(asset, key)
+        for name in record.files:
+            self.unaltered(record, name)
         for name in record.files:
             if name.endswith(suffix):
                 return self.home / name
         raise LedgerError(f"has no artefact *{suffix}", where=f"{asset}/{key}", remedy="materialise it again")
 
+    def unaltered(self, record: Record, name: str) -> Path:
+        """A file of a record, whose checksum was compared: once for each state of the file, and not of tokens and
+        weights, which are compared where they are read.
+
+        Raises:
+            LedgerError: it is gone or was altered.
+        """
+        path, expected = self.home / name, record.sums.get(name)
+        try:
+            which = os.stat(path)
+        except OSError:
+            which = None
+        if which is not None and (expected is None or name.endswith(CONTENT)):
+            return path
+        seen = (name, expected, which and (which.st_ino, which.st_mtime_ns, which.st_size))
+        known = self.memory.setdefault("unaltered files", set())
+        if seen not in known:
+            if which is None or sha256_of(path) != expected:
+                raise LedgerError(
+                    "is gone" if which is None else f"was altered after it was recorded ({record.asset}/{record.key})",
+                    where=str(path),
+                    remedy="restore it from a backup, or delete it: `regmix run` then makes it again",
+                )
+            known.add(seen)
+        return path
+
     def json(self, asset: str, suffix: str = ".json") -> Any:
-        """The current JSON artefact of an asset."""
-        return read_json(self.artefact(asset, suffix=suffix))
+        """The current JSON artefact of an asset; raises as `artefact`."""
+        return json.loads(self.artefact(asset, suffix=suffix).read_text())
+
+    def tables(self, *names: str) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """What holds now of some of the ledger's tables, as views ``current_<table>``: for stages and for checks that
+        gate them. Read from the files on record, not from the ledger; see `verified_tables`."""
+        return verified_tables(self.records, self.home, *names)
 
     def write_json(self, value: Any, *parts: str) -> Path:
         """Write a JSON artefact under the home; returns its path."""
@@ -194,6 +245,14 @@ class Lab:
     def build_ledger(self) -> Path:
         """Make the DuckDB file from all records and parts."""
         return build_ledger(self.records, self.path("tables"), self.ledger)
+
+    def tend_ledger(self) -> None:
+        """Build the ledger again where it is behind the records, or where anybody else has written to its file."""
+        if not ledger_is_current(self.records, self.ledger):
+            self.build_ledger()
+        elif written_to(self.ledger):
+            self.say(f"{self.ledger} was written to by something else than regmix: it is built again from its parts")
+            self.build_ledger()
 
     def stale(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> dict[str, str]:
         """Key -> why it has to be made, for every key that is not what it should be; ``wanted`` if it is known."""
@@ -222,11 +281,11 @@ class Lab:
         """
         with self._alone(wait):
             self._sweep()
+            self.records.journal.tend()
             wanted = stage.wanted(self)
             for key in self.withdrawn(stage, wanted):
                 self.records.forget(stage.name, key)
-            if not ledger_is_current(self.records, self.ledger):
-                self.build_ledger()
+            self.tend_ledger()
             asked = list(wanted) if keys is None else list(keys)
             unknown = sorted(set(asked) - set(wanted))
             if unknown:
@@ -294,7 +353,7 @@ class Lab:
         record = self.records.current(stage.name, key)
         if record is None:
             return "new"
-        gone = [name for name in record.files if not (self.home / name).exists()]
+        gone = [name for name in (*record.files, *record.sums) if not (self.home / name).exists()]
         return f"{gone[0]} is missing" if gone else recipe_changes(record, recipe)
 
 
