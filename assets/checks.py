@@ -1,4 +1,4 @@
-"""Asset checks: what must hold of each stage, looked up in the ledger.
+"""Asset checks: what must hold of each stage, looked up in the files on record.
 
 The checks of `proxy_checkpoints` and `proxy_losses` are in the assets themselves: Dagster skips a separate check after
 an asset that reports its partitions one by one.
@@ -16,7 +16,7 @@ from resources.ledger import LedgerResource
 def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every shard's files have the tokens and the checksum that its manifest and the inventory state."""
     opened = lab.open()
-    with ledger.read() as connection:
+    with ledger.read("domain_inventory") as connection:
         finding = audit.shards_match_inventory(connection, opened.path("shards"))
     return blocking_result(opened, finding, "domain_inventory")
 
@@ -25,7 +25,7 @@ def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource
 def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every mixture's weights sum to 1, and sampled ones respect the caps."""
     opened = lab.open()
-    with ledger.read() as connection:
+    with ledger.read("mixtures", "domain_inventory") as connection:
         finding = audit.mixtures_on_simplex(connection, under_caps=opened.study.mixtures.under_caps)
     return blocking_result(opened, finding, "mixtures")
 
@@ -34,7 +34,7 @@ def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> 
 def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The chosen regressor's out-of-fold rank correlation reaches the study's floor on every target that counts."""
     study = lab.open().study
-    with ledger.read() as connection:
+    with ledger.read("regressor_scores") as connection:
         finding = audit.rank_correlation(connection, list(study.objective), study.rank_correlation_floor)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
@@ -43,7 +43,7 @@ def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.A
 def intervals_hold_what_they_promise(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Prediction intervals cover the losses of mixtures they did not see about as often as they say."""
     study = lab.open().study
-    with ledger.read() as connection:
+    with ledger.read("regressor_scores", "out_of_fold") as connection:
         finding = audit.interval_coverage(connection, list(study.objective), study.regression.level)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
@@ -51,7 +51,7 @@ def intervals_hold_what_they_promise(lab: LabResource, ledger: LedgerResource) -
 @dg.asset_check(asset="optimal_mixture", blocking=True)
 def optimum_respects_the_limits(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The optimal mixture sums to 1 and keeps every cap and floor."""
-    with ledger.read() as connection:
+    with ledger.read("optimal_mixture") as connection:
         finding = audit.optimum_within_limits(connection)
     return blocking_result(lab.open(), finding, "optimal_mixture")
 
@@ -59,5 +59,5 @@ def optimum_respects_the_limits(lab: LabResource, ledger: LedgerResource) -> dg.
 @dg.asset_check(asset="mixture_decision")
 def decision_inside_the_sampled_region(ledger: LedgerResource) -> dg.AssetCheckResult:
     """The decision is no farther from the trained mixtures than these usually are from each other."""
-    with ledger.read() as connection:
+    with ledger.read("optimal_mixture", "mixtures") as connection:
         return check_result(audit.inside_sampled_region(connection), dg.AssetCheckSeverity.WARN)

@@ -12,11 +12,11 @@ import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from assets.changes import SHOWN, now_stale, why_and_from_what
+from assets.heads import head_of
 from assets.questions import QUESTIONS
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.audit import Finding
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import Record
 from regmix_pipeline.progress import so_far
 
@@ -76,10 +76,10 @@ def partitions_made(
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
-                yield _materialisation(stage, made, pace)
+                yield _materialisation(stage, made, {**pace, **head_of(lab)})
     question = QUESTIONS.get(stage.name)
     if question is not None:
-        with read_ledger(lab.ledger) as connection:
+        with lab.tables("proxies", "proxy_losses") as connection:
             finding = question.finding(lab, connection)
         shown = question.picture(lab) if question.picture else {}
         yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, question.check, shown)
@@ -142,7 +142,8 @@ def whole_made(
         | why_and_from_what(made)
         | (dict(changes(lab, made)) if changes else {})
         | now_stale(lab, stage)
-        | _metadata(made.record, reused=made.reused),
+        | _metadata(made.record, reused=made.reused)
+        | head_of(lab),
     )
 
 

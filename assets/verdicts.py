@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.events import plain_failures
+from assets.heads import head_of
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import say_of
 from resources.lab import LabResource
@@ -44,6 +45,7 @@ def record_verdict(context: dg.OpExecutionContext, config: Verdict, lab: LabReso
                 "by": verdict.by,
                 "reason": verdict.reason,
                 "summary": record["summary"],
+                **head_of(opened),
             },
         )
     )

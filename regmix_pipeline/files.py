@@ -51,6 +51,11 @@ def sha256_of(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_bytes(content: bytes) -> str:
+    """SHA-256 of bytes, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def fsync_folder(folder: Path) -> None:
     """Make a rename inside ``folder`` survive a power cut."""
     _fsync(folder, os.O_RDONLY)
@@ -174,11 +179,15 @@ def folder_written_atomically(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def json_text(value: Any) -> str:
+    """Readable JSON, as `write_json` writes it. NaN is refused, as JSON has none."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON atomically. NaN is refused, as JSON has none."""
+    """Write `json_text` atomically."""
     with written_atomically(path) as temporary:
-        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(json_text(value), encoding="utf-8")
 
 
 def read_json(path: Path, remedy: str = "delete it: `regmix run` makes it again") -> Any:

@@ -7,28 +7,36 @@ said.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import LedgerError, RegmixError
-from regmix_pipeline.files import damage_of, read_json, sha256_of, write_json, write_together
+from regmix_pipeline.files import damage_of, sha256_of, write_json, write_together
 from regmix_pipeline.home_lock import home_lock
-from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
+from regmix_pipeline.ledger.build import build_ledger, head_in, ledger_is_current
 from regmix_pipeline.ledger.changes import recipe_changes
 from regmix_pipeline.ledger.parts import part_bytes, part_path
 from regmix_pipeline.ledger.recorder import Output, Recorder
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records
+from regmix_pipeline.ledger.sums import written_to
+from regmix_pipeline.ledger.verified import verified_tables
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study
 
+if TYPE_CHECKING:
+    import duckdb
+
+CONTENT = (".ds", ".index", ".safetensors")
+"""Endings of large files: tokens and model weights."""
 WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
 
@@ -109,6 +117,8 @@ class Lab:
         """Takes what the stage at work makes; None while none is at work."""
         self.workers = workers or self.study_in_file.proxies.workers
         self.records = Records(self.home / "records")
+        # What the ledger was built from was whole: a line for it that has no file is no leftover of a kill.
+        self.records.journal.known_elsewhere = lambda: head_in(self.ledger).count
         self.memory: dict[str, Any] = {}
         """What was looked at once and holds for this lab's life."""
         self.study: Study = self.study_in_file
@@ -139,6 +149,10 @@ class Lab:
         """A path under the home."""
         return self.home.joinpath(*parts)
 
+    def name_of(self, path: Path) -> str:
+        """A path under the home as records name it."""
+        return path.relative_to(self.home).as_posix()
+
     @property
     def ledger(self) -> Path:
         """The DuckDB file."""
@@ -148,7 +162,7 @@ class Lab:
         """The current record of an upstream asset.
 
         Raises:
-            LedgerError: it was not made yet.
+            LedgerError: it was not made yet, or its record was edited.
         """
         record = self.records.current(asset, key)
         if record is None:
@@ -159,23 +173,60 @@ class Lab:
             raise LedgerError(
                 "was not materialised yet", where=place, remedy=f"materialise {asset} first: `regmix run`"
             )
-        return record
+        return self.records.need_unaltered(record)
 
     def versions(self, asset: str, keys: Sequence[str] = (WHOLE,)) -> dict[str, str]:
         """``asset/key`` -> current version, as a recipe's inputs."""
         return {f"{asset}/{key}": self.need(asset, key).version for key in keys}
 
     def artefact(self, asset: str, key: str = WHOLE, suffix: str = "") -> Path:
-        """The current artefact of an asset whose name ends in ``suffix``."""
+        """The current artefact of an asset whose name ends in ``suffix``; all small files of the asset are as recorded.
+
+        Raises:
+            LedgerError: there is none, or a file was altered.
+        """
         record = self.need(asset, key)
+        for name in record.files:
+            self.unaltered(record, name)
         for name in record.files:
             if name.endswith(suffix):
                 return self.home / name
         raise LedgerError(f"has no artefact *{suffix}", where=f"{asset}/{key}", remedy="materialise it again")
 
+    def unaltered(self, record: Record, name: str) -> Path:
+        """A file of a record, whose checksum was compared: once for each state of the file, and not of tokens and
+        weights, which are compared where they are read.
+
+        Raises:
+            LedgerError: it is gone or was altered.
+        """
+        path, expected = self.home / name, record.sums.get(name)
+        try:
+            which = os.stat(path)
+        except OSError:
+            which = None
+        if which is not None and (expected is None or name.endswith(CONTENT)):
+            return path
+        seen = (name, expected, which and (which.st_ino, which.st_mtime_ns, which.st_size))
+        known = self.memory.setdefault("unaltered files", set())
+        if seen not in known:
+            if which is None or sha256_of(path) != expected:
+                raise LedgerError(
+                    "is gone" if which is None else f"was altered after it was recorded ({record.asset}/{record.key})",
+                    where=str(path),
+                    remedy="restore it from a backup, or delete it: `regmix run` then makes it again",
+                )
+            known.add(seen)
+        return path
+
     def json(self, asset: str, suffix: str = ".json") -> Any:
-        """The current JSON artefact of an asset."""
-        return read_json(self.artefact(asset, suffix=suffix))
+        """The current JSON artefact of an asset; raises as `artefact`."""
+        return json.loads(self.artefact(asset, suffix=suffix).read_text(encoding="utf-8"))
+
+    def tables(self, *names: str) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """What holds now of some of the ledger's tables, as views ``current_<table>``: for stages and for checks that
+        gate them. Read from the files on record, not from the ledger; see `verified_tables`."""
+        return verified_tables(self.records, self.home, *names)
 
     def write_json(self, value: Any, *parts: str) -> Path:
         """Write a JSON artefact under the home; returns its path."""
@@ -198,8 +249,11 @@ class Lab:
         return build_ledger(self.records, self.path("tables"), self.ledger, self.say)
 
     def keep_ledger(self) -> None:
-        """Make the DuckDB file again unless it is there, whole, and built from the records as they are."""
+        """Build the ledger again where it is not there, damaged, behind the records, or was written to by others."""
         if not ledger_is_current(self.records, self.ledger):
+            self.build_ledger()
+        elif written_to(self.ledger):
+            self.say(f"{self.ledger} was written to by something else than regmix: it is built again from its parts")
             self.build_ledger()
 
     def stale(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> dict[str, str]:
@@ -229,6 +283,7 @@ class Lab:
         """
         with self._alone(wait):
             self._sweep()
+            self.records.journal.tend()
             wanted = stage.wanted(self)
             for key in self.withdrawn(stage, wanted):
                 self.records.forget(stage.name, key)
@@ -298,7 +353,7 @@ class Lab:
         if record is None:
             damage = self.records.damage(stage.name, key)
             return f"its record {damage.where} {damage.problem}" if damage else "new"
-        gone = [name for name in record.files if not (self.home / name).exists()]
+        gone = [name for name in (*record.files, *record.sums) if not (self.home / name).exists()]
         if gone:
             return f"{gone[0]} is missing"
         for name, problem in self._damaged(record):

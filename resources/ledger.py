@@ -1,4 +1,4 @@
-"""The ledger as a Dagster resource: read-only, so that nobody is ever shut out."""
+"""The ledger's tables as a Dagster resource, for checks: from the files on record, whose checksums are compared."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from contextlib import contextmanager
 import dagster as dg
 import duckdb
 
-from regmix_pipeline.ledger.build import read_ledger
 from resources.lab import LabResource
 
 
 class LedgerResource(dg.ConfigurableResource):
-    """The study's DuckDB file, opened read-only for a query and closed again."""
+    """What holds now of the ledger's tables; the DuckDB file itself is for people."""
 
     lab: LabResource
 
     @contextmanager
-    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection.
+    def read(self, *tables: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A database in memory with the views ``current_<table>`` of some tables.
 
         Raises:
-            LedgerError: nothing was materialised yet.
+            LedgerError: a file on record is gone or was altered.
         """
-        with read_ledger(self.lab.open().ledger) as connection:
+        with self.lab.open().tables(*tables) as connection:
             yield connection

@@ -4,37 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import duckdb
 from rich.console import Console
 from rich.table import Table
 
 from regmix_pipeline.decisions.alternatives import beyond_limits
 from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.journal_check import Told, nobody_told
+from regmix_pipeline.decisions.signed import signatures_link
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.decisions.verification import verified
+from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import ledger_is_current, read_ledger
+from regmix_pipeline.ledger.build import ledger_is_current
+from regmix_pipeline.ledger.verified import rows_of
 
 SHOWN = 8
 """Differences of one asset listed in a terminal; all of them are in the JSON."""
 
 
-def audit_of(lab: Lab, asked: str | None = None, *, contents: bool = True) -> dict[str, Any]:
+def audit_of(
+    lab: Lab, asked: str | None = None, *, contents: bool = True, told: Told = nobody_told, signers: Path | None = None
+) -> dict[str, Any]:
     """Everything about a decision, JSON-able: its record, verdicts, confirmation, and the chain behind it, verified.
 
+    Args:
+        lab: the study on disk.
+        asked: the decision; see `find_decision`.
+        contents: take the checksums of tokens, model weights and source documents too.
+        told: heads of the journal that are kept outside the home's own files, such as in Dagster's event log.
+        signers: file of allowed signers, for the verdicts' signatures.
+
     Raises:
-        LedgerError: there is no such decision.
+        LedgerError: there is no such decision, or the signatures cannot be checked.
     """
     record, current = find_decision(lab, asked), ledger_is_current(lab.records, lab.ledger)
+    notes = []
+    try:
+        chain = verified(lab, record, contents=contents, with_ledger=current, told=told)
+    except LookupError as error:
+        notes.append(f"Dagster's event log was not compared: {error}")
+        chain = verified(lab, record, contents=contents, with_ledger=current)
+    if signers is not None:
+        chain.append(signatures_link(lab, record["decision"], signers))
     return {
         "decision": record["decision"],
         "record": record,
         "verdicts": [asdict(verdict) for verdict in verdicts_of(lab, record["decision"])],
         "confirmation": _confirmation(lab, record["decision"]),
-        "chain": [asdict(link) for link in verified(lab, record, contents=contents, with_ledger=current)],
+        "chain": [asdict(link) for link in chain],
         "contents": contents,
         "ledger_is_current": current,
+        "notes": notes,
     }
 
 
@@ -45,14 +69,19 @@ def holds(audit: Mapping[str, Any]) -> bool:
 
 def _confirmation(lab: Lab, decision: str) -> list[dict[str, Any]]:
     """What larger models said of it: mean loss and its standard error over seeds, per mixture, on the objective."""
-    if not lab.ledger.is_file():
+    own = [record for record in lab.records.history("confirmation") if decision in record.inputs.values()]
+    if not own:
         return []
-    with read_ledger(lab.ledger) as connection:
+    try:
+        rows = rows_of(own[-1], lab.home, "confirmations")
+    except LedgerError:  # it is gone or was altered, which the chain tells
+        return []
+    with duckdb.connect() as connection:
+        connection.register("confirmations", rows)
         found = connection.execute(
             "select name, avg(loss) as loss, stddev_samp(loss) / sqrt(count(*)) as standard_error, "
             "count(*) as seeds from (select distinct name, seed, loss from confirmations "
-            "where decision = ? and target = 'objective') group by name order by loss",
-            [decision],
+            "where target = 'objective') group by name order by loss"
         )
         names = [column[0] for column in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
@@ -147,6 +176,8 @@ def _show_differences(audit: Mapping[str, Any], console: Console) -> None:
             console.print(text, style=styles[each["kind"]], markup=False, highlight=False)
         if len(link["differences"]) > SHOWN:
             console.print(f"and {len(link['differences']) - SHOWN} more of {link['asset']}; --json lists all")
+    for note in audit["notes"]:
+        console.print(note, markup=False, highlight=False)
     if not audit["ledger_is_current"]:
         console.print("The ledger is gone or behind its records, so it was not compared; `regmix run` makes it again.")
     things, files = (sum(link[what] for link in audit["chain"]) for what in ("things", "files"))

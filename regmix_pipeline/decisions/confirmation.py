@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.reuse import drop_altered
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
+from regmix_pipeline.proxies.whole import WEIGHTS
 
 CODE_VERSION = f"1-{TRAINING_CODE}-{EVALUATION_CODE}"
 
@@ -45,10 +49,14 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         return
     mixtures = compared_mixtures(lab)
     specs = _specs(lab, mixtures)
-    _trained(lab, [spec for group in specs.values() for spec in group])
-    rows = _rows(lab, mixtures, specs)
+    # Two names may stand for one mixture, hence for one model.
+    models = list({spec.id: spec for group in specs.values() for spec in group}.values())
+    weights = _trained(lab, models)
+    tasks = evaluation_specs(lab, models, target_files(lab), lab.study.proxies.evaluation)
+    rows = _rows(lab, mixtures, specs, tasks)
     path = lab.write_rows("confirmations", version, rows)
-    yield Output(WHOLE, version, _facts(lab, rows), [path])
+    files = [spec.output / name for name in PROXY_FILES for spec in models] + [task.output for task in tasks]
+    yield Output(WHOLE, version, _facts(lab, rows), [path, *files], sums=weights)
 
 
 def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
@@ -61,28 +69,33 @@ def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpe
     return proxy_specs(lab, mixtures, model, training, of_each, "confirmations", trajectory=False)
 
 
-def _trained(lab: Lab, specs: list[ProxySpec]) -> None:
+def _trained(lab: Lab, specs: list[ProxySpec]) -> dict[Path, str]:
+    """Train the models; path -> SHA-256 of their weights."""
     from regmix_pipeline.proxies.engine.choose import trainer_of
 
     progress = Progress("confirmation", len(specs), lab.say, what="confirmation models trained")
-    failed = []
+    drop_altered(lab, specs)
+    failed, weights = [], {}
     for result in trainer_of(lab).run(specs):
         if result.error is not None:
             failed.append(result.error)
+        else:
+            weights[result.task.output / WEIGHTS] = result.value["sha256"]
         progress.advance(note=f"{specs[0].model.parameters(specs[0].vocabulary) / 1e6:.1f} M parameters each")
     if failed:
         raise failed[0]
+    return weights
 
 
-def _rows(lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, list[ProxySpec]]) -> list[dict[str, Any]]:
+def _rows(
+    lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, list[ProxySpec]], tasks: list[EvaluationSpec]
+) -> list[dict[str, Any]]:
     from regmix_pipeline.proxies.engine.choose import trainer_of
 
     decision = lab.need("mixture_decision").version
     predicted = {(row["name"], row["target"]): row["predicted"] for row in lab.json("optimal_mixture")["predictions"]}
-    # Two names may stand for one mixture, hence for one model: it is evaluated once and listed under both.
-    models = {spec.id: spec for group in specs.values() for spec in group}
-    tasks = evaluation_specs(lab, models.values(), target_files(lab), lab.study.proxies.evaluation)
-    measured: dict[str, dict[str, Mapping[str, Any]]] = {model: {} for model in models}
+    drop_altered(lab, tasks)
+    measured: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for result in trainer_of(lab).run(tasks):
         if result.error is not None:
             raise result.error

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
+from itertools import groupby
 from typing import Any
 
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.ledger.journal import RECORD
 from regmix_pipeline.ledger.records import WHOLE, Record, now
 
 Decision = dict[str, Any]
-TAKEN = "taken.jsonl"
-"""Under decisions/: a line for every time that a decision became the current one."""
 
 
 def decisions(lab: Lab) -> list[Decision]:
@@ -83,28 +82,15 @@ def find_decision(lab: Lab, asked: str | None = None) -> Decision:
     return fitting[0]
 
 
-def note_taken(lab: Lab, decision: str) -> None:
-    """Note that a decision becomes the current one, unless it is: the same evidence leads back to the same decision."""
-    taken = _taken(lab)
-    if taken and taken[-1] == decision:
-        return
-    path = lab.path("decisions", TAKEN)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"decision": decision, "at": now()}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _taken(lab: Lab) -> list[str]:
-    """Decisions in the order in which they became the current one; a half-written last line does not count."""
-    path, found = lab.path("decisions", TAKEN), []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            found.append(json.loads(line)["decision"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+    """Decisions in the order in which they became the current one: the same evidence leads back to the same one."""
+    voided = lab.records.journal.voided
+    named = [
+        line.says.get("version", "")
+        for line in lab.records.journal.lines
+        if line.what == RECORD and line.says.get("asset") == "mixture_decision" and line.number not in voided
+    ]
+    return [name for name, _ in groupby(named)]
 
 
 def before(lab: Lab, decision: str) -> Decision | None:
@@ -138,7 +124,9 @@ def record_behind(lab: Lab, decision: Decision, asset: str, key: str, version: s
     named = decision.get("records", {})
     for place in (f"{asset}/{key}", f"{asset}/{key}@{version}"):
         if place in named and decision["versions"].get(place) == version:
-            return next((record for record in kept if record.recipe == named[place]["recipe"]), None)
+            recipe = [record for record in kept if record.recipe == named[place]["recipe"]]
+            digest = named[place].get("digest")
+            return next((record for record in recipe if record.digest == digest), (recipe or [None])[-1])
     versions = decision["versions"]
     fitting = [
         record

@@ -16,7 +16,6 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger import audit
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.ledger.records import WHOLE, Record, now
 from regmix_pipeline.mixtures.mixture import Mixture
 
@@ -91,7 +90,18 @@ def decision_record(lab: Lab) -> dict[str, Any]:
     return sealed(record | _circumstances(lab, record, fitted))
 
 
-CIRCUMSTANCES = ("decided_at", "runs", "records", "run", "triggered", "previous", "environment", "summary", "seal")
+CIRCUMSTANCES = (
+    "decided_at",
+    "runs",
+    "records",
+    "journal",
+    "run",
+    "triggered",
+    "previous",
+    "environment",
+    "summary",
+    "seal",
+)
 """What a record says beside the decision itself: when, by whom, on which machine, after which other one."""
 
 
@@ -119,9 +129,8 @@ def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor)
         "decided_at": now(),
         "run": lab.run,
         "runs": _by_run(behind),
-        "records": {
-            place: {"recipe": each.recipe, "sums": fingerprint(dict(each.sums))} for place, each in behind.items()
-        },
+        "records": {place: {"recipe": each.recipe, "digest": each.digest} for place, each in behind.items()},
+        "journal": str(lab.records.journal.head),
         "triggered": dict(lab.triggered),
         "environment": {
             "python": platform.python_version(),
@@ -210,9 +219,9 @@ def _chance(chance: float) -> str:
 
 
 def _checks(lab: Lab) -> list[dict[str, Any]]:
-    """What holds of the evidence, asked of the ledger at the time of the decision."""
+    """What holds of the evidence at the time of the decision."""
     study, asked = lab.study, list(lab.study.objective)
-    with read_ledger(lab.ledger) as connection:
+    with lab.tables(*audit.TABLES_READ) as connection:
         findings = {}
         if study.trains:
             training, context = study.proxies.training_settings, study.proxies.model_settings.context

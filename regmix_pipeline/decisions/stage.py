@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 
 from regmix_pipeline.decisions.exports.regmix import regmix_yaml
-from regmix_pipeline.decisions.find import note_taken
 from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, versions_behind
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
 from regmix_pipeline.lab import Lab, Stage
@@ -36,7 +35,6 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         (temporary / "mixture.yaml").write_text(regmix_yaml(record), encoding="utf-8")
     # The same evidence leads to the same id: then the first record stands, with its own time and run.
     record = read_json(folder / "decision.json")
-    note_taken(lab, name)
     gain = record["gain"]
     lab.write_rows(
         "decisions",

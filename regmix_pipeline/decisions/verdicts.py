@@ -1,8 +1,8 @@
 """What people said of a decision: approved or rejected, by whom, why. Added to, never erased.
 
-A verdict is a row of the ledger's table and a file beside the decision it is about. Each names the SHA-256 of the one
-before it and of the decision's file, so that one taken out, added or changed in one place is noticed. No keys are
-involved: who can rewrite the whole home can rewrite this too.
+A verdict is a line of the home's journal, a file beside the decision it is about, and a row of the ledger's table. The
+line counts: it is written first, and one that is taken out breaks the journal's chain or is known from its head, which
+is kept in several places. A verdict may be signed as well; see `signatures`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
 from regmix_pipeline.decisions.find import Decision, record_on_disk
+from regmix_pipeline.decisions.signatures import SIGNATURE, signed
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
+from regmix_pipeline.files import fingerprint, json_text, read_json, sha256_of, write_json, write_together
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.journal import VERDICT, Line
 from regmix_pipeline.ledger.records import now
 
 Word = Literal["approved", "rejected"]
@@ -39,6 +42,7 @@ class Verdict:
         said_at: UTC time, ISO 8601.
         decision_sha256: of the decision's file at that time.
         before: SHA-256 of the verdict before it; "" for the first.
+        journal: the journal's head at that time.
     """
 
     verdict: str
@@ -51,6 +55,7 @@ class Verdict:
     said_at: str
     decision_sha256: str
     before: str
+    journal: str
 
 
 def person() -> str:
@@ -61,26 +66,32 @@ def person() -> str:
         return "somebody"
 
 
-def say_of(lab: Lab, decision: Decision, said: Word, reason: str, by: str, through: str) -> Verdict:
+def say_of(
+    lab: Lab, decision: Decision, said: Word, reason: str, by: str, through: str, key: Path | None = None
+) -> Verdict:
     """Approve or reject a decision, on record for ever; the last word counts.
 
+    Args:
+        key: an SSH key to sign it with.
+
     Raises:
-        LedgerError: no reason, no name, or the verdicts so far were altered.
+        LedgerError: no reason, no name, the verdicts so far were altered, or it cannot be signed.
     """
     for what, text in (("a reason", reason), ("a name", by)):
         if not text.strip():
             raise LedgerError(f"a verdict needs {what}", where=decision["decision"], remedy="say it: it is kept")
-    folder = lab.path("decisions", decision["decision"])
-    if record_on_disk(lab, decision["decision"]) is None:
+    name, folder, journal = decision["decision"], lab.path("decisions", decision["decision"]), lab.records.journal
+    if record_on_disk(lab, name) is None:
         raise LedgerError("its record is gone", where=str(folder), remedy="restore decision.json, as the ledger has it")
     with FileLock(folder.with_name(f".{folder.name}.verdicts.lock")):
-        _finish_last(lab, decision["decision"])
-        wrong = altered(lab, decision["decision"])
+        journal.tend()
+        _finish_last(lab, name)
+        wrong = altered(lab, name)
         if wrong:
             raise LedgerError("; ".join(wrong), where=str(folder), remedy="restore the files before adding to them")
-        number = len(verdicts_of(lab, decision["decision"])) + 1
+        number = len(verdicts_of(lab, name)) + 1
         content: dict[str, Any] = {
-            "decision": decision["decision"],
+            "decision": name,
             "number": number,
             "said": said,
             "reason": reason.strip(),
@@ -88,47 +99,71 @@ def say_of(lab: Lab, decision: Decision, said: Word, reason: str, by: str, throu
             "through": through,
             "said_at": now(),
             "decision_sha256": sha256_of(folder / "decision.json"),
-            "before": sha256_of(_file(lab, decision["decision"], number - 1)) if number > 1 else "",
+            "before": sha256_of(file_of(lab, name, number - 1)) if number > 1 else "",
+            "journal": str(journal.head),
         }
         verdict = Verdict("v" + fingerprint("verdict", content), **content)
-        # The row first: a file without one was not written here.
-        lab.write_rows("verdicts", verdict.verdict, [content])
-        write_json(_file(lab, decision["decision"], number), asdict(verdict))
+        signature = {} if key is None else {"signature": signed(json_text(asdict(verdict)).encode(), key)}
+        with journal.noted({"what": VERDICT, "verdict": asdict(verdict), **signature}):
+            _write(lab, verdict, signature.get("signature", ""))
     lab.build_ledger()
     return verdict
 
 
-def _file(lab: Lab, decision: str, number: int) -> Path:
+def _write(lab: Lab, verdict: Verdict, signature: str) -> None:
+    lab.write_rows("verdicts", verdict.verdict, [{k: v for k, v in asdict(verdict).items() if k != "verdict"}])
+    path = file_of(lab, verdict.decision, verdict.number)
+    if signature:
+        write_together({path.with_name(path.name + SIGNATURE): signature.encode()})
+    write_json(path, asdict(verdict))
+
+
+def file_of(lab: Lab, decision: str, number: int) -> Path:
+    """The file of a decision's verdict."""
     return lab.path("decisions", decision, "verdicts", f"{number:04d}.json")
 
 
-def _rows(lab: Lab, decision: str) -> dict[int, Verdict]:
-    """Number -> verdict, as the parts of the ledger's table have it."""
-    parts = sorted(lab.path("tables", "verdicts").glob("[!.]*.parquet"))
-    rows = [(part.stem, row) for part in parts for row in pq.read_table(part).to_pylist()]
-    names = {field.name for field in fields(Verdict)} - {"verdict"}
-    own = [(name, row) for name, row in rows if row["decision"] == decision]
-    return {row["number"]: Verdict(name, **{each: row[each] for each in names}) for name, row in own}
+def _lines(lab: Lab, decision: str) -> dict[int, Line]:
+    """Number of a verdict -> its line of the journal."""
+    return {
+        line.says["verdict"]["number"]: line
+        for line in lab.records.journal.lines
+        if line.what == VERDICT and (line.says.get("verdict") or {}).get("decision") == decision
+    }
 
 
-def _finish_last(lab: Lab, decision: str) -> None:
-    """Write the last verdict's file where only its row was written before the process was killed."""
-    rows = _rows(lab, decision)
-    if rows and not _file(lab, decision, max(rows)).exists():
-        write_json(_file(lab, decision, max(rows)), asdict(rows[max(rows)]))
+def _verdict(content: Any) -> Verdict | None:
+    try:
+        return Verdict(**content)
+    except TypeError:
+        return None
 
 
 def verdicts_of(lab: Lab, decision: str) -> list[Verdict]:
-    """All that was said of a decision, in order, as its files have it; `altered` says whether they can be trusted."""
-    found = [_read(path) for path in sorted(lab.path("decisions", decision, "verdicts").glob("[!.]*.json"))]
+    """All that was said of a decision, in order, as the journal has it; `altered` says whether all of it is whole."""
+    found = [_verdict(line.says["verdict"]) for _, line in sorted(_lines(lab, decision).items())]
     return [verdict for verdict in found if verdict is not None]
 
 
-def _read(path: Path) -> Verdict | None:
+def _finish_last(lab: Lab, decision: str) -> None:
+    """Write the files of a decision's last verdict where they are missing, as after a kill: its line has all of it."""
+    lines = _lines(lab, decision)
+    if not lines:
+        return
+    says = lines[max(lines)].says
+    verdict = _verdict(says["verdict"])
+    if verdict is not None and not (file_of(lab, decision, verdict.number).exists() and _row(lab, verdict)):
+        _write(lab, verdict, says.get("signature", ""))
+
+
+def _row(lab: Lab, verdict: Verdict) -> Verdict | None:
+    """The verdict as the part of the ledger's table has it."""
     try:
-        return Verdict(**read_json(path))
-    except (ValueError, TypeError):
+        rows = pq.read_table(lab.path("tables", "verdicts", f"{verdict.verdict}.parquet")).to_pylist()
+    except (OSError, pa.ArrowException):
         return None
+    names = {field.name for field in fields(Verdict)} - {"verdict"}
+    return _verdict({"verdict": verdict.verdict} | {name: rows[0].get(name) for name in names}) if rows else None
 
 
 def standing_of(lab: Lab, decision: str) -> Word | None:
@@ -139,31 +174,55 @@ def standing_of(lab: Lab, decision: str) -> Word | None:
 
 def altered(lab: Lab, decision: str) -> list[str]:
     """What is wrong with a decision's verdicts: taken out, added, changed, or about another text of the decision."""
-    folder, rows = lab.path("decisions", decision), _rows(lab, decision)
-    wrong, before = [], ""
-    files = sorted((folder / "verdicts").glob("[!.]*.json"))
-    for number, path in enumerate(files, 1):
-        verdict = _read(path)
-        if verdict is None or path.name != f"{verdict.number:04d}.json":
-            wrong.append(f"{path.name} is no verdict, or not of that number")
+    folder, lines, wrong = lab.path("decisions", decision), _lines(lab, decision), []
+    for number, line in sorted(lines.items()):
+        verdict = _verdict(line.says["verdict"])
+        if verdict is None or number < 1:
+            wrong.append(f"line {line.number} of the journal is no verdict")
             continue
-        content = {name: value for name, value in asdict(verdict).items() if name != "verdict"}
-        if verdict.number != number or verdict.before != before:
-            wrong.append(f"verdict {verdict.verdict} does not follow the one before it: one was taken out or changed")
-        if verdict.verdict != "v" + fingerprint("verdict", content):
-            wrong.append(f"verdict {verdict.verdict} was changed after it was given")
-        elif verdict.number not in rows:
-            wrong.append(f"verdict {verdict.verdict} was not given through regmix: the ledger's table has no row of it")
-        elif rows[verdict.number] != verdict:
-            wrong.append(f"verdict {verdict.verdict} is another one in the ledger's table")
+        said = f"verdict {verdict.verdict} ({verdict.said} by {verdict.by})"
+        path = file_of(lab, decision, number)
+        signature = path.with_name(path.name + SIGNATURE)
+        if not path.is_file() or _row(lab, verdict) is None:
+            what = "file" if not path.is_file() else "row in the ledger's table"
+            if not lab.records.journal.unfinished(line.number):
+                wrong.append(f"{said} is in the journal, and its {what} is gone or damaged")
+            continue
+        if path.read_bytes() != json_text(asdict(verdict)).encode():
+            wrong.append(f"the file of {said} was changed after it was given")
+        if _row(lab, verdict) != verdict:
+            wrong.append(f"{said} is another one in the ledger's table")
+        held = signature.read_bytes() if signature.is_file() else b""
+        if held != line.says.get("signature", "").encode():
+            wrong.append(f"the signature of {said} was changed or taken away")
         text = folder / "decision.json"
         if text.is_file() and verdict.decision_sha256 != sha256_of(text):
-            wrong.append(f"verdict {verdict.verdict} is about another text of {decision}")
-        before = sha256_of(path)
-    for number in sorted(set(rows) - set(range(1, len(files) + 1))):
-        row = rows[number]
-        wrong.append(f"verdict {row.verdict} ({row.said} by {row.by}) is in the ledger's table, and its file is gone")
+            wrong.append(f"{said} is about another text of {decision}")
+    for path in sorted((folder / "verdicts").glob("[!.]*.json")):
+        if path.name not in {f"{number:04d}.json" for number in lines}:
+            wrong.append(f"{path.name} was not given through regmix: the journal has no line of it")
+    return [*wrong, *_strange_rows(lab, decision, {line.says["verdict"].get("verdict") for line in lines.values()})]
+
+
+def _strange_rows(lab: Lab, decision: str, known: set[str]) -> list[str]:
+    """Parts of the ledger's table that are about a decision and on no line of the journal."""
+    wrong = []
+    for part in sorted(lab.path("tables", "verdicts").glob("[!.]*.parquet")):
+        try:
+            rows = pq.read_table(part).to_pylist() if part.stem not in known else []
+        except (OSError, pa.ArrowException):
+            rows = []
+        if any(row["decision"] == decision for row in rows):
+            wrong.append(f"verdict {part.stem} in the ledger's table was not given through regmix")
     return wrong
+
+
+def read_verdict(path: Path) -> Verdict | None:
+    """A verdict's file; None where it is none."""
+    try:
+        return _verdict(read_json(path))
+    except (OSError, ValueError):
+        return None
 
 
 def need_approval(lab: Lab, decision: str) -> None:

@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import TokenError
 
+TABLES_READ = (
+    "domain_inventory",
+    "mixtures",
+    "proxies",
+    "proxy_losses",
+    "regressor_scores",
+    "out_of_fold",
+    "optimal_mixture",
+)
+"""Tables that the questions here are asked of, as views ``current_<table>``."""
+
 
 @dataclass(frozen=True)
 class Finding:

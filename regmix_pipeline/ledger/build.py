@@ -20,11 +20,13 @@ from filelock import FileLock
 
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import damage_of, written_atomically
+from regmix_pipeline.ledger.journal import Head
 from regmix_pipeline.ledger.records import Records
+from regmix_pipeline.ledger.sums import note_sum
 from regmix_pipeline.ledger.tables import REAL, TABLES, TEXT, WHOLE_NUMBER, YES_NO
 from regmix_pipeline.progress import Say, to_stderr
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a column changes its meaning. Columns may be added without raising it."""
 
 _TYPES = {TEXT: "varchar", REAL: "double", WHOLE_NUMBER: "bigint", YES_NO: "boolean"}
@@ -40,6 +42,7 @@ _RECORDS = {
     "seconds": REAL,
     "run": TEXT,
     "sums": TEXT,
+    "digest": TEXT,
 }
 _LINEAGE = ("asset", "key", "version", "recipe", "input_asset", "input_key", "input_version")
 _VIEWS = {
@@ -67,29 +70,30 @@ def build_ledger(records: Records, parts: Path, ledger: Path, say: Say = to_stde
     """
     ledger.parent.mkdir(parents=True, exist_ok=True)
     # Taken first: records that are saved while the ledger is being built make it stale, not silently incomplete.
-    current = records.fingerprint()
+    current, head = records.fingerprint(), records.journal.head
     files = {name: sorted((parts / name).glob("[!.]*.parquet")) for name in TABLES}
     with FileLock(ledger.with_suffix(".lock")), written_atomically(ledger) as temporary:
         try:
-            _fill(temporary, current, records, files)
+            _fill(temporary, current, head, records, files)
         except duckdb.Error:
             damaged = {path: problem for paths in files.values() for path in paths if (problem := damage_of(path))}
             if not damaged:
                 raise
             for path, problem in damaged.items():
                 say(f"{path}: {problem}. The ledger is without its rows; `regmix run` makes it again if it is current")
-            _fill(temporary, "", records, {name: [p for p in files[name] if p not in damaged] for name in files})
+            _fill(temporary, "", head, records, {name: [p for p in files[name] if p not in damaged] for name in files})
+        note_sum(ledger, temporary)
         # What somebody wrote into the old file, and DuckDB would hold against the new one.
         wal_of(ledger).unlink(missing_ok=True)
     return ledger
 
 
-def _fill(file: Path, current: str, records: Records, parts: Mapping[str, Sequence[Path]]) -> None:
+def _fill(file: Path, current: str, head: Head, records: Records, parts: Mapping[str, Sequence[Path]]) -> None:
     file.write_bytes(_empty_ledger())
     with duckdb.connect(str(file)) as connection:
         # One transaction: each would wait for the disk, and the file counts only once it is whole.
         connection.execute("begin transaction")
-        connection.execute("insert into ledger_info values (?, ?)", [SCHEMA_VERSION, current])
+        connection.execute("insert into ledger_info values (?, ?, ?)", [SCHEMA_VERSION, current, str(head)])
         _add_records(connection, records)
         for name, files in parts.items():
             if files:
@@ -114,6 +118,15 @@ def ledger_is_current(records: Records, ledger: Path) -> bool:
     except duckdb.Error:  # damaged: it is made again
         return False
     return rows == [(SCHEMA_VERSION, records.fingerprint())]
+
+
+def head_in(ledger: Path) -> Head:
+    """The journal's head when the ledger was built; of no lines where there is no ledger that can be read."""
+    try:
+        with read_ledger(ledger) as connection:
+            return Head.of(connection.execute("select journal from ledger_info").fetchall()[0][0])
+    except (LedgerError, duckdb.Error, ValueError, IndexError):
+        return Head(0, "")
 
 
 @contextmanager
@@ -179,11 +192,14 @@ def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> Non
             for name, kind in _RECORDS.items()
         }
     )
-    edges = [
-        (record.asset, record.key, record.version, record.recipe, *upstream.split("/", 1), version)
-        for record, _ in rows
-        for upstream, version in record.inputs.items()
-    ]
+    # Several records of one recipe, where something was made again, have the same inputs.
+    edges = list(
+        dict.fromkeys(
+            (record.asset, record.key, record.version, record.recipe, *upstream.split("/", 1), version)
+            for record, _ in rows
+            for upstream, version in record.inputs.items()
+        )
+    )
     lineage = pa.table({name: pa.array([edge[i] for edge in edges], pa.string()) for i, name in enumerate(_LINEAGE)})
     for name, content in (("records", table), ("lineage", lineage)):
         connection.register("incoming", content)
@@ -198,7 +214,7 @@ def _empty_ledger() -> bytes:
         file = Path(folder) / "ledger.duckdb"
         with duckdb.connect(str(file)) as connection:
             connection.execute("begin transaction")
-            connection.execute("create table ledger_info (schema_version integer, records varchar)")
+            connection.execute("create table ledger_info (schema_version integer, records varchar, journal varchar)")
             connection.execute(f"create table records ({_columns(_RECORDS)})")
             connection.execute(f"create table lineage ({_columns(dict.fromkeys(_LINEAGE, TEXT))})")
             for name, table in TABLES.items():

@@ -16,8 +16,6 @@ from regmix_pipeline.ledger.records import Recipe, Record, Records, now
 
 TOGETHER = 16
 """Outputs recorded together at most: a process killed before they are told has told none of them."""
-_SUMMED_ELSEWHERE = (".ds", ".safetensors")
-"""Tokens and model weights have their checksums in the JSON beside them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,7 @@ class Output:
         version: the data version.
         facts: numbers and names worth showing.
         files: the artefacts, absolute paths under the lab's home.
+        sums: SHA-256 of files that are known already, such as those of model weights; the others are read for it.
         seconds: time it took; None lets the lab measure it.
         error: why it failed; then nothing is recorded.
         followed: whether the next output comes at once, so that both can be recorded together.
@@ -39,6 +38,7 @@ class Output:
     facts: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[Path] = ()
     seconds: float | None = None
+    sums: Mapping[Path, str] = field(default_factory=dict)
     error: RegmixError | None = None
     followed: bool = False
 
@@ -90,7 +90,7 @@ class Recorder:
         return made
 
     def _record(self, output: Output, recipe: Recipe, parts: Mapping[Path, bytes], seconds: float) -> Record:
-        summed = [path for path in output.files if path not in parts and path.suffix not in _SUMMED_ELSEWHERE]
+        summed = [path for path in output.files if path not in parts]
         return Record(
             asset=self._asset,
             key=output.key,
@@ -103,7 +103,7 @@ class Recorder:
             made_at=now(),
             seconds=round(seconds if output.seconds is None else output.seconds, 3),
             run=self._run,
-            sums={self._name(path): sha256_of(path) for path in summed if path.is_file()}
+            sums={self._name(path): output.sums.get(path) or sha256_of(path) for path in summed}
             | {self._name(path): hashlib.sha256(content).hexdigest() for path, content in parts.items()},
         )
 

@@ -1,22 +1,34 @@
 """Records: what each asset holds now, from which inputs it was made, and what it held before.
 
 A record is one small JSON file per asset, key and version. It is written after the artefacts it names, so a record that
-exists speaks of whole files. `current/` points to the version that holds now; older ones stay for the audit.
+exists speaks of whole files. `current/` points to the version that holds now; older ones stay for the audit, each under
+a name of its own. A line of the journal has the SHA-256 of every record, so that none is changed or replaced unnoticed.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.errors import DamagedError
-from regmix_pipeline.files import fingerprint, json_by_lines, read_json, write_together
+from regmix_pipeline.errors import DamagedError, LedgerError
+from regmix_pipeline.files import (
+    ID_LENGTH,
+    fingerprint,
+    json_by_lines,
+    link_together,
+    read_json,
+    sha256_of,
+    sha256_of_bytes,
+    write_together,
+)
+from regmix_pipeline.ledger.journal import FILE, RECORD, Journal, Line
 
 WHOLE = "all"
 """The key of an asset that is not partitioned."""
@@ -72,6 +84,16 @@ class Record:
     run: str
     sums: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of its file."""
+        return json_by_lines({each.name: getattr(self, each.name) for each in fields(self)}).encode()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its file."""
+        return sha256_of_bytes(self.content)
+
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("asset", "key", "version", "recipe", "made_at", "run"), str),
@@ -95,6 +117,8 @@ class Records:
         """Path of a current record that cannot be read -> what is wrong with it."""
         self._seen: dict[str, tuple[_Which, Record]] = {}
         """Path of a current record -> which file was read, and what it said: a stage looks many times."""
+        self.journal = Journal(folder / FILE, self._finish)
+        """A line for everything that was ever saved."""
 
     def current(self, asset: str, key: str = WHOLE) -> Record | None:
         """The version that holds now, or None if the asset was never made or its record is damaged; see `damage`."""
@@ -132,20 +156,58 @@ class Records:
 
     def save(self, *records: Record) -> None:
         """Keep records for ever and make them the current ones; those saved together are flushed together."""
-        current = {Path(self._current, record.asset, f"{record.key}.json"): record for record in records}
-        # Begun where all others are: a disk makes a file in a folder of its own at several times the price.
-        write_together(
-            {path: json_by_lines(_values(record)).encode() for path, record in current.items()},
-            first={path: self._kept(record) for path, record in current.items()},
-        )
+        current = {self._now(record.asset, record.key): record for record in records}
+        with self.journal.noted(*(_line(record) for record in current.values())):
+            # Begun where all others are: a disk makes a file in a folder of its own at several times the price.
+            write_together(
+                {path: record.content for path, record in current.items()},
+                first={path: self.kept(record) for path, record in current.items()},
+            )
 
-    def _kept(self, record: Record) -> Path:
-        return self.folder / "history" / record.asset / record.key / f"{record.version}-{record.recipe}.json"
+    def _now(self, asset: str, key: str) -> Path:
+        return Path(self._current, asset, f"{key}.json")
+
+    def kept(self, record: Record | Mapping[str, str]) -> Path:
+        """Where a record, or the one that a line of the journal tells of, is kept for ever: a name for each content."""
+        asset, key, version, recipe, digest = (
+            getattr(record, name) if isinstance(record, Record) else record.get(name, "")
+            for name in ("asset", "key", "version", "recipe", "digest")
+        )
+        return self.folder / "history" / asset / key / f"{version}-{recipe}-{digest[:ID_LENGTH]}.json"
+
+    def _finish(self, lines: list[Line]) -> list[int]:
+        """Put records in place that a kill kept from it; numbers of lines whose records were not written at all."""
+        missing, behind = [], {}
+        for line in lines:
+            if line.what != RECORD:
+                continue
+            kept, now_held = self.kept(line.says), self._now(line.says["asset"], line.says["key"])
+            if not kept.is_file():
+                missing.append(line.number)
+            # One that is no longer listed was withdrawn, and stays so.
+            elif now_held.is_file() and sha256_of(now_held) != line.says["digest"] == sha256_of(kept):
+                behind[now_held] = kept
+        link_together(behind)
+        return missing
+
+    def need_unaltered(self, record: Record) -> Record:
+        """The record, if it is the one that was saved last for its key.
+
+        Raises:
+            LedgerError: it was edited, or an older one was put in its place.
+        """
+        if self.journal.last_record(record.asset, record.key) != record.digest:
+            raise LedgerError(
+                "this record is not the one that was saved last: it was edited or replaced",
+                where=str(self._now(record.asset, record.key)),
+                remedy="restore it from a backup, or delete it: `regmix run` then makes again what it tells of",
+            )
+        return record
 
     def fingerprint(self) -> str:
         """Fingerprint of what is current: a ledger that carries another one was built before the last record."""
         held = [
-            (asset.name, path.stem, record.version, record.recipe)
+            (asset.name, path.stem, record.version, record.digest)
             for asset in sorted((self.folder / "current").glob("[!.]*"))
             for path in sorted(asset.glob("[!.]*.json"))
             if (record := self.current(asset.name, path.stem)) is not None
@@ -170,6 +232,18 @@ class Records:
         found = [_read_whole(path) for path in (self.folder / "history" / asset / key).glob(f"{starting}*.json")]
         return sorted((record for record in found if record is not None), key=lambda record: record.made_at)
 
+    def sums_on_record(self, assets: Iterable[str]) -> dict[str, set[str]]:
+        """File, relative to the home -> checksums that records of some assets have ever named for it; records that the
+        journal does not know do not count."""
+        written = {line.says.get("digest") for line in self.journal.lines if line.what == RECORD}
+        found: dict[str, set[str]] = defaultdict(set)
+        for asset in assets:
+            for path in (self.folder / "history" / asset).glob("*/[!.]*.json"):
+                record = _read_whole(path)
+                for name, total in record.sums.items() if record and record.digest in written else ():
+                    found[name].add(total)
+        return dict(found)
+
     def latest(self, asset: str, key: str = WHOLE) -> Record | None:
         """The record saved last, current or withdrawn since; None if the asset was never made."""
         return self.current(asset, key) or next(reversed(self.history(asset, key)), None)
@@ -180,8 +254,7 @@ class Records:
             current = self.current(path.parent.parent.name, path.parent.name)
             record = self._as_seen(path) or _read_whole(path)
             if record is not None:
-                same = current is not None and (current.version, current.recipe) == (record.version, record.recipe)
-                yield record, same
+                yield record, current is not None and current.digest == record.digest
 
     def _as_seen(self, kept: Path) -> Record | None:
         """What a kept record says, if it is the very file that was read as the current one."""
@@ -202,8 +275,10 @@ def _which(status: os.stat_result) -> _Which:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _values(record: Record) -> dict[str, Any]:
-    return {each.name: getattr(record, each.name) for each in fields(record)}
+def _line(record: Record) -> dict[str, str]:
+    """What the journal tells of a record."""
+    names = ("asset", "key", "version", "recipe", "digest")
+    return {"what": RECORD} | {name: getattr(record, name) for name in names} | {"at": record.made_at}
 
 
 def _read(path: Path) -> Record:

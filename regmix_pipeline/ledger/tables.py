@@ -275,6 +275,7 @@ TABLES: dict[str, Table] = {
             "said_at": (TEXT, "UTC time"),
             "decision_sha256": (TEXT, "SHA-256 of the decision's file at that time"),
             "before": (TEXT, "SHA-256 of the verdict before it; empty for the first"),
+            "journal": (TEXT, "head of the journal at that time: lines, and SHA-256 of the last"),
         },
     ),
     "confirmations": Table(

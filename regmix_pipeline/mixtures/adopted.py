@@ -7,8 +7,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.journal import ASKED
 from regmix_pipeline.ledger.records import now
 from regmix_pipeline.mixtures.mixture import Mixture
 
@@ -16,10 +18,22 @@ FILE = "adopted.json"
 
 
 def adopted(lab: Lab) -> list[dict[str, Any]]:
-    """What was adopted so far, oldest first: proposal, by, at, why, domains (version of the list), mixtures (parts)."""
+    """What was adopted so far, oldest first: proposal, by, at, why, domains (version of the list), mixtures (parts).
+
+    Raises:
+        LedgerError: the list was edited.
+    """
     path = lab.path(FILE)
-    remedy = "restore it from a copy; or delete it: the mixtures that it lists are no longer asked for"
-    return read_json(path, remedy) if path.is_file() else []
+    listed = read_json(path, "restore it from a backup") if path.is_file() else []
+    noted = [line.says["entry"] for line in lab.records.journal.lines if line.what == ASKED]
+    # A kill may have left an entry noted and not listed: it counts.
+    if listed not in (noted, noted[:-1]):
+        raise LedgerError(
+            "lists other mixtures than were asked for: it was edited",
+            where=str(path),
+            remedy="restore it from a backup; mixtures are asked for by `regmix refit` or in the Dagster UI",
+        )
+    return noted
 
 
 def adopted_mixtures(lab: Lab) -> list[Mixture]:
@@ -51,4 +65,6 @@ def adopt(lab: Lab, mixtures: Sequence[Mixture], proposal: str, by: str, why: st
         "mixtures": [dict(mixture.parts) for mixture in mixtures],
     }
     with FileLock(lab.path(f".{FILE}.lock")):
-        write_json(lab.path(FILE), [*adopted(lab), entry])
+        listed = [*adopted(lab), entry]
+        with lab.records.journal.noted({"what": ASKED, "entry": entry}):
+            write_json(lab.path(FILE), listed)

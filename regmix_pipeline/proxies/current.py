@@ -21,6 +21,7 @@ from regmix_pipeline.proxies.early_stopping import (
     with_landmark,
 )
 from regmix_pipeline.proxies.engine.choose import trainer_of
+from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
 
@@ -109,6 +110,7 @@ def pilot_line(lab: Lab) -> Line | None:
     targets = target_files(lab)
     losses: dict[tuple[str, str], float] = {}
     tasks = evaluation_specs(lab, [*finals, *stops], targets, lab.study.proxies.evaluation)
+    drop_altered(lab, tasks)
     for result in trainer_of(lab).run(tasks):
         if result.error is not None:
             raise result.error

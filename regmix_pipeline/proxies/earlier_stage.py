@@ -8,6 +8,7 @@ what was done to it and the shards it was trained on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.errors import ProxyError
@@ -21,8 +22,10 @@ from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.proxies.earlier import EarlierRun, former_domains, runs_besides
 from regmix_pipeline.proxies.engine.choose import trainer_of
-from regmix_pipeline.proxies.spec import EVALUATION_CODE
+from regmix_pipeline.proxies.reuse import drop_altered
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
+from regmix_pipeline.proxies.whole import WEIGHTS
 
 CODE_VERSION = "2"
 
@@ -78,7 +81,16 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "not kept": {why: refused.count(why) for why in sorted(set(refused))},
         "tokens not trained again": sum(run.spec.training.tokens for run in kept),
     }
-    yield Output(WHOLE, version, facts, [path])
+    files, sums = _evidence(lab, kept)
+    yield Output(WHOLE, version, facts, [path, *files], sums=sums)
+
+
+def _evidence(lab: Lab, kept: list[EarlierRun]) -> tuple[list[Path], dict[Path, str]]:
+    """The files of the runs that are kept and of their evaluations, and the known checksums of weights."""
+    specs = [run.spec for run in kept]
+    tasks = evaluation_specs(lab, specs, target_files(lab) if kept else {}, lab.study.proxies.evaluation)
+    files = [spec.output / name for name in PROXY_FILES for spec in specs] + [task.output for task in tasks]
+    return files, {spec.output / WEIGHTS: read_json(spec.output / "proxy.json")["sha256"] for spec in specs}
 
 
 def _rows(run: EarlierRun) -> list[dict[str, Any]]:
@@ -108,6 +120,7 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
     tasks = evaluation_specs(
         lab, [run.spec for run in runs], target_files(lab) if runs else {}, lab.study.proxies.evaluation
     )
+    drop_altered(lab, tasks)
     progress = Progress("earlier_runs", len(tasks), lab.say)
     rows = []
     for result in trainer_of(lab).run(tasks):

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.files import read_json, write_json
+from regmix_pipeline.files import read_json
+from regmix_pipeline.proxies.evaluations import read_evaluation, write_evaluation
 from regmix_pipeline.proxies.loss import token_losses
 from regmix_pipeline.proxies.model import Decoder
 from regmix_pipeline.proxies.settings import ModelSettings
@@ -140,10 +141,12 @@ def evaluate_proxy(spec: EvaluationSpec, worker: int = 0) -> dict[str, Any]:
     """Evaluate a finished proxy on one target, or read what was measured before.
 
     Returns:
-        ``id``, ``proxy``, ``target``, ``target_version`` and the fields of `Loss`; also written to ``spec.output``.
+        ``id``, ``proxy``, ``target``, ``target_version`` and the fields of `Loss`; also written to ``spec.output``,
+        with a checksum.
     """
-    if spec.output.is_file():
-        return read_json(spec.output)
+    before = read_evaluation(spec.output)
+    if before is not None:
+        return before
     model = load_proxy(spec.proxy, device_of(spec.device, worker))
     sample = Sample(spec.target, spec.tokens, model.settings.context, spec.evaluation.windows)
     (loss,) = losses_on(model, [sample]).values()
@@ -154,5 +157,5 @@ def evaluate_proxy(spec: EvaluationSpec, worker: int = 0) -> dict[str, Any]:
         "target_version": spec.tokens.version,
         **asdict(loss),
     }
-    write_json(spec.output, value)
+    write_evaluation(spec.output, value)
     return value

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.lab import Lab, Stage
@@ -20,9 +22,10 @@ from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, trained_specs
 from regmix_pipeline.proxies.early_stopping import Line, stopped
 from regmix_pipeline.proxies.engine.choose import trainer_of
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile
+from regmix_pipeline.proxies.reuse import drop_altered
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
-from regmix_pipeline.proxies.whole import trajectory_of
+from regmix_pipeline.proxies.whole import WEIGHTS
 
 
 def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
@@ -88,6 +91,7 @@ def _trained(
     failed: dict[str, RegmixError] = {}
     values: dict[str, Mapping[str, Any]] = {}
     tasks = [spec for group in specs.values() for spec in group]
+    drop_altered(lab, tasks)
     there = sum(spec.is_finished for spec in tasks)
     progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say, what="proxies trained")
     for result in trainer_of(lab).run(tasks):
@@ -113,7 +117,7 @@ def _checkpoint(
     lab: Lab, key: str, mixture: Mixture, specs: Sequence[ProxySpec], values: Sequence[Mapping[str, Any]]
 ) -> Output:
     version = fingerprint("checkpoints", [spec.id for spec in specs])
-    weights = dict(mixture.parts)
+    parts = dict(mixture.parts)
     rows = [
         {
             "proxy": value["id"],
@@ -121,14 +125,14 @@ def _checkpoint(
             "seed": value["seed"],
             "domain": domain,
             "shard_version": spec.shards[domain].version,
-            "weight": weights[domain] / PARTS,
+            "weight": parts[domain] / PARTS,
             "executed_tokens": used["tokens"],
             "executed_weight": used["tokens"] / value["tokens"],
             "epochs": used["epochs"],
         }
         for spec, value in zip(specs, values, strict=True)
         for domain, used in value["domains"].items()
-        if domain in weights
+        if domain in parts
     ]
     lab.write_rows("proxies", version, rows)
     facts = {
@@ -142,8 +146,9 @@ def _checkpoint(
     }
     if any(spec.stop_at for spec in specs):
         facts["stopped after steps"] = max(value["steps"] for value in values)
-    files = [spec.output / "model.safetensors" for spec in specs] + [spec.output / "proxy.json" for spec in specs]
-    return Output(key, version, facts, files, sum(value["seconds"]["total"] for value in values))
+    files = [spec.output / name for name in PROXY_FILES for spec in specs]
+    weights = {spec.output / WEIGHTS: value["sha256"] for spec, value in zip(specs, values, strict=True)}
+    return Output(key, version, facts, files, sum(value["seconds"]["total"] for value in values), weights)
 
 
 def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
@@ -172,6 +177,7 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     measured: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     failed: dict[str, RegmixError] = {}
     started = time.monotonic()
+    drop_altered(lab, tasks)
     there = sum(task.output.is_file() for task in tasks)
     progress = Progress("proxy_losses", len(tasks), lab.say, what="losses measured")
     for result in trainer_of(lab).run(tasks):
@@ -210,14 +216,17 @@ def _losses(
     line: Line | None,
     seconds: float,
 ) -> Output:
-    version = fingerprint("losses", recipe.id, key)
+    version, record = fingerprint("losses", recipe.id, key), lab.need("proxy_checkpoints", key)
     rows: list[dict[str, Any]] = []
     for spec in specs:
-        value = read_json(spec.output / "proxy.json")
+        trained, trajectory = (
+            lab.unaltered(record, lab.name_of(spec.output / name)) for name in ("proxy.json", "trajectory.parquet")
+        )
+        value = read_json(trained)
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
         rows += [
             common | row | {"final": False, "foretold": False}
-            for row in trajectory_of(spec.output)
+            for row in pq.read_table(trajectory).to_pylist()
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
             if row["target"] in targets and row["target_version"] == targets[row["target"]].version
         ]
@@ -237,7 +246,8 @@ def _losses(
         "losses (nats/token)": losses,
         "measurements": len(rows),
     }
-    return Output(key, version, facts, [path], seconds)
+    evaluations = evaluation_specs(lab, specs, targets, lab.study.proxies.evaluation)
+    return Output(key, version, facts, [path, *(task.output for task in evaluations)], seconds)
 
 
 def _ending(spec: ProxySpec, proxy: Mapping[str, Any], loss: Mapping[str, Any], line: Line | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from regmix_pipeline.errors import DamagedError, ProxyError, RegmixError, error_of
 from regmix_pipeline.files import read_json
 from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
+from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 
 Task = ProxySpec | EvaluationSpec
@@ -80,12 +81,14 @@ def finished(task: Task) -> dict[str, Any] | None:
     """The value of a task that was done before, or None."""
     if isinstance(task, ProxySpec) and not task.is_finished:
         return None
-    path = task.output / "proxy.json" if isinstance(task, ProxySpec) else task.output
+    if isinstance(task, EvaluationSpec):
+        return read_evaluation(task.output)
+    path = task.output / "proxy.json"
     try:
         return read_json(path)
     except FileNotFoundError:
         return None
-    except DamagedError:  # a proxy without its record is not finished, and a loss is measured again
+    except DamagedError:  # a proxy without its record is not finished
         path.unlink(missing_ok=True)
         return None
 

@@ -1,4 +1,4 @@
-"""What the regressor learns from, as the ledger holds it: mixtures, final losses, epochs, and losses along the way."""
+"""What the regressor learns from, of the files on record: mixtures, final losses, epochs, and losses along the way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.earlier import former_domains
 from regmix_pipeline.proxies.earlier_stage import earlier_runs
@@ -78,7 +77,7 @@ def loss_table(lab: Lab) -> LossTable:
     before = {run.mixture.id: run.mixture for run in runs if not run.reading.refused}
     mixtures = current_mixtures(lab) | elsewhere | before
     domains = lab.domains + (former_domains(lab) if before else [])
-    with read_ledger(lab.ledger) as connection:
+    with lab.tables("proxy_losses", "proxies", "earlier_runs") as connection:
         rows = connection.sql(
             "select mixture, coalesce(seed, $elsewhere) as seed, target, avg(loss) as loss, "
             "sqrt(sum(standard_error ** 2)) / count(standard_error) as standard_error, "
@@ -87,7 +86,7 @@ def loss_table(lab: Lab) -> LossTable:
             params={"elsewhere": ELSEWHERE},
         ).pl()
         epochs = epoch_rates(connection, list(mixtures), domains, available_tokens(lab))
-    # Withdrawn mixtures stay in the ledger until their stage runs again.
+    # Withdrawn mixtures stay current until their stage runs again.
     losses = {run: row for run, row in _by_run(rows, "loss", lab.targets).items() if run[0] in mixtures}
     missing = [
         (mixture, lab.targets[int(np.isnan(row).argmax())])
@@ -227,7 +226,7 @@ def loss_curves(lab: Lab, table: LossTable) -> list[Curves]:
     row_of = {mixture: row for row, mixture in enumerate(table.mixtures)}
     curves: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     ends: dict[tuple[str, str], tuple[int, float]] = {}
-    with read_ledger(lab.ledger) as connection:
+    with lab.tables("proxy_losses") as connection:
         for mixture, target, step, final, loss in connection.execute(
             # A final loss that was itself foretold, of a proxy stopped early, says nothing of a law.
             "select mixture, target, step, final, avg(loss) from current_proxy_losses where step is not null "

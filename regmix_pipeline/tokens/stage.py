@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.readers import reader
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.files import fingerprint
+from regmix_pipeline.files import fingerprint, sha256_of
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
@@ -21,11 +22,11 @@ from regmix_pipeline.ledger.tables import TABLES
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.tokens.distribute import Tokenization, Wanted
-from regmix_pipeline.tokens.manifest import Manifest, read_manifest
+from regmix_pipeline.tokens.manifest import MANIFEST, Manifest, read_manifest
 from regmix_pipeline.tokens.settings import ShardSettings
 from regmix_pipeline.tokens.shards import CODE_VERSION as SHARD_CODE
 from regmix_pipeline.tokens.shards import expected_shard_version, shard_folder
-from regmix_pipeline.tokens.tokenizer import TRAINER_VERSION, TokenizerFile, ensure_tokenizer, tokenizer_version
+from regmix_pipeline.tokens.tokenizer import INFO, TRAINER_VERSION, TokenizerFile, ensure_tokenizer, tokenizer_version
 
 INVENTORY_CODE = "1"
 
@@ -40,7 +41,10 @@ def shard_settings(lab: Lab) -> ShardSettings:
 
 def current_tokenizer(lab: Lab) -> TokenizerFile:
     """The tokenizer that the current record names."""
-    facts = lab.need("tokenizer").facts
+    record = lab.need("tokenizer")
+    facts = record.facts
+    for name in record.files:
+        lab.unaltered(record, name)
     path = Path(facts["path"])
     return TokenizerFile(
         path if path.is_absolute() else lab.home / path,
@@ -52,8 +56,10 @@ def current_tokenizer(lab: Lab) -> TokenizerFile:
 
 
 def current_manifest(lab: Lab, source: str) -> Manifest:
-    """The manifest of a source's current shard."""
-    return read_manifest(current_shard(lab, source))
+    """The manifest of a source's current shard, which is the one on record."""
+    folder = current_shard(lab, source)
+    lab.unaltered(lab.need("token_shards", source), lab.name_of(folder / MANIFEST))
+    return read_manifest(folder)
 
 
 def current_shard(lab: Lab, source: str) -> Path:
@@ -89,7 +95,7 @@ def _tokenizer_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]
         "eos_id": made.eos_id,
         "trained on": made.trained_on or "given",
     }
-    yield Output(WHOLE, made.version, facts, [made.path] if inside else [])
+    yield Output(WHOLE, made.version, facts, [made.path, made.path.with_name(INFO)] if inside else [])
 
 
 def _documents(lab: Lab, name: str) -> Any:
@@ -123,6 +129,7 @@ def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         for name, (role, source) in lab.study.sources.items()
         if name in recipes
     ]
+    _drop_altered(lab, recipes)
     tokenization = Tokenization(lab.base, lab.data, tokenizer, lab.path("shards"), settings, lab.say)
     for manifest in tokenization.shards(sources):
         name, role = manifest.source, manifest.role
@@ -135,9 +142,21 @@ def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             "duplicates": manifest.duplicates,
             "splits": {split: file.tokens for split, file in manifest.splits.items()},
         }
-        files = [folder / "manifest.json", *(folder / file.file for file in manifest.splits.values())]
+        sums = {folder / file.file: file.sha256 for file in manifest.splits.values()}
+        sums |= {folder / f"{file.file}.index": file.index_sha256 for file in manifest.splits.values()}
         progress.advance(note=f"{name}: {manifest.totals('tokens') / 1e6:.2f} M tokens")
-        yield Output(name, manifest.version, facts, files)
+        yield Output(name, manifest.version, facts, [folder / "manifest.json", *sums], sums=sums)
+
+
+def _drop_altered(lab: Lab, recipes: Mapping[str, Recipe]) -> None:
+    """Drop shards on disk whose manifest is not the one on record, so that they are made again."""
+    known = lab.records.sums_on_record(("token_shards",))
+    for name, recipe in recipes.items():
+        folder = shard_folder(lab.path("shards"), name, recipe.settings["shard"])
+        recorded = known.get(lab.name_of(folder / MANIFEST))
+        if recorded and (folder / MANIFEST).is_file() and sha256_of(folder / MANIFEST) not in recorded:
+            lab.say(f"      {lab.name_of(folder)} is made again, because it was altered")
+            shutil.rmtree(folder)
 
 
 def _inventory_wanted(lab: Lab) -> dict[str, Recipe]:

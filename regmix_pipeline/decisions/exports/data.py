@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from regmix_pipeline.decisions.find import record_named
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.ledger.verified import rows_of
 from regmix_pipeline.tokens.manifest import check_sizes, read_manifest
 from regmix_pipeline.tokens.shards import shard_folder
 
@@ -105,14 +106,11 @@ def check_template(template: str) -> None:
 
 def _inventory(lab: Lab, record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Domain -> its row of the inventory that the decision rests on; empty for an inventory that is gone."""
-    version = record.get("versions", {}).get("domain_inventory/all")
-    if version is None or not lab.ledger.is_file():
+    counted = record_named(lab, dict(record), "domain_inventory")
+    if counted is None:
         return {}
-    with read_ledger(lab.ledger) as connection:
-        rows = connection.execute(
-            "select source, train_documents, train_tokens from domain_inventory where version = ?", [version]
-        ).fetchall()
-    return {source: {"documents": documents, "tokens": tokens} for source, documents, tokens in rows}
+    rows = rows_of(counted, lab.home, "domain_inventory").to_pylist()
+    return {row["source"]: {"documents": row["train_documents"], "tokens": row["train_tokens"]} for row in rows}
 
 
 def _mean_tokens(counted: Mapping[str, Mapping[str, Any]], domain: str) -> float | None:

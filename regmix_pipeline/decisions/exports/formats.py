@@ -19,12 +19,13 @@ from regmix_pipeline.decisions.exports.plan import Drawn, by_domain, sampling_pl
 from regmix_pipeline.decisions.exports.regmix import regmix
 from regmix_pipeline.decisions.exports.streaming import streaming
 from regmix_pipeline.decisions.find import find_decision, record_named
+from regmix_pipeline.decisions.journal_check import Told, journal_differences, nobody_told
+from regmix_pipeline.decisions.signed import need_signature
 from regmix_pipeline.decisions.verdicts import need_approval, verdicts_of
 from regmix_pipeline.decisions.verification import decision_differences
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.files import write_json, written_atomically
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import ledger_is_current
 
 PLAN = ".plan.json"
 
@@ -97,6 +98,8 @@ def export_decision(
     seed: int = 42,
     documents: bool | None = None,
     unapproved: bool = False,
+    told: Told = nobody_told,
+    signers: Path | None = None,
 ) -> Written:
     """Write a decision's mixture in a format, and beside it the sampling plan where a budget of tokens is known.
 
@@ -111,6 +114,8 @@ def export_decision(
         seed: the trainer's seed.
         documents: whether the large run's samples are whole documents. Default: the format's usual way.
         unapproved: write it although nobody approved the decision; the files say so.
+        told: heads of the journal that are kept outside the home's own files.
+        signers: file of allowed signers, one of whom must have signed the approval.
 
     Raises:
         StudyError: no such format, or an option that it has no use for.
@@ -122,13 +127,18 @@ def export_decision(
     if out is not None and out.is_dir():
         raise StudyError("is a folder", where=f"--out {out}", remedy="name the file to write")
     record = find_decision(lab, asked)
-    current = ledger_is_current(lab.records, lab.ledger)
-    found = decision_differences(lab, record, with_ledger=current)
-    wrong = [each.what for each in found if each.kind == "altered"]
+    found = [each.what for each in decision_differences(lab, record) if each.kind == "altered"]
+    try:
+        journal = journal_differences(lab, told)
+    except LookupError:  # Dagster's event log cannot be read, which an audit says
+        journal = journal_differences(lab)
+    wrong = [*found, *(f"the journal: {each.what}" for each in journal)]
     if wrong:
         raise LedgerError("; ".join(wrong), where=record["decision"], remedy="run `regmix audit`, restore the files")
     if not unapproved:
         need_approval(lab, record["decision"])
+        if signers is not None:
+            need_signature(lab, record["decision"], signers)
     said = verdicts_of(lab, record["decision"])
     data = _counted(data_of(lab, record, made.need, template), made, template, _token_type(lab, record))
     budget = tokens or record.get("limits", {}).get("target_tokens")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.files import write_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.proxies.engine.failed import failed
 from regmix_pipeline.proxies.engine.store import Store, folders_of
+from regmix_pipeline.proxies.evaluations import read_evaluation, write_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TokenFile
 from regmix_pipeline.proxies.trainer import LocalTrainer, Result, Task, Trainer
 
@@ -68,7 +68,7 @@ class ThroughStore:
             self._fetch(task)
             if not task.is_finished:
                 self._put_tokens([*task.shards.values(), *task.targets.values()])
-        elif not task.output.is_file():
+        elif read_evaluation(task.output) is None:
             self._put_tokens([task.tokens])
             self.store.put_missing(task.proxy)
 
@@ -98,8 +98,8 @@ class ThroughStore:
 
     def _settle(self, task: Task, result: Result) -> None:
         if isinstance(task, EvaluationSpec):
-            if not task.output.is_file():
-                write_json(task.output, dict(result.value))
+            if read_evaluation(task.output) is None:
+                write_evaluation(task.output, result.value)
             return
         for each in folders_of(task):
             if each.is_finished:

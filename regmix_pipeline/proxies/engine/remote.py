@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.files import read_json
 from regmix_pipeline.proxies.engine.store import Store, folders_of
 from regmix_pipeline.proxies.engine.watch import Watch, is_past_landmark, snapshot_place
+from regmix_pipeline.proxies.evaluations import measured
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.whole import set_aside
 
@@ -93,8 +93,9 @@ def _evaluated(store: Store, task: EvaluationSpec, cache: Path, worker: int) -> 
     kind = task.proxy.parent.name
     proxy = cache / kind / task.proxy.name
     place = ("evaluations", proxy.name, f"{task.id}.json")
-    if store.has(*place):
-        return store.read_json(*place)
+    before = measured(store.read_json(*place)) if store.has(*place) else None
+    if before is not None:
+        return before
     if not proxy.is_dir():
         store.get_proxy(proxy)
     here = task.model_copy(
@@ -104,6 +105,6 @@ def _evaluated(store: Store, task: EvaluationSpec, cache: Path, worker: int) -> 
             "folder": cache / "evaluations" / proxy.name,
         }
     )
-    evaluate_proxy(here, worker)
+    value = evaluate_proxy(here, worker)
     store.put(here.output, *place)
-    return read_json(here.output)
+    return value

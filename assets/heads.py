@@ -1,0 +1,62 @@
+"""The journal's head in Dagster's event log, where it outlives a home that was rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.journal import Head
+
+JOURNAL = "journal"
+"""Metadata that holds the head."""
+TOLD = ("regressor", "optimal_mixture", "mixture_decision", "confirmation", "mixture_report")
+"""Assets whose events are read for it: few, and late in a run."""
+PAGE = 1000
+
+
+def head_of(lab: Lab) -> dict[str, str]:
+    """The journal's head as metadata of an event."""
+    return {JOURNAL: str(lab.records.journal.head)}
+
+
+def heads_told(home: Path) -> list[tuple[Head, str]]:
+    """Heads in the event log of a home's Dagster instance, and the event that has each; none without an instance.
+
+    Raises:
+        LookupError: the event log cannot be read; says why.
+    """
+    if not has_instance(home):
+        return []
+    try:
+        with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+            return [
+                told
+                for asset in TOLD
+                for fetch in (instance.fetch_materializations, instance.fetch_observations)
+                for told in _told(fetch, asset)
+            ]
+    except Exception as error:  # of any storage, such as a folder that cannot be written to, or of its configuration
+        raise LookupError(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+
+
+def has_instance(home: Path) -> bool:
+    """Whether a home has a Dagster instance."""
+    return (home / "dagster" / "dagster.yaml").is_file()
+
+
+def _told(fetch: Callable[..., dg.EventRecordsResult], asset: str) -> Iterator[tuple[Head, str]]:
+    cursor, more = None, True
+    while more:
+        found = fetch(dg.AssetKey(asset), PAGE, cursor)
+        for record in found.records:
+            event: Any = record.asset_materialization or record.asset_observation
+            said = event.metadata.get(JOURNAL) if event else None
+            try:
+                yield Head.of(str(said.value if said else "")), f"Dagster's event {record.storage_id} of {asset}"
+            except ValueError:
+                continue  # an event without a head
+        cursor, more = found.cursor, found.has_more

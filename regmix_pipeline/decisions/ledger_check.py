@@ -1,0 +1,46 @@
+"""Whether the ledger says what the records and parts say that it is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from regmix_pipeline.decisions.links import Difference, Link
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.build import build_ledger
+from regmix_pipeline.ledger.tables import TABLES
+
+LEDGER = "ledger"
+
+
+def ledger_link(lab: Lab, damaged: Collection[str]) -> Link:
+    """The ledger's tables against those of one that is built anew.
+
+    Args:
+        lab: the study on disk; its ledger was built from the records as they are.
+        damaged: files that are known to be altered or gone; tables that they are parts of say nothing.
+    """
+    names = [name for name in ("records", "lineage", *TABLES) if not any(f"tables/{name}/" in each for each in damaged)]
+    link = Link(LEDGER, len(names), 1)
+    with TemporaryDirectory(prefix="regmix-") as folder, duckdb.connect() as connection:
+        try:
+            fresh = build_ledger(lab.records, lab.path("tables"), Path(folder) / "ledger.duckdb")
+            for name, file in (("held", lab.ledger), ("fresh", fresh)):
+                connection.execute(f"attach '{str(file).replace(chr(39), 2 * chr(39))}' as {name} (read_only)")
+            for name in names:
+                if _differ(connection, name):
+                    what = f"table {name} is not what its parts on record say; `regmix run` builds it again"
+                    link.differences.append(Difference(LEDGER, "altered", what))
+        except duckdb.Error as error:
+            if not damaged:
+                link.differences.append(Difference(LEDGER, "altered", str(error).partition("\n")[0]))
+    return link
+
+
+def _differ(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    one, other = f"from held.{table}", f"from fresh.{table}"
+    query = f"select exists({one} except all {other}) or exists({other} except all {one})"
+    return bool(connection.execute(query).fetchall()[0][0])

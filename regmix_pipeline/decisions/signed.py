@@ -1,0 +1,53 @@
+"""Who signed the verdicts on a decision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regmix_pipeline.decisions.links import Difference, Link
+from regmix_pipeline.decisions.signatures import SIGNATURE, checked
+from regmix_pipeline.decisions.verdicts import file_of, verdicts_of
+from regmix_pipeline.errors import LedgerError
+from regmix_pipeline.lab import Lab
+
+
+def signatures_link(lab: Lab, decision: str, signers: Path) -> Link:
+    """The signatures of all verdicts on a decision; one without a signature counts as unsummed.
+
+    Raises:
+        LedgerError: there is no file of allowed signers, or no ssh-keygen.
+    """
+    said = verdicts_of(lab, decision)
+    link = Link("signatures", len(said))
+    for verdict in said:
+        path = file_of(lab, decision, verdict.number)
+        signature = path.with_name(path.name + SIGNATURE)
+        if not signature.is_file() or not path.is_file():
+            link.unsummed += 1
+            continue
+        link.files += 1
+        found = checked(path.read_bytes(), signature, signers)
+        if found.problem:
+            link.differences.append(Difference(decision, "altered", f"verdict {verdict.verdict}: {found.problem}"))
+        elif found.by != verdict.by:
+            what = f"verdict {verdict.verdict} is said to be by {verdict.by}, and {found.by} signed it"
+            link.differences.append(Difference(decision, "altered", what))
+    return link
+
+
+def need_signature(lab: Lab, decision: str, signers: Path) -> None:
+    """Raise unless the last word on a decision carries the signature of an allowed signer.
+
+    Raises:
+        LedgerError: it is not signed, or not by one of them.
+    """
+    link = signatures_link(lab, decision, signers)
+    said = verdicts_of(lab, decision)
+    last = file_of(lab, decision, len(said))
+    wrong = [each.what for each in link.differences]
+    if said and not last.with_name(last.name + SIGNATURE).is_file():
+        wrong.append(f"verdict {said[-1].verdict} is not signed")
+    if wrong:
+        raise LedgerError(
+            "; ".join(wrong), where=decision, remedy=f"regmix approve {decision} --reason '...' --sign KEY"
+        )
