@@ -20,12 +20,13 @@ from filelock import FileLock, Timeout
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import BusyError, LedgerError, RegmixError
-from regmix_pipeline.files import read_json, write_json, write_together
+from regmix_pipeline.files import read_json, sha256_of, write_json, write_together
 from regmix_pipeline.ledger.build import build_ledger, ledger_is_current
 from regmix_pipeline.ledger.changes import recipe_changes
 from regmix_pipeline.ledger.parts import part_bytes, part_path
 from regmix_pipeline.ledger.recorder import Output, Recorder
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records
+from regmix_pipeline.mixtures.changes import Change, names_today
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study
@@ -45,6 +46,7 @@ class Made:
         error: why it failed.
         reason: why it had to be made; "" when it was reused.
         before: what it held until now; None when it is new.
+        restored: whether it was made from the same recipe before, and only made current again.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Made:
     error: RegmixError | None = None
     reason: str = ""
     before: Record | None = None
+    restored: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Stage:
         code_version: raised by hand when the code comes to mean something else; part of every recipe.
         wanted: lab -> key -> recipe; reads records only, or the outside world for the first stage.
         make: lab, recipes to make -> outputs, one by one as they are finished.
+        restores: whether what was made from a recipe before is made current again when the recipe is wanted again. No
+            for what observes the world, and for what costs nothing to make again and is checked as it is made.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Stage:
     code_version: str
     wanted: Callable[[Lab], dict[str, Recipe]]
     make: Callable[[Lab, Mapping[str, Recipe]], Iterator[Output]]
+    restores: bool = True
 
 
 class Lab:
@@ -135,6 +141,21 @@ class Lab:
     def targets(self) -> list[str]:
         """Names of the targets, in the study's order."""
         return list(self.study.targets)
+
+    @property
+    def changes(self) -> list[Change]:
+        """The study's changes, but for those whose domain is still there, as a watched folder may stay that was split."""
+        return [change for change in self.study.changes if not change.gone & set(self.domains)]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Former name -> name today of the domains that were renamed."""
+        return names_today(self.changes)
+
+    @property
+    def revised(self) -> set[str]:
+        """Domains, called as they are today, whose documents changed and whose nature did not."""
+        return {self.renamed.get(change.revise, change.revise) for change in self.changes if change.revise}
 
     def path(self, *parts: str) -> Path:
         """A path under the home."""
@@ -240,11 +261,37 @@ class Lab:
                 else:
                     yield Made(key, self.records.current(stage.name, key), reused=True)
             try:
+                kept = self.restorable(stage, missing)
+                before = {key: self.records.current(stage.name, key) for key in kept}
+                self.records.save(*kept.values())
+                for key, record in kept.items():
+                    del missing[key]
+                    yield Made(key, record, reused=False, reason=reasons[key], before=before[key], restored=True)
                 if missing:
                     yield from self._make(stage, missing, reasons)
             finally:
-                if missing:
+                if reasons:
                     self.build_ledger()
+
+    def restorable(self, stage: Stage, recipes: Mapping[str, Recipe]) -> dict[str, Record]:
+        """Key -> the record that was made from exactly this recipe before and whose files are all as they were.
+
+        Args:
+            stage: the stage.
+            recipes: key -> recipe wanted now, of keys that are stale.
+        """
+        found = {}
+        for key, recipe in recipes.items() if stage.restores else ():
+            kept = self.records.made_from(stage.name, key, recipe.id)
+            if kept and self._whole(kept[-1]):
+                found[key] = kept[-1]
+        return found
+
+    def _whole(self, record: Record) -> bool:
+        """Whether a record's files are there, and those with a checksum on record are as they were."""
+        return all((self.home / name).exists() for name in {*record.files, *record.sums}) and all(
+            sha256_of(self.home / name) == checksum for name, checksum in record.sums.items()
+        )
 
     def _sweep(self) -> None:
         """Delete what killed runs left half-written, once nobody has touched it for an hour."""
@@ -253,7 +300,9 @@ class Lab:
 
     def withdraw(self, asset: str) -> None:
         """Stop listing an asset as made, because a check failed: it is made and checked again next time."""
-        for key in self.records.keys(asset):
+        keys = self.records.keys(asset)
+        self.records.refuse(*(record for key in keys if (record := self.records.current(asset, key)) is not None))
+        for key in keys:
             self.records.forget(asset, key)
 
     @contextmanager

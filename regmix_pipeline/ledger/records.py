@@ -108,9 +108,24 @@ class Records:
             {path: json_by_lines(_values(record)).encode() for path, record in current.items()},
             first={path: self._kept(record) for path, record in current.items()},
         )
+        for record in records:
+            self._refused(record).unlink(missing_ok=True)
+
+    def refuse(self, *records: Record) -> None:
+        """Note that a check refused these versions as they were made: none comes back unless it is remade."""
+        write_together({self._refused(record): b"" for record in records})
+
+    def made_from(self, asset: str, key: str, recipe: str) -> list[Record]:
+        """Every record of a recipe that no check refused, the earliest first."""
+        folder = self.folder / "history" / asset / key
+        found = [_read(path) for path in folder.glob(f"[!.]*-{recipe}.json")]
+        return sorted((each for each in found if not self._refused(each).exists()), key=lambda each: each.made_at)
 
     def _kept(self, record: Record) -> Path:
         return self.folder / "history" / record.asset / record.key / f"{record.version}-{record.recipe}.json"
+
+    def _refused(self, record: Record) -> Path:
+        return self.folder / "refused" / record.asset / record.key / f"{record.version}-{record.recipe}"
 
     def fingerprint(self) -> str:
         """Fingerprint of what is current: a ledger that carries another one was built before the last record."""
@@ -127,7 +142,11 @@ class Records:
         (self.folder / "current" / asset / f"{key}.json").unlink(missing_ok=True)
 
     def version(self, asset: str, key: str, version: str) -> Record | None:
-        """The latest record of a given version, current or not; None if there never was one."""
+        """The record of a given version: the current one if it has that version, else the latest; None if there never
+        was one. So what is current leads to the same records whatever was made, and undone, in between."""
+        current = self.current(asset, key)
+        if current is not None and current.version == version:
+            return current
         found = self.of_version(asset, key, version)
         return found[-1] if found else None
 

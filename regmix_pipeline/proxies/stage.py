@@ -110,26 +110,31 @@ def _trained(
             yield replace(made, followed=there > 0)
 
 
+def checkpoint_version(key: str, specs: Sequence[ProxySpec]) -> str:
+    """Version of a mixture's checkpoints: known before they are trained."""
+    return fingerprint("checkpoints", key, [spec.id for spec in specs])
+
+
 def _checkpoint(
     lab: Lab, key: str, mixture: Mixture, specs: Sequence[ProxySpec], values: Sequence[Mapping[str, Any]]
 ) -> Output:
-    version = fingerprint("checkpoints", [spec.id for spec in specs])
-    weights = dict(mixture.parts)
+    version = checkpoint_version(key, specs)
+    weights, names = dict(mixture.parts), lab.renamed
     rows = [
         {
             "proxy": value["id"],
             "mixture": key,
             "seed": value["seed"],
             "domain": domain,
-            "shard_version": spec.shards[domain].version,
+            "shard_version": spec.shards[trained_as].version,
             "weight": weights[domain] / PARTS,
             "executed_tokens": used["tokens"],
             "executed_weight": used["tokens"] / value["tokens"],
             "epochs": used["epochs"],
         }
         for spec, value in zip(specs, values, strict=True)
-        for domain, used in value["domains"].items()
-        if domain in weights
+        for trained_as, used in value["domains"].items()
+        if (domain := trained_as if trained_as in weights else names.get(trained_as, trained_as)) in weights
     ]
     lab.write_rows("proxies", version, rows)
     facts = {
@@ -201,6 +206,11 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             started = time.monotonic()
 
 
+def losses_version(key: str, recipe: Recipe) -> str:
+    """Version of a mixture's losses: known before they are measured."""
+    return fingerprint("losses", recipe.id, key)
+
+
 def _losses(
     lab: Lab,
     key: str,
@@ -211,16 +221,18 @@ def _losses(
     line: Line | None,
     seconds: float,
 ) -> Output:
-    version = fingerprint("losses", recipe.id, key)
+    version = losses_version(key, recipe)
     rows: list[dict[str, Any]] = []
+    names = lab.renamed
     for spec in specs:
         value = read_json(spec.output / "proxy.json")
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
         rows += [
-            common | row | {"final": False, "foretold": False}
+            common | row | {"target": target, "final": False, "foretold": False}
             for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
-            if row["target"] in targets and row["target_version"] == targets[row["target"]].version
+            if (target := row["target"] if row["target"] in targets else names.get(row["target"], "")) in targets
+            and row["target_version"] == targets[target].version
         ]
         for found in measured:
             if found["proxy"] == spec.id:
