@@ -28,6 +28,7 @@ from regmix_pipeline.ledger.recorder import Output, Recorder
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records
 from regmix_pipeline.ledger.sums import written_to
 from regmix_pipeline.ledger.verified import verified_tables
+from regmix_pipeline.mixtures.changes import Change, names_today
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study
@@ -52,6 +53,7 @@ class Made:
         error: why it failed.
         reason: why it had to be made; "" when it was reused.
         before: what it held until now; None when it is new.
+        restored: whether it was made from the same recipe before, and only made current again.
     """
 
     key: str
@@ -60,6 +62,7 @@ class Made:
     error: RegmixError | None = None
     reason: str = ""
     before: Record | None = None
+    restored: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Stage:
         code_version: raised by hand when the code comes to mean something else; part of every recipe.
         wanted: lab -> key -> recipe; reads records only, or the outside world for the first stage.
         make: lab, recipes to make -> outputs, one by one as they are finished.
+        restores: whether what was made from a recipe before is made current again when the recipe is wanted again. No
+            for what observes the world, and for what costs nothing to make again and is checked as it is made.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Stage:
     code_version: str
     wanted: Callable[[Lab], dict[str, Recipe]]
     make: Callable[[Lab, Mapping[str, Recipe]], Iterator[Output]]
+    restores: bool = True
 
 
 class Lab:
@@ -144,6 +150,21 @@ class Lab:
     def targets(self) -> list[str]:
         """Names of the targets, in the study's order."""
         return list(self.study.targets)
+
+    @property
+    def changes(self) -> list[Change]:
+        """The study's changes, but for those whose domain is still there, as a watched folder may stay that was split."""
+        return [change for change in self.study.changes if not change.gone & set(self.domains)]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Former name -> name today of the domains that were renamed."""
+        return names_today(self.changes)
+
+    @property
+    def revised(self) -> set[str]:
+        """Domains, called as they are today, whose documents changed and whose nature did not."""
+        return {self.renamed.get(change.revise, change.revise) for change in self.changes if change.revise}
 
     def path(self, *parts: str) -> Path:
         """A path under the home."""
@@ -303,10 +324,16 @@ class Lab:
             for key in missing:
                 self._delete_damaged(stage, key)
             try:
+                kept = self.restorable(stage, missing)
+                before = {key: self.records.current(stage.name, key) for key in kept}
+                self.records.save(*kept.values())
+                for key, record in kept.items():
+                    del missing[key]
+                    yield Made(key, record, reused=False, reason=reasons[key], before=before[key], restored=True)
                 if missing:
                     yield from self._make(stage, missing, reasons)
             finally:
-                if missing:
+                if reasons:
                     self.build_ledger()
 
     def _delete_damaged(self, stage: Stage, key: str) -> None:
@@ -315,6 +342,26 @@ class Lab:
         for name, _ in self._damaged(record) if record is not None else ():
             self.path(name).unlink(missing_ok=True)
 
+    def restorable(self, stage: Stage, recipes: Mapping[str, Recipe]) -> dict[str, Record]:
+        """Key -> the record that was made from exactly this recipe before and whose files are all as they were.
+
+        Args:
+            stage: the stage.
+            recipes: key -> recipe wanted now, of keys that are stale.
+        """
+        found = {}
+        for key, recipe in recipes.items() if stage.restores else ():
+            kept = self.records.made_from(stage.name, key, recipe.id)
+            if kept and self._whole(kept[-1]):
+                found[key] = kept[-1]
+        return found
+
+    def _whole(self, record: Record) -> bool:
+        """Whether a record's files are there, and those with a checksum on record are as they were."""
+        return all((self.home / name).exists() for name in {*record.files, *record.sums}) and all(
+            sha256_of(self.home / name) == checksum for name, checksum in record.sums.items()
+        )
+
     def _sweep(self) -> None:
         """Delete what killed runs left half-written, once nobody has touched it for an hour."""
         if "swept" not in self.memory:
@@ -322,7 +369,9 @@ class Lab:
 
     def withdraw(self, asset: str) -> None:
         """Stop listing an asset as made, because a check failed: it is made and checked again next time."""
-        for key in self.records.keys(asset):
+        keys = self.records.keys(asset)
+        self.records.refuse(*(record for key in keys if (record := self.records.current(asset, key)) is not None))
+        for key in keys:
             self.records.forget(asset, key)
 
     @contextmanager

@@ -20,7 +20,7 @@ LEVEL = 0.9
 _ORIGIN = {
     "natural": "the tokens available, as near as the caps allow",
     "uniform": "all domains alike, as near as the caps allow",
-    "best_observed": "the trained mixture of least measured loss",
+    "best_observed": "the trained mixture of least measured loss within the limits",
 }
 
 

@@ -230,9 +230,7 @@ def _checks(lab: Lab) -> list[dict[str, Any]]:
                 "executed tokens equal the mixtures": audit.executed_tokens_match(connection, training.slack(context)),
             }
         findings |= {
-            "weights sum to one within caps": audit.mixtures_on_simplex(
-                connection, under_caps=study.mixtures.under_caps
-            ),
+            "weights sum to one within caps": audit.mixtures_on_simplex(connection),
             "optimum within limits": audit.optimum_within_limits(connection),
             "rank correlation out of fold": audit.rank_correlation(connection, asked, study.rank_correlation_floor),
             "coverage of the intervals": audit.interval_coverage(connection, asked, study.regression.level),

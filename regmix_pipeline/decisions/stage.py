@@ -69,5 +69,11 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
 
 
 MIXTURE_DECISION = Stage(
-    "mixture_decision", ("optimal_mixture", "further_mixtures"), None, CODE_VERSION, _wanted, _make
+    "mixture_decision",
+    ("optimal_mixture", "further_mixtures"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    restores=False,  # taken anew: its checks are asked again, and the same evidence leads to the same decision
 )

@@ -100,4 +100,4 @@ def _named(settings: Mapping[str, Any], role: str) -> list[str]:
     return [key.removeprefix(f"{role} ") for key in settings if key.startswith(f"{role} ")]
 
 
-DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make)
+DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False)

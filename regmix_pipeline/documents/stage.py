@@ -68,4 +68,4 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         yield Output(name, seen.version, facts)
 
 
-DOCUMENTS = Stage("documents", (), "domain", CODE_VERSION, _wanted, _make)
+DOCUMENTS = Stage("documents", (), "domain", CODE_VERSION, _wanted, _make, restores=False)

@@ -60,27 +60,31 @@ def shards_match_inventory(connection: duckdb.DuckDBPyConnection, shards: Path) 
     return Finding(not wrong, "; ".join(wrong) or f"{len(rows)} shards hold what they should", {"shards": len(rows)})
 
 
-def mixtures_on_simplex(connection: duckdb.DuckDBPyConnection, *, under_caps: bool) -> Finding:
-    """Whether every mixture's weights are a distribution, and sampled ones keep the caps when they have to."""
+def mixtures_on_simplex(connection: duckdb.DuckDBPyConnection) -> Finding:
+    """Whether every mixture's weights are a distribution, and drawn ones keep the caps that held for the draw."""
     sums = connection.execute(
         # A mixture of today may be one of an earlier run as well, listed by another asset in another version.
         "select mixture from current_mixtures group by version, mixture having abs(sum(weight) - 1) > 1e-9"
     )
     off = [row[0] for row in sums.fetchall()]
     negative = connection.execute("select count(*) from current_mixtures where weight < 0").fetchall()[0][0]
-    over = 0
-    if under_caps:
-        over = connection.execute(
-            "select count(*) from current_mixtures m join current_domain_inventory i on i.source = m.domain "
-            "where m.origin = 'sampled' and m.weight > i.cap + 1e-6"
-        ).fetchall()[0][0]
+    over = connection.execute(
+        "select count(*) from current_mixtures m join domain_inventory i on i.source = m.domain "
+        "and i.version = m.drawn_under where m.weight > i.cap + 1e-6"
+    ).fetchall()[0][0]
+    beyond = connection.execute(
+        "select count(distinct m.mixture) from current_mixtures m join current_domain_inventory i "
+        "on i.source = m.domain where m.origin in ('sampled', 'arrival') and m.weight > i.cap + 1e-6"
+    ).fetchall()[0][0]
     count = connection.execute("select count(distinct mixture) from current_mixtures").fetchall()[0][0]
     wrong = [
         *([f"{len(off)} mixtures do not sum to 1, first {off[0]}"] if off else []),
         *([f"{negative} weights are negative"] if negative else []),
-        *([f"{over} weights are above their cap"] if over else []),
+        *([f"{over} weights are above the cap that they were drawn under"] if over else []),
     ]
-    return Finding(not wrong, "; ".join(wrong) or f"{count} mixtures sum to 1 within the caps", {"mixtures": count})
+    said = f"{count} mixtures sum to 1; those drawn keep the caps of their draw"
+    said += f"; {beyond} are above a cap of today: evidence, but not to be chosen" if beyond else ""
+    return Finding(not wrong, "; ".join(wrong) or said, {"mixtures": count, "above_todays_caps": beyond})
 
 
 def executed_tokens_match(connection: duckdb.DuckDBPyConnection, slack: float) -> Finding:

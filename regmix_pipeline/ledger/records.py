@@ -163,6 +163,20 @@ class Records:
                 {path: record.content for path, record in current.items()},
                 first={path: self.kept(record) for path, record in current.items()},
             )
+        for record in records:
+            self._refused(record).unlink(missing_ok=True)
+
+    def refuse(self, *records: Record) -> None:
+        """Note that a check refused these versions as they were made: none comes back unless it is remade."""
+        write_together({self._refused(record): b"" for record in records})
+
+    def made_from(self, asset: str, key: str, recipe: str) -> list[Record]:
+        """Every record of a recipe that is as it was saved and that no check refused, the earliest first."""
+        written = {line.says.get("digest") for line in self.journal.lines if line.what == RECORD}
+        folder = self.folder / "history" / asset / key
+        found = [_read_whole(path) for path in folder.glob(f"[!.]*-{recipe}-*.json")]
+        kept = [each for each in found if each and each.digest in written and not self._refused(each).exists()]
+        return sorted(kept, key=lambda each: each.made_at)
 
     def _now(self, asset: str, key: str) -> Path:
         return Path(self._current, asset, f"{key}.json")
@@ -204,6 +218,9 @@ class Records:
             )
         return record
 
+    def _refused(self, record: Record) -> Path:
+        return self.folder / "refused" / record.asset / record.key / f"{record.version}-{record.recipe}"
+
     def fingerprint(self) -> str:
         """Fingerprint of what is current: a ledger that carries another one was built before the last record."""
         held = [
@@ -219,7 +236,11 @@ class Records:
         (self.folder / "current" / asset / f"{key}.json").unlink(missing_ok=True)
 
     def version(self, asset: str, key: str, version: str) -> Record | None:
-        """The latest record of a given version, current or not; None if there never was one."""
+        """The record of a given version: the current one if it has that version, else the latest; None if there never
+        was one. So what is current leads to the same records whatever was made, and undone, in between."""
+        current = self.current(asset, key)
+        if current is not None and current.version == version:
+            return current
         found = self.of_version(asset, key, version)
         return found[-1] if found else None
 

@@ -74,6 +74,7 @@ TABLES: dict[str, Table] = {
             "origin": (TEXT, "'sampled', 'arrival', 'further', 'imported', 'earlier' or the anchor's name"),
             "domain": (TEXT, "domain"),
             "weight": (REAL, "weight; a mixture's weights sum to 1"),
+            "drawn_under": (TEXT, "version of the domain inventory whose caps held for the draw; NULL where none did"),
         },
     ),
     "proxies": Table(

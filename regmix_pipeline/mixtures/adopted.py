@@ -38,12 +38,12 @@ def adopted(lab: Lab) -> list[dict[str, Any]]:
 
 def adopted_mixtures(lab: Lab) -> list[Mixture]:
     """Distinct adopted mixtures over today's domains, in the order of their adoption."""
-    known = set(lab.domains)
+    known, names = set(lab.domains), lab.renamed
     found = {}
     for entry in adopted(lab):
         for parts in entry["mixtures"]:
-            if set(parts) <= known:
-                mixture = Mixture.of(parts)
+            mixture = Mixture.of(parts).renamed(names)
+            if set(mixture.weights) <= known:
                 found.setdefault(mixture.id, mixture)
     return list(found.values())
 

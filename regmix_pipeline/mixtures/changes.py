@@ -8,6 +8,7 @@ A run is a point of a simplex whose corners are the domains of its day. Each ope
   mixture searched may use it. `withdraw` with `evidence: drop` forbids that.
 - split: the run drew the old domain whole, so it drew each part in proportion to its share of the old tokens. Exact.
 - merge: a run is evidence for the merged domain only if it drew the old ones in their shares, within the tolerance.
+- rename: the same documents under another name. The run reads in the new name, exactly, and stays a run of today.
 - revision: documents of a domain changed but their nature did not. The run stays as it is; without this word a run
   that drew on the old documents does not count, and a proxy of its mixture is trained anew.
 """
@@ -22,9 +23,11 @@ from pydantic import Field, model_validator
 
 from regmix_pipeline.settings import Settings
 
+OPERATIONS = ("split", "merge", "withdraw", "rename", "revise")
+
 
 class Change(Settings):
-    """One thing that became of domains; give exactly one of split, merge, withdraw, revise."""
+    """One thing that became of domains; give exactly one of split, merge, withdraw, rename, revise."""
 
     split: str | None = None
     """A domain that became several, named in `into` with their shares of its tokens."""
@@ -32,6 +35,10 @@ class Change(Settings):
     """Domains that became one, `into_one`, with their shares of its tokens."""
     withdraw: str | None = None
     """A domain that is gone, to say what becomes of the evidence that drew on it."""
+    rename: str | None = None
+    """A domain that is called `to` now, its documents being the same: nothing is tokenised or trained again."""
+    to: str | None = None
+    """The new name of a renamed domain."""
     revise: str | None = None
     """A domain whose documents changed and whose nature did not: earlier runs on it stay valid."""
     into: dict[str, float] = Field(default_factory=dict)
@@ -44,9 +51,11 @@ class Change(Settings):
 
     @model_validator(mode="after")
     def _one_operation(self) -> Change:
-        named = [name for name in ("split", "merge", "withdraw", "revise") if getattr(self, name) is not None]
+        named = [name for name in OPERATIONS if getattr(self, name) is not None]
         if len(named) != 1:
-            raise ValueError(f"give exactly one of split, merge, withdraw, revise, not {named or 'none'}")
+            raise ValueError(f"give exactly one of {', '.join(OPERATIONS)}, not {named or 'none'}")
+        if (self.rename is not None) != (self.to is not None) or (self.rename is not None and self.rename == self.to):
+            raise ValueError("rename goes with to, the new name")
         if (self.split is not None) != bool(self.into) or (self.merge is not None) != (self.into_one is not None):
             raise ValueError("split goes with into, merge with into_one")
         shares = self.into or self.merge or {"whole": 1.0}
@@ -58,18 +67,28 @@ class Change(Settings):
 
     @property
     def operation(self) -> str:
-        """split, merge, withdraw or revise."""
-        return next(name for name in ("split", "merge", "withdraw", "revise") if getattr(self, name) is not None)
+        """split, merge, withdraw, rename or revise."""
+        return next(name for name in OPERATIONS if getattr(self, name) is not None)
 
     @property
     def gone(self) -> set[str]:
         """Domains that the study no longer has after it."""
-        return {self.split} - {None} | set(self.merge or ()) | {self.withdraw} - {None}  # type: ignore[return-value]
+        return {self.split, self.withdraw, self.rename} - {None} | set(self.merge or ())  # type: ignore[return-value]
 
     @property
     def made(self) -> set[str]:
         """Domains that the study must have after it."""
-        return set(self.into) | {self.into_one, self.revise} - {None}  # type: ignore[return-value]
+        return set(self.into) | {self.into_one, self.to, self.revise} - {None}  # type: ignore[return-value]
+
+
+def names_today(changes: Sequence[Change]) -> dict[str, str]:
+    """Former name -> name today of every domain that was renamed, in however many steps."""
+    found: dict[str, str] = {}
+    for change in changes:
+        if change.rename is not None and change.to is not None:
+            found = {former: change.to if name == change.rename else name for former, name in found.items()}
+            found[change.rename] = change.to
+    return found
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,10 @@ def read_today(
             for name, share in change.into.items():
                 now[name] = now.get(name, 0.0) + whole * share / sum(change.into.values())
             rules.append(f"split of {change.split}")
+        elif change.rename is not None and change.rename in now:
+            assert change.to is not None
+            now[change.to] = now.get(change.to, 0.0) + now.pop(change.rename)
+            rules.append(f"rename of {change.rename} to {change.to}")
         elif change.merge is not None and set(change.merge) & set(now):
             total = sum(now.get(name, 0.0) for name in change.merge)
             off = max(abs(now.get(name, 0.0) - share * total) for name, share in change.merge.items())

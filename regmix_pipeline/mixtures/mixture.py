@@ -57,6 +57,10 @@ class Mixture:
         units = largest_remainder(values / values.sum(), PARTS // quantum) * quantum
         return cls.of(dict(zip(names, units.tolist(), strict=True)))
 
+    def renamed(self, names: Mapping[str, str]) -> Mixture:
+        """The same weights with domains called as ``names`` says, former name -> name; others keep theirs."""
+        return Mixture.of({names.get(domain, domain): part for domain, part in self.parts})
+
     @property
     def id(self) -> str:
         """Content id, ``m`` and 12 hex digits. Equal weights, equal id; the order of domains does not matter."""

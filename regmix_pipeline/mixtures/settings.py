@@ -47,7 +47,11 @@ class MixtureSettings(Settings):
     """Mixtures drawn for a domain that comes after the others were sampled (or is a part of a split one): spread over
     its weight up to the cap, and far from what was measured. What was sampled before stays."""
     under_caps: bool = True
-    """Reject draws above the availability caps too, so that proxies cover the region that can be chosen."""
+    """Reject draws above the availability caps too, so that proxies cover the region that can be chosen. What was drawn
+    stays when caps and floors change: they limit the search, and what is drawn from then on."""
+    draw: int = Field(default=0, ge=0)
+    """Raise it by one to draw again under today's caps and floors: mixtures beyond them make room for new ones, and
+    stay evidence where their proxies were trained."""
     anchors: Anchors = Anchors()
     """Named mixtures trained as well."""
 

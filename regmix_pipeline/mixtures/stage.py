@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.files import fingerprint, read_json
+from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.adopted import adopted_mixtures
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
+from regmix_pipeline.mixtures.before import ListBefore, list_before
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.sampler import sample, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, comparable, finished_proxies, usable_runs
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def prior_and_limits(lab: Lab) -> tuple[NDArray[np.float64], Limits]:
@@ -58,47 +58,23 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "adopted": [mixture.id for mixture in adopted_mixtures(lab)],
         "code": CODE_VERSION,
     }
+    if renamed := lab.renamed:
+        settings["renamed"] = renamed
     return {WHOLE: Recipe(lab.versions("domain_inventory"), settings)}
 
 
-def _kept(lab: Lab, limits: Limits, origin: str) -> list[Mixture]:
-    """Mixtures of an origin that were made earlier and are still points of this study: what was paid for stays.
-
-    They stay when the prior moves, since any point of the simplex is evidence; they go when a domain is withdrawn, when
-    they break a cap, or when the sampler's own settings or the seed changed.
-    """
-    old = _list_before(lab)
-    if old.get("sampler") != _sampler_id(lab):
-        return []
-    kept = []
-    for entry in old["mixtures"]:
-        if entry["origin"] == origin and set(entry["parts"]) <= set(lab.domains):
-            mixture = Mixture.of(entry["parts"])
-            if not lab.study.mixtures.under_caps or limits.allow(mixture.vector(lab.domains)):
-                kept.append(mixture)
-    return kept
-
-
-def _list_before(lab: Lab) -> dict[str, Any]:
-    """The list made last, even if a failed check has withdrawn it since; empty when there is none."""
-    record = lab.records.latest("mixtures")
-    if record is None or not (lab.home / record.files[0]).exists():
-        return {}
-    return read_json(lab.home / record.files[0]) | {"domains": record.settings["domains"]}
-
-
-def _paid_for(lab: Lab, limits: Limits, besides: set[str]) -> list[Mixture]:
+def _paid_for(lab: Lab, old: ListBefore, limits: Limits, besides: set[str]) -> list[Mixture]:
     """Mixtures of finished proxies over today's domains that no list holds any more, such as those of a domain that
-    went and came back. None when the sampler was changed: then other mixtures are wanted."""
-    if _list_before(lab).get("sampler") != _sampler_id(lab):
+    went and came back; sorted by id. None when the sampler was changed: then other mixtures are wanted. They stand for
+    new draws, so caps hold for them."""
+    if old.sampler != _sampler_id(lab):
         return []
-    found = {
-        spec.exact_mixture.id: spec.exact_mixture for spec in finished_proxies(lab).values() if comparable(lab, spec)
-    }
-    under_caps = lab.study.mixtures.under_caps
+    names, under_caps = lab.renamed, lab.study.mixtures.under_caps
+    mixtures = (spec.exact_mixture.renamed(names) for spec in finished_proxies(lab).values() if comparable(lab, spec))
+    found = {mixture.id: mixture for mixture in mixtures}
     return [
         mixture
-        for key, mixture in found.items()
+        for key, mixture in sorted(found.items())
         if key not in besides and (not under_caps or limits.allow(mixture.vector(lab.domains)))
     ]
 
@@ -131,7 +107,7 @@ def _arrivals(
 
 
 def _sampler_id(lab: Lab) -> str:
-    settings = lab.study.mixtures.model_dump(mode="json", exclude={"count", "anchors", "arrivals"})
+    settings = lab.study.mixtures.model_dump(mode="json", exclude={"count", "anchors", "arrivals", "draw"})
     return fingerprint(settings, lab.study.seed, CODE_VERSION)
 
 
@@ -141,15 +117,20 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     kept: list[Mixture] = []
     groups: dict[str, list[Mixture]] = {"sampled": [], "arrival": [], "further": []}
     named: dict[str, Mixture] = {}
-    old = _list_before(lab)
-    came = set(lab.domains) - set(old.get("domains", lab.domains)) | set(old.get("arrived", ()))
+    old = list_before(lab)
+    came = set(lab.domains) - set(old.domains or lab.domains) | set(old.arrived)
     arrived = [domain for domain in lab.domains if domain in came]
     if lab.study.trains:
-        named = anchor_mixtures(prior, limits, settings.anchors)
-        listed = {"arrival": _kept(lab, limits, "arrival"), "further": adopted_mixtures(lab)}
-        kept = _kept(lab, limits, "sampled")
+        named = old.anchors_kept(lab.domains, settings.draw, anchor_mixtures(prior, limits, settings.anchors))
+        redrawn = limits if settings.draw != old.draw and settings.under_caps else None
+        same = old.sampler == _sampler_id(lab)
+        listed = {
+            "arrival": old.kept("arrival", lab.domains, redrawn) if same else [],
+            "further": adopted_mixtures(lab),
+        }
+        kept = old.kept("sampled", lab.domains, redrawn) if same else []
         besides = {mixture.id for group in (*listed.values(), kept, named.values()) for mixture in group}
-        kept = [*kept, *_paid_for(lab, limits, besides)][: settings.count]
+        kept = [*kept, *_paid_for(lab, old, limits, besides)][: settings.count]
         before = len({run.mixture.id for run in _earlier(lab)})
         wanted = settings.model_copy(update={"count": max(settings.count - before, len(kept))})
         groups["sampled"] = sample(prior, limits, wanted, lab.study.seed, kept)
@@ -165,9 +146,21 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     for name, mixture in named.items():
         origins.setdefault(mixture.id, name)
         mixtures.setdefault(mixture.id, mixture)
-    entries = [{"id": key, "origin": origins[key], "parts": dict(mixture.parts)} for key, mixture in mixtures.items()]
+    today = lab.need("domain_inventory").version if settings.under_caps else None
+    known: dict[str, str | None] = {mixture.id: None for mixture in kept} | dict(old.drawn_under)
+    drawn_under = {key: known.get(key, today) for key in mixtures if origins[key] in ("sampled", "arrival")}
+    entries = [
+        {"id": key, "origin": origins[key], "parts": dict(mixture.parts), "drawn_under": drawn_under.get(key)}
+        for key, mixture in mixtures.items()
+    ]
     version = fingerprint("mixtures", entries, arrived, lab.domains)
-    content = {"sampler": _sampler_id(lab), "arrived": arrived, "mixtures": entries}
+    content = {
+        "sampler": _sampler_id(lab),
+        "draw": settings.draw,
+        "arrived": arrived,
+        "anchors": {name: dict(mixture.parts) for name, mixture in named.items()},
+        "mixtures": entries,
+    }
     # Other settings may lead to the same list: its version says nothing of them, its file's name has to.
     path = lab.write_json(content, "mixtures", f"{version}-{fingerprint(content)[:8]}.json")
     rows = [
@@ -177,6 +170,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             "origin": origins[key],
             "domain": domain,
             "weight": float(weight),
+            "drawn_under": drawn_under.get(key),
         }
         for position, (key, mixture) in enumerate(mixtures.items())
         for domain, weight in zip(lab.domains, mixture.vector(lab.domains), strict=True)
@@ -187,6 +181,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         **{origin: sum(found == origin for found in origins.values()) for origin in groups},
         "anchors": sum(found not in groups for found in origins.values()),
         "kept from before": len(kept),
+        "beyond today's limits": sum(not limits.allow(mixture.vector(lab.domains)) for mixture in kept),
         "new": len(groups["sampled"]) - len(kept),
     }
     yield Output(WHOLE, version, facts, [path])

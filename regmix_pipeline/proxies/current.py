@@ -21,6 +21,7 @@ from regmix_pipeline.proxies.early_stopping import (
     with_landmark,
 )
 from regmix_pipeline.proxies.engine.choose import trainer_of
+from regmix_pipeline.proxies.renamed import under_former_names
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
@@ -40,32 +41,43 @@ def current_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> Specs:
         for key in mixtures
     }
     specs = proxy_specs(lab, mixtures, proxies.model_settings, proxies.training_settings, seeds, "proxies")
-    specs = {key: [_before_revision(lab, spec) for spec in group] for key, group in specs.items()}
+    specs = {key: [_as_trained_before(lab, spec) for spec in group] for key, group in specs.items()}
     early = proxies.early_stopping
     if early is None:
         return specs
     return {key: [with_landmark(spec, early.at) for spec in group] for key, group in specs.items()}
 
 
-def _before_revision(lab: Lab, spec: ProxySpec) -> ProxySpec:
-    """The proxy of the same mixture and seed that was trained before a domain's declared revision, if there is one."""
-    revised = {change.revise for change in lab.study.changes if change.revise}
-    if not revised & {domain for domain, _ in spec.exact_mixture.parts} or spec.is_finished:
+def _as_trained_before(lab: Lab, spec: ProxySpec) -> ProxySpec:
+    """The proxy itself, or the finished one of the same mixture and seed that was trained before domains were renamed,
+    or before their declared revision."""
+    early = lab.study.proxies.early_stopping
+    at = None if early is None else early.at
+    for former in (spec, *under_former_names(spec, lab.changes)):
+        if settled(former, at).is_finished:
+            return former
+    revised = lab.revised
+    if not revised & {domain for domain, _ in spec.exact_mixture.parts}:
         return spec
+    names = lab.renamed
     if "before revision" not in lab.memory:
         # The newest of several: they are in the order in which they were written.
-        lab.memory["before revision"] = {_alike(old, revised): old for old in finished_proxies(lab).values()}
-    return lab.memory["before revision"].get(_alike(spec, revised), spec)
+        lab.memory["before revision"] = {_alike(old, revised, names): old for old in finished_proxies(lab).values()}
+    return lab.memory["before revision"].get(_alike(spec, revised, names), spec)
 
 
-def _alike(spec: ProxySpec, revised: set[str]) -> str:
-    """What two proxies have in common that differ by the documents of revised domains alone."""
-    others = [domain for domain, _ in spec.exact_mixture.parts if domain not in revised]
+def _alike(spec: ProxySpec, revised: set[str], names: Mapping[str, str]) -> str:
+    """What two proxies have in common that differ by the documents of revised domains, and by former names, alone."""
+    others = [
+        (domain, names.get(domain, domain))
+        for domain, _ in spec.exact_mixture.parts
+        if names.get(domain, domain) not in revised
+    ]
     return fingerprint(
-        spec.exact_mixture.id,
+        spec.exact_mixture.renamed(names).id,
         spec.seed,
-        {domain: spec.shards[domain].version for domain in others},
-        {domain: spec.available_windows.get(domain) for domain in others},
+        {name: spec.shards[domain].version for domain, name in others},
+        {name: spec.available_windows.get(domain) for domain, name in others},
     )
 
 

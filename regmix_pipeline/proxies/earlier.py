@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from regmix_pipeline.files import read_json
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.mixtures.changes import Change, Reading, read_today
+from regmix_pipeline.mixtures.changes import Reading, read_today
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import available_windows, proxy_seed, training_files, vocabulary_of
@@ -54,11 +54,12 @@ def finished_proxies(lab: Lab) -> dict[str, ProxySpec]:
 
 def runs_of_other_domains(lab: Lab) -> list[EarlierRun]:
     """Every finished proxy whose domains are not today's, sorted by id; those of today's are mixtures of today."""
-    changed = {name for change in _changes(lab) for name in change.gone}
+    # What was renamed is still what it was.
+    changed = {name for change in lab.changes if change.rename is None for name in change.gone}
     return [
         _read(lab, spec)
         for _, spec in sorted(finished_proxies(lab).items())
-        if not _drawn(spec) <= set(lab.domains) or _drawn(spec) & changed
+        if not _drawn(lab, spec) <= set(lab.domains) or set(spec.exact_mixture.weights) & changed
     ]
 
 
@@ -68,39 +69,36 @@ def runs_besides(lab: Lab, current: Collection[str]) -> list[EarlierRun]:
     return [_read(lab, spec) for name, spec in sorted(finished_proxies(lab).items()) if name not in current]
 
 
-def _changes(lab: Lab) -> list[Change]:
-    """The study's changes, but for those whose domain is still there: a watched folder may stay when it was split."""
-    return [change for change in lab.study.changes if not change.gone & set(lab.domains)]
-
-
 def comparable(lab: Lab, spec: ProxySpec) -> bool:
     """Whether a run over domains of today is evidence as it is."""
-    return _drawn(spec) <= set(lab.domains) and not _not_comparable(lab, spec, _drawn(spec))
+    return _drawn(lab, spec) <= set(lab.domains) and not _not_comparable(lab, spec)
 
 
-def _drawn(spec: ProxySpec) -> set[str]:
-    return {domain for domain, _ in spec.exact_mixture.parts}
+def _drawn(lab: Lab, spec: ProxySpec) -> set[str]:
+    """Domains that a run drew on, called as they are today."""
+    names = lab.renamed
+    return {names.get(domain, domain) for domain, _ in spec.exact_mixture.parts}
 
 
 def _read(lab: Lab, spec: ProxySpec) -> EarlierRun:
-    problem = _not_comparable(lab, spec, _drawn(spec))
+    problem = _not_comparable(lab, spec)
     weights = spec.exact_mixture.weights
-    reading = read_today(weights, _changes(lab), lab.domains, lab.study.evidence_tolerance)
+    reading = read_today(weights, lab.changes, lab.domains, lab.study.evidence_tolerance)
     return EarlierRun(spec, Reading(weights, reading.rules, problem) if problem else reading)
 
 
-def _not_comparable(lab: Lab, spec: ProxySpec, drawn: set[str]) -> str:
+def _not_comparable(lab: Lab, spec: ProxySpec) -> str:
     """Why a run is no evidence whatever became of its domains: other tokens, or documents that changed since."""
     tokenizer = lab.need("tokenizer").version
-    revised = {change.revise for change in lab.study.changes}
-    for name in sorted(drawn):
-        version = spec.shards[name].version
-        if _tokenizer_of(lab, name, version) != tokenizer:
+    names, revised = lab.renamed, lab.revised
+    for former in sorted(spec.exact_mixture.weights):
+        name, version = names.get(former, former), spec.shards[former].version
+        if _tokenizer_of(lab, former, version) != tokenizer:
             return f"{name} was tokenised otherwise"
         current = lab.records.current("token_shards", name)
         if name in lab.domains and name not in revised and (current is None or current.version != version):
             return f"documents of {name} changed since, and no `revise: {name}` says that their nature did not"
-        repeated = spec.available_windows.get(name) != _windows(lab, spec).get(name)
+        repeated = spec.available_windows.get(former) != _windows(lab, spec).get(name)
         if name in lab.domains and name not in revised and repeated:
             return f"{name} was repeated otherwise than today"
     return ""

@@ -113,26 +113,31 @@ def _trained(
             yield replace(made, followed=there > 0)
 
 
+def checkpoint_version(key: str, specs: Sequence[ProxySpec]) -> str:
+    """Version of a mixture's checkpoints: known before they are trained."""
+    return fingerprint("checkpoints", key, [spec.id for spec in specs])
+
+
 def _checkpoint(
     lab: Lab, key: str, mixture: Mixture, specs: Sequence[ProxySpec], values: Sequence[Mapping[str, Any]]
 ) -> Output:
-    version = fingerprint("checkpoints", [spec.id for spec in specs])
-    parts = dict(mixture.parts)
+    version = checkpoint_version(key, specs)
+    parts, names = dict(mixture.parts), lab.renamed
     rows = [
         {
             "proxy": value["id"],
             "mixture": key,
             "seed": value["seed"],
             "domain": domain,
-            "shard_version": spec.shards[domain].version,
+            "shard_version": spec.shards[trained_as].version,
             "weight": parts[domain] / PARTS,
             "executed_tokens": used["tokens"],
             "executed_weight": used["tokens"] / value["tokens"],
             "epochs": used["epochs"],
         }
         for spec, value in zip(specs, values, strict=True)
-        for domain, used in value["domains"].items()
-        if domain in parts
+        for trained_as, used in value["domains"].items()
+        if (domain := trained_as if trained_as in parts else names.get(trained_as, trained_as)) in parts
     ]
     lab.write_rows("proxies", version, rows)
     facts = {
@@ -206,6 +211,11 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             started = time.monotonic()
 
 
+def losses_version(key: str, recipe: Recipe) -> str:
+    """Version of a mixture's losses: known before they are measured."""
+    return fingerprint("losses", recipe.id, key)
+
+
 def _losses(
     lab: Lab,
     key: str,
@@ -216,8 +226,9 @@ def _losses(
     line: Line | None,
     seconds: float,
 ) -> Output:
-    version, record = fingerprint("losses", recipe.id, key), lab.need("proxy_checkpoints", key)
+    version, record = losses_version(key, recipe), lab.need("proxy_checkpoints", key)
     rows: list[dict[str, Any]] = []
+    names = lab.renamed
     for spec in specs:
         trained, trajectory = (
             lab.unaltered(record, lab.name_of(spec.output / name)) for name in ("proxy.json", "trajectory.parquet")
@@ -225,10 +236,11 @@ def _losses(
         value = read_json(trained)
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
         rows += [
-            common | row | {"final": False, "foretold": False}
+            common | row | {"target": target, "final": False, "foretold": False}
             for row in pq.read_table(trajectory).to_pylist()
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
-            if row["target"] in targets and row["target_version"] == targets[row["target"]].version
+            if (target := row["target"] if row["target"] in targets else names.get(row["target"], "")) in targets
+            and row["target_version"] == targets[target].version
         ]
         for found in measured:
             if found["proxy"] == spec.id:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from regmix_pipeline.errors import StudyError
+from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
@@ -113,6 +113,13 @@ def proxy_specs(
     files, targets = training_files(lab), target_files(lab)
     vocabulary = vocabulary_of(lab)
     windows = available_windows(lab, files, training.tokens, model.context)
+    gone = sorted({domain for mixture in mixtures.values() for domain in mixture.weights} - set(files))
+    if gone:
+        raise LedgerError(
+            f"drawn over {', '.join(gone)}, no domain of the study any more",
+            where="mixtures",
+            remedy="draw them again: `regmix run`; `regmix status` says what that costs",
+        )
     return {
         key: [
             ProxySpec(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regmix_pipeline.mixtures.limits import ROUNDED
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
@@ -36,7 +37,7 @@ def gain_of(
     region: Region,
     level: float,
     seed: int,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """How much lower the chosen mixture's weighted mean loss is than the natural one's, nats per token of a proxy.
 
     `predicted` is what the regressors say; `optimism` what such searches overstate, measured by searching with a law of
@@ -59,7 +60,8 @@ def gain_of(
     at_chosen = generator.choice(errors, DRAWS) * deviation[1]
     drawn = corrected + generator.choice(errors, DRAWS) * deviation[0] - at_chosen
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    observed = float((fitted.losses @ fitted.shares(share)).min())
+    allowed = region.limits.allow(fitted.weights, ROUNDED)
+    observed = (fitted.losses @ fitted.shares(share))[allowed]  # what limits forbid is evidence, and no choice
     return {
         "predicted": predicted,
         "optimism": wrong,
@@ -67,7 +69,9 @@ def gain_of(
         "low": float(low),
         "high": float(high),
         "chance_better_than_natural": float(np.mean(drawn > 0)),
-        "chance_better_than_best_observed": float(np.mean(value[1] + wrong + at_chosen < observed)),
+        "chance_better_than_best_observed": float(np.mean(value[1] + wrong + at_chosen < observed.min()))
+        if len(observed)
+        else None,
     }
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.anchors import reference_weights
-from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.limits import ROUNDED, Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.fitted import FittedRegressor
@@ -88,7 +88,8 @@ def search(
 def named_mixtures(
     fitted: FittedRegressor, prior: Array, limits: Limits, target_weights: Mapping[str, float]
 ) -> dict[str, Mixture]:
-    """What an answer is compared with: natural and uniform, as near as the limits allow, and best_observed.
+    """What an answer is compared with: natural and uniform, as near as the limits allow, and best_observed, the best of
+    the measured mixtures that the limits allow; left out where they allow none.
 
     Args:
         fitted: the study's regressors.
@@ -96,12 +97,14 @@ def named_mixtures(
         limits: caps and floors of the same domains in the same order.
         target_weights: target -> weight in the objective, of which best_observed has the least measured mean loss.
     """
-    best = fitted.weights[int((fitted.losses @ fitted.shares(target_weights)).argmin())]
     references = reference_weights(prior, limits)
-    return {
-        **{name: rounded_inside(weights, limits) for name, weights in references.items()},
-        "best_observed": Mixture.from_weights(dict(zip(fitted.domains, best.tolist(), strict=True))),
-    }
+    found = {name: rounded_inside(weights, limits) for name, weights in references.items()}
+    allowed = limits.allow(fitted.weights, ROUNDED)
+    if allowed.any():
+        losses = np.where(allowed, fitted.losses @ fitted.shares(target_weights), np.inf)
+        best = fitted.weights[int(losses.argmin())]
+        found["best_observed"] = Mixture.from_weights(dict(zip(fitted.domains, best.tolist(), strict=True)))
+    return found
 
 
 def _checked_prior(prior: Array, limits: Limits, fitted: FittedRegressor) -> Array:

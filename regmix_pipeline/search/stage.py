@@ -16,7 +16,7 @@ from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.regression.signal import weighed_objective
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:

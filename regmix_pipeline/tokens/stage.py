@@ -23,6 +23,7 @@ from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.tokens.distribute import Tokenization, Wanted
 from regmix_pipeline.tokens.manifest import MANIFEST, Manifest, read_manifest
+from regmix_pipeline.tokens.renamed import take_over_shard
 from regmix_pipeline.tokens.settings import ShardSettings
 from regmix_pipeline.tokens.shards import CODE_VERSION as SHARD_CODE
 from regmix_pipeline.tokens.shards import expected_shard_version, shard_folder
@@ -76,11 +77,20 @@ def _tokenizer_wanted(lab: Lab) -> dict[str, Recipe]:
         path = lab.base / settings.file
         return {WHOLE: Recipe({}, asked | {"file": tokenizer_version(path) if path.is_file() else "missing"})}
     record = lab.records.current("tokenizer")
-    if record is not None and record.settings == asked:
+    if record is not None and _named_today(lab, record.settings) == asked:
         # Frozen: what it was trained on stays on record, and later changes of the documents do not retrain it.
-        return {WHOLE: Recipe(record.inputs, asked)}
+        return {WHOLE: Recipe(record.inputs, record.settings)}
     sampled = settings.train.domains if settings.train and settings.train.domains else lab.domains
     return {WHOLE: Recipe(lab.versions("documents", [name for name in sampled if name in lab.domains]), asked)}
+
+
+def _named_today(lab: Lab, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer's settings with the domains it was trained on called as they are today."""
+    train = settings["tokenizer"].get("train")
+    if not train or not train.get("domains"):
+        return dict(settings)
+    named = [lab.renamed.get(name, name) for name in train["domains"]]
+    return {**settings, "tokenizer": {**settings["tokenizer"], "train": {**train, "domains": named}}}
 
 
 def _tokenizer_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
@@ -124,6 +134,9 @@ def _shards_wanted(lab: Lab) -> dict[str, Recipe]:
 def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
     progress = Progress("token_shards", len(recipes), lab.say, what="sources tokenised")
+    for former, name in lab.renamed.items():
+        if name in recipes and take_over_shard(lab.path("shards"), former, name, str(recipes[name].settings["shard"])):
+            lab.say(f"  {name}: the shards of {former}, as it was called before")
     sources = [
         Wanted(name, source, role, lab.need("documents", name).version)
         for name, (role, source) in lab.study.sources.items()
@@ -255,7 +268,13 @@ def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:
 
 TOKENIZER = Stage("tokenizer", (DOCUMENTS.name,), None, str(TRAINER_VERSION), _tokenizer_wanted, _tokenizer_make)
 TOKEN_SHARDS = Stage(
-    "token_shards", (DOCUMENTS.name, TOKENIZER.name), "domain", str(SHARD_CODE), _shards_wanted, _shards_make
+    "token_shards",
+    (DOCUMENTS.name, TOKENIZER.name),
+    "domain",
+    str(SHARD_CODE),
+    _shards_wanted,
+    _shards_make,
+    restores=False,  # shards that are there are taken up as they are, with their sizes checked
 )
 DOMAIN_INVENTORY = Stage(
     "domain_inventory", (DOMAINS.name, TOKEN_SHARDS.name), None, INVENTORY_CODE, _inventory_wanted, _inventory_make
