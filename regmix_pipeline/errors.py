@@ -61,6 +61,10 @@ class LedgerError(RegmixError):
     """The ledger or one of the parts it indexes is missing or inconsistent."""
 
 
+class DamagedError(LedgerError, ValueError):
+    """A file in the study's home does not hold what it should."""
+
+
 class BusyError(RegmixError):
     """Another run is at work in the study's home."""
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from regmix_pipeline.errors import DamagedError
+
 ID_LENGTH = 16
 """Hex digits kept of a SHA-256: 64 bits, one collision expected in about 4 billion things of a kind."""
 
@@ -179,5 +181,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a missing file raises FileNotFoundError."""
-    return json.loads(path.read_text())
+    """Read JSON; a missing file raises FileNotFoundError, and one that is not JSON a DamagedError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise damaged(path, f"not JSON: {error}") from error
+
+
+def damaged(path: Path, how: str) -> DamagedError:
+    """What to raise of a file of ours that does not hold what it should."""
+    return DamagedError(
+        f"the file is damaged ({how})",
+        where=str(path),
+        remedy="put it back from a copy, or delete it: `regmix run` makes again what it can",
+    )

@@ -172,8 +172,16 @@ class Lab:
         raise LedgerError(f"has no artefact *{suffix}", where=f"{asset}/{key}", remedy="materialise it again")
 
     def json(self, asset: str, suffix: str = ".json") -> Any:
-        """The current JSON artefact of an asset."""
-        return read_json(self.artefact(asset, suffix=suffix))
+        """The current JSON artefact of an asset.
+
+        Raises:
+            LedgerError: it was not made yet, is gone, or is damaged.
+        """
+        path = self.artefact(asset, suffix=suffix)
+        try:
+            return read_json(path)
+        except FileNotFoundError:
+            raise LedgerError("the file is gone", where=str(path), remedy="`regmix run` makes it again") from None
 
     def write_json(self, value: Any, *parts: str) -> Path:
         """Write a JSON artefact under the home; returns its path."""

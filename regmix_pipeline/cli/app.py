@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from regmix_pipeline.cli.unexpected import unexpected
 from regmix_pipeline.errors import RegmixError
 
 app = typer.Typer(
@@ -44,6 +45,14 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
                 f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
             )
             raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            status, text = unexpected(error)
+            Console(stderr=True).print(
+                f"error: {text}", style="bold red", markup=False, highlight=False, soft_wrap=True
+            )
+            raise typer.Exit(status) from None
 
     return guarded
 

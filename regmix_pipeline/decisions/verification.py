@@ -237,11 +237,17 @@ def _proxy_differs(folder: Path, place: str, link: Link) -> Iterator[Difference]
         yield Difference(place, "gone", f"weights of proxy {folder.name}")
         return
     link.files += 1
-    value = read_json(folder / "proxy.json")
-    if sha256_of(weights) != value["sha256"]:
+    try:
+        value = read_json(folder / "proxy.json")
+        written, code, spec = value["sha256"], value["versions"]["code"], value["spec"]
+        # Proxies' ids hang on the version of the training code: those of another one cannot be told again.
+        identity = ProxySpec.model_validate(spec).id if code == TRAINING_CODE else folder.name
+    except (ValueError, KeyError, TypeError):
+        yield Difference(place, "altered", f"the record of proxy {folder.name}")
+        return
+    if sha256_of(weights) != written:
         yield Difference(place, "altered", f"weights of proxy {folder.name}")
-    # Proxies' ids hang on the version of the training code: those of another one cannot be told again.
-    if value["versions"]["code"] == TRAINING_CODE and ProxySpec.model_validate(value["spec"]).id != folder.name:
+    if identity != folder.name:
         yield Difference(place, "altered", f"the specification of proxy {folder.name} has another id")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from regmix_pipeline.documents.corpora import corpus_path
 from regmix_pipeline.documents.resolve import SourceFiles, resolve
 from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.documents.watch import CHANGED
-from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.errors import DamagedError, DocumentError
 from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, to_stderr
 
@@ -144,7 +143,7 @@ def _remember(store: Path, entries: dict[str, list[Any] | None], known: dict[str
 def _remembered(store: Path) -> dict[str, Any]:
     try:
         known = read_json(store)
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, DamagedError):
         return {}
     return known if isinstance(known, dict) else {}
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.files import fingerprint, json_by_lines, read_json, write_together
+from regmix_pipeline.files import damaged, fingerprint, json_by_lines, read_json, write_together
 
 WHOLE = "all"
 """The key of an asset that is not partitioned."""
@@ -176,4 +176,7 @@ def _values(record: Record) -> dict[str, Any]:
 
 def _read(path: Path) -> Record:
     raw = read_json(path)
-    return Record(**(raw | {"files": tuple(raw["files"])}))
+    try:
+        return Record(**(raw | {"files": tuple(raw["files"])}))
+    except (KeyError, TypeError) as error:
+        raise damaged(path, "not a record") from error

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from regmix_pipeline.numbers import amount
 from regmix_pipeline.planning.plan import StudyPlan
 from regmix_pipeline.planning.stage_plans import TRAINING
 
@@ -93,8 +94,8 @@ def _models(plan: StudyPlan) -> Table:
             work.what,
             f"{work.models:,}",
             f"{plan.models_left[work.what]:,}",
-            f"{_short(work.parameters)}",
-            f"{_short(work.tokens)}",
+            f"{amount(work.parameters)}",
+            f"{amount(work.tokens)}",
             f"{work.flops:.2e}",
             _bytes(plan.memory[work.what].total),
             _bytes(work.bytes),
@@ -146,7 +147,7 @@ def _lines(plan: StudyPlan) -> list[str]:
     month = plan.disk_cost()
     lines.append(f"disk: {disk}" + ("" if month is None or plan.hardware is None else f"; {month:,.0f} a month"))
     if plan.text.tokens:
-        lines.append(f"text: {_bytes(plan.text.bytes)}, {_short(plan.text.tokens)} tokens ({plan.text.source})")
+        lines.append(f"text: {_bytes(plan.text.bytes)}, {amount(plan.text.tokens)} tokens ({plan.text.source})")
     if plan.rows:
         large = sorted(plan.rows.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{table} {rows:,}" for table, rows in large[:4])
@@ -172,13 +173,6 @@ def duration(seconds: float) -> str:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     days = seconds / 86_400
     return f"{days:,.1f} days" if days < 730 else f"{days / 365.25:,.1f} years"
-
-
-def _short(number: float) -> str:
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:,.2f} {unit}"
-    return f"{number:,.0f}"
 
 
 def _bytes(size: float) -> str:

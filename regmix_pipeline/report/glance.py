@@ -7,9 +7,9 @@ from typing import Any
 
 import duckdb
 
+from regmix_pipeline.numbers import amount, decimals, interval, percent, signed, times, whole
 from regmix_pipeline.report.data import OBJECTIVE
 from regmix_pipeline.report.inline import Spread
-from regmix_pipeline.report.numbers import amount, decimals, interval, percent, signed, times, whole
 
 Row = dict[str, str]
 """Column -> cell, as it is to be read."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.numbers import finite
 from regmix_pipeline.report.data import OBJECTIVE, MixtureLoss, ReportData, Score, Version
-from regmix_pipeline.report.numbers import finite
 from regmix_pipeline.report.plots import ROLES, role_of
 
 

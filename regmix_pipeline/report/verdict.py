@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Literal
 
+from regmix_pipeline.numbers import decimals, listed
 from regmix_pipeline.report.data import Measured
-from regmix_pipeline.report.numbers import decimals, listed
 
 COMPARED = ("chosen", "natural", "uniform")
 """The mixtures larger models are trained on, in the order they are shown."""

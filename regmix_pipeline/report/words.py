@@ -8,8 +8,7 @@ from typing import Any
 
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
-from regmix_pipeline.report.numbers import (
+from regmix_pipeline.numbers import (
     NOT_RECORDED,
     amount,
     chance,
@@ -21,6 +20,7 @@ from regmix_pipeline.report.numbers import (
     signed,
     whole,
 )
+from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
 from regmix_pipeline.report.verdict import Verdict
 
 Fact = tuple[str, str, str]

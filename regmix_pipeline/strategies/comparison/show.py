@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from regmix_pipeline.report.numbers import decimals, percent, signed
+from regmix_pipeline.numbers import decimals, percent, signed
 
 Row = dict[str, str]
 
