@@ -15,6 +15,10 @@ def to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def to_nobody(line: str) -> None:
+    """For work whose progress nobody follows."""
+
+
 def clock(seconds: float) -> str:
     """``95`` -> ``1m35s``."""
     whole = round(seconds)

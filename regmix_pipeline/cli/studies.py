@@ -158,7 +158,7 @@ def plan(
     lab = Lab(study or default_study_file(), home, data, workers=workers)
     chosen = hardware_of(hardware, devices) if hardware is not None else None
     lines = check_study(lab, elsewhere=chosen is not None or teraflops is not None)
-    found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab)
+    found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab, say=lab.say)
     found = replace(found, warnings=(*lines, *found.warnings))
     answer(plan_as_json(found), lambda console: show_plan(found, console), as_json)
 

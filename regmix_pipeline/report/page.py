@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regmix_pipeline.report import confirmation_plots, numbers, plots, provenance, tables, words
+from regmix_pipeline import numbers
+from regmix_pipeline.report import confirmation_plots, plots, provenance, tables, words
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.data import OBJECTIVE, ReportData, Score, read_report_data
 from regmix_pipeline.report.explorer import disagreement, explorer

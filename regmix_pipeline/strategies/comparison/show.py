@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from regmix_pipeline.numbers import decimals, percent, signed
+from regmix_pipeline.tables import show_table
 
 Row = dict[str, str]
 
@@ -69,12 +69,7 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
 
 
 def _show(title: str, rows: Sequence[Row], console: Console) -> None:
-    table = Table(title=title, title_justify="left")
-    for number, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row.values())
-    console.print(table)
+    show_table(console, list(rows[0]), [list(row.values()) for row in rows], title=title)
 
 
 def _with(value: str, half: float | None) -> str:
