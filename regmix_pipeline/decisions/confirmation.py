@@ -16,6 +16,7 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.stage import models_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
 
 CODE_VERSION = f"1-{TRAINING_CODE}-{EVALUATION_CODE}"
@@ -64,12 +65,13 @@ def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpe
 def _trained(lab: Lab, specs: list[ProxySpec]) -> None:
     from regmix_pipeline.proxies.engine.choose import trainer_of
 
+    lab.say(f"  {models_of(specs)}, on the chosen, the natural and the uniform mixture")
     progress = Progress("confirmation", len(specs), lab.say)
     failed = []
     for result in trainer_of(lab).run(specs):
         if result.error is not None:
             failed.append(result.error)
-        progress.advance(note=f"{specs[0].model.parameters(specs[0].vocabulary) / 1e6:.1f} M parameters each")
+        progress.advance(note="failed" if result.error is not None else "")
     if failed:
         raise failed[0]
 

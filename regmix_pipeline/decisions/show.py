@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.tables import show_table
@@ -21,6 +22,8 @@ def show_decision(lab: Lab, console: Console) -> None:
         rows.append((row["domain"], f"{row['prior']:.1%}", f"{row['weight']:.1%}", f"{row['cap']:.1%}{mark}", epochs))
     console.print(f"{record['decision']}: {record['summary']}", style="bold", markup=False, highlight=False)
     show_table(console, ("domain", "natural", "chosen", "cap", "epochs"), rows)
+    for line in filter(None, (price_of(record), open_weights(record))):
+        console.print(line, markup=False, highlight=False)
     for flag in record["flags"]:
         console.print(f"flag: {flag}", style="yellow", markup=False)
     _show_confirmation(lab, console)

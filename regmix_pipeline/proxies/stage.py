@@ -18,6 +18,7 @@ from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.numbers import amount
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, trained_specs
 from regmix_pipeline.proxies.early_stopping import Line, stopped
@@ -90,6 +91,10 @@ def _trained(
     values: dict[str, Mapping[str, Any]] = {}
     tasks = [spec for group in specs.values() for spec in group]
     there = sum(spec.is_finished for spec in tasks)
+    if len(key_of) > there:
+        lab.say(
+            f"  {len(specs):,} mixtures, {models_of(tasks)}" + (f", {there:,} of them there already" if there else "")
+        )
     progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say)
     for result in trainer_of(lab).run(tasks):
         there -= result.reused
@@ -108,6 +113,15 @@ def _trained(
         else:
             made = _checkpoint(lab, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
             yield replace(made, followed=there > 0)
+
+
+def models_of(specs: Sequence[ProxySpec]) -> str:
+    """Like models in words: how many, of how many parameters, on how many tokens."""
+    first = specs[0]
+    steps = first.training.steps(first.model.context)
+    tokens = steps * first.training.windows_per_step * first.model.context
+    parameters = amount(first.model.parameters(first.vocabulary))
+    return f"{len(specs):,} models of {parameters} parameters on {amount(tokens)} tokens each"
 
 
 def _checkpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -28,9 +29,9 @@ class Cell:
         return mean(self.measured)
 
     @property
-    def spread(self) -> float | None:
-        """Standard deviation over seeds; None with one seed."""
-        return stdev(self.measured) if len(self.measured) > 1 else None
+    def error(self) -> float | None:
+        """Standard error of the mean over seeds; None with one seed."""
+        return stdev(self.measured) / math.sqrt(len(self.measured)) if len(self.measured) > 1 else None
 
 
 @dataclass(frozen=True)

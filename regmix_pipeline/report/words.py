@@ -21,6 +21,7 @@ from regmix_pipeline.numbers import (
     whole,
 )
 from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
+from regmix_pipeline.report.tables import of_regressors
 from regmix_pipeline.report.verdict import Verdict
 
 Fact = tuple[str, str, str]
@@ -154,7 +155,7 @@ def _measured(decision: Mapping[str, Any], data: ReportData) -> str:
 
 
 def _regression(decision: Mapping[str, Any], data: ReportData) -> str:
-    tried = sorted({score.regressor for score in data.scores})
+    tried = sorted({score.regressor for score in of_regressors(data.scores)})
     used = sorted(set((decision.get("regressors") or {}).values()))
     return (
         f"{listed(tried)} learned the loss as a function of the weights. All were scored on mixtures they had not "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -19,10 +19,10 @@ def ranking_rows(result: Mapping[str, Any]) -> list[Row]:
     return [
         {
             "strategy": row["strategy"] + ("" if row["within_limits"] else " (beyond the limits)"),
-            f"objective, {percents}": _with(decimals(row["objective"], 4), row["half_interval"]),
+            f"objective, {percents}": _with(row["objective"], row["half_interval"], decimals),
             f"to natural, {percents}": "0"
             if row["strategy"] == "natural"
-            else _with(signed(row["difference"], 4), row["difference_half_interval"]),
+            else _with(row["difference"], row["difference_half_interval"], signed),
             "better seeds": f"{row['better_seeds']} of {row['seeds']}",
             "proxies' compute": "none"
             if not row["flops"]
@@ -72,8 +72,11 @@ def _show(title: str, rows: Sequence[Row], console: Console) -> None:
     show_table(console, list(rows[0]), [list(row.values()) for row in rows], title=title)
 
 
-def _with(value: str, half: float | None) -> str:
-    return value if half is None else f"{value} ± {decimals(half, 4)}"
+def _with(value: float, half: float | None, written: Callable[[Any, int], str]) -> str:
+    """A value and its interval."""
+    if half is None:
+        return written(value, 4)
+    return f"{written(value, 4)} ({written(value - half, 4)} to {written(value + half, 4)})"
 
 
 def _used(share: float | None) -> str:

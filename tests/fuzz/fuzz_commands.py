@@ -56,7 +56,7 @@ class Answer:
         return ""
 
 
-def words_of(name: str, study: Path | None, home: Path | None, more: tuple[str, ...] = ()) -> list[str]:
+def words_of(name: str, study: Path | str | None, home: Path | str | None, more: tuple[str, ...] = ()) -> list[str]:
     """A command line: required arguments, then study, home and data where the command has such options."""
     command = commands()[name]
     options = {option for each in command.params for option in each.opts}
