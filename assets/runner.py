@@ -78,7 +78,7 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
             failed_checks: tuple[str, ...] = ()
             untold = sorted(_untold(instance, stage, wanted) - stale.keys())
             if stale or withdrawn or untold:
-                lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stale, len(keys), withdrawn, untold)}")
+                lab.say(f"[{number}/{len(stages)}] {stage.name}: {_what(stage, stale, len(keys), withdrawn, untold)}")
                 with at_work(stage.name):
                     if stale or untold:
                         failed_checks = _launch(job, instance, stage, keys, stale, untold, command, lab.say)
@@ -132,7 +132,7 @@ def _launch(
     say: Say,
 ) -> tuple[str, ...]:
     """One run of the stage over the range that holds every stale or untold key; returns checks that failed."""
-    tags = {ONLY_STALE: "yes", **tags_of_command(command, _what(stale, len(keys), [], untold))}
+    tags = {ONLY_STALE: "yes", **tags_of_command(command, _what(stage, stale, len(keys), [], untold))}
     if _in_partitions(stage):
         places = sorted(keys.index(key) for key in [*stale, *untold])
         tags |= {RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]}
@@ -198,23 +198,31 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
     return ""
 
 
-def _what(stale: dict[str, str], total: int, withdrawn: Sequence[str], untold: Sequence[str] = ()) -> str:
-    """``3 of 10 to make: books (changed: documents/books), …``."""
+def _what(
+    stage: Stage, stale: Mapping[str, str], total: int, withdrawn: Sequence[str], untold: Sequence[str] = ()
+) -> str:
+    """``3 of 10 mixtures to make: m1, m2, m3 (changed: token_shards/books)``."""
     parts = []
     if stale:
         reasons: dict[str, list[str]] = {}
         for key, reason in stale.items():
             reasons.setdefault(reason, []).append(key)
         listed = [
-            f"{reason}"
-            if list(names) == ["all"]
-            else f"{', '.join(names[:3])}{'…' if len(names) > 3 else ''} ({reason})"
+            reason if list(names) == ["all"] else f"{_some(names, 3)} ({reason})"
             for reason, names in list(reasons.items())[:4]
         ]
-        count = "" if total == 1 and "all" in stale else f"{len(stale)} of {total} to make: "
-        parts.append(count + "; ".join(listed) + ("; …" if len(reasons) > 4 else ""))
+        things = {"mixture": " mixtures", "domain": " sources"}.get(stage.partitions or "", "")
+        count = "" if total == 1 and "all" in stale else f"{len(stale)} of {total}{things} to make: "
+        more = f"; and {len(reasons) - 4} more reasons" if len(reasons) > 4 else ""
+        parts.append(count + "; ".join(listed) + more)
     if withdrawn:
-        parts.append(f"withdrawn: {', '.join(withdrawn[:5])}{'…' if len(withdrawn) > 5 else ''}")
+        parts.append(f"withdrawn: {_some(withdrawn, 5)}")
     if untold:
-        parts.append(f"made before, and told now: {', '.join(untold[:5])}{'…' if len(untold) > 5 else ''}")
+        parts.append(f"made before, and told now: {_some(untold, 5)}")
     return "; ".join(parts)
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -20,8 +20,8 @@ from assets.runner import run_stale
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.numbers import decimals, signed
 from regmix_pipeline.progress import clock
-from regmix_pipeline.report.numbers import decimals, signed
 from regmix_pipeline.stages import TO_COMPARE
 from regmix_pipeline.strategies.comparison.show import Row, correlation_rows, ranking_rows
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from regmix_pipeline.numbers import amount
+
 Say = Callable[[str], None]
 
 
@@ -50,6 +52,10 @@ def work_so_far() -> str:
         return ""
     counted = _counted.get(_stage[0])
     return f": {counted.done} of {counted.total} {counted.what}" if counted else f" during {_stage[0]}"
+
+
+def to_nobody(line: str) -> None:
+    """For work whose progress nobody follows."""
 
 
 def clock(seconds: float) -> str:
@@ -110,3 +116,38 @@ class Progress:
         left = elapsed / self.done * (self.total - self.done) if self.done else 0.0
         tail = f"took {clock(elapsed)}" if last_item else f"ETA {clock(left)}"
         self.say(f"  {self.name:<18} {self.done:>4}/{self.total} · {tail}{' · ' + note if note else ''}")
+
+
+WITHIN = 10.0
+"""Seconds between two lines about one model; more where it takes hours."""
+
+
+@dataclass
+class Within:
+    """Says how far one model's training is, when it takes long.
+
+    Args:
+        name: of the model.
+        steps: at its end.
+        tokens: of a step.
+        say: told at most once in `WITHIN` seconds, and nothing of a model that takes less.
+        began: steps that were taken before.
+    """
+
+    name: str
+    steps: int
+    tokens: int
+    say: Say
+    began: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _last: float = field(default_factory=time.monotonic)
+
+    def at(self, step: int) -> None:
+        """So many steps are taken."""
+        now = time.monotonic()
+        if now - self._last < max(WITHIN, (now - self.started) / 30) or step >= self.steps:
+            return
+        self._last = now
+        left = (now - self.started) / max(step - self.began, 1) * (self.steps - step)
+        done, whole = amount(step * self.tokens), amount(self.steps * self.tokens)
+        self.say(f"    {self.name} {step:,}/{self.steps:,} steps, {done} of {whole} tokens · ETA {clock(left)}")

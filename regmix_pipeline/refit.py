@@ -33,7 +33,7 @@ class Refit(Settings):
     click. A confirmation is trained by the schedule if it fits as well."""
     tolerance: float = Field(default=0.03, ge=0)
     """A decision is stable once its expected regret is below this share of its expected gain over natural."""
-    batch: int = Field(default=4, ge=1)
+    batch: int = Field(default=4, ge=1, le=10_000)
     """Further mixtures proposed at a time while the decision is not stable."""
     settle_seconds: float = Field(default=60, ge=0)
     """A watched folder counts, or no longer counts, once it has been still for so long: copies take their time."""

@@ -25,7 +25,7 @@ from regmix_pipeline.proxies.settings import (
 from regmix_pipeline.refit import Refit
 from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.search.settings import SearchSettings
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.settings import Settings, inside
 from regmix_pipeline.strategies.settings import StrategySettings
 from regmix_pipeline.tokens.settings import ShardSettings, TokenizerSettings
 
@@ -85,11 +85,11 @@ class Proxies(ModelAndTraining):
     """Fields of the preset's model to change."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Fields of the preset's training to change, for instance `tokens`."""
-    vocabulary: int | None = Field(default=None, gt=1)
+    vocabulary: int | None = Field(default=None, gt=1, le=1 << 24)
     """Rows of the embedding, when padded beyond the tokenizer's. Default: the tokenizer's."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How losses are measured."""
-    replicates: int = Field(default=1, ge=1)
+    replicates: int = Field(default=1, ge=1, le=1_000)
     """Seeds per mixture."""
     noise: NoiseSettings = NoiseSettings()
     """Further seeds of a few mixtures, which give every target's noise floor."""
@@ -107,7 +107,7 @@ class Proxies(ModelAndTraining):
 class Confirmation(ModelAndTraining):
     """Larger models trained on the chosen, natural and uniform mixture, to see whether the prediction held."""
 
-    seeds: int = Field(default=2, ge=1)
+    seeds: int = Field(default=2, ge=1, le=1_000)
     """Models per mixture."""
 
 
@@ -159,12 +159,10 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
-        for name in (self.name, *self.domains, *self.targets):
-            check_name(name)
+        _check_names(self)
         if OBJECTIVE in self.targets:
-            raise ValueError(
-                f"targets.{OBJECTIVE}: every table has the targets' weighted mean under this name; choose another"
-            )
+            problem = "every table has the targets' weighted mean under this name; choose another"
+            raise inside(("targets", OBJECTIVE), problem)
         for name, target in self.targets.items():
             if target.source is None and name not in self.domains and self.trains:
                 raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
@@ -215,6 +213,15 @@ OBJECTIVE = "objective"
 """The name of the targets' weighted mean in every table."""
 NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", OBJECTIVE)
 """Names that a decision gives to mixtures of its own."""
+
+
+def _check_names(study: Study) -> None:
+    places = [("name",), *(("domains", name) for name in study.domains), *(("targets", name) for name in study.targets)]
+    for place in places:
+        try:
+            check_name(study.name if place == ("name",) else place[-1])
+        except ValueError as error:
+            raise inside(place, str(error)) from None
 
 
 def _check_alternatives(study: Study) -> None:

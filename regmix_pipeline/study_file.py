@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,32 @@ import yaml
 from pydantic import ValidationError
 
 from regmix_pipeline.errors import StudyError
+from regmix_pipeline.settings import place_of, problem_of
 from regmix_pipeline.study import Study
+
+LARGEST = 2**63 - 1
+"""Largest whole number: the ledger's columns hold no more."""
+_BYTES = 16 << 20
+"""Size beyond which a file is none that a person wrote."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where the plain loader silently keeps the last."""
+    """YAML that refuses a key given twice, where the plain loader silently keeps the last, and says where a value is
+    wrong."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node. Raises StudyError for one such as 2026-99-99, of which YAML cannot make a date."""
+        try:
+            value = super().construct_object(node, deep)
+        except ValueError as error:
+            raise self._wrong(node, f"not a value: {error}") from error
+        if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+            raise self._wrong(node, f"the number is too large: at most {LARGEST:,}")
+        return value
+
+    def _wrong(self, node: yaml.Node, problem: str) -> StudyError:
+        where = f"{self.name}:{node.start_mark.line + 1}"
+        return StudyError(problem, where=where, remedy="write another value, or put it in quotes if it is text")
 
 
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -48,13 +68,16 @@ def load_study(path: Path | str) -> Study:
     """
     path = Path(path)
     if not path.is_file():
-        raise StudyError("no such study file", where=str(path), remedy="give a YAML file such as studies/demo.yaml")
+        problem = "is a folder, not a study file" if path.is_dir() else "no such study file"
+        raise StudyError(problem, where=str(path), remedy="give a YAML file such as studies/demo.yaml")
     text = _decoded(path)
     document, raw = _parsed(text, path)
     if not isinstance(raw, dict):
         raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
     try:
         return Study.model_validate(raw)
+    except RecursionError as error:
+        raise StudyError("an alias holds itself", where=str(path), remedy="write the value out") from error
     except ValidationError as error:
         raise StudyError(_listed(error, path, document), where=str(path), remedy=_REMEDY) from error
 
@@ -72,6 +95,8 @@ def _parsed(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
             return document, loader.construct_document(document) if document else None
         finally:
             loader.dispose()
+    except RecursionError as error:
+        raise StudyError("nested too deeply", where=str(path), remedy=_REMEDY) from error
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise StudyError(
@@ -85,18 +110,24 @@ def _parsed(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
 
 def _decoded(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        content = path.read_bytes() if path.stat().st_size <= _BYTES else None
+    except OSError as error:
+        raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy="give a YAML file") from error
+    if content is None:
+        raise StudyError("is too large for a study file", where=str(path), remedy="give a YAML file")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         raise StudyError("not UTF-8", where=f"{path}:{line}", remedy="save the file as UTF-8") from error
 
 
 def _listed(error: ValidationError, path: Path, document: yaml.Node | None) -> str:
     lines = []
     for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"]) or "study"
-        line = _line_of(document, item["loc"])
-        lines.append(f"\n  {path}:{line}: {field}: {re.sub('^Value error, ', '', item['msg'])}")
+        place = place_of(item)
+        field = ".".join(str(part) for part in place) or "study"
+        lines.append(f"\n  {path}:{_line_of(document, place)}: {field}: {problem_of(item, Study)}")
     return f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the study file:" + "".join(lines)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
 from functools import wraps
 from io import TextIOWrapper
@@ -17,6 +14,7 @@ import click
 import typer
 from rich.console import Console
 
+from regmix_pipeline.cli.unexpected import unexpected
 from regmix_pipeline.errors import RegmixError, full_disk
 from regmix_pipeline.stopping import Interrupted, interruptible
 
@@ -55,7 +53,10 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort, click.ClickException):
             raise
         except Exception as error:
-            _fail(full_disk(error) or _unexpected(error))
+            disk = full_disk(error)
+            status, text = (1, str(disk)) if disk else unexpected(error)
+            _say(f"error: {text}")
+            raise typer.Exit(status) from None
 
     return guarded
 
@@ -74,19 +75,6 @@ def _fail(error: RegmixError) -> NoReturn:
 
 def _say(line: str) -> None:
     Console(stderr=True).print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
-
-
-def _unexpected(error: Exception) -> RegmixError:
-    """An error that this package should have foreseen: its traceback is kept for a report, and shown to nobody."""
-    kept = "could not be written"
-    with (
-        contextlib.suppress(OSError),
-        tempfile.NamedTemporaryFile("w", prefix="regmix-error-", suffix=".txt", delete=False, encoding="utf-8") as file,
-    ):
-        file.writelines(traceback.format_exception(error))
-        kept = f"is in {file.name}"
-    problem = f"an error that regmix does not know: {type(error).__name__}: {error}"
-    return RegmixError(problem, remedy=f"please report it; the details, for the report, {kept}")
 
 
 def answer(value: Any, show: Callable[[Console], None], as_json: bool) -> None:

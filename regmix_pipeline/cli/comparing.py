@@ -5,6 +5,7 @@ from __future__ import annotations
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.stopping import stoppable
+from regmix_pipeline.study_check.check import begin
 from regmix_pipeline.study_file import default_study_file
 
 
@@ -25,6 +26,7 @@ def compare(
 
     lab = Lab(study or default_study_file(), home, data, workers=workers)
     settings_of(lab)
+    begin(lab)
     run_stale(lab, TO_COMPARE, "regmix compare")
     result = lab.json("strategy_comparison")
     answer(result, lambda console: show_comparison(result, console), as_json)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, plain_errors
 from regmix_pipeline.cli.auditing import Asked
@@ -15,6 +14,7 @@ from regmix_pipeline.decisions.exports.formats import FORMATS, Written, export_d
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.study_file import default_study_file
+from regmix_pipeline.tables import show_table
 
 
 @app.command()
@@ -74,30 +74,29 @@ def _show(written: Written, console: Console) -> None:
     console.print(f"{about['decision']}: {about['summary']}", markup=False, highlight=False)
     console.print(about["standing"], markup=False, style="green" if about["approved"] else "bold yellow")
     if written.domains:
-        console.print(_table(written))
+        _show_domains(written, console)
     else:
         console.print("no plan: the study states no limits.target_tokens; give --tokens", style="yellow")
     for path in written.files:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(written: Written) -> Table:
-    table = Table(
-        title=f"{written.export.budget:,} tokens, at most {written.export.max_epochs:g} epochs", title_justify="left"
-    )
-    table.add_column("domain", overflow="fold")
+def _show_domains(written: Written, console: Console) -> None:
     several = any(row["files"] > 1 for row in written.domains)
-    for heading in ("share", "tokens", "available", "epochs", "whole + partial", *(["files"] if several else [])):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = []
     for row in sorted(written.domains, key=lambda row: -row["tokens"]):
         known = row["available_tokens"] is not None
-        table.add_row(
-            row["domain"],
-            f"{row['share']:.2%}",
-            f"{row['tokens']:,}",
-            f"{row['available_tokens']:,}" if known else "unknown",
-            f"{row['epochs']:.3f}" if known else "",
-            f"{row['whole_epochs']} + {row['partial_epoch_tokens']:,}" if known else "",
-            *([str(row["files"])] if several else []),
+        rows.append(
+            (
+                row["domain"],
+                f"{row['share']:.2%}",
+                f"{row['tokens']:,}",
+                f"{row['available_tokens']:,}" if known else "unknown",
+                f"{row['epochs']:.3f}" if known else "",
+                f"{row['whole_epochs']} + {row['partial_epoch_tokens']:,}" if known else "",
+                *([str(row["files"])] if several else []),
+            )
         )
-    return table
+    headings = ("domain", "share", "tokens", "available", "epochs", "whole + partial", *(["files"] if several else []))
+    title = f"{written.export.budget:,} tokens, at most {written.export.max_epochs:g} epochs"
+    show_table(console, headings, rows, title=title)

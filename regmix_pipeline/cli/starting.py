@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from regmix_pipeline.cli.app import AsJson, answer, app, plain_errors
+from regmix_pipeline.tables import Cell, show_table
 
 
 @app.command()
@@ -32,12 +32,10 @@ def init(
     proposal = init_study(folder, out, target, tokens)
 
     def show(console: Console) -> None:
-        table = Table(title=f"{out}: {len(proposal.usable)} domains (sizes are estimates)", title_justify="left")
-        for heading in ("domain", "files", "text field", "documents", "MB", "M tokens", "bytes each"):
-            table.add_column(heading, justify="left" if heading in ("domain", "text field") else "right")
+        rows: list[list[Cell]] = []
         for domain in proposal.domains:
             sample = domain.sample
-            table.add_row(
+            cells = [
                 domain.name,
                 f"{len(sample.domain.files):,}",
                 sample.text_field,
@@ -45,9 +43,11 @@ def init(
                 f"{sample.text_bytes / 1e6:,.1f}",
                 f"{domain.tokens / 1e6:,.2f}",
                 f"{domain.bytes_per_token:.2f}",
-                style=None if domain.usable else "dim",
-            )
-        console.print(table)
+            ]
+            rows.append([cell if domain.usable else (cell, "dim") for cell in cells])
+        headings = ("domain", "files", "text field", "documents", "MB", "M tokens", "bytes a token")
+        title = f"{out}: {len(proposal.usable)} domains (sizes are estimates)"
+        show_table(console, headings, rows, title=title, left=["text field"])
         for warning in proposal.warnings:
             console.print(f"mind: {warning}", style="yellow", markup=False, highlight=False)
         console.print(f"Next: read {out}, then regmix plan --study {out}", markup=False, highlight=False)

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
 from regmix_pipeline.stopping import stoppable
 from regmix_pipeline.study import Study
+from regmix_pipeline.study_check.check import begin, check_study
 from regmix_pipeline.study_file import default_study_file
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def run(
     from regmix_pipeline.decisions.show import show_decision
 
     lab.say(f"study {lab.study.name} · artefacts in {lab.home}")
+    begin(lab)
     done = run_stale(lab)
     made = sum(len(stage.stale) for stage in done)
     answer(_outcome(lab, done), lambda console: show_decision(lab, console), as_json)
@@ -65,6 +68,7 @@ def refit(
     from regmix_pipeline.search.further import take_up
 
     lab = Lab(study or default_study_file(), home, data, workers=workers)
+    begin(lab)
     asked, done = True, []
     while asked:
         done += run_stale(lab, command="regmix refit")
@@ -105,7 +109,7 @@ def status(study: StudyFile = None, home: Home = None, data: Data = None, as_jso
 def _show_status(missing: Sequence[str], rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     if missing:
         console.print(f"documents: not fetched yet: {', '.join(missing)}; `regmix run` fetches them", highlight=False)
-    width = max(len(row["stage"]) for row in rows)
+    width = max((len(row["stage"]) for row in rows), default=0)
     for row in rows:
         if row["waits_for"]:
             console.print(f"{row['stage']:<{width}} {row['made']} made; waits for {', '.join(row['waits_for'])}")
@@ -152,7 +156,9 @@ def plan(
         raise PlanError("of which hardware?", where="--devices", remedy="name it: --hardware h100-sxm --devices 64")
     lab = Lab(study or default_study_file(), home, data, workers=workers)
     chosen = hardware_of(hardware, devices) if hardware is not None else None
-    found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab)
+    lines = check_study(lab, elsewhere=chosen is not None or teraflops is not None)
+    found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab, say=lab.say)
+    found = replace(found, warnings=(*lines, *found.warnings))
     answer(plan_as_json(found), lambda console: show_plan(found, console), as_json)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
-from rich.table import Table
 
 from regmix_pipeline.decisions.alternatives import beyond_limits
 from regmix_pipeline.decisions.find import find_decision
@@ -21,6 +20,7 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import ledger_is_current
 from regmix_pipeline.ledger.verified import rows_of
+from regmix_pipeline.tables import show_table
 
 SHOWN = 8
 """Differences of one asset listed in a terminal; all of them are in the JSON."""
@@ -94,8 +94,8 @@ def show_audit(audit: Mapping[str, Any], console: Console) -> None:
     console.print(record["summary"], markup=False)
     for line in _circumstances(audit):
         console.print(line, markup=False, highlight=False)
-    console.print(_compared(record))
-    console.print(_chain(audit))
+    _show_compared(record, console)
+    _show_chain(audit, console)
     _show_differences(audit, console)
 
 
@@ -127,37 +127,34 @@ def _circumstances(audit: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _compared(record: Mapping[str, Any]) -> Table:
-    table = Table(title="Considered: predicted loss of a proxy on the objective, nats per token", title_justify="left")
-    for heading in ("mixture", "mixture id", "predicted", "90% interval", "chosen better by"):
-        table.add_column(heading, justify="left" if heading.startswith("mixture") else "right", no_wrap=True)
-    table.add_column("")
-    rows = [row for row in record["predictions"] if row["target"] == "objective"]
-    chosen = next(row for row in rows if row["name"] == "chosen")
-    for row in sorted(rows, key=lambda row: row["predicted"]):
+def _show_compared(record: Mapping[str, Any], console: Console) -> None:
+    found = [row for row in record["predictions"] if row["target"] == "objective"]
+    chosen = next(row for row in found if row["name"] == "chosen")
+    rows = []
+    for row in sorted(found, key=lambda row: row["predicted"]):
         better = "the same" if row["mixture"] == chosen["mixture"] else f"{row['predicted'] - chosen['predicted']:+.3f}"
-        better = "" if row["name"] == "chosen" else better
-        table.add_row(
-            row["name"],
-            row["mixture"],
-            f"{row['predicted']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
-            better,
-            beyond_limits(record, ((record.get("alternatives") or {}).get(row["name"]) or {}).get("weights") or {}),
+        rows.append(
+            (
+                row["name"],
+                row["mixture"],
+                f"{row['predicted']:.3f}",
+                f"{row['low']:.3f} to {row['high']:.3f}",
+                "" if row["name"] == "chosen" else better,
+                beyond_limits(record, ((record.get("alternatives") or {}).get(row["name"]) or {}).get("weights") or {}),
+            )
         )
-    return table
+    headings = ("mixture", "mixture id", "predicted", "90% interval", "chosen better by", "")
+    title = "Considered: predicted loss of a proxy on the objective, nats per token"
+    show_table(console, headings, rows, title=title, left=["mixture id", ""])
 
 
-def _chain(audit: Mapping[str, Any]) -> Table:
-    table = Table(title="The chain, from the decision to the documents", title_justify="left")
-    for heading in ("asset", "versions", "made until", "files", "state"):
-        table.add_column(
-            heading, justify="right" if heading in ("versions", "files") else "left", no_wrap=heading != "state"
-        )
-    for link in audit["chain"]:
-        made = link["made"][1][:16].replace("T", " ")
-        table.add_row(link["asset"], str(link["things"]), made, str(link["files"]), _state(link))
-    return table
+def _show_chain(audit: Mapping[str, Any], console: Console) -> None:
+    rows = [
+        (link["asset"], str(link["things"]), link["made"][1][:16].replace("T", " "), str(link["files"]), _state(link))
+        for link in audit["chain"]
+    ]
+    headings = ("asset", "versions", "made until", "files", "state")
+    show_table(console, headings, rows, title="The chain, from the decision to the documents", left=["state"])
 
 
 def _state(link: Mapping[str, Any]) -> str:

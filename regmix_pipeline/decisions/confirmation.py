@@ -19,6 +19,7 @@ from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.stage import models_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
 from regmix_pipeline.proxies.whole import WEIGHTS
 
@@ -73,6 +74,7 @@ def _trained(lab: Lab, specs: list[ProxySpec]) -> dict[Path, str]:
     """Train the models; path -> SHA-256 of their weights."""
     from regmix_pipeline.proxies.engine.choose import trainer_of
 
+    lab.say(f"  {models_of(specs)}, on the chosen, the natural and the uniform mixture")
     progress = Progress("confirmation", len(specs), lab.say, what="confirmation models trained")
     drop_altered(lab, specs)
     failed, weights = [], {}
@@ -81,7 +83,7 @@ def _trained(lab: Lab, specs: list[ProxySpec]) -> dict[Path, str]:
             failed.append(result.error)
         else:
             weights[result.task.output / WEIGHTS] = result.value["sha256"]
-        progress.advance(note=f"{specs[0].model.parameters(specs[0].vocabulary) / 1e6:.1f} M parameters each")
+        progress.advance(note="failed" if result.error is not None else "")
     if failed:
         raise failed[0]
     return weights

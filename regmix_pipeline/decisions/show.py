@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
+from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.tables import show_table
 
 ORDER = ("chosen", "natural", "uniform")
 
@@ -14,14 +15,15 @@ ORDER = ("chosen", "natural", "uniform")
 def show_decision(lab: Lab, console: Console) -> None:
     """Print the current decision, and what larger models say of it, if there are any."""
     record = lab.json("mixture_decision", "decision.json")
-    weights = Table(title=f"{record['decision']}: {record['summary']}", title_justify="left")
-    for heading in ("domain", "natural", "chosen", "cap", "epochs"):
-        weights.add_column(heading, justify="left" if heading == "domain" else "right")
+    rows = []
     for row in sorted(record["domains"], key=lambda row: -row["weight"]):
         epochs = "" if row["epochs"] is None else f"{row['epochs']:.2f}"
         mark = " (at cap)" if row["at_cap"] else ""
-        weights.add_row(row["domain"], f"{row['prior']:.1%}", f"{row['weight']:.1%}", f"{row['cap']:.1%}{mark}", epochs)
-    console.print(weights)
+        rows.append((row["domain"], f"{row['prior']:.1%}", f"{row['weight']:.1%}", f"{row['cap']:.1%}{mark}", epochs))
+    console.print(f"{record['decision']}: {record['summary']}", style="bold", markup=False, highlight=False)
+    show_table(console, ("domain", "natural", "chosen", "cap", "epochs"), rows)
+    for line in filter(None, (price_of(record), open_weights(record))):
+        console.print(line, markup=False, highlight=False)
     for flag in record["flags"]:
         console.print(f"flag: {flag}", style="yellow", markup=False)
     _show_confirmation(lab, console)
@@ -39,17 +41,14 @@ def _show_confirmation(lab: Lab, console: Console) -> None:
         return
     found = {(target, name): (loss, error, predicted) for target, name, loss, error, predicted, _ in rows}
     seeds = rows[0][5]
-    spread = f" ± standard error over {seeds} seeds" if seeds > 1 else ""
-    table = Table(title=f"Larger models: loss in nats per token{spread} (predicted for a proxy)", title_justify="left")
-    table.add_column("target")
-    for name in ORDER:
-        table.add_column(name, justify="right")
-    table.add_column("best", justify="right")
+    spread = f" ± one standard error over {seeds} seeds" if seeds > 1 else ""
+    table = []
     for target in ["objective", *lab.targets]:
         losses = {name: found[(target, name)][0] for name in ORDER if (target, name) in found}
-        cells = [_cell(*found[(target, name)]) for name in losses]
-        table.add_row(target, *cells, min(losses, key=lambda name: losses[name]), end_section=target == "objective")
-    console.print(table)
+        cells = [_cell(*found[(target, name)]) if name in losses else "" for name in ORDER]
+        table.append((target, *cells, min(losses, key=lambda name: losses[name])))
+    title = f"Larger models: loss in nats per token{spread} (in brackets: predicted for a proxy)"
+    show_table(console, ("target", *ORDER, "best"), table, title=title, bold=[0])
     if seeds == 1:
         console.print("one seed each: nothing is known of the spread between seeds", style="yellow")
 

@@ -124,7 +124,7 @@ def _near_misses(source: Source, pattern: str, base: Path) -> tuple[str, str]:
         if glob.has_magic(part):
             break
         if not (folder / part).is_dir():
-            near = difflib.get_close_matches(part, _names(folder), n=1)
+            near = difflib.get_close_matches(part, [each for each in _names(folder) if (folder / each).is_dir()], n=1)
             hint = f"did you mean {near[0]}?" if near else "check the path; it starts at the study file's folder"
             return f"no file matches: the folder {folder / part} does not exist", hint
         folder = folder / part

@@ -24,7 +24,7 @@ class Anchors(Settings):
 class MixtureSettings(Settings):
     """RegMix's sampler (arXiv 2407.01492, section 3.1 and its synthesize_mixture.py)."""
 
-    count: int = Field(default=512, ge=0)
+    count: int = Field(default=512, ge=0, le=100_000)
     """Mixtures to sample, anchors not counted."""
     temperature: float = Field(default=0.5, gt=0, le=1)
     """Exponent on the prior before it becomes the Dirichlet's mean; below 1 lifts small domains."""
@@ -32,18 +32,18 @@ class MixtureSettings(Settings):
     """Smallest Dirichlet concentration: nearly one domain at a time."""
     max_strength: float = Field(default=5.0, gt=0)
     """Largest Dirichlet concentration: close to the tempered prior."""
-    strengths: int = Field(default=15, ge=1)
+    strengths: int = Field(default=15, ge=1, le=1_000)
     """Concentrations tried, spaced evenly in the logarithm."""
     max_usage: float = Field(default=15.0, gt=0)
     """Draws with a weight above this many times the domain's prior are rejected."""
     minimum: float = Field(default=2e-4, gt=0, le=0.1)
     """Weights below this become zero, and weights are multiples of it. A whole fraction of 1, in parts per million."""
-    oversample: int = Field(default=100, ge=1)
+    oversample: int = Field(default=100, ge=1, le=10_000)
     """Draws per mixture wanted, from which duplicates are dropped before the choice."""
     choice: Literal["random", "space_filling"] = "random"
     """How mixtures are chosen from the oversampled pool: as published, or by farthest-point design, which is worth it
     with fewer than about four proxies a domain, from a pool of some 4 x `count`."""
-    arrivals: int = Field(default=6, ge=0)
+    arrivals: int = Field(default=6, ge=0, le=10_000)
     """Mixtures drawn for a domain that comes after the others were sampled (or is a part of a split one): spread over
     its weight up to the cap, and far from what was measured. What was sampled before stays."""
     under_caps: bool = True

@@ -11,10 +11,13 @@ import numpy as np
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.work import mixture_count
+from regmix_pipeline.progress import Say, clock
 from regmix_pipeline.study import Study
 
 LARGEST = 132
 """Rows of a trial at most; time grows in proportion to them beyond."""
+LONGEST = 60.0
+"""Seconds beyond which a fit is not tried."""
 MANY = 40
 """Domains beyond which nothing is tried, because one fit takes a minute."""
 
@@ -48,14 +51,23 @@ def stated_seconds(study: Study, workers: int) -> FittingSeconds:
     )
 
 
-def fitting_trial(study: Study, workers: int) -> FittingSeconds | None:
+def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None:
     """Fit, search and propose once, on made-up losses of one and of three targets; None where that would take long.
+
+    ``say`` is told before it begins, and how long it may take.
 
     Losses are a law of the mixtures with some noise. Targets are fitted alike, so more of them take in proportion.
     """
     rows, domains, targets = mixture_count(study), len(study.domains), len(study.targets)
     if rows < 8 or domains > MANY:
         return None
+    regressors = len(study.regression.names) + 2 * (study.limits.target_tokens is not None)
+    few = min(rows, LARGEST)
+    expected = sum(stated.regressor_seconds(few, domains, count, regressors, workers) for count in {1, min(targets, 3)})
+    if expected > LONGEST:
+        say(f"  plan: fitting would take {clock(expected)} to try, so by the stated model")
+        return None
+    say(f"  plan: trying to fit {few} made-up mixtures: about {clock(2 + expected)}")
     started = time.perf_counter()
     for library in ("cvxpy", "lightgbm", "sklearn.gaussian_process"):  # what importing them costs
         importlib.import_module(library)
@@ -66,18 +78,17 @@ def fitting_trial(study: Study, workers: int) -> FittingSeconds | None:
     from regmix_pipeline.search.region import Region, natural_inside
 
     beginning = time.perf_counter() - started
-    some = min(rows, LARGEST)
     names = tuple(study.domains)
     generator = np.random.Generator(np.random.PCG64(study.seed))
     prior = generator.dirichlet(np.full(domains, 3.0))
-    X = generator.dirichlet(domains * prior, size=some)
+    X = generator.dirichlet(domains * prior, size=few)
     rates = np.full(domains, 5.0) if study.limits.target_tokens is not None else None
     counts = (1, min(targets, 3))
     spent, fitted, labels = [], None, []
     for count in dict.fromkeys(counts):
         labels = [f"target_{number}" for number in range(count)]
         taste = generator.uniform(0.2, 1.0, size=(domains, count))
-        Y = 3.0 - 0.5 * np.log(X @ taste + 0.05) + generator.normal(0, 0.01, (some, count))
+        Y = 3.0 - 0.5 * np.log(X @ taste + 0.05) + generator.normal(0, 0.01, (few, count))
         started = time.perf_counter()
         fitted = fit(X, Y, None, names, labels, study.regression, study.seed, workers, lambda line: None, rates, rates)
         spent.append(time.perf_counter() - started)
@@ -96,8 +107,8 @@ def fitting_trial(study: Study, workers: int) -> FittingSeconds | None:
     propose(fitted, region, objective, chosen, natural, study.refit.batch, study.seed, quantum)
     proposing = time.perf_counter() - started
     return FittingSeconds(
-        beginning + (spent[0] + each * (targets - 1)) * rows / some,
+        beginning + (spent[0] + each * (targets - 1)) * rows / few,
         searching,
         proposing,
-        f"measured here on made-up losses of {some} mixtures",
+        f"measured here on made-up losses of {few} mixtures",
     )

@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.numbers import amount
 from regmix_pipeline.planning import stated
-from regmix_pipeline.planning.measured import fits_a_trial, matrix_rate, trial
+from regmix_pipeline.planning.measured import STARTING, fits_a_trial, matrix_rate, trial, trial_seconds
 from regmix_pipeline.planning.rates import evaluation_seconds
 from regmix_pipeline.planning.recorded import recorded_speed
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
+from regmix_pipeline.progress import Say, clock
 from regmix_pipeline.study import Study
 
 EFFICIENCY = 0.5
 """Share of the matrix rate that whole training steps reach, where no step can be tried."""
 
 
-def speeds_here(study: Study, works: tuple[Work, ...], lab: Lab | None, workers: int) -> dict[str, Speed]:
-    """Batch of models -> a worker's speed.
+def speeds_here(study: Study, works: tuple[Work, ...], lab: Lab | None, workers: int, say: Say) -> dict[str, Speed]:
+    """Batch of models -> a worker's speed; ``say`` is told of every trial and how long it may take.
 
     Raises:
         PlanError: a trial failed.
     """
     found: dict[str, Speed] = {}
+    rate = 0.0
     for work in works:
         recorded = recorded_speed(lab, work) if lab is not None else None
         if recorded is not None:
             found[work.what] = recorded
-        elif fits_a_trial(work, min(workers, work.models)):
-            found[work.what] = trial(work, list(study.domains), workers)
+            continue
+        rate = rate or matrix_rate() * EFFICIENCY
+        tried = None
+        if fits_a_trial(work, min(workers, work.models), rate):
+            seconds = clock(STARTING + trial_seconds(work, rate))
+            say(f"  plan: trying {work.what}, {amount(work.parameters)} parameters: about {seconds}")
+            tried = trial(work, list(study.domains), workers)
         else:
-            found[work.what] = _by_flops(work, works[0], found.get("proxies"))
+            say(f"  plan: {work.what}, {amount(work.parameters)} parameters: too large to try here, so by FLOPs")
+        found[work.what] = tried or _by_flops(work, works[0], found.get("proxies"), rate)
     return found
 
 
-def _by_flops(work: Work, other: Work, speed: Speed | None) -> Speed:
-    """By the FLOP/s that smaller models reach here, or half the matrix rate."""
+def _by_flops(work: Work, other: Work, speed: Speed | None, rate: float) -> Speed:
+    """By the FLOP/s that smaller models reach here, or ``rate``, half the matrix rate."""
     if speed is not None:
         rate, source = other.flops / other.steps / speed.step, "by FLOPs, at the proxies' rate: too large to try here"
     else:
-        rate, source = matrix_rate() * EFFICIENCY, "by FLOPs, at half the matrix rate: too large to try here"
+        source = "by FLOPs, at half the matrix rate: too large to try here"
     step = work.flops / work.steps / rate
     return Speed(
         startup=stated.WORKER_STARTUP["cpu"],

@@ -6,6 +6,7 @@ One worker alone would be too fast: cores share caches and memory bandwidth.
 from __future__ import annotations
 
 import os
+import select
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,18 +26,29 @@ from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 
 SECONDS = 4.0
 """Time that steps are measured for."""
-LARGEST_PASS = 6e11
-"""FLOPs of a pass beyond which a model is not tried here: minutes on a core, when a step has hundreds of passes."""
+STARTING = 6.0
+"""Seconds until a trial's workers stand."""
+LONGEST = 30.0
+"""Seconds that a trial's own work should take at most; a model that would take longer is not tried."""
+DEADLINE = 4 * LONGEST
+"""Seconds after which a trial is given up: the machine is busier than its matrix rate told."""
+_PASSES = 14
+"""Passes of a trial: steps of one and of two, models written, losses measured."""
 _TARGETS = 2
 _TOKENS = 4096
 """Tokens that a trial measures losses on; a study's windows are counted up from there."""
 
 
-def fits_a_trial(work: Work, workers: int) -> bool:
-    """Whether so many models can be tried on this machine at once, in memory and in time."""
+def fits_a_trial(work: Work, workers: int, rate: float) -> bool:
+    """Whether so many models can be tried on this machine at once, in memory and, at ``rate`` FLOP/s, in time."""
     need = worker_memory(work.model, work.vocabulary, work.training.windows_per_step).total * workers
+    return need < 0.9 * available_bytes() and trial_seconds(work, rate) < LONGEST + SECONDS
+
+
+def trial_seconds(work: Work, rate: float) -> float:
+    """Seconds that a trial's own work takes at so many FLOP/s."""
     tokens = max(2048, work.model.context)
-    return need < 0.9 * available_bytes() and work.flops / work.tokens * tokens < LARGEST_PASS
+    return SECONDS + _PASSES * work.flops / work.tokens * tokens / rate
 
 
 def available_bytes() -> float:
@@ -47,8 +59,8 @@ def available_bytes() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SECONDS) -> Speed:
-    """Train for a few seconds in each of ``workers`` processes at once.
+def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SECONDS) -> Speed | None:
+    """Train for a few seconds in each of ``workers`` processes at once; None where that takes longer than `DEADLINE`.
 
     Args:
         work: which models.
@@ -62,6 +74,7 @@ def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SEC
     workers = min(workers, work.models)
     with tempfile.TemporaryDirectory(prefix="regmix-plan-") as folder:
         specs = [_spec(work, domains, Path(folder), number) for number in range(workers)]
+        deadline = time.monotonic() + DEADLINE
         started = time.perf_counter()
         children = [
             Child("regmix_pipeline.planning.trial", WORKER_SETTINGS | {"REGMIX_WORKER": str(number)})
@@ -72,11 +85,17 @@ def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SEC
                 child.tell({"spec": spec.model_dump(mode="json"), "seconds": seconds})
             ready = []
             for child in children:
-                _answer(child, work)
+                if _answer(child, work, deadline) is None:
+                    return None
                 ready.append(time.perf_counter() - started)
             for child in children:
                 child.tell({})
-            answers = [_answer(child, work) for child in children]
+            answers: list[dict[str, Any]] = []
+            for child in children:
+                answer = _answer(child, work, deadline)
+                if answer is None:
+                    return None
+                answers.append(answer)
         finally:
             for child in children:
                 child.stop()
@@ -127,7 +146,10 @@ def _spec(work: Work, domains: Sequence[str], folder: Path, number: int) -> Prox
     )
 
 
-def _answer(child: Child, work: Work) -> dict[str, Any]:
+def _answer(child: Child, work: Work, deadline: float) -> dict[str, Any] | None:
+    """A worker's next answer; None where it has not come by the deadline."""
+    if not select.select([child.answers], [], [], max(deadline - time.monotonic(), 0.0))[0]:
+        return None
     answer = child.answer()
     if answer is None:
         raise PlanError(

@@ -19,6 +19,7 @@ from regmix_pipeline.planning.recorded import Made, made_of
 from regmix_pipeline.planning.stage_plans import TRAINING, StagePlan, stage_plans
 from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, stated_speed, text_of, text_trial
 from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
+from regmix_pipeline.progress import Say, to_nobody
 from regmix_pipeline.proxies.trainer import default_workers
 from regmix_pipeline.study import Study
 
@@ -108,6 +109,7 @@ def plan_study(
     base: Path | None = None,
     lab: Lab | None = None,
     workers: int | None = None,
+    say: Say = to_nobody,
 ) -> StudyPlan:
     """Plan a study; no text, tokenizer or model needs to be there.
 
@@ -119,6 +121,7 @@ def plan_study(
         base: folder that a relative tokenizer file starts at; None does not look for the file.
         lab: the study on disk: what is made already, its files, its recorded times.
         workers: processes that train at once on this machine.
+        say: told of every trial before it begins, and how long it may take.
 
     Raises:
         PlanError: a trial failed, or a model does not fit the hardware.
@@ -132,7 +135,7 @@ def plan_study(
     cores = hardware.cores if hardware is not None else len(os.sched_getaffinity(0))
     text_speed, fitting = stated_speed(cores), stated_seconds(study, cores)
     if here:
-        text_speed, fitting = _tried(study, lab, workers, text_speed, fitting, made)
+        text_speed, fitting = _tried(study, lab, workers, text_speed, fitting, made, say)
     text = text_of(study, works, lab, text_speed.bytes_per_token)
     if hardware is not None:
         given = teraflops is not None
@@ -140,7 +143,7 @@ def plan_study(
         machine = f"{teraflops:g} TFLOP/s as given" if given else f"{hardware.devices} x {hardware.name}"
         peaks: dict[str, int] = {}
     else:
-        speeds = speeds_here(study, works, lab, workers)
+        speeds = speeds_here(study, works, lab, workers, say)
         trainers, machine = Workers(workers, speeds), f"this machine, {workers} workers"
         peaks = {what: speed.peak_bytes for what, speed in speeds.items() if speed.peak_bytes}
     models_left = {work.what: made.models.get(work.what, work.models) for work in works}
@@ -198,11 +201,13 @@ def _as_given(teraflops: float, workers: int) -> Hardware:
 
 
 def _tried(
-    study: Study, lab: Lab | None, workers: int, text_speed: TextSpeed, fitting: FittingSeconds, made: Made
+    study: Study, lab: Lab | None, workers: int, text_speed: TextSpeed, fitting: FittingSeconds, made: Made, say: Say
 ) -> tuple[TextSpeed, FittingSeconds]:
     """The speeds of this machine at text and at regression: recorded, else tried, else stated."""
     if lab is not None:
         recorded = recorded_text_speed(lab, text_speed)
+        if recorded is None:
+            say("  plan: trying to read and tokenise the beginning of the text: about 5s")
         text_speed = recorded or text_trial(study, lab) or text_speed
     if made.seconds.get("regressor"):
         return text_speed, replace(
@@ -212,4 +217,4 @@ def _tried(
             proposals=made.seconds.get("further_mixtures") or fitting.proposals,
             source="recorded here",
         )
-    return text_speed, fitting_trial(study, workers) or fitting
+    return text_speed, fitting_trial(study, workers, say) or fitting

@@ -83,8 +83,11 @@ def recorded_speed(lab: Lab, work: Work) -> Speed | None:
     """The speed at which this home's models of the same shape were trained; None where there are none."""
     found: list[dict[str, Any]] = []
     for path in sorted(lab.path(_FOLDERS[work.what]).glob("p*/proxy.json")):
-        value = read_json(path)
-        spec = value["spec"]
+        try:
+            value = read_json(path)
+            spec = value["spec"]
+        except (ValueError, KeyError, TypeError):
+            continue  # damaged: `regmix run` trains it again
         alike = spec["model"] == work.model.model_dump(mode="json") and spec["vocabulary"] == work.vocabulary
         if alike and spec["training"]["windows_per_step"] == work.training.windows_per_step and value["steps"]:
             found.append(value)

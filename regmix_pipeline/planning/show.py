@@ -1,16 +1,16 @@
-"""A plan as tables for a terminal of 100 columns, and as JSON."""
+"""A plan as tables for a terminal, and as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from regmix_pipeline.numbers import amount
 from regmix_pipeline.planning.plan import StudyPlan
 from regmix_pipeline.planning.stage_plans import TRAINING
+from regmix_pipeline.tables import show_table
 
 _LABELS = "abcdefghijklmnop"
 
@@ -67,59 +67,50 @@ def show_plan(plan: StudyPlan, console: Console) -> None:
     title = f"study {plan.study} on {plan.machine}: {plan.domains} domains, {plan.targets} targets"
     console.print(title, style="bold", highlight=False, soft_wrap=True)
     if plan.works:
-        console.print(_models(plan))
-    stages, notes = _stages(plan)
-    console.print(stages)
+        _show_models(plan, console)
+    notes = _show_stages(plan, console)
     for label, note in notes.items():
         console.print(f" [{label}] {note}", highlight=False, markup=False, soft_wrap=True)
     console.print()
     for line in _lines(plan):
-        console.print(line, highlight=False, markup=False)
+        # A terminal breaks lines between words, a pipe keeps them whole.
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
-    return table
-
-
-def _models(plan: StudyPlan) -> Table:
-    table = _table("", "models", "left", "parameters", "tokens each", "FLOPs each", "memory each", "checkpoints")
-    for work in plan.works:
-        table.add_row(
+def _show_models(plan: StudyPlan, console: Console) -> None:
+    rows = [
+        (
             work.what,
             f"{work.models:,}",
             f"{plan.models_left[work.what]:,}",
-            f"{_short(work.parameters)}",
-            f"{_short(work.tokens)}",
-            f"{work.flops:.2e}",
+            amount(work.parameters),
+            amount(work.tokens),
+            f"{work.flops:.2e}".replace("e+", "e"),
             _bytes(plan.memory[work.what].total),
             _bytes(work.bytes),
         )
-    return table
+        for work in plan.works
+    ]
+    headings = ("", "models", "to make", "parameters", "tokens each", "FLOPs each", "memory each", "checkpoints")
+    show_table(console, headings, rows, title=f"{plan.mixtures:,} mixtures")
 
 
-def _stages(plan: StudyPlan) -> tuple[Table, dict[str, str]]:
-    table = _table("stage", "time", "left", "share", "devices", "from")
+def _show_stages(plan: StudyPlan, console: Console) -> dict[str, str]:
+    """Print the stages; returns label -> where a figure comes from."""
     notes: dict[str, str] = {}
     label_of: dict[str, str] = {}
+    rows = []
     for stage in plan.stages:
         label = label_of.setdefault(stage.source, _LABELS[len(label_of) % len(_LABELS)])
         notes[label] = stage.source
-        table.add_row(
-            stage.stage,
-            duration(stage.seconds),
-            duration(stage.left),
-            f"{stage.seconds / plan.seconds:.0%}",
-            str(stage.devices) if stage.devices else "",
-            f"[{label}]".replace("[", r"\["),
-        )
-    table.add_section()
-    table.add_row("total", duration(plan.seconds), duration(plan.left), "100%", "", "", style="bold")
-    return table, notes
+        share = f"{stage.seconds / plan.seconds:.0%}"
+        devices = str(stage.devices) if stage.devices else ""
+        rows.append((stage.stage, duration(stage.seconds), duration(stage.left), share, devices, f"[{label}]"))
+    rows.append(("total", duration(plan.seconds), duration(plan.left), "100%", "", ""))
+    show_table(console, ("stage", "time", "to go", "share", "devices", "from"), rows, bold=[len(rows) - 1])
+    return notes
 
 
 def _lines(plan: StudyPlan) -> list[str]:
@@ -146,7 +137,7 @@ def _lines(plan: StudyPlan) -> list[str]:
     month = plan.disk_cost()
     lines.append(f"disk: {disk}" + ("" if month is None or plan.hardware is None else f"; {month:,.0f} a month"))
     if plan.text.tokens:
-        lines.append(f"text: {_bytes(plan.text.bytes)}, {_short(plan.text.tokens)} tokens ({plan.text.source})")
+        lines.append(f"text: {_bytes(plan.text.bytes)}, {amount(plan.text.tokens)} tokens ({plan.text.source})")
     if plan.rows:
         large = sorted(plan.rows.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{table} {rows:,}" for table, rows in large[:4])
@@ -172,13 +163,6 @@ def duration(seconds: float) -> str:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     days = seconds / 86_400
     return f"{days:,.1f} days" if days < 730 else f"{days / 365.25:,.1f} years"
-
-
-def _short(number: float) -> str:
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:,.2f} {unit}"
-    return f"{number:,.0f}"
 
 
 def _bytes(size: float) -> str:

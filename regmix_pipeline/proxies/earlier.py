@@ -42,7 +42,7 @@ def finished_proxies(lab: Lab) -> dict[str, ProxySpec]:
         for path in sorted(written, key=lambda path: (written[path], path)):
             try:
                 spec = ProxySpec.model_validate(read_json(path)["spec"])
-            except (ValueError, KeyError, OSError):
+            except (ValueError, KeyError, TypeError, OSError):
                 continue  # of other code, or damaged: no evidence
             spec = spec.model_copy(update={"folder": lab.path("proxies")})
             alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.settings import Settings, inside, problem_of
 
 _BYTES_OF_A_PASS = 8 * 2**30
 """Activations that a pass may keep on CUDA; a few workers share a device."""
@@ -21,15 +21,15 @@ _BYTES_OF_A_PASS = 8 * 2**30
 class ModelSettings(Settings):
     """A Llama-like decoder: RMSNorm, rotary positions, causal attention, SwiGLU, untied head, no biases."""
 
-    context: int = Field(default=2048, ge=8)
+    context: int = Field(default=2048, ge=8, le=1 << 20)
     """Tokens a window holds."""
-    layers: int = Field(default=2, ge=1)
+    layers: int = Field(default=2, ge=1, le=1 << 10)
     """Decoder blocks."""
-    width: int = Field(default=256, ge=8)
+    width: int = Field(default=256, ge=8, le=1 << 17)
     """Width of the residual stream."""
-    heads: int = Field(default=8, ge=1)
+    heads: int = Field(default=8, ge=1, le=1 << 12)
     """Attention heads; width / heads must be even."""
-    ffn_width: int = Field(default=512, ge=8)
+    ffn_width: int = Field(default=512, ge=8, le=1 << 20)
     """Inner width of the SwiGLU."""
     rope_theta: float = Field(default=1e4, gt=1)
     """Base of the rotary positions' wavelengths."""
@@ -49,7 +49,7 @@ class ModelSettings(Settings):
         Raises:
             StudyError: there is no such preset.
         """
-        return cls(**(_preset(name)["model"] | changes))
+        return cls.model_validate(_preset(name)["model"] | changes)
 
     def non_embedding_parameters(self) -> int:
         """Parameters outside the embedding and the head: layers (4 d^2 + 3 d f + 2 d) + d."""
@@ -88,9 +88,9 @@ class ModelSettings(Settings):
 class TrainingSettings(Settings):
     """How a proxy is trained. Everything here is part of a proxy's identity."""
 
-    tokens: int = Field(default=1_048_576_000, gt=0)
+    tokens: int = Field(default=1_048_576_000, gt=0, le=10**15)
     """Tokens to train on; rounded down to whole steps."""
-    windows_per_step: int = Field(default=512, ge=1)
+    windows_per_step: int = Field(default=512, ge=1, le=1 << 24)
     """Windows in an optimiser step."""
     learning_rate: float = Field(default=4e-4, gt=0)
     """Peak learning rate of AdamW."""
@@ -122,7 +122,7 @@ class TrainingSettings(Settings):
         Raises:
             StudyError: there is no such preset.
         """
-        return cls(**(_preset(name)["training"] | changes))
+        return cls.model_validate(_preset(name)["training"] | changes)
 
     def steps(self, context: int) -> int:
         """Optimiser steps: tokens // (windows per step x context).
@@ -175,12 +175,12 @@ def check_trainable(model: ModelSettings, training: TrainingSettings) -> None:
 class EvaluationSettings(Settings):
     """How a proxy's losses are measured. Windows are fixed, so that differences between proxies are paired."""
 
-    windows: int = Field(default=64, ge=2)
+    windows: int = Field(default=64, ge=2, le=1 << 24)
     """Windows per target for the final losses, evenly spaced over its validation split."""
-    trajectory_points: int = Field(default=6, ge=0)
+    trajectory_points: int = Field(default=6, ge=0, le=1_000)
     """Steps at which losses are sampled during training, evenly spaced in the logarithm, the last included. A change
     holds for proxies that are trained after it."""
-    trajectory_windows: int = Field(default=4, ge=2)
+    trajectory_windows: int = Field(default=4, ge=2, le=1 << 20)
     """Windows per target for each of them."""
 
     def trajectory_steps(self, steps: int) -> list[int]:
@@ -204,9 +204,9 @@ class EarlyStoppingSettings(Settings):
 class NoiseSettings(Settings):
     """Mixtures trained with several seeds, to tell a loss from luck."""
 
-    mixtures: int = Field(default=8, ge=0)
+    mixtures: int = Field(default=8, ge=0, le=100_000)
     """How many of the sampled mixtures are trained with several seeds. 0 or 1: the noise floor stays unknown."""
-    seeds: int = Field(default=2, ge=2)
+    seeds: int = Field(default=2, ge=2, le=1_000)
     """Seeds of each of them."""
     flag_below: float = Field(default=2.0, ge=0)
     """A target whose mixtures' losses spread less than this many times the noise is flagged."""
@@ -272,5 +272,13 @@ class ModelAndTraining(Settings):
 
     @model_validator(mode="after")
     def _trainable(self) -> ModelAndTraining:
+        if self.preset not in PRESETS:
+            raise inside(("preset",), f"there is no preset {self.preset!r}: choose one of {', '.join(PRESETS)}")
+        for part, read in (("model", ModelSettings.preset), ("training", TrainingSettings.preset)):
+            try:
+                read(self.preset, **getattr(self, part))
+            except ValidationError as error:
+                place = (part, *error.errors()[0]["loc"])
+                raise inside(place, problem_of(error.errors()[0], read(self.preset))) from None
         check_trainable(self.model_settings, self.training_settings)
         return self

@@ -18,6 +18,7 @@ from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.numbers import amount
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, trained_specs
 from regmix_pipeline.proxies.early_stopping import Line, stopped
@@ -93,6 +94,10 @@ def _trained(
     tasks = [spec for group in specs.values() for spec in group]
     drop_altered(lab, tasks)
     there = sum(spec.is_finished for spec in tasks)
+    if len(key_of) > there:
+        lab.say(
+            f"  {len(specs):,} mixtures, {models_of(tasks)}" + (f", {there:,} of them there already" if there else "")
+        )
     progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say, what="proxies trained")
     for result in trainer_of(lab).run(tasks):
         there -= result.reused
@@ -116,6 +121,15 @@ def _trained(
 def checkpoint_version(key: str, specs: Sequence[ProxySpec]) -> str:
     """Version of a mixture's checkpoints: known before they are trained."""
     return fingerprint("checkpoints", key, [spec.id for spec in specs])
+
+
+def models_of(specs: Sequence[ProxySpec]) -> str:
+    """Like models in words: how many, of how many parameters, on how many tokens."""
+    first = specs[0]
+    steps = first.training.steps(first.model.context)
+    tokens = steps * first.training.windows_per_step * first.model.context
+    parameters = amount(first.model.parameters(first.vocabulary))
+    return f"{len(specs):,} models of {parameters} parameters on {amount(tokens)} tokens each"
 
 
 def _checkpoint(

@@ -109,8 +109,18 @@ def proxy_specs(
         seeds: the same id or name -> seeds.
         folder: under the lab's home.
         trajectory: whether losses are sampled along the way.
+
+    Raises:
+        LedgerError: a mixture draws on a domain that the study does not have.
     """
     files, targets = training_files(lab), target_files(lab)
+    gone = sorted({domain for mixture in mixtures.values() for domain, _ in mixture.parts} - files.keys())
+    if gone:
+        raise LedgerError(
+            f"the mixtures on record draw on {', '.join(gone)}, which the study no longer has",
+            where="mixtures",
+            remedy="`regmix run` brings them up to date first",
+        )
     vocabulary = vocabulary_of(lab)
     windows = available_windows(lab, files, training.tokens, model.context)
     gone = sorted({domain for mixture in mixtures.values() for domain in mixture.weights} - set(files))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
+from regmix_pipeline.progress import Say, Within, to_nobody
 from regmix_pipeline.proxies.evaluate import Sample, autocast, device_of, losses_on
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
@@ -153,12 +154,13 @@ def flattened(model: nn.Module) -> tuple[Tensor, Tensor]:
     return flat, gradient
 
 
-def train_proxy(spec: ProxySpec, worker: int = 0) -> dict[str, Any]:
+def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[str, Any]:
     """Train a proxy, or read the finished one of the same id.
 
     Args:
         spec: what to train.
         worker: number of the calling worker, which chooses among CUDA devices.
+        say: told of the steps taken and the time left, where a model takes longer than `progress.WITHIN` seconds.
 
     Returns:
         What `proxy.json` holds.
@@ -171,10 +173,10 @@ def train_proxy(spec: ProxySpec, worker: int = 0) -> dict[str, Any]:
     with FileLock(spec.lock):
         if spec.is_finished:
             return read_json(spec.output / "proxy.json")
-        return _trained(spec, device_of(spec.device, worker))
+        return _trained(spec, device_of(spec.device, worker), say)
 
 
-def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
+def _trained(spec: ProxySpec, device: torch.device, say: Say) -> dict[str, Any]:
     started = time.monotonic()
     trainer = Trainer(spec, device)
     samples = [
@@ -186,7 +188,7 @@ def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
         trainer.restore(before)
     loaded = time.monotonic() - started
     try:
-        trajectory, clock = _run(trainer, samples, before)
+        trajectory, clock = _run(trainer, samples, before, say)
     except ProxyError:
         spec.snapshot.unlink(missing_ok=True)
         raise
@@ -196,7 +198,7 @@ def _trained(spec: ProxySpec, device: torch.device) -> dict[str, Any]:
 
 
 def _run(
-    trainer: Trainer, samples: list[Sample], before: Snapshot | None
+    trainer: Trainer, samples: list[Sample], before: Snapshot | None, say: Say
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The steps left; returns the trajectory's rows and the seconds spent in steps, evaluation and snapshots."""
     spec = trainer.spec
@@ -205,6 +207,8 @@ def _run(
     seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
     mark = saved = time.monotonic()
     pause = spec.snapshot_seconds
+    tokens = spec.training.windows_per_step * spec.model.context
+    within = Within(spec.id, trainer.last, tokens, say, trainer.taken)
 
     def clocked(what: str) -> float:
         nonlocal mark
@@ -214,6 +218,7 @@ def _run(
 
     while trainer.taken < trainer.last:
         trainer.step()
+        within.at(trainer.taken)
         if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in sample_at:
             trainer.check()
         if trainer.taken in sample_at:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from regmix_pipeline.progress import Say, to_nobody, to_stderr
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.trainer import Task, explained
 
@@ -30,8 +31,10 @@ def main() -> None:
     prepare_torch()
     gc.freeze()
     tasks = lines_of_stdin()
+    # One worker speaks for all: they train like models at the same time.
+    say = to_stderr if number == 0 else to_nobody
     while (line := tasks.get()) is not None:
-        answers.write(json.dumps(answer(json.loads(line), lambda task: done_here(task, number))) + "\n")
+        answers.write(json.dumps(answer(json.loads(line), lambda task: done_here(task, number, say))) + "\n")
         answers.flush()
 
 
@@ -84,12 +87,13 @@ def _task_of(line: Mapping[str, Any]) -> Task:
     return kind.model_validate(line["spec"])
 
 
-def done_here(task: Task, number: int = 0) -> dict[str, Any]:
-    """Train or evaluate, with all files where the task says they are; ``number`` chooses among CUDA devices."""
+def done_here(task: Task, number: int = 0, say: Say = to_nobody) -> dict[str, Any]:
+    """Train or evaluate, with all files where the task says they are; ``number`` chooses among CUDA devices, ``say`` is
+    told how far a long training is."""
     if isinstance(task, ProxySpec):
         from regmix_pipeline.proxies.train import train_proxy
 
-        return train_proxy(task, number)
+        return train_proxy(task, number, say)
     from regmix_pipeline.proxies.evaluate import evaluate_proxy
 
     return evaluate_proxy(task, number)

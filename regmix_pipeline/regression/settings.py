@@ -50,7 +50,7 @@ class RegressionSettings(Settings):
     """Folds of the outer cross-validation; a fold never has fewer than two rows."""
     level: float = Field(default=0.9, gt=0.5, lt=1)
     """Nominal coverage of the prediction intervals and of the scores' bootstrap intervals."""
-    bootstrap: int = Field(default=400, ge=50)
+    bootstrap: int = Field(default=400, ge=50, le=100_000)
     """Resamples of rows behind each score's interval."""
     step_laws: bool = True
     """Report in the ledger's `step_laws` from which step on laws of the training step foretell the final losses."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.decisions.alternatives import beyond_limits
+from regmix_pipeline.numbers import finite
 from regmix_pipeline.report.data import OBJECTIVE
-from regmix_pipeline.report.numbers import finite
 from regmix_pipeline.report.plots import ROLES, role_of
 
 if TYPE_CHECKING:

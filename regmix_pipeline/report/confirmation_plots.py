@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from regmix_pipeline.numbers import decimals
 from regmix_pipeline.report.data import Measured
-from regmix_pipeline.report.numbers import decimals
 from regmix_pipeline.report.plots import AXIS_HEIGHT, CHOSEN, NATURAL, ROLES, Plot, figure, marks, rows_axis, wrapped
 from regmix_pipeline.report.verdict import TargetResult
 
 
 def measured(result: TargetResult, label: str) -> Plot:
-    """Losses of larger models on one target: the mean over seeds with its spread, and every seed as a small mark."""
+    """Losses of larger models on one target: mean over seeds, its standard error, and every seed as a small mark."""
     traces = []
     for name, cell in result.cells.items():
         role = ROLES[name][0]
-        bars = {"type": "data", "thickness": 1.6, "width": 0, "color": ROLES[name][1], "array": [cell.spread or 0.0]}
+        bars = {"type": "data", "thickness": 1.6, "width": 0, "color": ROLES[name][1], "array": [cell.error or 0.0]}
         text = f"{role}: {decimals(cell.mean)}, {len(cell.measured)} seeds"
         seeds = [f"{role}, one seed: {decimals(loss)}" for loss in cell.measured]
         traces.append(marks([cell.mean], [role], name, [text], error_x=bars))

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 
 from regmix_pipeline.ledger.build import read_ledger
-from regmix_pipeline.report.numbers import finite
+from regmix_pipeline.numbers import finite
 
 OBJECTIVE = "objective"
 """Name of the weighted mean of the targets, as the ledger has it."""

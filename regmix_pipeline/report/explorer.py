@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from regmix_pipeline.numbers import finite
 from regmix_pipeline.report.alternatives import Named
 from regmix_pipeline.report.data import OBJECTIVE
-from regmix_pipeline.report.numbers import finite
 from regmix_pipeline.report.tables import Shown
 
 if TYPE_CHECKING:

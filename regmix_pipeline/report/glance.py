@@ -7,9 +7,9 @@ from typing import Any
 
 import duckdb
 
+from regmix_pipeline.numbers import amount, decimals, interval, percent, signed, times, whole
 from regmix_pipeline.report.data import OBJECTIVE
 from regmix_pipeline.report.inline import Spread
-from regmix_pipeline.report.numbers import amount, decimals, interval, percent, signed, times, whole
 
 Row = dict[str, str]
 """Column -> cell, as it is to be read."""
@@ -180,9 +180,10 @@ def alternatives(predictions: Sequence[Mapping[str, Any]]) -> list[Row]:
 def confirmed(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """A row per target: what larger models measured on chosen, natural and uniform, the objective first."""
     cells = {
-        (target, name): (loss, spread, seeds)
-        for target, name, loss, spread, seeds in connection.execute(
-            "select target, name, avg(loss), stddev_samp(loss), count(*) from current_confirmations group by all"
+        (target, name): (loss, error, seeds)
+        for target, name, loss, error, seeds in connection.execute(
+            "select target, name, avg(loss), stddev_samp(loss) / sqrt(count(*)), count(*) "
+            "from current_confirmations group by all"
         ).fetchall()
     }
     names = [name for name in ("chosen", "natural", "uniform") if any(name == each for _, each in cells)]
@@ -196,5 +197,6 @@ def confirmed(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     return rows
 
 
-def _mean(loss: float, spread: float | None) -> str:
-    return decimals(loss) + (f" ± {decimals(spread)}" if spread is not None else "")
+def _mean(loss: float, error: float | None) -> str:
+    """A mean over seeds ± one standard error."""
+    return decimals(loss) + (f" ± {decimals(error)}" if error is not None else "")

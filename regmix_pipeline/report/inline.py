@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from regmix_pipeline.report.numbers import finite
+from regmix_pipeline.numbers import finite
 
 LIMIT = 990
 """Characters of Markdown a picture may take; the Dagster UI folds away Markdown of 1000 and more."""

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regmix_pipeline.report import confirmation_plots, numbers, plots, provenance, tables, words
+from regmix_pipeline import numbers
+from regmix_pipeline.decisions.caveats import open_weights, price_of
+from regmix_pipeline.report import confirmation_plots, plots, provenance, tables, words
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.data import OBJECTIVE, ReportData, Score, read_report_data
 from regmix_pipeline.report.explorer import disagreement, explorer
@@ -89,7 +91,7 @@ def build_context(
 ) -> dict[str, Any]:
     """Everything the template shows: tables, sentences and, under ``figures``, the plots as JSON by id."""
     decided = {"versions": {}, "flags": [], "domains": [], "predictions": [], "code": {}, **decision}
-    targets = tables.shown_targets(decided, data)
+    targets, scores = tables.shown_targets(decided, data), tables.of_regressors(data.scores)
     domains = sorted(decided["domains"], key=lambda row: -(numbers.finite(row.get("weight")) or 0.0))
     confirmed = by_target(data.confirmation)
     context: dict[str, Any] = {
@@ -107,9 +109,14 @@ def build_context(
         "method": words.method(decided, data),
         "recomputed": words.recomputed_id((decided.get("mixture") or {}).get("weights") or {}),
         "lineage": tables.lineage_rows(data.versions, decided["versions"]),
-        "score_rows": tables.score_rows(data.scores),
-        "split": tables.main_split(data.scores),
-        "regressors": tables.regressors_by_rank(data.scores),
+        "price": price_of(decided),
+        "open_weights": open_weights(decided),
+        "score_rows": tables.score_rows(scores),
+        "choice_rows": tables.choice_rows(data.scores),
+        "split": tables.main_split(scores),
+        "regressors": tables.regressors_by_rank(scores),
+        "not_best_here": tables.chosen_not_best(scores, {target.key: target.label for target in targets}),
+        "regions_count": any(score.split != "random" for score in scores),
     }
     for name, found in _by_shown(data, decided, targets).items():
         context[name] = {target.key: tables.pick(found, target, targets) for target in targets}
@@ -150,11 +157,11 @@ def _rank(context: Mapping[str, Any], objective: tables.Shown | None) -> Score |
 def _by_shown(
     data: ReportData, decision: Mapping[str, Any], targets: list[tables.Shown]
 ) -> dict[str, Mapping[str, Any]]:
-    names = [row["domain"] for row in decision["domains"]]
+    names, scores = [row["domain"] for row in decision["domains"]], tables.of_regressors(data.scores)
     return {
         "predictions": tables.predictions_by_target(decision["predictions"]),
-        "chosen_scores": tables.scores_of_chosen(data.scores),
-        "spearman": tables.spearman_matrix(data.scores),
+        "chosen_scores": tables.scores_of_chosen(scores),
+        "spearman": tables.spearman_matrix(scores),
         "out_of_fold": data.out_of_fold,
         "losses": data.losses,
         "trajectories": data.trajectories,

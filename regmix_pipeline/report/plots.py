@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from regmix_pipeline.numbers import decimals, finite, percent
 from regmix_pipeline.report.data import MixtureLoss, Step
-from regmix_pipeline.report.numbers import decimals, finite, percent
 
 CHOSEN, NATURAL, UNIFORM, BEST, PROXY = "#1f77b4", "#7f7f7f", "#b0b0b0", "#d9821e", "#8a97a6"
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regmix_pipeline.report.numbers import NOT_RECORDED
+from regmix_pipeline.numbers import NOT_RECORDED
 
 
 def of(decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from regmix_pipeline.ledger.records import WHOLE, Recipe
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:

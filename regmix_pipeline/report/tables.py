@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.numbers import finite
+from regmix_pipeline.regression.choice import NESTED
 from regmix_pipeline.report.data import OBJECTIVE, MixtureLoss, ReportData, Score, Version
-from regmix_pipeline.report.numbers import finite
 from regmix_pipeline.report.plots import ROLES, role_of
 
 
@@ -84,6 +85,44 @@ def scores_of_chosen(scores: Sequence[Score]) -> dict[str, dict[str, Score]]:
         if score.chosen and score.split == split:
             found.setdefault(score.target, {})[score.metric] = score
     return found
+
+
+def of_regressors(scores: Sequence[Score]) -> list[Score]:
+    """The scores of regressors, without those of the choosing itself."""
+    return [score for score in scores if not score.regressor.startswith(NESTED)]
+
+
+def choice_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """A row per target and rule of choice: how well what the rule chose predicts what it was not chosen by."""
+    rows = score_rows([score for score in scores if score.regressor.startswith(NESTED)])
+    return [row | {"rule": row["regressor"].removeprefix(NESTED)} for row in rows]
+
+
+def chosen_not_best(scores: Sequence[Score], labels: Mapping[str, str]) -> list[str]:
+    """For each target whose chosen regressor is not the best of the column shown: which is, and by what it was passed.
+
+    Args:
+        scores: of regressors.
+        labels: target -> what it is called on the page.
+    """
+    lines = []
+    by_target: dict[str, dict[str, dict[str, float]]] = {}
+    for score in scores:
+        if score.metric == "spearman" and score.value is not None:
+            by_target.setdefault(score.target, {}).setdefault(score.split, {})[score.regressor] = score.value
+    chosen = {score.target: score.regressor for score in scores if score.chosen}
+    split = main_split(scores)
+    for target, splits in by_target.items():
+        here, pick = splits.get(split, {}), chosen.get(target)
+        best = max(here, key=lambda name: here[name], default="")
+        if pick not in here or target not in labels or here[best] <= here[pick] + 0.005:
+            continue
+        said = f"{labels[target]}: {best} has {here[best]:.2f} here, {pick}, which was chosen, {here[pick]:.2f}"
+        others = [found for name, found in splits.items() if name != split and {best, pick} <= set(found)]
+        if others:
+            said += f"; on folds of whole regions {others[0][best]:.2f} and {others[0][pick]:.2f}"
+        lines.append(said + ".")
+    return lines
 
 
 def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Literal
 
+from regmix_pipeline.numbers import decimals, listed
 from regmix_pipeline.report.data import Measured
-from regmix_pipeline.report.numbers import decimals, listed
 
 COMPARED = ("chosen", "natural", "uniform")
 """The mixtures larger models are trained on, in the order they are shown."""
@@ -28,9 +29,9 @@ class Cell:
         return mean(self.measured)
 
     @property
-    def spread(self) -> float | None:
-        """Standard deviation over seeds; None with one seed."""
-        return stdev(self.measured) if len(self.measured) > 1 else None
+    def error(self) -> float | None:
+        """Standard error of the mean over seeds; None with one seed."""
+        return stdev(self.measured) / math.sqrt(len(self.measured)) if len(self.measured) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Any
 
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
-from regmix_pipeline.report.numbers import (
+from regmix_pipeline.numbers import (
     NOT_RECORDED,
     amount,
     chance,
@@ -21,6 +20,8 @@ from regmix_pipeline.report.numbers import (
     signed,
     whole,
 )
+from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
+from regmix_pipeline.report.tables import of_regressors
 from regmix_pipeline.report.verdict import Verdict
 
 Fact = tuple[str, str, str]
@@ -154,7 +155,7 @@ def _measured(decision: Mapping[str, Any], data: ReportData) -> str:
 
 
 def _regression(decision: Mapping[str, Any], data: ReportData) -> str:
-    tried = sorted({score.regressor for score in data.scores})
+    tried = sorted({score.regressor for score in of_regressors(data.scores)})
     used = sorted(set((decision.get("regressors") or {}).values()))
     return (
         f"{listed(tried)} learned the loss as a function of the weights. All were scored on mixtures they had not "

@@ -37,18 +37,18 @@ class SearchSettings(Settings):
     objective: Literal["weighted", "worst_case"] = "weighted"
     """weighted: the weighted mean of the targets' losses. worst_case: the largest of them, each as a difference to the
     natural mixture's, times its weight; targets of weight 0 do not count."""
-    candidates: int = Field(default=100_000, ge=1)
+    candidates: int = Field(default=100_000, ge=1, le=10**9)
     """Candidates drawn from the Dirichlet around the prior."""
-    top_k: int = Field(default=128, ge=1)
+    top_k: int = Field(default=128, ge=1, le=10**6)
     """Best candidates whose mean is the answer. The limits are convex, so their mean respects them too."""
     strength: float = Field(default=1.0, gt=0)
     """Concentration of the Dirichlet: its parameters are strength x prior. RegMix's notebook uses 1."""
     beyond_limits: Literal["project", "reject"] = "project"
     """A candidate outside caps or floors is moved to the nearest mixture inside (in KL divergence), or dropped.
     Candidates that break a group limit, the divergence or the trust radius are dropped."""
-    block: int = Field(default=65_536, ge=1)
+    block: int = Field(default=65_536, ge=1, le=1 << 24)
     """Candidates in memory at a time."""
-    screen: int = Field(default=20_000, ge=1)
+    screen: int = Field(default=20_000, ge=1, le=10**7)
     """Candidates that the fitted law lets through to the chosen regressors, which are a thousand times slower."""
     groups: tuple[GroupLimit, ...] = ()
     """Bounds on sums of weights."""

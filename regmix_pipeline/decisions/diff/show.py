@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from regmix_pipeline.tables import Cell, show_table
 
 NOTABLE = 5e-4
 """Parts of a movement below this are left out of tables."""
@@ -23,13 +24,13 @@ def show_difference(found: Mapping[str, Any], console: Console) -> None:
     for line in found["movements"] or ["no weight moved by half a point or more"]:
         console.print(line, style="bold", markup=False, highlight=False)
     if found["attribution"]:
-        console.print(_attribution(found))
+        _show_attribution(found, console)
         console.print(_how(found["attribution"]), markup=False, highlight=False, style="dim")
         if any(row["state"] for row in found["weights"]):
             both = "A domain that came or went needs evidence and text at once: the two share its movement equally."
             console.print(both, highlight=False, style="dim")
     else:
-        console.print(_weights(found["weights"]))
+        _show_weights(found["weights"], console)
         console.print(f"causes not told apart: {found['attribution_missing']}", style="yellow", markup=False)
     console.print(f"predicted gain over natural: {_gain(found['gain'])}", markup=False, highlight=False)
     console.print("What went in", style="bold")
@@ -41,26 +42,19 @@ def show_difference(found: Mapping[str, Any], console: Console) -> None:
             console.print(line, markup=False, highlight=False)
 
 
-def _attribution(found: Mapping[str, Any]) -> Table:
+def _show_attribution(found: Mapping[str, Any], console: Console) -> None:
     attribution = found["attribution"]
     states = {row["domain"]: row["state"] for row in found["weights"]}
     # A cause that moved nothing is named below the table; "noise" stands for what searching again does not reproduce.
     causes = [cause for cause in attribution["causes"] if _moves(attribution, cause)]
-    table = Table(title="Weights in percent; changes and what made them, in points", title_justify="left")
-    for heading in ("domain", "before", "after", "change", *causes, "noise"):
-        named = heading == "domain"  # in a narrow terminal names wrap, so that no number is cut short
-        table.add_column(heading, justify="left" if named else "right", no_wrap=not named, overflow="fold")
+    rows: list[tuple[Cell, ...]] = []
     for row in sorted(attribution["domains"], key=lambda row: -abs(row["change"])):
         state = f" ({states[row['domain']]})" if states.get(row["domain"]) else ""
         parts = [row["parts"][cause] for cause in causes] + [row["residual"]]
-        table.add_row(
-            row["domain"] + state,
-            f"{row['before'] * 100:.1f}",
-            f"{row['after'] * 100:.1f}",
-            f"[bold]{_points(row['change'])}[/]",
-            *map(_points, parts),
-        )
-    return table
+        before, after = f"{row['before'] * 100:.1f}", f"{row['after'] * 100:.1f}"
+        rows.append((row["domain"] + state, before, after, (_points(row["change"]), "bold"), *map(_points, parts)))
+    headings = ("domain", "before", "after", "change", *causes, "noise")
+    show_table(console, headings, rows, title="Weights in percent; changes and what made them, in points")
 
 
 def _moves(attribution: Mapping[str, Any], cause: str) -> bool:
@@ -92,15 +86,18 @@ def _how(attribution: Mapping[str, Any]) -> str:
     return said + (f" Predicted gain {gain['change']:+.3f}: {', '.join(told)}." if told else "")
 
 
-def _weights(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Weights in percent, changes in points", title_justify="left")
-    for heading in ("domain", "before", "after", "change"):
-        table.add_column(heading, justify="left" if heading == "domain" else "right")
-    for row in rows:
-        state = f" ({row['state']})" if row["state"] else ""
-        cells = f"{row['before'] * 100:.1f}", f"{row['after'] * 100:.1f}", _points(row["change"])
-        table.add_row(row["domain"] + state, *cells)
-    return table
+def _show_weights(weights: Sequence[Mapping[str, Any]], console: Console) -> None:
+    rows = [
+        (
+            row["domain"] + (f" ({row['state']})" if row["state"] else ""),
+            f"{row['before'] * 100:.1f}",
+            f"{row['after'] * 100:.1f}",
+            _points(row["change"]),
+        )
+        for row in weights
+    ]
+    headings = ("domain", "before", "after", "change")
+    show_table(console, headings, rows, title="Weights in percent, changes in points")
 
 
 def _gain(gain: Mapping[str, Any]) -> str:
@@ -126,7 +123,7 @@ def _inputs(inputs: Mapping[str, Any]) -> Iterator[str]:
         rows = inputs[what]
         said = said or bool(rows)
         for row in rows[:SHOWN]:
-            yield f"  {what}: {row['what']}: {_short(row['before'])} -> {_short(row['after'])}"
+            yield f"  {what}: {row['what']}: {_plain(row['before'])} -> {_plain(row['after'])}"
         if len(rows) > SHOWN:
             yield f"  {what}: and {len(rows) - SHOWN} more; --json lists all"
     changed = {
@@ -142,9 +139,8 @@ def _pair(values: Sequence[Any]) -> str:
     return then if then == now else f"{then} -> {now}"
 
 
-def _short(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _evidence(evidence: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.decisions.caveats import SMALL, undecided
 from regmix_pipeline.decisions.evidence import Evidence, evidence_behind, inventory_settings
 from regmix_pipeline.decisions.explain.effect import curve_of, effects_of, path_of, standard_error
 from regmix_pipeline.decisions.explain.relaxing import active_limits
@@ -15,12 +16,8 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.limits import ROUNDED
 
-SMALL = 5e-4
-"""Differences of a weight that a reader would not see."""
 VISIBLE = 1e-3
 """Differences of the objective worth a word, nats per token."""
-MOST = 0.8
-"""A weight that may move over this share of what its limits allow is not decided, however narrow they are."""
 
 
 def explanation_of(lab: Lab, domain: str, asked: str | None = None) -> dict[str, Any]:
@@ -132,12 +129,6 @@ def answer_of(found: Mapping[str, Any]) -> str:
     if found["weight"] < SMALL:
         return said + f"because more of it does not help{_differences(found)}."
     return said + f"because the objective is best near it{_differences(found)}{_better(found)}."
-
-
-def undecided(row: Mapping[str, Any]) -> bool:
-    """Whether a domain's weight is open: it may move over ten points, or over most of what its limits allow."""
-    free = row["cap"] - row["floor"]
-    return bool(row["weakly_identified"] or (free > SMALL and row["high"] - row["low"] >= MOST * free))
 
 
 def _held(found: Mapping[str, Any]) -> str:

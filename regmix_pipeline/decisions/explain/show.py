@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from regmix_pipeline.decisions.explain.explanation import percent
+from regmix_pipeline.tables import Cell, show_table
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 HEIGHT = 5
@@ -21,10 +21,10 @@ def show_explanation(found: Mapping[str, Any], console: Console) -> None:
     console.print(found["answer"], style="bold", markup=False, highlight=False)
     console.print(_facts(found), markup=False, highlight=False, style="dim")
     _show_chart(found, console)
-    console.print(_curve(found))
-    console.print(_effects(found))
+    _show_curve(found, console)
+    _show_effects(found, console)
     _show_limits(found, console)
-    console.print(_alternatives(found))
+    _show_alternatives(found, console)
 
 
 def _facts(found: Mapping[str, Any]) -> str:
@@ -75,30 +75,28 @@ def _show_chart(found: Mapping[str, Any], console: Console) -> None:
     console.print(legend, highlight=False, markup=False, style="dim")
 
 
-def _curve(found: Mapping[str, Any]) -> Table:
+def _show_curve(found: Mapping[str, Any], console: Console) -> None:
     curve, at = found["curve"], found["chosen_point"]
-    table = Table(
-        title=f"More or less of it, a proxy's loss in nats per token; as good: within {found['standard_error']:.3f}",
-        title_justify="left",
-    )
     counted = [target for target, share in found["objective"].items() if share and len(found["objective"]) > 1]
-    for heading in ("weight", "objective", "90% interval", "change", *counted, ""):
-        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
     step = max((len(curve) - 1) / (ROWS - 1), 1)
     shown = sorted({round(i * step) for i in range(ROWS) if round(i * step) < len(curve)} | {at})
+    rows = []
     for i in shown:
         point = curve[i]
         total = point["objective"]
-        table.add_row(
-            percent(point["weight"]),
-            f"{total['predicted']:.3f}",
-            f"{total['low']:.3f}-{total['high']:.3f}",
-            "chosen" if i == at else f"{point['difference']:+.4f}",
-            *(f"{point['targets'][target]['predicted']:.3f}" for target in counted),
-            _trust(point),
-            style="bold" if i == at else None,
+        rows.append(
+            (
+                percent(point["weight"]),
+                f"{total['predicted']:.3f}",
+                f"{total['low']:.3f} to {total['high']:.3f}",
+                "chosen" if i == at else f"{point['difference']:+.4f}",
+                *(f"{point['targets'][target]['predicted']:.3f}" for target in counted),
+                _trust(point),
+            )
         )
-    return table
+    title = f"More or less of it, a proxy's loss in nats per token; as good: within {found['standard_error']:.3f}"
+    headings = ("weight", "objective", "90% interval", "change", *counted, "")
+    show_table(console, headings, rows, title=title, left=[""], bold=[shown.index(at)])
 
 
 def _trust(point: Mapping[str, Any]) -> str:
@@ -108,45 +106,45 @@ def _trust(point: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _effects(found: Mapping[str, Any]) -> Table:
-    table = Table(title="One point more of it: nats per token, regressors that agree", title_justify="left")
-    for heading in ("target", "share", "more of it", "change", "by law", "agree"):
-        table.add_column(heading, justify="left" if heading in ("target", "more of it") else "right", no_wrap=True)
+def _show_effects(found: Mapping[str, Any], console: Console) -> None:
     colours = {"helps": "green", "hurts": "red", "flat": "dim", "undecided": "yellow"}
-    for row in sorted(found["effects"], key=lambda row: (-row["share"], row["sensitivity"])):
-        table.add_row(
+    rows: list[tuple[Cell, ...]] = [
+        (
             row["target"],
             f"{row['share']:.0%}" if row["share"] else "",
-            f"[{colours[row['verdict']]}]{row['verdict']}[/]",
+            (row["verdict"], colours[row["verdict"]]),
             f"{row['sensitivity']:+.4f}",
             "" if row["by_law"] is None else f"{row['by_law']:+.4f}",
             f"{row['agree'][0]} of {row['agree'][1]}",
-            end_section=row["target"] == "objective",
         )
-    return table
+        for row in sorted(found["effects"], key=lambda row: (-row["share"], row["sensitivity"]))
+    ]
+    headings = ("target", "share", "more of it", "change", "by law", "agree")
+    title = "One point more of it: nats per token, regressors that agree"
+    show_table(console, headings, rows, title=title, left=["more of it"])
 
 
 def _show_limits(found: Mapping[str, Any], console: Console) -> None:
     if not found["limits"]:
         console.print("No limit holds this weight.", highlight=False)
         return
-    table = Table(title=f"Limits that hold it ({found['limits_how']})", title_justify="left")
-    for heading in ("limit", "relaxed by", "worth, nats per token", "this weight would move"):
-        table.add_column(heading, justify="left" if heading == "limit" else "right")
-    for row in found["limits"]:
-        table.add_row(row["limit"], row["step"], f"{row['worth']:.5f}", f"{row['weight_change'] * 100:+.2f} points")
-    console.print(table)
+    rows = [
+        (row["limit"], row["step"], f"{row['worth']:.5f}", f"{row['weight_change'] * 100:+.2f} points")
+        for row in found["limits"]
+    ]
+    headings = ("limit", "relaxed by", "worth, nats per token", "this weight would move")
+    show_table(console, headings, rows, title=f"Limits that hold it ({found['limits_how']})")
 
 
-def _alternatives(found: Mapping[str, Any]) -> Table:
-    table = Table(title="What else was considered", title_justify="left")
-    for heading in ("mixture", "weight", "objective", "90% interval", ""):
-        table.add_column(heading, justify="left" if heading in ("mixture", "") else "right")
+def _show_alternatives(found: Mapping[str, Any], console: Console) -> None:
+    rows = []
     for row in found["alternatives"]:
         known = row["predicted"] is not None
         interval = f"{row['low']:.3f} to {row['high']:.3f}" if known else ""
         predicted = f"{row['predicted']:.3f}" if known else "unknown"
-        style = "bold" if row["name"] == "chosen" else None
-        note = "" if row["allowed"] else "beyond the limits"
-        table.add_row(row["name"], percent(row["weight"]), predicted, interval, note, style=style)
-    return table
+        rows.append(
+            (row["name"], percent(row["weight"]), predicted, interval, "" if row["allowed"] else "beyond the limits")
+        )
+    chosen = [number for number, row in enumerate(found["alternatives"]) if row["name"] == "chosen"]
+    headings = ("mixture", "weight", "objective", "90% interval", "")
+    show_table(console, headings, rows, title="What else was considered", left=[""], bold=chosen)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from regmix_pipeline.report.numbers import decimals, percent, signed
+from regmix_pipeline.numbers import decimals, percent, signed
+from regmix_pipeline.tables import show_table
 
 Row = dict[str, str]
 
@@ -19,10 +19,10 @@ def ranking_rows(result: Mapping[str, Any]) -> list[Row]:
     return [
         {
             "strategy": row["strategy"] + ("" if row["within_limits"] else " (beyond the limits)"),
-            f"objective, {percents}": _with(decimals(row["objective"], 4), row["half_interval"]),
+            f"objective, {percents}": _with(row["objective"], row["half_interval"], decimals),
             f"to natural, {percents}": "0"
             if row["strategy"] == "natural"
-            else _with(signed(row["difference"], 4), row["difference_half_interval"]),
+            else _with(row["difference"], row["difference_half_interval"], signed),
             "better seeds": f"{row['better_seeds']} of {row['seeds']}",
             "proxies' compute": "none"
             if not row["flops"]
@@ -69,16 +69,14 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
 
 
 def _show(title: str, rows: Sequence[Row], console: Console) -> None:
-    table = Table(title=title, title_justify="left")
-    for number, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row.values())
-    console.print(table)
+    show_table(console, list(rows[0]), [list(row.values()) for row in rows], title=title)
 
 
-def _with(value: str, half: float | None) -> str:
-    return value if half is None else f"{value} ± {decimals(half, 4)}"
+def _with(value: float, half: float | None, written: Callable[[Any, int], str]) -> str:
+    """A value and its interval."""
+    if half is None:
+        return written(value, 4)
+    return f"{written(value, 4)} ({written(value - half, 4)} to {written(value + half, 4)})"
 
 
 def _used(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""How the report writes numbers: digits that mean something, and a dash where there is no number."""
+"""How reports and commands write numbers: digits that mean something, and a dash where there is no number."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Whether a study can run, found out before anything is fetched, tokenised or trained."""

@@ -1,0 +1,79 @@
+"""The checks that `regmix run`, `refit`, `compare`, `plan` and `ui` make before they begin."""
+
+from __future__ import annotations
+
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.proxies.imports import IMPORTED_RUNS, table_pairs
+from regmix_pipeline.proxies.run_tables import read_runs
+from regmix_pipeline.study_check.limits import check_limits
+from regmix_pipeline.study_check.text import texts_of
+from regmix_pipeline.tokens.settings import BYTES_AND_EOS
+from regmix_pipeline.tokens.stage import TOKENIZER
+from regmix_pipeline.tokens.tokenizer import checked
+
+
+def check_study(lab: Lab, *, elsewhere: bool = False) -> list[str]:
+    """Whether the study can run, as far as that shows without fetching, tokenising or training anything.
+
+    Looked at: the tokenizer's file, the addresses of all documents, the first document of each source that has no
+    current shard, imported tables, the available tokens beside what the large run asks for, caps, floors and groups,
+    and whether a small domain's validation split holds a window. Tokens that were not counted yet are estimated from
+    bytes, and only what cannot be whatever the tokenizer is refused.
+
+    Args:
+        lab: the study on disk.
+        elsewhere: the study is planned for another machine: where none of its text is here, neither text nor tokenizer
+            is looked for.
+
+    Returns:
+        What a person should know, a line each; nothing where all is well.
+
+    Raises:
+        RegmixError: the study cannot run, naming file or field, and the remedy.
+    """
+    study = lab.study
+    study.proxies.engine.overridden()
+    study.shards.executor.overridden()
+    if lab.stale(IMPORTED_RUNS):
+        for mixtures, losses in table_pairs(lab):
+            read_runs(mixtures, losses, lab.domains, lab.targets)
+    texts, lines = texts_of(lab, elsewhere=elsewhere)
+    away = elsewhere and study.trains and texts is None
+    if away:
+        lines.append("none of the text is here, so neither it nor the tokenizer was checked")
+    else:
+        _check_tokenizer(lab)
+    return [*lines, *check_limits(lab, texts or {})]
+
+
+def begin(lab: Lab) -> None:
+    """`check_study`, with what a person should know said as the lab says things."""
+    for line in check_study(lab):
+        lab.say(f"mind: {line}")
+
+
+def _check_tokenizer(lab: Lab) -> None:
+    settings, rows = lab.study.tokenizer, lab.study.proxies.vocabulary
+    if settings is None:
+        return
+    if settings.train is not None:
+        unknown = [name for name in settings.train.domains or () if name not in lab.study.domains]
+        if unknown and lab.study.watch is None:
+            raise StudyError(
+                f"{unknown[0]} is not a domain of the study",
+                where="tokenizer.train.domains",
+                remedy=f"name domains of the study: {', '.join(lab.domains)}",
+            )
+        _check_rows(rows, BYTES_AND_EOS)
+    elif lab.stale(TOKENIZER):
+        _check_rows(rows, checked(lab.base / str(settings.file), settings.eos_token).vocab_size)
+
+
+def _check_rows(rows: int | None, least: int) -> None:
+    if rows is not None and rows < least:
+        raise StudyError(
+            f"{rows} is less than the tokenizer's vocabulary of {least:,}",
+            where="proxies.vocabulary",
+            remedy=f"leave it out, or pad it to more than {least:,}",
+        )

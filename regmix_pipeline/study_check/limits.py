@@ -1,0 +1,113 @@
+"""Whether any mixture respects a study's limits, by the tokens that its text has or may have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.limits import FULL, Limits, availability_caps
+from regmix_pipeline.numbers import amount
+from regmix_pipeline.study import Study
+from regmix_pipeline.study_check.text import TextHere
+
+
+def check_limits(lab: Lab, texts: Mapping[str, TextHere]) -> list[str]:
+    """Lines worth knowing of the limits; nothing where all is well.
+
+    Args:
+        lab: the study on disk.
+        texts: source -> its text; a domain without is taken for unlimited unless the study states its tokens.
+
+    Raises:
+        MixtureError: no mixture respects the limits, by the most tokens that there can be.
+    """
+    study = lab.study
+    if study.watch is not None and lab.records.current("domains") is None:
+        return []  # further domains are not known yet
+    most = _available(study, texts, lambda text: text.most)
+    guess = _available(study, texts, lambda text: text.tokens)
+    estimated = any(
+        name in texts and not texts[name].counted and domain.available_tokens is None
+        for name, domain in study.domains.items()
+    )
+    said = " (estimated from the size of the files)" if estimated else ""
+    _check_enough(study, most, guess, said)
+    limits, own = _limits(study, most), _limits(study, [math.inf] * len(most))
+    own.check()
+    try:
+        limits.check()
+    except MixtureError as error:
+        raise MixtureError(error.problem + said, where=error.where, remedy=error.remedy) from None
+    _check_groups(study, limits)
+    caps = _limits(study, guess).caps
+    if caps.sum() < FULL:
+        return [
+            f"limits: by the estimated tokens the caps sum to {caps.sum():.3g}, below 1, so that no mixture may be "
+            "left: lower limits.target_tokens, raise limits.max_epochs, or add text"
+        ]
+    return []
+
+
+def _available(study: Study, texts: Mapping[str, TextHere], of: Callable[[TextHere], float]) -> list[float]:
+    """Tokens of every domain: as stated, else of its text, else without end."""
+    return [
+        float(domain.available_tokens or (of(texts[name]) if name in texts else math.inf))
+        for name, domain in study.domains.items()
+    ]
+
+
+def _limits(study: Study, available: list[float]) -> Limits:
+    domains, limits = study.domains.values(), study.limits
+    caps = availability_caps(available, limits.target_tokens, limits.max_epochs, [each.cap for each in domains])
+    return Limits(tuple(study.domains), caps, np.array([each.floor for each in domains]))
+
+
+def _check_enough(study: Study, most: list[float], guess: list[float], said: str) -> None:
+    """The large run must not need more tokens than all domains together have."""
+    target, epochs = study.limits.target_tokens, study.limits.max_epochs
+    if target is None or epochs * sum(most) >= target * FULL:
+        return
+    tokens = sum(guess)
+    raise MixtureError(
+        f"the large run needs {amount(target)} tokens, and all domains together hold {amount(tokens)}{said}: at most "
+        f"{epochs:g} epochs of them are {amount(epochs * tokens)} tokens, so no mixture is feasible",
+        where="limits.target_tokens",
+        remedy=f"lower it to less than {amount(epochs * tokens)}, raise limits.max_epochs, add text, or state what the "
+        "large run has as available_tokens of the domains",
+    )
+
+
+def _check_groups(study: Study, limits: Limits) -> None:
+    groups = study.search.groups
+    if not groups:
+        return
+    for number, group in enumerate(groups):
+        unknown = sorted(set(group.domains) - set(limits.domains))
+        if unknown:
+            raise MixtureError(
+                f"{', '.join(unknown)}: not a domain of the study",
+                where=f"search.groups.{number}",
+                remedy=f"name domains of the study: {', '.join(limits.domains)}",
+            )
+    from scipy.optimize import linprog
+
+    members = np.array([[float(name in group.domains) for name in limits.domains] for group in groups])
+    upper, lower = np.array([each.cap for each in groups]), np.array([each.floor for each in groups])
+    found = linprog(
+        np.zeros(len(limits.domains)),
+        A_ub=np.vstack([members, -members]),
+        b_ub=np.concatenate([upper, -lower]),
+        A_eq=np.ones((1, len(limits.domains))),
+        b_eq=[1.0],
+        bounds=list(zip(limits.floors, limits.caps, strict=True)),
+    )
+    if found.status == 2:
+        raise MixtureError(
+            "no mixture respects the groups' limits and the domains' caps and floors together",
+            where="search.groups",
+            remedy="raise a group's cap, or lower a floor",
+        )
