@@ -27,9 +27,9 @@ def main() -> None:
     answers_no_signals()
     number = int(os.environ.get("REGMIX_WORKER", "0"))
     answers = private_stdout()
+    tasks = lines_of_stdin()  # before the imports: they take longer than a parent may live
     prepare_torch()
     gc.freeze()
-    tasks = lines_of_stdin()
     while (line := tasks.get()) is not None:
         answers.write(json.dumps(answer(json.loads(line), lambda task: done_here(task, number))) + "\n")
         answers.flush()
