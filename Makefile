@@ -2,6 +2,7 @@
 # make ui     its results in the Dagster UI
 # make test   the tests
 # make check  lint, types and tests, as CI runs them
+# make test-kills   twenty kills of the real command at random moments, some minutes
 # make docs   the documentation as a site in site/; make docs-serve shows it at http://127.0.0.1:8000
 # make reference   the generated pages of docs/, again
 # make test-consumers     exported mixtures read by the trainers' own libraries, in an environment of its own
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test test-consumers check lint types docs docs-serve reference bench-throughput clean
+.PHONY: demo ui test test-kills test-consumers check lint types docs docs-serve reference bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -23,6 +24,9 @@ ui: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/pytest
+
+test-kills: $(VENV)/.installed
+	$(BIN)/pytest -n 0 -s -m kills tests/end_to_end/test_random_kills.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

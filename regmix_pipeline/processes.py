@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,15 +52,27 @@ _started: weakref.WeakSet[subprocess.Popen[Any]] = weakref.WeakSet()
 """Processes that end with this one."""
 _tidy: weakref.WeakSet[subprocess.Popen[Any]] = weakref.WeakSet()
 """Those of them that have something to do when their input ends, such as to cancel their jobs."""
+_starting, _ending = threading.Lock(), threading.Event()
 
 
-def ends_with_this(process: subprocess.Popen[Any], *, tidy: bool = False) -> None:
-    """Let `end_all` end a process: by closing its input if it is ``tidy``, otherwise by killing it."""
-    (_tidy if tidy else _started).add(process)
+def start(words: Sequence[str], *, tidy: bool = False, **options: Any) -> subprocess.Popen[Any]:
+    """Start a process that `end_all` ends: by closing its input if it is ``tidy``, otherwise by killing it.
+
+    Once this process is about to end, nothing is started, and this does not return.
+    """
+    with _starting:
+        if not _ending.is_set():
+            process = subprocess.Popen(words, **options)
+            (_tidy if tidy else _started).add(process)
+            return process
+    while True:
+        time.sleep(60)
 
 
 def end_all(seconds: float = 5.0) -> None:
     """End every process that was started here, and wait until it has ended; after ``seconds`` kill what has not."""
+    with _starting:
+        _ending.set()
     for process in [*_started]:
         process.kill()
     for process in [*_tidy]:
@@ -85,14 +98,13 @@ class Child:
     """
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
+        self._process = start(
             command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
             env=os.environ | environment | {"PYTHONPATH": module_search()},
         )
-        ends_with_this(self._process)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._tasks = self._process.stdin

@@ -8,14 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import typer
 from filelock import FileLock, Timeout
 
 import regmix_pipeline
 from regmix_pipeline.cli.app import Data, Home, StudyFile, app, plain_errors
-from regmix_pipeline.errors import BusyError, StudyError
+from regmix_pipeline.errors import BusyError, RegmixError, StudyError
 from regmix_pipeline.home_lock import Process
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.processes import how_it_ended
 from regmix_pipeline.session import run_session
 from regmix_pipeline.study_file import default_study_file
 
@@ -37,7 +37,6 @@ def ui(
     lab = Lab(study or default_study_file(), home, data)
     folder = prepare_instance(lab.home)
     note, lock = folder / ".ui.json", FileLock(folder / ".ui.lock")
-    _check_port(host, port)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -46,6 +45,7 @@ def ui(
             where=str(lab.home),
             remedy="use that one, or end it first: two of them would start every automatic run twice",
         ) from None
+    _check_port(host, port)
     Process.this(f"http://{host}:{port}").write(note)
     with (
         dg.DagsterInstance.get() as instance,
@@ -64,7 +64,12 @@ def ui(
         finally:
             end_dead_runs(instance, lab.say)
             note.unlink(missing_ok=True)
-    raise typer.Exit(status)
+    if status:
+        raise RegmixError(
+            f"the Dagster UI {how_it_ended(status)}",
+            where=f"{host}:{port}",
+            remedy="see its log above; start it again",
+        )
 
 
 def _command(host: str, port: int) -> list[str]:

@@ -19,7 +19,7 @@ import torch
 from regmix_pipeline.proxies.evaluate import Sample, device_of, evaluate_proxy, losses_on
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.train import Trainer, train_proxy
-from regmix_pipeline.proxies.worker import prepare_torch
+from regmix_pipeline.proxies.worker import answers_no_signals, prepare_torch
 
 _WARM_UP = 2
 _FEW_PASSES = 4
@@ -28,6 +28,7 @@ _FEW_PASSES = 4
 
 def main() -> None:
     """Read a job, answer ready, wait, answer with the times."""
+    answers_no_signals()
     prepare_torch()
     for library in ("pyarrow.parquet", "safetensors.torch"):  # a worker's memory holds what writes, too
         importlib.import_module(library)

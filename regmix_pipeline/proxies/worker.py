@@ -28,9 +28,9 @@ def main() -> None:
     answers_no_signals()
     number = int(os.environ.get("REGMIX_WORKER", "0"))
     answers = private_stdout()
+    tasks = lines_of_stdin()  # before the imports: they take longer than a parent may live
     prepare_torch()
     gc.freeze()
-    tasks = lines_of_stdin()
     # One worker speaks for all: they train like models at the same time.
     say = to_stderr if number == 0 else to_nobody
     while (line := tasks.get()) is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from regmix_pipeline.files import write_json
-from regmix_pipeline.processes import command, ends_with_this, how_it_ended, module_search
+from regmix_pipeline.processes import command, how_it_ended, module_search, start
 from regmix_pipeline.tokens.parts import PartTask, read_failure
 from regmix_pipeline.tokens.settings import ExecutorSettings
 
@@ -97,15 +97,15 @@ class Execution:
             with self._lock:
                 if self._stopped:
                     return
-                process = subprocess.Popen(
+                process = start(
                     command("regmix_pipeline.tokens.launch", str(self.folder), str(rank)),
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=kept | {"PYTHONPATH": module_search()},
                     start_new_session=True,
+                    tidy=True,
                 )
-                ends_with_this(process, tidy=True)
                 self._processes.append(process)
             code = process.wait()
         with self._lock:

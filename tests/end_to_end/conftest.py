@@ -1,0 +1,176 @@
+"""The real command in processes of its own: watched by what it says, killed or stopped, and its homes compared."""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+
+PATIENCE = 300
+"""Seconds after which something that has to happen counts as never happening."""
+NOT_CONTENT = {
+    "records": {"made_at", "seconds", "run", "facts", "sums"},
+    "decisions": {"decided_at", "record"},
+}
+"""Columns that hold times, and what follows from times."""
+
+
+class Command:
+    """One `regmix` command at work.
+
+    Its environment has a mark that all its descendants inherit: so it is known when the last of them has ended.
+    """
+
+    def __init__(self, folder, *words, environment=None):
+        self.mark = f"REGMIX_TEST_MARK={uuid.uuid4().hex}"
+        name, value = self.mark.split("=")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "regmix_pipeline.cli", *words],
+            cwd=folder,
+            env=os.environ | (environment or {}) | {name: value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self.lines, self.output = [], ""
+        self._news = threading.Condition()
+        self._readers = [threading.Thread(target=each, daemon=True) for each in (self._read, self._take)]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self.lines.append(None)
+            self._news.notify_all()
+
+    def _take(self):
+        self.output = self.process.stdout.read()
+
+    def says(self, pattern):
+        """Wait until a line of standard error matches."""
+        with self._news:
+            found = self._news.wait_for(
+                lambda: any(line is None or re.search(pattern, line) for line in self.lines), PATIENCE
+            )
+            assert found, f"nothing said {pattern!r}: {self.lines}"
+            assert any(line is not None and re.search(pattern, line) for line in self.lines), self.lines
+        return self
+
+    def kill(self, what="all"):
+        """SIGKILL, to all processes of the command or to the first alone."""
+        (os.killpg if what == "all" else os.kill)(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for reader in self._readers:
+            reader.join(PATIENCE)
+
+    def signal(self, number, what="all"):
+        """A signal, to all processes of the command, as a terminal sends it, or to the first alone."""
+        (os.killpg if what == "all" else os.kill)(self.process.pid, number)
+
+    def ended(self):
+        """Wait until the command has ended; returns its status."""
+        status = self.process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        self.lines = [line for line in self.lines if line is not None]
+        return status
+
+    @property
+    def text(self):
+        """All that it has said."""
+        return "\n".join(line for line in self.lines if line is not None) + self.output
+
+    def left(self):
+        """Descendants that are still there."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (path / "environ").read_bytes().split(b"\0"):
+                    found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:  # it ended meanwhile
+                continue
+        return found
+
+    def gone(self):
+        """Wait until all descendants have ended."""
+        until = time.monotonic() + PATIENCE
+        while left := self.left():
+            assert time.monotonic() < until, f"left behind: {left}"
+            time.sleep(0.05)
+
+
+class Study:
+    """A study in a folder of its own, with its home beside it."""
+
+    def __init__(self, folder):
+        self.folder, self.home = folder, folder / "home"
+
+    def start(self, command="run", *words, environment=None):
+        """Start a command about this study."""
+        places = ["--study", str(self.folder / "tiny.yaml"), "--home", str(self.home)]
+        return Command(self.folder, command, *places, *words, environment=environment)
+
+    def does(self, command="run", *words, status=0, environment=None):
+        """Run a command to its end; returns all that it said."""
+        started = self.start(command, *words, environment=environment)
+        assert started.ended() == status, started.text
+        assert "Traceback" not in started.text
+        return started.text
+
+    def copied(self, folder):
+        """A copy of the study and its home."""
+        shutil.copytree(self.folder, folder)
+        return Study(folder)
+
+    def without_home(self, folder):
+        """A copy of the study that was never run."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("home", "data"))
+        return Study(folder)
+
+    def contents(self):
+        """What the home holds, without times: hashes of weights, shards, trajectories and losses, and the tables."""
+        names = (
+            "proxies/p*/*.safetensors",
+            "proxies/p*/*.parquet",
+            "confirmations/p*/*.safetensors",
+            "shards/*/*/*.ds",
+        )
+        files = [path for name in (*names, "evaluations/*/*.json") for path in self.home.glob(name)]
+        found = {str(path.relative_to(self.home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        with duckdb.connect(str(self.home / "ledger.duckdb"), read_only=True) as ledger:
+            tables = [name for (name,) in ledger.execute("select table_name from duckdb_tables()").fetchall()]
+            for table in set(tables) - {"ledger_info"}:
+                columns = [row[0] for row in ledger.execute(f"describe {table}").fetchall()]
+                kept = ", ".join(f'"{name}"' for name in columns if name not in NOT_CONTENT.get(table, ()))
+                found[table] = sorted(map(repr, ledger.execute(f"select {kept} from {table}").fetchall()))
+        return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, real_text, tiny_settings):
+    """A small study and its home, made without an interruption. Tests copy it."""
+    folder = tmp_path_factory.mktemp("finished") / "study"
+    shutil.copytree(real_text, folder / "text")
+    settings = tiny_settings | {
+        "regression": {"regressors": ["linear", "lightgbm", "saturation"], "bootstrap": 50, "extrapolation": "off"},
+        "search": {"candidates": 2000, "screen": 500},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    study = Study(folder)
+    study.does("run")
+    return study
