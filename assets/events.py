@@ -13,6 +13,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 
 from assets.changes import SHOWN, now_stale, why_and_from_what
 from assets.heads import head_of
+from assets.marks import marks_of
 from assets.questions import QUESTIONS
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
@@ -61,6 +62,7 @@ def partitions_made(
     asked, started = list(context.partition_keys if keys is None else keys), time.monotonic()
     told = told_of(context.instance, stage) if quiet else set()
     with plain_failures():
+        marks = marks_of(lab) if stage.partitions == "mixture" else {}
         wanted = stage.wanted(lab) if BACKFILL in context.run.tags else asked
         gone = [key for key in asked if key not in wanted]
         for key in gone:
@@ -76,7 +78,7 @@ def partitions_made(
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
-                yield _materialisation(stage, made, {**pace, **head_of(lab)})
+                yield _materialisation(stage, made, {**pace, **marks.get(made.key, {}), **head_of(lab)})
     question = QUESTIONS.get(stage.name)
     if question is not None:
         with lab.tables("proxies", "proxy_losses") as connection:
@@ -164,12 +166,12 @@ def _metadata(record: Record, *, reused: bool) -> dict[str, Any]:
     }
 
 
-def _materialisation(stage: Stage, made: Made, pace: Mapping[str, str]) -> dg.AssetMaterialization:
+def _materialisation(stage: Stage, made: Made, shown: Mapping[str, str]) -> dg.AssetMaterialization:
     assert made.record is not None
     return dg.AssetMaterialization(
         stage.name,
         partition=made.key,
-        metadata={**pace, **metadata_of(made)},
+        metadata={**shown, **metadata_of(made)},
         tags={"dagster/data_version": made.record.version, "regmix/recipe": made.record.recipe},
     )
 

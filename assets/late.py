@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import dagster as dg
+from dagster._core.execution.backfill import PartitionBackfill
 
 from assets.events import BACKFILL, partitions_made, plain_failures
 from assets.looks import observe_documents, observe_domains
@@ -19,7 +20,8 @@ from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.refit import standing
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import behind
+from regmix_pipeline.tokens.stage import TOKEN_SHARDS
 from resources.lab import LabResource
 
 _LIST = {"domain": DOMAINS, "mixture": MIXTURES}
@@ -34,31 +36,68 @@ def opened(context: dg.AssetExecutionContext, lab: LabResource, stage: Stage) ->
     """
     ready = lab.open(context.run.run_id)
     ready.triggered = triggered_by(context.run)
-    if BACKFILL in context.run.tags:
+    backfill = _backfill(context)
+    if backfill is not None:
         with plain_failures():
-            _make_late(context, ready, stage)
+            _make_late(context, ready, stage, backfill)
     return ready
 
 
-def _make_late(context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> None:
-    backfill = context.instance.get_backfill(context.run.tags[BACKFILL])
-    if backfill is None:
-        return
-    selected = {key.to_user_string() for key in backfill.asset_selection or ()}
-    for each in _behind(stage):
+def partitions_and_late(
+    context: dg.AssetExecutionContext, lab: LabResource, stage: Stage
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.Output]:
+    """Make the run's partitions of a stage, and those of its own that came late; see `partitions_made`."""
+    ready, backfill, late = opened(context, lab, stage), _backfill(context), []
+    if backfill is not None:
+        with plain_failures():
+            late = [key for key in _late(ready, stage, backfill) if key not in context.partition_keys]
+    yield from partitions_made(context, ready, stage, [*context.partition_keys, *late])
+
+
+def _backfill(context: dg.AssetExecutionContext) -> PartitionBackfill | None:
+    """The backfill that the step is part of."""
+    return context.instance.get_backfill(context.run.tags[BACKFILL]) if BACKFILL in context.run.tags else None
+
+
+def _make_late(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, backfill: PartitionBackfill) -> None:
+    for each in behind(stage):
         if each is DOMAINS and lab.stale(DOMAINS):
             seen = observe_domains(context, lab)
             tags = {"dagster/data_version": seen.data_version.value} if seen.data_version else {}
             context.log_event(dg.AssetObservation(DOMAINS.name, metadata=seen.metadata, tags=tags))
         elif each is DOCUMENTS and standing(lab, DOCUMENTS).stale:
             observe_documents(context, lab)
-        elif each.partitions is not None and each.name in selected and each is not DOCUMENTS:
-            names = _LIST[each.partitions]
-            # Training is asked for by a click: only where the list itself was part of what was clicked.
-            asked = names is DOMAINS or names.name in selected
-            record = lab.records.current(names.name)
-            if asked and record and datetime.fromisoformat(record.made_at).timestamp() >= backfill.backfill_timestamp:
-                _make(context, lab, each, list(lab.stale(each)))
+        elif each.partitions is not None:
+            late = _late(lab, each, backfill)
+            if each is TOKEN_SHARDS and each.name in _selected(backfill):
+                # Without them the step would fail.
+                late += [key for key in each.wanted(lab) if lab.records.current(each.name, key) is None]
+            _make(context, lab, each, list(dict.fromkeys(late)))
+        elif each.name in _selected(backfill):
+            # Without partitions between them, Dagster knows no order of the two. Its own step tells of it.
+            for made in lab.materialise(each):
+                if made.error is not None:
+                    raise made.error
+
+
+def _late(lab: Lab, stage: Stage, backfill: PartitionBackfill) -> list[str]:
+    """Partitions that are to be made and that the backfill could not know of when it was launched.
+
+    Training is asked for by a click: only where the list of mixtures itself was part of what was clicked.
+    """
+    if stage.partitions is None or stage is DOCUMENTS or stage.name not in _selected(backfill):
+        return []
+    names = _LIST[stage.partitions]
+    record = lab.records.current(names.name)
+    if record is None or (names is MIXTURES and names.name not in _selected(backfill)):
+        return []
+    since = datetime.fromisoformat(record.made_at).timestamp() >= backfill.backfill_timestamp
+    return list(lab.stale(stage)) if since else []
+
+
+def _selected(backfill: PartitionBackfill) -> set[str]:
+    """Names of the assets that the backfill was launched for."""
+    return {key.to_user_string() for key in backfill.asset_selection or ()}
 
 
 def _make(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: list[str]) -> None:
@@ -71,12 +110,3 @@ def _make(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: list[
             context.log_event(event)
         elif isinstance(event, dg.AssetCheckResult) and not event.passed:
             raise dg.Failure(f"{stage.name}: {event.description}", allow_retries=False)
-
-
-def _behind(stage: Stage) -> Iterator[Stage]:
-    """All stages that ``stage`` is made from, directly or not, upstream first."""
-    names = {stage.name}
-    for each in reversed(STAGES):
-        if each.name in names:
-            names |= set(each.upstream)
-    return (each for each in STAGES if each.name in names and each is not stage)

@@ -8,7 +8,7 @@ from assets.events import whole_made
 from assets.late import opened
 from assets.partitions import MIXTURES as PARTITIONS
 from assets.partitions import register
-from assets.pictures import weights_covered
+from assets.pictures import mixtures_shown
 from assets.upstream import upstream
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from resources.lab import LabResource
@@ -24,6 +24,6 @@ from resources.lab import LabResource
 def mixtures(context: dg.AssetExecutionContext, lab: LabResource) -> dg.MaterializeResult:
     """Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition."""
     ready = opened(context, lab, MIXTURES)
-    result = whole_made(ready, MIXTURES, weights_covered, mixtures_and_their_cost)
+    result = whole_made(ready, MIXTURES, mixtures_shown, mixtures_and_their_cost)
     register(context.instance, PARTITIONS, list(current_mixtures(ready)))
     return result

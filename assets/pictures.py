@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from regmix_pipeline.decisions.names import mixture_names, weights_in_words
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.proxies.stage import PROXY_LOSSES
 from regmix_pipeline.report import glance
 from regmix_pipeline.report.inline import differences_svg, markdown, scatter_svg, spreads_svg, weights_svg
 from regmix_pipeline.strategies.comparison.show import correlation_rows, ranking_rows
@@ -30,6 +33,20 @@ def weights_covered(lab: Lab) -> Metadata:
     return picture("weights in the mixtures", spreads_svg(spreads)) | table("weights by domain", rows)
 
 
+def by_name(lab: Lab) -> Metadata:
+    """Which partitions are natural, uniform, best observed, chosen or nearest to it, each with a link to its losses."""
+    mixtures, lines = current_mixtures(lab), ["| mixture | partition | weights |", "|---|---|---|"]
+    for name, key in mixture_names(lab).items():
+        link = f"[{key}](/assets/{PROXY_LOSSES.name}?view=partitions&partition={key})"
+        lines.append(f"| {name} | {link} | {weights_in_words(mixtures[key], shown=3)} |")
+    return {"mixtures by name": dg.MetadataValue.md("\n".join(lines))} if len(lines) > 2 else {}
+
+
+def mixtures_shown(lab: Lab) -> Metadata:
+    """The mixtures that have a name, and what all of them cover."""
+    return by_name(lab) | weights_covered(lab)
+
+
 def losses_spread(lab: Lab) -> Metadata:
     """How the proxies' final losses are spread on every target; the tick is the natural mixture's."""
     with read_ledger(lab.ledger) as connection:
@@ -46,7 +63,12 @@ def out_of_fold(lab: Lab) -> Metadata:
         ).fetchall()
         scores = glance.scores(connection)
     scatter = scatter_svg([row[0] for row in rows], [row[1] for row in rows])
-    return picture(f"out of fold, {target}"[:60], scatter) | table("scores out of fold", scores) | losses_spread(lab)
+    return (
+        by_name(lab)
+        | picture(f"out of fold, {target}"[:60], scatter)
+        | table("scores out of fold", scores)
+        | losses_spread(lab)
+    )
 
 
 def chosen_weights(lab: Lab) -> Metadata:
@@ -65,7 +87,8 @@ def decided(lab: Lab) -> Metadata:
     """The decision's weights, and the mixtures it was compared with."""
     record = lab.json("mixture_decision", "decision.json")
     return (
-        picture("chosen vs natural", weights_svg(record["domains"]))
+        by_name(lab)
+        | picture("chosen vs natural", weights_svg(record["domains"]))
         | table("weights and limits", glance.weights(record["domains"]))
         | table("alternatives", glance.alternatives(record["predictions"]))
     )

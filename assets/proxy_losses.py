@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.events import partitions_made
-from assets.late import opened
+from assets.late import partitions_and_late
 from assets.partitions import MIXTURES
 from assets.questions import check_specs
 from assets.upstream import upstream
@@ -35,4 +34,4 @@ def proxy_losses(
     context: dg.AssetExecutionContext, lab: LabResource
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.Output]:
     """Evaluate the run's proxies, one materialisation per mixture."""
-    yield from partitions_made(context, opened(context, lab, PROXY_LOSSES), PROXY_LOSSES)
+    yield from partitions_and_late(context, lab, PROXY_LOSSES)

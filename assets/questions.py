@@ -46,8 +46,8 @@ QUESTIONS = {
     ),
     PROXY_LOSSES.name: Question(
         "every_loss_is_finite",
-        "Every proxy has a finite final loss with a standard error on every target.",
-        lambda lab, ledger: audit.losses_complete(ledger, lab.targets),
+        "Every proxy that was evaluated has a finite final loss with a standard error on every target.",
+        lambda lab, ledger: audit.losses_complete(ledger, lab.targets, so_far=True),
         losses_spread,
     ),
 }

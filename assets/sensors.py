@@ -1,4 +1,4 @@
-"""Sensors: domains that come and go, text that changes, and training within the study's budget."""
+"""Sensors: domains that come and go, text that changes, training within the study's budget, and what is stale."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from assets.asking import ask
 from assets.changes import some
 from assets.events import ONLY_STALE, metadata_of
 from assets.partitions import RANGE_END, RANGE_START, SOURCES, backfill_going
+from assets.up_to_date import stale_assets
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at_a_glance
 from regmix_pipeline.errors import BusyError
@@ -24,7 +25,7 @@ DATA = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY, MIXTURES)
 
 
 def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
-    """The three sensors, looking at the world every ``look_seconds``; they run unless somebody stops them."""
+    """The four sensors, looking at the world every ``look_seconds``; they run unless somebody stops them."""
     running: dict[str, Any] = {
         "minimum_interval_seconds": look_seconds,
         "default_status": dg.DefaultSensorStatus.RUNNING,
@@ -45,7 +46,12 @@ def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
         """Train and evaluate stale proxies as long as their tokens are within `refit.max_new_tokens`."""
         return _proxies(context, lab.open())
 
-    return [new_domains, changed_text, proxies_within_budget]
+    @dg.sensor(**running)
+    def staleness(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
+        """Show on every asset, and on each partition, when it is not up to date any more, and when it is again."""
+        return stale_assets(context.instance, lab.open())
+
+    return [new_domains, changed_text, proxies_within_budget, staleness]
 
 
 def _domains(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:

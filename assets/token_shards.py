@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.automation import inputs_changed
-from assets.events import partitions_made
-from assets.late import opened
+from assets.late import partitions_and_late
 from assets.partitions import SOURCES
 from assets.upstream import upstream
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
@@ -35,4 +34,4 @@ def token_shards(
     context: dg.AssetExecutionContext, lab: LabResource
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.Output]:
     """Tokenise the run's sources, one materialisation each."""
-    yield from partitions_made(context, opened(context, lab, TOKEN_SHARDS), TOKEN_SHARDS)
+    yield from partitions_and_late(context, lab, TOKEN_SHARDS)

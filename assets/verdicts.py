@@ -1,6 +1,6 @@
 """Approving and rejecting a decision in the Dagster UI: a job whose launchpad asks for word, reason and name."""
 
-from enum import Enum
+from typing import cast, get_args
 
 import dagster as dg
 from pydantic import Field
@@ -8,23 +8,20 @@ from pydantic import Field
 from assets.events import plain_failures
 from assets.heads import head_of
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.verdicts import say_of
+from regmix_pipeline.decisions.verdicts import Word, say_of
+from regmix_pipeline.errors import StudyError
 from resources.lab import LabResource
 
-
-class Word(Enum):
-    """What can be said of a decision."""
-
-    approved = "approved"
-    rejected = "rejected"
+PLACEHOLDERS = {"said": "approved or rejected", "reason": "Why? It is kept for ever.", "by": "Your name"}
+"""What the launchpad opens with: fields to fill in."""
 
 
 class Verdict(dg.Config):
     """What is said of which decision, by whom, and why."""
 
-    said: Word = Field(description="approved or rejected")
-    reason: str = Field(description="Why; kept for ever.")
-    by: str = Field(description="Who says so.")
+    said: str = Field(default=PLACEHOLDERS["said"], description="approved or rejected")
+    reason: str = Field(default=PLACEHOLDERS["reason"], description="Why; kept for ever.")
+    by: str = Field(default=PLACEHOLDERS["by"], description="Who says so.")
     decision: str = Field(default="", description="The decision's id, or the start of one. Empty: the current one.")
 
 
@@ -33,8 +30,9 @@ def record_verdict(context: dg.OpExecutionContext, config: Verdict, lab: LabReso
     """Keep the verdict beside the decision and in the ledger, and show it on the asset."""
     opened = lab.open(context.run_id)
     with plain_failures():
+        said = _word(config)
         record = find_decision(opened, config.decision or None)
-        verdict = say_of(opened, record, config.said.value, config.reason, config.by, f"Dagster run {context.run_id}")
+        verdict = say_of(opened, record, said, config.reason, config.by, f"Dagster run {context.run_id}")
     context.log_event(
         dg.AssetObservation(
             "mixture_decision",
@@ -49,6 +47,24 @@ def record_verdict(context: dg.OpExecutionContext, config: Verdict, lab: LabReso
             },
         )
     )
+
+
+def _word(config: Verdict) -> Word:
+    """What was said, once every field was filled in."""
+    left = [name for name, text in PLACEHOLDERS.items() if getattr(config, name).strip() == text]
+    if left:
+        raise StudyError(
+            f"not filled in: {', '.join(left)}",
+            where="ops.record_verdict.config",
+            remedy="write in the launchpad what you say (approved or rejected), why, and who you are",
+        )
+    if config.said not in get_args(Word):
+        raise StudyError(
+            f"{config.said!r} is not a verdict",
+            where="ops.record_verdict.config.said",
+            remedy="write approved or rejected",
+        )
+    return cast("Word", config.said)
 
 
 @dg.job(description="Approve or reject a decision, with a reason. What was said before stays on record.")

@@ -11,6 +11,7 @@ import assets
 from assets.automation import automation
 from assets.schedules import schedules
 from assets.sensors import sensors
+from assets.up_to_date import up_to_date_checks
 from assets.verdicts import judge_decision
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.refit import Refit
@@ -35,7 +36,7 @@ def definitions(refit: Refit) -> dg.Definitions:
     lab = LabResource(trainer=trainer)
     return dg.Definitions(
         assets=dg.load_assets_from_package_module(assets),
-        asset_checks=dg.load_asset_checks_from_package_module(assets),
+        asset_checks=[*dg.load_asset_checks_from_package_module(assets), *up_to_date_checks()],
         sensors=[*sensors(refit.look_seconds), automation(refit.look_seconds)],
         schedules=schedules(refit),
         jobs=[judge_decision],

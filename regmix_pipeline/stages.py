@@ -44,5 +44,14 @@ def up_to(stage: Stage) -> tuple[Stage, ...]:
     return STAGES[: STAGES.index(stage) + 1]
 
 
+def behind(stage: Stage) -> tuple[Stage, ...]:
+    """All stages that ``stage`` is made from, directly or not, in the order they run."""
+    names = {stage.name}
+    for each in reversed(STAGES):
+        if each.name in names:
+            names |= set(each.upstream)
+    return tuple(each for each in STAGES if each.name in names and each is not stage)
+
+
 TO_COMPARE: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT))
 """What a comparison of strategies needs and is: nothing is confirmed or reported for it."""

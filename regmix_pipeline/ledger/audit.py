@@ -103,11 +103,15 @@ def executed_tokens_match(connection: duckdb.DuckDBPyConnection, slack: float) -
     return Finding(passed, text, {"proxies": count, "largest_gap_tokens": float(gap)})
 
 
-def losses_complete(connection: duckdb.DuckDBPyConnection, targets: Sequence[str]) -> Finding:
-    """Whether every proxy has a finite final loss on every target, and a standard error unless it was imported."""
-    proxies = connection.execute(
-        "select count(*) from (select proxy from current_proxies union select proxy from current_proxy_losses)"
-    ).fetchall()[0][0]
+def losses_complete(connection: duckdb.DuckDBPyConnection, targets: Sequence[str], *, so_far: bool = False) -> Finding:
+    """Whether every proxy has a finite final loss on every target, and a standard error unless it was imported.
+
+    Args:
+        so_far: judge only proxies that were evaluated, because partitions may be made one by one.
+    """
+    evaluated = "select proxy from current_proxy_losses"
+    every = evaluated if so_far else f"select proxy from current_proxies union {evaluated}"
+    proxies = connection.execute(f"select count(distinct proxy) from ({every})").fetchall()[0][0]
     found = dict(
         connection.execute(
             "select target, count(distinct proxy) from current_proxy_losses l where final and isfinite(loss) and "

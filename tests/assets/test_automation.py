@@ -201,6 +201,7 @@ def test_only_data_follows_by_itself():
         "new_domains",
         "changed_text",
         "proxies_within_budget",
+        "staleness",
         "automation",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in defs.sensors)

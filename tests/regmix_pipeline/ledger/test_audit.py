@@ -82,6 +82,11 @@ def test_losses_must_be_finite_and_complete(ledger):
         finding = audit.losses_complete(connection, ["x", "y"])
         assert not finding.passed
         assert "y: 1 of 2" in finding.description
+        assert not audit.losses_complete(connection, ["x", "y"], so_far=True).passed
+    with ledger(proxies=proxies, proxy_losses=whole[:2]) as connection:
+        # One of two proxies was evaluated: right so far, not yet complete.
+        assert audit.losses_complete(connection, ["x", "y"], so_far=True).passed
+        assert not audit.losses_complete(connection, ["x", "y"]).passed
     with ledger(proxies=proxies, proxy_losses=[*whole, loss("p1", "x", float("nan"), False)]) as connection:
         assert not audit.losses_complete(connection, ["x", "y"]).passed
 

@@ -1,0 +1,46 @@
+"""Names for partitions that are bare ids: what a mixture is, beside each of its materialisations and after a decision.
+
+The id stays the key: it is the content, while what is best or chosen changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from regmix_pipeline.decisions.names import mixture_names, weights_in_words
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
+
+MIXTURE = "regmix/mixture"
+"""Tag of observations: the name of a partition's mixture."""
+
+
+def marks_of(lab: Lab) -> dict[str, dict[str, str]]:
+    """Mixture -> metadata that says which it is: its name, where it has one, and its weights."""
+    names = _names(lab)
+    return {
+        key: {**({"mixture": names[key]} if key in names else {}), "weights in words": weights_in_words(mixture)}
+        for key, mixture in current_mixtures(lab).items()
+    }
+
+
+def named_partitions(lab: Lab) -> Iterator[dg.AssetObservation]:
+    """What the named mixtures are as of the current decision, for their partitions of both assets of proxies."""
+    decision = lab.need("mixture_decision").version
+    for key, name in _names(lab).items():
+        for stage in (PROXY_CHECKPOINTS, PROXY_LOSSES):
+            said = {"mixture": name, "decision": decision}
+            yield dg.AssetObservation(
+                stage.name, partition=key, description=name, metadata=said, tags={MIXTURE: name.replace(", ", ".")}
+            )
+
+
+def _names(lab: Lab) -> dict[str, str]:
+    """Id -> its names, as one text."""
+    names: dict[str, list[str]] = {}
+    for name, key in mixture_names(lab).items():
+        names.setdefault(key, []).append(name)
+    return {key: ", ".join(of_key) for key, of_key in names.items()}
