@@ -25,7 +25,7 @@ def adopted(lab: Lab) -> list[dict[str, Any]]:
     """
     path = lab.path(FILE)
     listed = read_json(path) if path.is_file() else []
-    noted = [line.says.get("entry") for line in lab.records.journal.lines if line.what == ASKED]
+    noted: list[Any] = [line.says.get("entry") for line in lab.records.journal.lines if line.what == ASKED]
     # A kill may have left an entry noted and not listed: it counts.
     if listed not in (noted, noted[:-1]):
         raise LedgerError(
