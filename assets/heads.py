@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ def heads_told(home: Path) -> list[tuple[Head, str]]:
     if not has_instance(home):
         return []
     try:
-        with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        with instance_of(home) as instance:
             return [
                 told
                 for asset in TOLD
@@ -46,6 +48,21 @@ def heads_told(home: Path) -> list[tuple[Head, str]]:
 def has_instance(home: Path) -> bool:
     """Whether a home has a Dagster instance."""
     return (home / "dagster" / "dagster.yaml").is_file()
+
+
+@contextmanager
+def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
+    """A home's Dagster instance, as it is there: nothing of it is prepared or written."""
+    before, folder = os.environ.get("DAGSTER_HOME"), str(home / "dagster")
+    os.environ["DAGSTER_HOME"] = folder  # storages look there for their files
+    try:
+        with dg.DagsterInstance.from_config(folder) as instance:
+            yield instance
+    finally:
+        if before is None:
+            del os.environ["DAGSTER_HOME"]
+        else:
+            os.environ["DAGSTER_HOME"] = before
 
 
 def _told(fetch: Callable[..., dg.EventRecordsResult], asset: str) -> Iterator[tuple[Head, str]]:

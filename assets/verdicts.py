@@ -1,15 +1,18 @@
 """Approving and rejecting a decision in the Dagster UI: a job whose launchpad asks for word, reason and name."""
 
-from typing import cast, get_args
+from collections.abc import Mapping
+from typing import Any, cast, get_args
 
 import dagster as dg
 from pydantic import Field
 
 from assets.events import plain_failures
-from assets.heads import head_of
+from assets.heads import has_instance, head_of, instance_of
 from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.verdicts import Verdict as GivenVerdict
 from regmix_pipeline.decisions.verdicts import Word, say_of
 from regmix_pipeline.errors import StudyError
+from regmix_pipeline.lab import Lab
 from resources.lab import LabResource
 
 PLACEHOLDERS = {"said": "approved or rejected", "reason": "Why? It is kept for ever.", "by": "Your name"}
@@ -33,19 +36,22 @@ def record_verdict(context: dg.OpExecutionContext, config: Verdict, lab: LabReso
         said = _word(config)
         record = find_decision(opened, config.decision or None)
         verdict = say_of(opened, record, said, config.reason, config.by, f"Dagster run {context.run_id}")
-    context.log_event(
-        dg.AssetObservation(
-            "mixture_decision",
-            description=f"{verdict.said} by {verdict.by}: {verdict.reason}",
-            metadata={
-                "verdict": verdict.said,
-                "decision": verdict.decision,
-                "by": verdict.by,
-                "reason": verdict.reason,
-                "summary": record["summary"],
-                **head_of(opened),
-            },
-        )
+    context.log_event(observed(opened, verdict, record))
+
+
+def observed(lab: Lab, verdict: GivenVerdict, record: Mapping[str, Any]) -> dg.AssetObservation:
+    """A verdict as an observation of the decision, with the journal's head."""
+    return dg.AssetObservation(
+        "mixture_decision",
+        description=f"{verdict.said} by {verdict.by}: {verdict.reason}",
+        metadata={
+            "verdict": verdict.said,
+            "decision": verdict.decision,
+            "by": verdict.by,
+            "reason": verdict.reason,
+            "summary": record["summary"],
+            **head_of(lab),
+        },
     )
 
 
@@ -65,6 +71,18 @@ def _word(config: Verdict) -> Word:
             remedy="write approved or rejected",
         )
     return cast("Word", config.said)
+def tell_verdict(lab: Lab, verdict: GivenVerdict, record: Mapping[str, Any]) -> None:
+    """Show a verdict that was given on the command line in the event log of the home's Dagster instance, if it has one.
+
+    A log that cannot be written to is said and no reason to fail: the verdict is on record.
+    """
+    if not has_instance(lab.home):
+        return
+    try:
+        with instance_of(lab.home) as instance:
+            instance.report_runless_asset_event(observed(lab, verdict, record))
+    except Exception as error:  # of any storage
+        lab.say(f"Dagster's event log does not show it: {type(error).__name__}: {error}")
 
 
 @dg.job(description="Approve or reject a decision, with a reason. What was said before stays on record.")

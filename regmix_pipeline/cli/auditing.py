@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,9 @@ from rich.console import Console
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, plain_errors
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import Word, person, say_of
+from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.journal import Head
 from regmix_pipeline.study_file import default_study_file
 
 Asked = Annotated[
@@ -20,6 +23,15 @@ Asked = Annotated[
     typer.Argument(metavar="[DECISION]", help="Its id, the start of one, or previous; default: the current one."),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept for ever.")]
+Sign = Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="SSH key to sign it with.")]
+Signers = Annotated[
+    Path | None,
+    typer.Option(
+        "--allowed-signers",
+        envvar="REGMIX_ALLOWED_SIGNERS",
+        help="File of allowed signers, as ssh-keygen reads it: signatures are checked.",
+    ),
+]
 By = Annotated[str | None, typer.Option("--by", help="Who says so; default: the user of this machine.")]
 
 
@@ -33,6 +45,14 @@ def audit(
     contents: Annotated[
         bool, typer.Option("--contents/--no-contents", help="Take checksums of tokens, weights and source text too.")
     ] = True,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="Write the digests of all that it rests on, to keep elsewhere.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Compare with a manifest that was kept elsewhere.")
+    ] = None,
+    signers: Signers = None,
+    sign: Sign = None,
     as_json: AsJson = False,
 ) -> None:
     """The chain from a decision to its documents: what it rests on, and whether every hash still holds.
@@ -40,12 +60,32 @@ def audit(
     Leaves with status 1 when anything was altered or is gone.
     """
     from regmix_pipeline.decisions.audit import audit_of, holds, show_audit
+    from regmix_pipeline.decisions.manifest import write_manifest
 
+    if sign is not None and manifest is None:
+        raise LedgerError("there is nothing to sign", where="--sign", remedy="give --manifest FILE with it")
     lab = Lab(study or default_study_file(), home, data)
-    found = audit_of(lab, decision, contents=contents)
-    answer(found, lambda console: show_audit(found, console), as_json)
-    if not holds(found):
+    found = audit_of(lab, decision, contents=contents, told=heads_told, signers=signers, against=against)
+    whole = holds(found)
+    written = write_manifest(lab, found["record"], manifest, sign) if manifest is not None and whole else []
+
+    def show(console: Console) -> None:
+        show_audit(found, console)
+        for path in written:
+            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        if manifest is not None and not whole:
+            console.print(f"{manifest} was not written: a manifest is of what holds.", markup=False, soft_wrap=True)
+
+    answer(found, show, as_json)
+    if not whole:
         raise typer.Exit(1)
+
+
+def heads_told(home: Path) -> list[tuple[Head, str]]:
+    """Heads of the journal in Dagster's event log; see `assets.heads`."""
+    from assets import heads
+
+    return heads.heads_told(home)
 
 
 def _verdict_command(word: Word) -> Callable[..., None]:
@@ -55,9 +95,10 @@ def _verdict_command(word: Word) -> Callable[..., None]:
         by: By = None,
         study: StudyFile = None,
         home: Home = None,
+        sign: Sign = None,
         as_json: AsJson = False,
     ) -> None:
-        _say(decision, word, reason, by, Lab(study or default_study_file(), home), as_json)
+        _say(decision, word, reason, by, Lab(study or default_study_file(), home), sign, as_json)
 
     return plain_errors(command)
 
@@ -68,9 +109,13 @@ app.command("approve", help="Approve a decision, with a reason: it may be export
 app.command("reject", help="Reject a decision, with a reason: no export of it is made.")(_verdict_command("rejected"))
 
 
-def _say(asked: str | None, word: Word, reason: str, by: str | None, lab: Lab, as_json: bool) -> None:
+def _say(asked: str | None, word: Word, reason: str, by: str | None, lab: Lab, key: Path | None, as_json: bool) -> None:
     record = find_decision(lab, asked)
-    verdict = say_of(lab, record, word, reason, by or person(), "regmix")
+    verdict = say_of(lab, record, word, reason, by or person(), "regmix", key)
+    if (lab.home / "dagster").is_dir():
+        from assets.verdicts import tell_verdict
+
+        tell_verdict(lab, verdict, record)
 
     def show(console: Console) -> None:
         console.print(f"{verdict.decision} {verdict.said} by {verdict.by}: {verdict.reason}", markup=False)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, plain_errors
-from regmix_pipeline.cli.auditing import Asked
+from regmix_pipeline.cli.auditing import Asked, Signers, heads_told
 from regmix_pipeline.decisions.exports.formats import FORMATS, Written, export_decision
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.lab import Lab
@@ -45,6 +45,7 @@ def export(
     unapproved: Annotated[
         bool, typer.Option("--unapproved", help="Write it although nobody approved it; the file says so.")
     ] = False,
+    signers: Signers = None,
     study: StudyFile = None,
     home: Home = None,
     corpora: Annotated[
@@ -65,6 +66,8 @@ def export(
         seed=seed,
         documents=documents,
         unapproved=unapproved,
+        told=heads_told,
+        signers=signers,
     )
     answer(written.as_json(), lambda console: _show(written, console), as_json)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from regmix_pipeline.decisions.alternatives import beyond_limits
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.journal_check import Told, nobody_told
+from regmix_pipeline.decisions.manifest import manifest_link
 from regmix_pipeline.decisions.signed import signatures_link
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.decisions.verification import verified
@@ -27,7 +28,13 @@ SHOWN = 8
 
 
 def audit_of(
-    lab: Lab, asked: str | None = None, *, contents: bool = True, told: Told = nobody_told, signers: Path | None = None
+    lab: Lab,
+    asked: str | None = None,
+    *,
+    contents: bool = True,
+    told: Told = nobody_told,
+    signers: Path | None = None,
+    against: Path | None = None,
 ) -> dict[str, Any]:
     """Everything about a decision, JSON-able: its record, verdicts, confirmation, and the chain behind it, verified.
 
@@ -36,7 +43,8 @@ def audit_of(
         asked: the decision; see `find_decision`.
         contents: take the checksums of tokens, model weights and source documents too.
         told: heads of the journal that are kept outside the home's own files, such as in Dagster's event log.
-        signers: file of allowed signers, for the verdicts' signatures.
+        signers: file of allowed signers, for the verdicts' and the manifest's signatures.
+        against: a manifest to compare the home with.
 
     Raises:
         LedgerError: there is no such decision, or the signatures cannot be checked.
@@ -50,6 +58,10 @@ def audit_of(
         chain = verified(lab, record, contents=contents, with_ledger=current)
     if signers is not None:
         chain.append(signatures_link(lab, record["decision"], signers))
+        if unsigned := chain[-1].things - chain[-1].files:
+            notes.append(f"{unsigned} of {chain[-1].things} verdicts are not signed.")
+    if against is not None:
+        chain.append(manifest_link(lab, against, contents=contents, signers=signers))
     return {
         "decision": record["decision"],
         "record": record,

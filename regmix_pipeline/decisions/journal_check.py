@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from regmix_pipeline.decisions.find import decisions
@@ -24,28 +24,37 @@ def nobody_told(home: Path) -> list[tuple[Head, str]]:
     return []
 
 
-def journal_link(lab: Lab, files: Files, told: Told = nobody_told) -> Link:
-    """The journal itself, the heads that others keep of it, and every record, verdict and request on its lines.
+def heads_of(lab: Lab, told: Told = nobody_told) -> list[tuple[Head, str]]:
+    """Every head of the journal that is kept somewhere, and where. From here on, what these knew of is no leftover of a
+    kill for this lab.
 
     Raises:
         LookupError: ``told`` cannot say.
     """
+    found = [*_heads_here(lab), *told(lab.home)]
+    known = max((head.count for head, _ in found), default=0)
+    lab.records.journal.known_elsewhere = lambda: known
+    return found
+
+
+def journal_link(lab: Lab, files: Files, heads: Collection[tuple[Head, str]]) -> Link:
+    """The journal itself, the heads that others keep of it, and every record, verdict and request on its lines."""
     link = Link(JOURNAL, len(lab.records.journal.lines), 1)
-    link.differences += journal_differences(lab, told)
+    link.differences += journal_differences(lab, heads)
     link.differences += _kept_differ(lab, files, link)
     link.differences += _current_differ(lab, files)
     link.differences += _decisions_differ(lab, files, link)
     return link
 
 
-def journal_differences(lab: Lab, told: Told = nobody_told) -> list[Difference]:
+def journal_differences(lab: Lab, heads: Collection[tuple[Head, str]]) -> list[Difference]:
     """Where the journal's own chain is broken, or is not the one that heads kept elsewhere are of."""
     journal = lab.records.journal
     if not journal.path.is_file() and any((lab.records.folder / "history").glob("*/*/*.json")):
         return [Difference(JOURNAL, "gone", lab.name_of(journal.path))]
     found = [Difference(JOURNAL, "altered", what) for what in journal.problems]
     lines, voided = journal.lines, journal.voided
-    for head, where in [*_heads_here(lab), *told(lab.home)]:
+    for head, where in heads:
         if head.count > len(lines):
             what = f"{where} knows of {head.count} lines, and there are {len(lines)}: lines were taken out"
             found.append(Difference(JOURNAL, "altered", what))

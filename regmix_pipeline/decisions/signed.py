@@ -12,7 +12,7 @@ from regmix_pipeline.lab import Lab
 
 
 def signatures_link(lab: Lab, decision: str, signers: Path) -> Link:
-    """The signatures of all verdicts on a decision; one without a signature counts as unsummed.
+    """The signatures of all verdicts on a decision; ``files`` counts the signatures that are there.
 
     Raises:
         LedgerError: there is no file of allowed signers, or no ssh-keygen.
@@ -23,7 +23,6 @@ def signatures_link(lab: Lab, decision: str, signers: Path) -> Link:
         path = file_of(lab, decision, verdict.number)
         signature = path.with_name(path.name + SIGNATURE)
         if not signature.is_file() or not path.is_file():
-            link.unsummed += 1
             continue
         link.files += 1
         found = checked(path.read_bytes(), signature, signers)

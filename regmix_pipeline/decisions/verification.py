@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from regmix_pipeline.decisions.find import Decision, record_behind, record_on_disk
-from regmix_pipeline.decisions.journal_check import Told, journal_link, nobody_told
+from regmix_pipeline.decisions.journal_check import Told, heads_of, journal_link, nobody_told
 from regmix_pipeline.decisions.ledger_check import ledger_link
 from regmix_pipeline.decisions.links import Difference, Files, Kind, Link
 from regmix_pipeline.decisions.record import decision_id, sealed
@@ -50,7 +50,7 @@ def verified(
     """
     if with_ledger is None:
         with_ledger = ledger_is_current(lab.records, lab.ledger)
-    files = Files(lab, contents=contents)
+    heads, files = heads_of(lab, told), Files(lab, contents=contents)
     saved = {line.says.get("digest", "") for line in lab.records.journal.lines if line.what == RECORD}
     first = [*_links_afterwards(lab, decision, files), _decision_link(lab, decision, files)]
     by_asset: dict[str, Link] = {}
@@ -68,7 +68,7 @@ def verified(
         link.differences += _content_differs(lab, record, place, link, contents=contents)
     order = _upstream_order(lab, decision)
     behind = sorted(by_asset.values(), key=lambda link: order.index(link.asset))
-    last = [journal_link(lab, files, told)]
+    last = [journal_link(lab, files, heads)]
     damaged = [Difference(each.where, "gone", f"{each.problem}; {each.remedy}") for each in lab.records.damaged()]
     if damaged:
         last.append(Link("records", len(damaged), differences=damaged))

@@ -21,7 +21,7 @@ from filelock import FileLock
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import damage_of, written_atomically
 from regmix_pipeline.ledger.journal import Head
-from regmix_pipeline.ledger.records import Records
+from regmix_pipeline.ledger.records import Record, Records
 from regmix_pipeline.ledger.sums import note_sum
 from regmix_pipeline.ledger.tables import REAL, TABLES, TEXT, WHOLE_NUMBER, YES_NO
 from regmix_pipeline.progress import Say, to_stderr
@@ -42,7 +42,6 @@ _RECORDS = {
     "seconds": REAL,
     "run": TEXT,
     "sums": TEXT,
-    "digest": TEXT,
 }
 _LINEAGE = ("asset", "key", "version", "recipe", "input_asset", "input_key", "input_version")
 _VIEWS = {
@@ -179,7 +178,11 @@ def _connected(ledger: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> None:
-    rows = list(records.all())
+    # Of several records of one recipe, as where a file was lost and made again, the last is listed.
+    latest: dict[tuple[str, ...], tuple[Record, bool]] = {}
+    for record, current in sorted(records.all(), key=lambda row: (row[1], row[0].made_at)):
+        latest[record.asset, record.key, record.version, record.recipe] = record, current
+    rows = sorted(latest.values(), key=lambda row: (row[0].asset, row[0].key, row[0].version, row[0].recipe))
     values: dict[str, list[Any]] = {
         "current": [current for _, current in rows],
         "settings": [json.dumps(record.settings, default=str) for record, _ in rows],
@@ -192,14 +195,11 @@ def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> Non
             for name, kind in _RECORDS.items()
         }
     )
-    # Several records of one recipe, where something was made again, have the same inputs.
-    edges = list(
-        dict.fromkeys(
-            (record.asset, record.key, record.version, record.recipe, *upstream.split("/", 1), version)
-            for record, _ in rows
-            for upstream, version in record.inputs.items()
-        )
-    )
+    edges = [
+        (record.asset, record.key, record.version, record.recipe, *upstream.split("/", 1), version)
+        for record, _ in rows
+        for upstream, version in record.inputs.items()
+    ]
     lineage = pa.table({name: pa.array([edge[i] for edge in edges], pa.string()) for i, name in enumerate(_LINEAGE)})
     for name, content in (("records", table), ("lineage", lineage)):
         connection.register("incoming", content)

@@ -123,6 +123,7 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
     drop_altered(lab, tasks)
     progress = Progress("earlier_runs", len(tasks), lab.say)
     rows = []
+    place = {task.id: number for number, task in enumerate(tasks)}
     for result in trainer_of(lab).run(tasks):
         if result.error is not None:
             raise ProxyError(
@@ -135,7 +136,7 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
         training = run.spec.training
         steps = training.steps(run.spec.model.context)
         rows.append(
-            {name: item for name, item in result.value.items() if name != "id"}
+            dict(result.value)
             | {
                 "mixture": run.mixture.id,
                 "seed": run.spec.seed,
@@ -145,7 +146,9 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
                 "foretold": False,
             }
         )
-    return rows
+    # Not in the order in which measurements ended: equal losses give equal files.
+    rows.sort(key=lambda row: place[row["id"]])
+    return [{name: item for name, item in row.items() if name != "id"} for row in rows]
 
 
 EARLIER_RUNS = Stage("earlier_runs", ("mixtures", "token_shards"), None, CODE_VERSION, _wanted, _make)

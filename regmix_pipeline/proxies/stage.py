@@ -243,6 +243,9 @@ def _losses(
     version, record = losses_version(key, recipe), lab.need("proxy_checkpoints", key)
     rows: list[dict[str, Any]] = []
     names = lab.renamed
+    # In the targets' order, not in that in which measurements ended: equal losses give equal files.
+    order = list(targets)
+    measured = sorted(measured, key=lambda found: order.index(found["target"]))
     for spec in specs:
         trained, trajectory = (
             lab.unaltered(record, lab.name_of(spec.output / name)) for name in ("proxy.json", "trajectory.parquet")

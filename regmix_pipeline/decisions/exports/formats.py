@@ -19,7 +19,7 @@ from regmix_pipeline.decisions.exports.plan import Drawn, by_domain, sampling_pl
 from regmix_pipeline.decisions.exports.regmix import regmix
 from regmix_pipeline.decisions.exports.streaming import streaming
 from regmix_pipeline.decisions.find import find_decision, record_named
-from regmix_pipeline.decisions.journal_check import Told, journal_differences, nobody_told
+from regmix_pipeline.decisions.journal_check import Told, heads_of, journal_differences, nobody_told
 from regmix_pipeline.decisions.signed import need_signature
 from regmix_pipeline.decisions.verdicts import need_approval, verdicts_of
 from regmix_pipeline.decisions.verification import decision_differences
@@ -127,12 +127,12 @@ def export_decision(
     if out is not None and out.is_dir():
         raise StudyError("is a folder", where=f"--out {out}", remedy="name the file to write")
     record = find_decision(lab, asked)
-    found = [each.what for each in decision_differences(lab, record) if each.kind == "altered"]
     try:
-        journal = journal_differences(lab, told)
+        heads = heads_of(lab, told)
     except LookupError:  # Dagster's event log cannot be read, which an audit says
-        journal = journal_differences(lab)
-    wrong = [*found, *(f"the journal: {each.what}" for each in journal)]
+        heads = heads_of(lab)
+    wrong = [each.what for each in decision_differences(lab, record) if each.kind == "altered"]
+    wrong += [f"the journal: {each.what}" for each in journal_differences(lab, heads)]
     if wrong:
         raise LedgerError("; ".join(wrong), where=record["decision"], remedy="run `regmix audit`, restore the files")
     if not unapproved:
