@@ -71,6 +71,8 @@ def _word(config: Verdict) -> Word:
             remedy="write approved or rejected",
         )
     return cast("Word", config.said)
+
+
 def tell_verdict(lab: Lab, verdict: GivenVerdict, record: Mapping[str, Any]) -> None:
     """Show a verdict that was given on the command line in the event log of the home's Dagster instance, if it has one.
 
