@@ -25,7 +25,7 @@ def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource
 def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every mixture's weights sum to 1, and drawn ones respect the caps that held when they were drawn."""
     opened = lab.open()
-    with ledger.read("mixtures", "domain_inventory") as connection:
+    with ledger.read("mixtures", "domain_inventory", ever=["domain_inventory"]) as connection:
         finding = audit.mixtures_on_simplex(connection)
     return blocking_result(opened, finding, "mixtures")
 

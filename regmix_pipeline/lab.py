@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +153,7 @@ class Lab:
 
     @property
     def changes(self) -> list[Change]:
-        """The study's changes, but for those whose domain is still there, as a watched folder may stay that was split."""
+        """The study's changes, but for those whose domain is still there: a watched folder that was split may stay."""
         return [change for change in self.study.changes if not change.gone & set(self.domains)]
 
     @property
@@ -244,10 +244,10 @@ class Lab:
         """The current JSON artefact of an asset; raises as `artefact`."""
         return json.loads(self.artefact(asset, suffix=suffix).read_text(encoding="utf-8"))
 
-    def tables(self, *names: str) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    def tables(self, *names: str, ever: Collection[str] = ()) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """What holds now of some of the ledger's tables, as views ``current_<table>``: for stages and for checks that
         gate them. Read from the files on record, not from the ledger; see `verified_tables`."""
-        return verified_tables(self.records, self.home, *names)
+        return verified_tables(self.records, self.home, *names, ever=ever)
 
     def write_json(self, value: Any, *parts: str) -> Path:
         """Write a JSON artefact under the home; returns its path."""

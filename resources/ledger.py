@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -17,11 +17,11 @@ class LedgerResource(dg.ConfigurableResource):
     lab: LabResource
 
     @contextmanager
-    def read(self, *tables: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database in memory with the views ``current_<table>`` of some tables.
+    def read(self, *tables: str, ever: Collection[str] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A database in memory with the views ``current_<table>`` of some tables, and ``<table>`` of those in ``ever``.
 
         Raises:
             LedgerError: a file on record is gone or was altered.
         """
-        with self.lab.open().tables(*tables) as connection:
+        with self.lab.open().tables(*tables, ever=ever) as connection:
             yield connection

@@ -221,7 +221,7 @@ def _chance(chance: float) -> str:
 def _checks(lab: Lab) -> list[dict[str, Any]]:
     """What holds of the evidence at the time of the decision."""
     study, asked = lab.study, list(lab.study.objective)
-    with lab.tables(*audit.TABLES_READ) as connection:
+    with lab.tables(*audit.TABLES_READ, ever=["domain_inventory"]) as connection:
         findings = {}
         if study.trains:
             training, context = study.proxies.training_settings, study.proxies.model_settings.context

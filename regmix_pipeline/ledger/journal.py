@@ -99,6 +99,11 @@ class Journal:
         return self._state().last.get((asset, key))
 
     @property
+    def digests(self) -> set[str]:
+        """Digests of all records that were ever noted."""
+        return self._state().digests
+
+    @property
     def voided(self) -> dict[int, int]:
         """Number of a line that was voided -> number of the line that voids it, which follows its batch directly."""
         return self._state().voided
@@ -184,10 +189,12 @@ class _State:
     problems: list[str] = field(default_factory=list)
     last: dict[tuple[str, str], str] = field(default_factory=dict)
     voided: dict[int, int] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
 
     def add(self, line: Line) -> None:
         if line.what == RECORD:
             self.last[line.says.get("asset", ""), line.says.get("key", "")] = line.says.get("digest", "")
+            self.digests.add(line.says.get("digest", ""))
         elif line.what == VOID and self.lines:
             batch = self.lines[-1].says.get("batch", line.number)
             numbers = {number for number in line.says.get("lines", ()) if batch <= number < line.number}

@@ -172,10 +172,9 @@ class Records:
 
     def made_from(self, asset: str, key: str, recipe: str) -> list[Record]:
         """Every record of a recipe that is as it was saved and that no check refused, the earliest first."""
-        written = {line.says.get("digest") for line in self.journal.lines if line.what == RECORD}
         folder = self.folder / "history" / asset / key
         found = [_read_whole(path) for path in folder.glob(f"[!.]*-{recipe}-*.json")]
-        kept = [each for each in found if each and each.digest in written and not self._refused(each).exists()]
+        kept = [each for each in found if each and self.is_saved(each) and not self._refused(each).exists()]
         return sorted(kept, key=lambda each: each.made_at)
 
     def _now(self, asset: str, key: str) -> Path:
@@ -253,15 +252,18 @@ class Records:
         found = [_read_whole(path) for path in (self.folder / "history" / asset / key).glob(f"{starting}*.json")]
         return sorted((record for record in found if record is not None), key=lambda record: record.made_at)
 
+    def is_saved(self, record: Record) -> bool:
+        """Whether the journal has a line of exactly this record: one that was edited has none."""
+        return record.digest in self.journal.digests
+
     def sums_on_record(self, assets: Iterable[str]) -> dict[str, set[str]]:
         """File, relative to the home -> checksums that records of some assets have ever named for it; records that the
         journal does not know do not count."""
-        written = {line.says.get("digest") for line in self.journal.lines if line.what == RECORD}
         found: dict[str, set[str]] = defaultdict(set)
         for asset in assets:
             for path in (self.folder / "history" / asset).glob("*/[!.]*.json"):
                 record = _read_whole(path)
-                for name, total in record.sums.items() if record and record.digest in written else ():
+                for name, total in record.sums.items() if record and self.is_saved(record) else ():
                     found[name].add(total)
         return dict(found)
 

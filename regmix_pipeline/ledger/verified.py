@@ -6,7 +6,7 @@ the Parquet parts that the current records name, and from these alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,8 +21,11 @@ from regmix_pipeline.ledger.tables import TABLES
 
 
 @contextmanager
-def verified_tables(records: Records, home: Path, *tables: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory with the views ``current_<table>`` of the ledger's ``tables``.
+def verified_tables(
+    records: Records, home: Path, *tables: str, ever: Collection[str] = ()
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory with the views ``current_<table>`` of the ledger's ``tables``, and for tables in ``ever`` a
+    view ``<table>`` of all versions that are on record.
 
     Raises:
         LedgerError: a part is gone or was altered, or a record was.
@@ -32,6 +35,8 @@ def verified_tables(records: Records, home: Path, *tables: str) -> Iterator[duck
         connection.execute("set threads = 1")
         for name in tables:
             connection.register(f"current_{name}", _held(records, home, name))
+        for name in ever:
+            connection.register(name, _ever(records, home, name))
         yield connection
 
 
@@ -51,6 +56,16 @@ def _held(records: Records, home: Path, table: str) -> pa.Table:
             record = records.current(asset, key)
             if record is not None:
                 parts |= _parts(records.need_unaltered(record), table)
+    return _joined(table, [_part(home, name, parts[name]) for name in sorted(parts)])
+
+
+def _ever(records: Records, home: Path, table: str) -> pa.Table:
+    parts: dict[str, str] = {}
+    for asset in TABLES[table].assets:
+        for key in records.keys(asset):
+            for record in records.history(asset, key):
+                if records.is_saved(record):
+                    parts |= _parts(record, table)
     return _joined(table, [_part(home, name, parts[name]) for name in sorted(parts)])
 
 
