@@ -89,14 +89,17 @@ def full_disk(error: BaseException) -> DiskFullError | None:
         seen.append(cause)
         if is_full_disk(str(cause)):
             place = next((str(each.filename) for each in seen if isinstance(each, OSError) and each.filename), "")
-            return DiskFullError("the disk is full", where=place, remedy=FREE_SPACE)
+            return DiskFullError("the disk is full, or cannot be written", where=place, remedy=FREE_SPACE)
         cause = cause.__cause__ or cause.__context__
     return None
 
 
 def is_full_disk(text: str) -> bool:
-    """Whether an error's text, of Python, SQLite or DuckDB, says that a disk is full."""
-    return any(sign in text for sign in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full"))
+    """Whether an error's text says that a disk is full: Python's, DuckDB's, or SQLite's, which also says "I/O error"."""
+    return any(
+        sign in text
+        for sign in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full", "disk I/O error")
+    )
 
 
 def error_of(texts: Sequence[str], kind: type[RegmixError], where: str = "") -> RegmixError:

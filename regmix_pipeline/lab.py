@@ -247,12 +247,14 @@ class Lab:
                     yield Made(key, self.records.current(stage.name, key), reused=True)
             for key in missing:
                 self._delete_damaged(stage, key)
-            try:
-                if missing:
+            if missing:
+                # Not when nobody waits for the rest any more: then the next run builds it.
+                try:
                     yield from self._make(stage, missing, reasons)
-            finally:
-                if missing:
+                except Exception:
                     self.build_ledger()
+                    raise
+                self.build_ledger()
 
     def _delete_damaged(self, stage: Stage, key: str) -> None:
         """Delete what is damaged of a key: what is named by its content is otherwise taken for made."""
