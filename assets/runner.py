@@ -18,7 +18,7 @@ from assets.events import ONLY_STALE, told_of
 from assets.partitions import MIXTURES, RANGE_END, RANGE_START, SOURCES, register
 from assets.triggers import tags_of_command
 from regmix_pipeline.documents.domains import DOMAINS, look_around
-from regmix_pipeline.errors import FREE_SPACE, DiskFullError, RegmixError, is_full_disk
+from regmix_pipeline.errors import DISK_FULL, FREE_SPACE, DiskFullError, RegmixError, full_disk_named, is_full_disk
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.progress import Say, at_work, clock
@@ -64,7 +64,7 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     job = _definitions(lab).resolve_implicit_global_asset_job_def()
     done = []
-    with opened_instance(lab.home) as instance:
+    with full_disk_named(str(lab.home)), opened_instance(lab.home) as instance:
         end_dead_runs(instance, lab.say)
         lab.keep_ledger()
         for number, stage in enumerate(stages, 1):
@@ -154,11 +154,7 @@ def _launch(
     if not result.success:
         why = "; ".join(failed) or _why(result)
         if is_full_disk(why):
-            raise DiskFullError(
-                f"the disk is full, or cannot be written: {stage.name} stopped",
-                where=instance.root_directory,
-                remedy=FREE_SPACE,
-            )
+            raise DiskFullError(f"{DISK_FULL}: {stage.name} stopped", where=instance.root_directory, remedy=FREE_SPACE)
         raise RunFailedError(
             why,
             where=stage.name,
