@@ -18,13 +18,13 @@ from assets.events import ONLY_STALE, told_of
 from assets.partitions import MIXTURES, RANGE_END, RANGE_START, SOURCES, register
 from assets.triggers import tags_of_command
 from regmix_pipeline.documents.domains import DOMAINS, look_around
-from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.errors import DISK_FULL, FREE_SPACE, DiskFullError, RegmixError, full_disk_named, is_full_disk
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.progress import Say, at_work, clock
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.stopping import reported_on_stop
-from resources.instance import prepare_instance
+from resources.instance import opened_instance
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
 from resources.pools import waiting_told
@@ -62,10 +62,9 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
     """
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    prepare_instance(lab.home)
     job = _definitions(lab).resolve_implicit_global_asset_job_def()
     done = []
-    with dg.DagsterInstance.get() as instance:
+    with full_disk_named(str(lab.home)), opened_instance(lab.home) as instance:
         end_dead_runs(instance, lab.say)
         lab.keep_ledger()
         for number, stage in enumerate(stages, 1):
@@ -153,8 +152,11 @@ def _launch(
         if not evaluation.passed
     )
     if not result.success:
+        why = "; ".join(failed) or _why(result)
+        if is_full_disk(why):
+            raise DiskFullError(f"{DISK_FULL}: {stage.name} stopped", where=instance.root_directory, remedy=FREE_SPACE)
         raise RunFailedError(
-            "; ".join(failed) or _why(result),
+            why,
             where=stage.name,
             remedy="mend it and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)",
         )

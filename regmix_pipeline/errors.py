@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+DISK_FULL = "the disk is full, or cannot be written"
 FREE_SPACE = "free space on it and run again: finished work is kept"
 
 
@@ -81,22 +83,40 @@ class DiskFullError(RegmixError):
     """A disk is full."""
 
 
-def full_disk(error: BaseException) -> DiskFullError | None:
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full", "disk I/O error")
+"""What the system, DuckDB and SQLite say of a full disk."""
+
+
+@contextmanager
+def full_disk_named(where: str) -> Iterator[None]:
+    """Raise `DiskFullError` about ``where`` for any error that a full disk is behind."""
+    try:
+        yield
+    except RegmixError:
+        raise
+    except Exception as error:
+        full = full_disk(error, where)
+        if full is None:
+            raise
+        raise full from error
+
+
+def full_disk(error: BaseException, where: str = "") -> DiskFullError | None:
     """The error to show if a full disk is behind ``error``, at any depth; None if it is not."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen:
         seen.append(cause)
         if is_full_disk(str(cause)):
-            place = next((str(each.filename) for each in seen if isinstance(each, OSError) and each.filename), "")
-            return DiskFullError("the disk is full", where=place, remedy=FREE_SPACE)
+            files = (each.filename for each in seen if isinstance(each, OSError) and each.filename)
+            return DiskFullError(DISK_FULL, where=where or str(next(files, "")), remedy=FREE_SPACE)
         cause = cause.__cause__ or cause.__context__
     return None
 
 
 def is_full_disk(text: str) -> bool:
-    """Whether an error's text, of Python, SQLite or DuckDB, says that a disk is full."""
-    return any(sign in text for sign in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full"))
+    """Whether an error's text says that a disk is full."""
+    return any(sign in text for sign in _FULL)
 
 
 def error_of(texts: Sequence[str], kind: type[RegmixError], where: str = "") -> RegmixError:

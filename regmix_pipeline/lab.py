@@ -323,18 +323,25 @@ class Lab:
                     yield Made(key, self.records.current(stage.name, key), reused=True)
             for key in missing:
                 self._delete_damaged(stage, key)
-            try:
-                kept = self.restorable(stage, missing)
-                before = {key: self.records.current(stage.name, key) for key in kept}
-                self.records.save(*kept.values())
-                for key, record in kept.items():
-                    del missing[key]
-                    yield Made(key, record, reused=False, reason=reasons[key], before=before[key], restored=True)
-                if missing:
+            if missing:
+                # Not when nobody waits for the rest any more: then the next run builds it.
+                try:
+                    yield from self._restored(stage, missing, reasons)
                     yield from self._make(stage, missing, reasons)
-            finally:
-                if reasons:
+                except Exception:
                     self.build_ledger()
+                    raise
+                self.build_ledger()
+
+    def _restored(self, stage: Stage, missing: dict[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
+        """Make former records current again where they are just what is wanted; these keys are missing no more."""
+        kept = self.restorable(stage, missing)
+        before = {key: self.records.current(stage.name, key) for key in kept}
+        if kept:
+            self.records.save(*kept.values())
+        for key, record in kept.items():
+            del missing[key]
+            yield Made(key, record, reused=False, reason=reasons[key], before=before[key], restored=True)
 
     def _delete_damaged(self, stage: Stage, key: str) -> None:
         """Delete what is damaged of a key: what is named by its content is otherwise taken for made."""

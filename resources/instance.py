@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import dagster as dg
 import yaml
 
 from regmix_pipeline.errors import StudyError
@@ -34,6 +35,22 @@ def prepare_instance(home: Path) -> Path:
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH))
     return folder
+
+
+def opened_instance(home: Path) -> dg.DagsterInstance:
+    """The Dagster instance of a home, made if it is not there.
+
+    Raises:
+        StudyError: its dagster.yaml is no YAML, or asks for what Dagster does not know.
+    """
+    folder = prepare_instance(home)
+    try:
+        return dg.DagsterInstance.get()
+    except dg.DagsterInvalidConfigError as error:
+        problem = " ".join(str(each.message) for each in error.errors) or str(error)
+        raise StudyError(
+            f"Dagster refuses it: {problem}", where=str(folder / "dagster.yaml"), remedy="mend it, or delete it"
+        ) from None
 
 
 def _check(settings: Path, content: bytes) -> None:

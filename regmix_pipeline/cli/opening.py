@@ -29,9 +29,7 @@ def ui(
     study: StudyFile = None, home: Home = None, data: Data = None, port: int = 3000, host: str = "127.0.0.1"
 ) -> None:
     """Open the study in the Dagster UI: the graph, every run, every partition."""
-    import dagster as dg
-
-    from resources.instance import prepare_instance
+    from resources.instance import opened_instance, prepare_instance
     from resources.run_locks import end_dead_runs
 
     lab = Lab(study or default_study_file(), home, data)
@@ -48,7 +46,7 @@ def ui(
     _check_port(host, port)
     Process.this(f"http://{host}:{port}").write(note)
     with (
-        dg.DagsterInstance.get() as instance,
+        opened_instance(lab.home) as instance,
         tempfile.TemporaryDirectory(prefix="regmix-", dir=_temporary()) as temporary,
     ):
         end_dead_runs(instance, lab.say)

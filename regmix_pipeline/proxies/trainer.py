@@ -209,8 +209,10 @@ def explained(error: Exception, where: str, otherwise: str = "the traceback is i
     """
     if isinstance(error, RegmixError):
         return error
-    traceback.print_exception(error)
-    return ProxyError(f"{type(error).__name__}: {error}", where=where, remedy=_remedy(error) or otherwise)
+    remedy = _remedy(error)
+    if remedy is None:
+        traceback.print_exception(error)
+    return ProxyError(f"{type(error).__name__}: {error}", where=where, remedy=remedy or otherwise)
 
 
 def _remedy(error: Exception) -> str | None:

@@ -1,5 +1,6 @@
 """The real command in processes of its own: watched by what it says, killed or stopped, and its homes compared."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -96,15 +97,24 @@ class Command:
         return "\n".join(line for line in self.lines if line is not None) + self.output
 
     def left(self):
-        """Descendants that are still there."""
-        found = []
+        """Descendants that are still there: process id -> command."""
+        found = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 if self.mark.encode() in (path / "environ").read_bytes().split(b"\0"):
-                    found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    found[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:  # it ended meanwhile
                 continue
         return found
+
+    def kill_all(self):
+        """Leave nothing behind, however a test ended."""
+        while left := self.left():
+            for process in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            self.process.poll()
+            time.sleep(0.05)
 
     def gone(self):
         """Wait until all descendants have ended."""
@@ -159,6 +169,12 @@ class Study:
                 kept = ", ".join(f'"{name}"' for name in columns if name not in NOT_CONTENT.get(table, ()))
                 found[table] = sorted(map(repr, ledger.execute(f"select {kept} from {table}").fetchall()))
         return found
+
+
+@pytest.fixture
+def study(study_file):
+    """The tiny study, which was never run."""
+    return Study(study_file.parent)
 
 
 @pytest.fixture(scope="module")

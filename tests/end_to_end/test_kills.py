@@ -3,6 +3,7 @@
 import re
 import signal
 
+import duckdb
 from filelock import FileLock
 
 from regmix_pipeline.home_lock import LOCK
@@ -68,3 +69,67 @@ def test_whoever_waits_says_for_whom_and_stops_at_once(finished, tmp_path):
         assert waiting.ended() == 130, waiting.text
         waiting.gone()
     study.does("run")
+
+
+def test_damaged_files_are_named_and_made_again(finished, tmp_path):
+    study = finished.copied(tmp_path / "study")
+    current = study.home / "records" / "current"
+    first = sorted((current / "proxy_losses").glob("*.json"))[0]
+    records = [current / "domain_inventory" / "all.json", first]
+    artefacts = [
+        *(sorted(study.home.glob(f"{kind}/*.json"))[0] for kind in ("mixtures", "inventory", "optima")),
+        *study.home.glob("decisions/d*/decision.json"),
+        sorted(study.home.glob("tables/proxies/*.parquet"))[0],
+    ]
+    unseen = [sorted(study.home.glob(f"{kind}"))[0] for kind in ("evaluations/*/*.json", "proxies/p*/proxy.json")]
+    study.home.joinpath("ledger.duckdb").write_bytes(b"")
+    for number, path in enumerate([*records, *artefacts, *unseen]):
+        # A record in current/ and in history/ is one file: both are damaged.
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(0)
+            file.write(content[: len(content) // 2] if number % 2 else b"")
+
+    status = study.does("status", "--json")
+    audit = study.does("audit", status=1)
+    for path in records:
+        assert str(path) in status
+        assert "is damaged" in status
+        assert str(path) in audit
+    made = study.does("run")
+    for path in artefacts[:3]:
+        assert str(path.relative_to(study.home)) in made
+    assert study.contents() == finished.contents()
+    study.does("audit")
+    assert "nothing to do" in study.does("run")
+
+
+def test_a_ledger_that_somebody_writes_into_stops_nobody(finished, tmp_path):
+    study = finished.copied(tmp_path / "study")
+    writer = duckdb.connect(str(study.home / "ledger.duckdb"))
+    writer.execute("create table scratch as select * from proxy_losses")
+    writer.execute("begin")
+    writer.execute("update proxy_losses set loss = 0")
+    study.does("run")
+    study.does("audit")
+    writer.execute("commit")
+    writer.close()
+    assert study.contents() == finished.contents()
+    # What a notebook leaves whose kernel died.
+    (study.home / "ledger.duckdb.wal").write_bytes(b"of another file")
+    study.does("explain", "code")
+    study.does("run")
+    assert study.contents() == finished.contents()
+
+
+def test_half_of_dagster_s_settings_is_written_anew_and_rubbish_is_named(finished, tmp_path):
+    study = finished.copied(tmp_path / "study")
+    settings = study.home / "dagster" / "dagster.yaml"
+    whole = settings.read_bytes()
+    settings.write_bytes(whole[: len(whole) // 2])
+    study.does("run")
+    assert settings.read_bytes() == whole
+    settings.write_text("telemetry: [")
+    assert str(settings) in study.does("run", status=1)
+    settings.write_text("telemetry: {enabled: false}\nconcurency: {}\n")
+    assert str(settings) in study.does("run", status=1)

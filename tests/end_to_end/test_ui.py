@@ -1,11 +1,8 @@
 """`regmix ui` opens a study in Dagster's own interface."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -34,29 +31,48 @@ def asked(port, process):
             time.sleep(0.5)
 
 
-def test_the_study_s_assets_are_there(study_file, tmp_path):
+def a_free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "regmix_pipeline.cli", "ui", "--study", str(study_file), "--port", str(port)]
-    # Elsewhere than in the checkout: the command finds the definitions wherever it is called.
-    with (tmp_path / "ui.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--home", str(tmp_path / "home")],
-            cwd=tmp_path,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        return free.getsockname()[1]
+
+
+def test_the_study_s_assets_are_there_and_sigterm_ends_all_processes(study):
+    port = a_free_port()
+    ui = study.start("ui", "--port", str(port))
     try:
-        (location,) = asked(port, process)
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {(tmp_path / 'ui.log').read_text()}") from None
+        (location,) = asked(port, ui.process)
+        assert location["name"] == "regmix_pipeline"
+        (repository,) = location["locationOrLoadError"]["repositories"]
+        assert {"token_shards", "mixtures", "mixture_decision"} <= {
+            node["assetKey"]["path"][0] for node in repository["assetNodes"]
+        }
+        second = study.does("ui", "--port", str(a_free_port()), status=1)
+        assert f"is open in the UI already: http://127.0.0.1:{port}" in second
+        ui.signal(signal.SIGTERM, "first")
+        assert ui.ended() == 143, ui.text
+        ui.gone()
+        assert "Traceback" not in ui.text
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert location["name"] == "regmix_pipeline"
-    (repository,) = location["locationOrLoadError"]["repositories"]
-    assert {"token_shards", "mixtures", "mixture_decision"} <= {
-        node["assetKey"]["path"][0] for node in repository["assetNodes"]
-    }
+        ui.kill_all()
+
+
+def test_its_processes_end_with_a_command_that_is_killed(study):
+    port = a_free_port()
+    ui = study.start("ui", "--port", str(port))
+    try:
+        asked(port, ui.process)
+        ui.kill("first")
+        ui.gone()
+    finally:
+        ui.kill_all()
+
+
+def test_a_port_that_is_taken_is_named(study):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = study.does("ui", "--port", str(port), status=1)
+    assert f"127.0.0.1:{port}: cannot listen there" in said
+    assert "--port" in said
