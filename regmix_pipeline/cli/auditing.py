@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, open_lab, plain_errors
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import Word, person, say_of
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.study_file import default_study_file
 
 Asked = Annotated[
     str | None,
@@ -41,7 +40,7 @@ def audit(
     """
     from regmix_pipeline.decisions.audit import audit_of, holds, show_audit
 
-    lab = Lab(study or default_study_file(), home, data)
+    lab = open_lab(study, home, data)
     found = audit_of(lab, decision, contents=contents)
     answer(found, lambda console: show_audit(found, console), as_json)
     if not holds(found):
@@ -57,7 +56,7 @@ def _verdict_command(word: Word) -> Callable[..., None]:
         home: Home = None,
         as_json: AsJson = False,
     ) -> None:
-        _say(decision, word, reason, by, Lab(study or default_study_file(), home), as_json)
+        _say(decision, word, reason, by, open_lab(study, home), as_json)
 
     return plain_errors(command)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.study_file import default_study_file
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
 
 
 @app.command()
@@ -21,7 +19,7 @@ def compare(
     from regmix_pipeline.strategies.comparison.show import show_comparison
     from regmix_pipeline.strategies.trained.arena import settings_of
 
-    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    lab = open_lab(study, home, data, workers=workers)
     settings_of(lab)
     run_stale(lab, TO_COMPARE, "regmix compare")
     result = lab.json("strategy_comparison")

@@ -105,7 +105,7 @@ class Records:
         current = {Path(self._current, record.asset, f"{record.key}.json"): record for record in records}
         # Begun where all others are: a disk makes a file in a folder of its own at several times the price.
         write_together(
-            {path: json_by_lines(_values(record)).encode() for path, record in current.items()},
+            {path: json_by_lines(record_values(record)).encode() for path, record in current.items()},
             first={path: self._kept(record) for path, record in current.items()},
         )
         for record in records:
@@ -189,7 +189,7 @@ def _which(status: os.stat_result) -> _Which:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _values(record: Record) -> dict[str, Any]:
+def record_values(record: Record) -> dict[str, Any]:
     return {each.name: getattr(record, each.name) for each in fields(record)}
 
 
