@@ -18,7 +18,6 @@ from assets.questions import QUESTIONS
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
 from regmix_pipeline.ledger.audit import Finding
-from regmix_pipeline.ledger.records import Record
 from regmix_pipeline.progress import so_far
 
 ONLY_STALE = "regmix/only_stale"
@@ -57,7 +56,7 @@ def partitions_made(
         dg.Failure: at the end, when some partitions failed; the others are kept.
     """
     failed: dict[str, str] = {}
-    done = {"made in this run": 0, "reused in this run": 0}
+    done = {"made in this run": 0, "reused in this run": 0, "taken up as made before": 0}
     quiet = ONLY_STALE in context.run.tags
     asked, started = list(context.partition_keys if keys is None else keys), time.monotonic()
     told = told_of(context.instance, stage) if quiet else set()
@@ -74,7 +73,8 @@ def partitions_made(
             if made.error is not None:
                 failed[made.key] = str(made.error)
                 continue
-            done["reused in this run" if made.reused else "made in this run"] += 1
+            kind = "taken up as made before" if made.restored else "made in this run"
+            done["reused in this run" if made.reused else kind] += 1
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
@@ -144,7 +144,7 @@ def whole_made(
         | why_and_from_what(made)
         | (dict(changes(lab, made)) if changes else {})
         | now_stale(lab, stage)
-        | _metadata(made.record, reused=made.reused)
+        | _metadata(made)
         | head_of(lab),
     )
 
@@ -152,15 +152,18 @@ def whole_made(
 def metadata_of(made: Made) -> dict[str, Any]:
     """What a key holds, as Dagster metadata: why it was made, its record's facts, its version."""
     assert made.record is not None
-    return why_and_from_what(made) | _metadata(made.record, reused=made.reused)
+    return why_and_from_what(made) | _metadata(made)
 
 
-def _metadata(record: Record, *, reused: bool) -> dict[str, Any]:
+def _metadata(made: Made) -> dict[str, Any]:
+    record = made.record
+    assert record is not None
     return {
         **{name: _shown(value) for name, value in record.facts.items()},
         "version": record.version,
         "recipe": record.recipe,
-        "reused": reused,
+        "reused": made.reused,
+        "made before from the same inputs": made.restored,
         "seconds": record.seconds,
         **({"file": dg.MetadataValue.path(record.files[0])} if record.files else {}),
     }

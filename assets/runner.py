@@ -43,6 +43,8 @@ class StageRun:
     stale: dict[str, str]
     seconds: float
     failed_checks: tuple[str, ...] = ()
+    restored: frozenset[str] = frozenset()
+    """Stale keys that were made from the same inputs before, and were only made current again."""
 
 
 class RunFailedError(RegmixError):
@@ -73,6 +75,7 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
             lab.join()
             wanted = stage.wanted(lab)
             stale, withdrawn = lab.stale(stage, wanted), lab.withdrawn(stage, wanted)
+            restored = frozenset(lab.restorable(stage, {key: wanted[key] for key in stale}))
             keys = _register(instance, stage, list(wanted))
             failed_checks: tuple[str, ...] = ()
             untold = sorted(_untold(instance, stage, wanted) - stale.keys())
@@ -91,9 +94,11 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
             if stage is DOMAINS:
                 for line in look_around(lab).lines:
                     lab.say(f"      {line}")
+            if restored:
+                lab.say(f"      {len(restored)} of {len(stale)} taken up as made before from the same inputs")
             for check in failed_checks:
                 lab.say(f"      check failed: {check}")
-            done.append(StageRun(stage.name, len(keys), stale, seconds, failed_checks))
+            done.append(StageRun(stage.name, len(keys), stale, seconds, failed_checks, restored))
     return done
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.errors import LedgerError, RegmixError
 from regmix_pipeline.files import damage_of, sha256_of, write_json, write_together
+from regmix_pipeline.home import home_of, remember_file
 from regmix_pipeline.home_lock import home_lock
 from regmix_pipeline.ledger.build import build_ledger, head_in, ledger_is_current
 from regmix_pipeline.ledger.changes import recipe_changes
@@ -94,11 +95,15 @@ class Lab:
 
     Args:
         study_file: the study's YAML.
-        home: folder of everything made for the study.
+        home: folder of everything made for the study; default found by the study file, see `home.home_of`.
         data: folder of downloaded corpora, shared between studies; default $REGMIX_DATA, or data beside the home.
         run: id of the run that is at work, kept in the records.
         workers: processes that train at once; overrides the study. None there too: as many as fill the machine.
         say: where progress goes.
+        changes: fields of the study file to read otherwise than they are written, such as ``limits.max_epochs=2``.
+
+    Raises:
+        StudyError: the study file is wrong, or the home found for it is another file's.
     """
 
     def __init__(
@@ -110,11 +115,12 @@ class Lab:
         run: str = "",
         workers: int | None = None,
         say: Say = to_stderr,
+        changes: Sequence[str] = (),
     ) -> None:
         self.study_file = Path(study_file).resolve()
-        self.study_in_file: Study = load_study(self.study_file)
+        self.study_in_file: Study = load_study(self.study_file, changes)
         """The study file's own content; `study` has the watched domains as well."""
-        self.home = Path(home or default_home(self.study_in_file.name)).resolve()
+        self.home = Path(home or home_of(self.study_file, self.study_in_file.name)).resolve()
         self.data = Path(data or os.environ.get("REGMIX_DATA") or self.home.parent / "data").resolve()
         self.run, self.say = run, say
         self.triggered: Mapping[str, str] = {}
@@ -385,6 +391,7 @@ class Lab:
     def _alone(self, wait: bool = True) -> Iterator[None]:
         """One run at a time works in a home; a second one waits and then finds what the first has made."""
         with home_lock(self.home, self.say, wait=wait, run=self.run):
+            remember_file(self.home, self.study_file)
             yield
 
     def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
@@ -446,8 +453,3 @@ def _timed(stage: Stage, outputs: Iterator[Output]) -> Iterator[Output]:
         finally:
             WORK[stage.name] += time.monotonic() - started
         yield output
-
-
-def default_home(study: str) -> Path:
-    """Where a study's artefacts live: $REGMIX_HOME, or .regmix/<study> in the working folder."""
-    return Path(os.environ.get("REGMIX_HOME") or Path(".regmix") / study)

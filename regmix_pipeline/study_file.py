@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,13 @@ def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
 
 
-def load_study(path: Path | str) -> Study:
+def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
     """Read and check a study file.
+
+    Args:
+        path: the file.
+        changes: fields to read otherwise than they are written, ``place.of.field=value`` with the value in YAML;
+            ``place.of.field=`` leaves the field out.
 
     Raises:
         StudyError: naming file, line and field, and what to do.
@@ -74,6 +80,8 @@ def load_study(path: Path | str) -> Study:
     document, raw = _parsed(text, path)
     if not isinstance(raw, dict):
         raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
+    for change in changes:
+        _changed(raw, change)
     try:
         return Study.model_validate(raw)
     except RecursionError as error:
@@ -83,6 +91,28 @@ def load_study(path: Path | str) -> Study:
 
 
 _REMEDY = "docs/study-file.md lists every field; `regmix schema` prints a JSON schema for editors"
+
+
+def _changed(raw: dict[str, Any], change: str) -> None:
+    """Put one change into a study file's content."""
+    place, sign, text = change.partition("=")
+    *parents, field = place.strip().split(".")
+    wrong = StudyError(
+        "not a change of the study file", where=change, remedy="give FIELD=VALUE, such as domains.code.cap=0.3"
+    )
+    if not sign or not all([*parents, field]):
+        raise wrong
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise wrong
+    if not text.strip():
+        raw.pop(field, None)
+        return
+    try:
+        raw[field] = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise wrong from error
 
 
 def _parsed(text: str, path: Path) -> tuple[yaml.Node | None, Any]:

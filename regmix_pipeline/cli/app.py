@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,7 +16,11 @@ from rich.console import Console
 
 from regmix_pipeline.cli.unexpected import unexpected
 from regmix_pipeline.errors import RegmixError, full_disk
+from regmix_pipeline.home import other_file
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.progress import to_stderr
 from regmix_pipeline.stopping import Interrupted, interruptible
+from regmix_pipeline.study_file import default_study_file
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,13 +31,37 @@ app = typer.Typer(
 
 StudyFile = Annotated[Path | None, typer.Option("--study", help="Study file; default $REGMIX_STUDY or the demo.")]
 Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of artefacts; default $REGMIX_HOME or .regmix/<study>.")
+    Path | None,
+    typer.Option("--home", help="Folder of artefacts; default $REGMIX_HOME or .regmix/<study> by the study file."),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of corpora; default $REGMIX_DATA or beside home.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that train at once.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Answer with one JSON value on standard output, and nothing else.")
 ]
+
+
+def open_lab(
+    study: Path | None,
+    home: Path | None,
+    data: Path | None = None,
+    *,
+    workers: int | None = None,
+    changes: Sequence[str] = (),
+    quiet: bool = False,
+) -> Lab:
+    """The study that a command is about; unless ``quiet``, says on standard error which home is used and if it is new.
+
+    Raises:
+        StudyError: the study file is wrong, or the home found for it is another file's.
+    """
+    lab = Lab(study or default_study_file(), home, data, workers=workers, changes=changes)
+    new = "" if (lab.home / "records").is_dir() else ", which is new"
+    if not quiet:
+        to_stderr(f"study {lab.study.name} · home {lab.home}{new}")
+    if other := other_file(lab.home, lab.study_file):
+        to_stderr(f"note: this home was made for another study file, {other}; the two share it")
+    return lab
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, open_lab, plain_errors
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import Word, person, say_of
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.journal import Head
-from regmix_pipeline.study_file import default_study_file
 
 Asked = Annotated[
     str | None,
@@ -64,7 +63,7 @@ def audit(
 
     if sign is not None and manifest is None:
         raise LedgerError("there is nothing to sign", where="--sign", remedy="give --manifest FILE with it")
-    lab = Lab(study or default_study_file(), home, data)
+    lab = open_lab(study, home, data)
     found = audit_of(lab, decision, contents=contents, told=heads_told, signers=signers, against=against)
     whole = holds(found)
     written = write_manifest(lab, found["record"], manifest, sign) if manifest is not None and whole else []
@@ -98,7 +97,7 @@ def _verdict_command(word: Word) -> Callable[..., None]:
         sign: Sign = None,
         as_json: AsJson = False,
     ) -> None:
-        _say(decision, word, reason, by, Lab(study or default_study_file(), home), sign, as_json)
+        _say(decision, word, reason, by, open_lab(study, home), sign, as_json)
 
     return plain_errors(command)
 

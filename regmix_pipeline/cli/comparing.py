@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
 from regmix_pipeline.stopping import stoppable
 from regmix_pipeline.study_check.check import begin
-from regmix_pipeline.study_file import default_study_file
 
 
 @app.command()
@@ -24,7 +22,7 @@ def compare(
     from regmix_pipeline.strategies.comparison.show import show_comparison
     from regmix_pipeline.strategies.trained.arena import settings_of
 
-    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    lab = open_lab(study, home, data, workers=workers)
     settings_of(lab)
     begin(lab)
     run_stale(lab, TO_COMPARE, "regmix compare")

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, plain_errors
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.study_file import default_study_file
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, open_lab, plain_errors
 
 
 @app.command()
@@ -27,7 +25,7 @@ def explain(
     from regmix_pipeline.decisions.explain.explanation import explanation_of
     from regmix_pipeline.decisions.explain.show import show_explanation
 
-    lab = Lab(study or default_study_file(), home, data)
+    lab = open_lab(study, home, data)
     found = explanation_of(lab, domain, decision)
     answer(found, lambda console: show_explanation(found, console), as_json)
 
@@ -53,6 +51,6 @@ def diff(
     from regmix_pipeline.decisions.diff.difference import difference_of
     from regmix_pipeline.decisions.diff.show import show_difference
 
-    lab = Lab(study or default_study_file(), home, data)
+    lab = open_lab(study, home, data)
     found = difference_of(lab, first, second, exact=exact)
     answer(found, lambda console: show_difference(found, console), as_json)

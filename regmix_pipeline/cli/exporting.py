@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, open_lab, plain_errors
 from regmix_pipeline.cli.auditing import Asked, Signers, heads_told
 from regmix_pipeline.decisions.exports.formats import FORMATS, Written, export_decision
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.study_file import default_study_file
 from regmix_pipeline.tables import show_table
 
 
@@ -57,7 +55,7 @@ def export(
     if decision in FORMATS:
         raise StudyError("names a format, not a decision", where=decision, remedy=f"give it as --format {decision}")
     written = export_decision(
-        Lab(study or default_study_file(), home, corpora),
+        open_lab(study, home, corpora),
         decision,
         form,
         out=out,

@@ -12,11 +12,9 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, plain_errors
+from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, open_lab, plain_errors
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.study_file import default_study_file
 
 
 class Format(StrEnum):
@@ -63,7 +61,7 @@ def lineage(
         raise LedgerError("only OpenLineage events are sent", where="--send", remedy="leave out --format prov")
     if send and out:
         raise LedgerError("events are sent or written, not both", where="--out", remedy="run the command twice")
-    lab = Lab(study or default_study_file(), home)
+    lab = open_lab(study, home)
     record = find_decision(lab, decision)
     steps, verdicts = chain_of(lab, record, collapse=collapse), verdicts_of(lab, record["decision"])
     said: dict[str, Any] = {"decision": record["decision"], "format": format.value}

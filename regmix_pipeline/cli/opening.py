@@ -11,13 +11,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 import regmix_pipeline
-from regmix_pipeline.cli.app import Data, Home, StudyFile, app, plain_errors
+from regmix_pipeline.cli.app import Data, Home, StudyFile, app, open_lab, plain_errors
 from regmix_pipeline.errors import BusyError, RegmixError, StudyError
 from regmix_pipeline.home_lock import Process
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.processes import how_it_ended
 from regmix_pipeline.session import run_session
-from regmix_pipeline.study_file import default_study_file
+from regmix_pipeline.study_check.check import begin
 
 LONGEST_TEMPORARY = 60
 """Characters of a temporary folder in which Dagster's sockets still have room; the system allows them 107."""
@@ -32,7 +31,11 @@ def ui(
     from resources.instance import opened_instance, prepare_instance
     from resources.run_locks import end_dead_runs
 
-    lab = Lab(study or default_study_file(), home, data)
+    lab = open_lab(study, home, data)
+    try:
+        begin(lab)
+    except RegmixError as error:
+        lab.say(f"note: the study cannot run yet: {error}")
     folder = prepare_instance(lab.home)
     note, lock = folder / ".ui.json", FileLock(folder / ".ui.lock")
     try:

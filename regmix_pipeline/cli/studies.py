@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
 from regmix_pipeline.stopping import stoppable
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_check.check import begin, check_study
-from regmix_pipeline.study_file import default_study_file
 
 if TYPE_CHECKING:
     from assets.runner import StageRun
@@ -33,11 +31,10 @@ def run(
 ) -> None:
     """Bring the whole study up to date through Dagster; what is up to date is left alone."""
     started = time.monotonic()
-    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    lab = open_lab(study, home, data, workers=workers)
     from assets.runner import run_stale
     from regmix_pipeline.decisions.show import show_decision
 
-    lab.say(f"study {lab.study.name} · artefacts in {lab.home}")
     begin(lab)
     done = run_stale(lab)
     made = sum(len(stage.stale) for stage in done)
@@ -58,69 +55,72 @@ def refit(
     data: Data = None,
     workers: Workers = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=0, help="Training tokens to spend; default refit.max_new_tokens of the study.")
+        int | None,
+        typer.Option(min=0, help="Training tokens to spend on everything; default refit.max_new_tokens of the study."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the study up to date, then train proposed mixtures in batches until the decision is stable."""
-    from assets.runner import run_stale
-    from regmix_pipeline.decisions.show import show_decision
-    from regmix_pipeline.search.further import take_up
+    """Bring the study up to date within a budget, then train proposed mixtures in batches until the decision is stable.
 
-    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    Whatever would be trained counts: stale proxies, proposed ones, the confirmation. What the budget does not hold is
+    left out, and said.
+    """
+    from assets.refitting import refit_within
+    from regmix_pipeline.decisions.show import show_decision
+
+    lab = open_lab(study, home, data, workers=workers)
     begin(lab)
-    asked, done = True, []
-    while asked:
-        done += run_stale(lab, command="regmix refit")
-        taken = take_up(lab, "regmix refit", max_new_tokens)
-        lab.say(taken.said)
-        asked = taken.asked > 0
-        lab = Lab(lab.study_file, lab.home, lab.data, workers=workers)
-    answer(_outcome(lab, done), lambda console: show_decision(lab, console), as_json)
+    done, left_out = refit_within(lab, max_new_tokens)
+    lab = Lab(lab.study_file, lab.home, lab.data, workers=workers)
+    decided = lab.records.current("mixture_decision") is not None
+    answer(
+        _outcome(lab, done) | {"left_out": left_out},
+        lambda console: show_decision(lab, console) if decided else console.print("no decision yet"),
+        as_json,
+    )
 
 
 def _outcome(lab: Lab, done: Sequence[StageRun]) -> dict[str, Any]:
     """What a run ends with, JSON-able: what was made and why, and the decision's record."""
-    made = [{"stage": run.stage, "made": run.stale, "failed_checks": run.failed_checks} for run in done if run.stale]
-    return {"made": made, "decision": lab.json("mixture_decision", "decision.json")}
+    made = [
+        {
+            "stage": run.stage,
+            "made": run.stale,
+            "restored": sorted(run.restored),
+            "failed_checks": run.failed_checks,
+        }
+        for run in done
+        if run.stale
+    ]
+    decided = lab.records.current("mixture_decision") is not None
+    return {"made": made, "decision": lab.json("mixture_decision", "decision.json") if decided else None}
 
 
 @app.command()
 @plain_errors
-def status(study: StudyFile = None, home: Home = None, data: Data = None, as_json: AsJson = False) -> None:
-    """Say what each stage holds and what would be made again, and why. Starts nothing, fetches nothing."""
-    from regmix_pipeline.documents.stage import missing_corpora
-    from regmix_pipeline.errors import LedgerError
-    from regmix_pipeline.stages import STAGES
+def status(
+    study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A field of the study file to read otherwise, FIELD=VALUE, such as domains.code.cap=0.3 (nothing "
+            "after = leaves it out); may be given several times. The file stays as it is."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what each stage holds, what `regmix run` would make again and why, and what it would train, in tokens.
 
-    lab = Lab(study or default_study_file(), home, data)
-    missing = missing_corpora(lab)
-    rows: list[dict[str, Any]] = []
-    for stage in STAGES if not missing else ():
-        row: dict[str, Any] = {"stage": stage.name, "made": len(lab.records.keys(stage.name))}
-        try:
-            row |= {"stale": lab.stale(stage), "waits_for": []}
-        except LedgerError:
-            row |= {"stale": {}, "waits_for": list(stage.upstream)}
-        rows.append(row)
-    answer({"not_fetched": missing, "stages": rows}, lambda console: _show_status(missing, rows, console), as_json)
+    Starts nothing, fetches nothing. With --change: what that change of the study would cost.
+    """
+    from regmix_pipeline.forecast.forecast import forecast_of
+    from regmix_pipeline.forecast.show import forecast_as_json, show_forecast
 
-
-def _show_status(missing: Sequence[str], rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    if missing:
-        console.print(f"documents: not fetched yet: {', '.join(missing)}; `regmix run` fetches them", highlight=False)
-    width = max((len(row["stage"]) for row in rows), default=0)
-    for row in rows:
-        if row["waits_for"]:
-            console.print(f"{row['stage']:<{width}} {row['made']} made; waits for {', '.join(row['waits_for'])}")
-            continue
-        stale = row["stale"]
-        reasons = "; ".join(f"{key}: {reason}" for key, reason in list(stale.items())[:3])
-        more = f"; {len(stale) - 3} more" if len(stale) > 3 else ""
-        console.print(
-            f"{row['stage']:<{width}} {row['made']} made, {len(stale)} stale{' · ' + reasons + more if stale else ''}",
-            highlight=False,
-        )
+    lab = open_lab(study, home, data, changes=change or (), quiet=True)
+    found = forecast_of(lab)
+    answer(forecast_as_json(lab, found), lambda console: show_forecast(lab, found, console), as_json)
 
 
 @app.command()
@@ -154,7 +154,7 @@ def plan(
         raise PlanError("both are given", where="--hardware, --teraflops", remedy="give one of them")
     if devices is not None and hardware is None:
         raise PlanError("of which hardware?", where="--devices", remedy="name it: --hardware h100-sxm --devices 64")
-    lab = Lab(study or default_study_file(), home, data, workers=workers)
+    lab = open_lab(study, home, data, workers=workers)
     chosen = hardware_of(hardware, devices) if hardware is not None else None
     lines = check_study(lab, elsewhere=chosen is not None or teraflops is not None)
     found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab, say=lab.say)

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.progress import Progress, to_stderr
 from regmix_pipeline.stopping import stoppable
-from regmix_pipeline.study_file import default_study_file
 
 
 @app.command()
@@ -50,7 +49,7 @@ def train(
         specs = slices.of_slice(slices.published(store), number, total)
         results = slices.train_from(store, specs, cache, trainer)
     else:
-        lab = Lab(study or default_study_file(), home, data, workers=workers)
+        lab = open_lab(study, home, data, workers=workers)
         if publish:
             store = Store(_store_of(lab))
             count = slices.publish(lab, store)

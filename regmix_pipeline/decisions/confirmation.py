@@ -49,7 +49,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         yield Output(WHOLE, version, {"confirmation": "the study asks for none"})
         return
     mixtures = compared_mixtures(lab)
-    specs = _specs(lab, mixtures)
+    specs = confirmation_specs(lab, mixtures)
     # Two names may stand for one mixture, hence for one model.
     models = list({spec.id: spec for group in specs.values() for spec in group}.values())
     weights = _trained(lab, models)
@@ -60,7 +60,8 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, version, _facts(lab, rows), [path, *files], sums=weights)
 
 
-def _specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
+def confirmation_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
+    """Name -> the larger models of each mixture, one per seed."""
     confirmation = lab.study.confirmation
     assert confirmation is not None
     # Other seeds than the proxies', so that nothing of their luck is confirmed with them.

@@ -92,7 +92,14 @@ def replicated_mixtures(lab: Lab) -> set[str]:
     """Sampled mixtures that are trained with several seeds: those of the lowest ids, a choice at random that hardly
     moves when mixtures come and go."""
     wanted = lab.study.proxies.noise.mixtures
-    return set(sorted(sampled_mixtures(lab))[:wanted]) if wanted > 1 else set()
+    if wanted <= 1:
+        return set()
+    first: dict[str, str] = {}
+    for former, today in lab.renamed.items():
+        first.setdefault(today, former)
+    mixtures = current_mixtures(lab)
+    # By the ids under the domains' first names: a rename must choose no others.
+    return set(sorted(sampled_mixtures(lab), key=lambda key: mixtures[key].renamed(first).id)[:wanted])
 
 
 def pilots(lab: Lab) -> list[str]:

@@ -60,7 +60,14 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "mixtures",
         version,
         [
-            {"mixture": key, "position": position, "origin": "earlier", "domain": domain, "weight": float(weight)}
+            {
+                "mixture": key,
+                "position": position,
+                "origin": "earlier",
+                "domain": domain,
+                "weight": float(weight),
+                "drawn_under": None,
+            }
             for position, (key, mixture) in enumerate(distinct.items())
             for domain, weight in zip(domains, mixture.vector(domains), strict=True)
         ],

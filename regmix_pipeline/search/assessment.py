@@ -37,7 +37,7 @@ def gain_of(
     region: Region,
     level: float,
     seed: int,
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """How much lower the chosen mixture's weighted mean loss is than the natural one's, nats per token of a proxy.
 
     `predicted` is what the regressors say; `optimism` what such searches overstate, measured by searching with a law of

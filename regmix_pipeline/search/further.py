@@ -110,13 +110,14 @@ class TakenUp(NamedTuple):
     said: str
 
 
-def take_up(lab: Lab, by: str, allowed: int | None = None) -> TakenUp:
+def take_up(lab: Lab, by: str, allowed: int | None = None, left: int | None = None) -> TakenUp:
     """Ask for proxies of the proposed mixtures if the decision is not stable and the budget holds.
 
     Args:
         lab: the study on disk.
         by: who asks.
         allowed: training tokens for further mixtures since the domains last changed; default: the study's budget.
+        left: training tokens that are left for this one; default: as many as are allowed.
     """
     found = outlook(lab)
     if found.stable:
@@ -124,7 +125,8 @@ def take_up(lab: Lab, by: str, allowed: int | None = None) -> TakenUp:
     if not found.mixtures:
         return TakenUp(0, f"{found}; every mixture that could settle it lies beside one that was measured")
     allowed = lab.study.refit.max_new_tokens if allowed is None else allowed
-    left = max(allowed - adopted_since_domains_changed(lab) * found.tokens_each, 0)
+    rest = max(allowed - adopted_since_domains_changed(lab) * found.tokens_each, 0)
+    left = rest if left is None else min(rest, left)
     number = min(len(found.mixtures), left // found.tokens_each)
     if not number:
         wanted = len(found.mixtures) * found.tokens_each

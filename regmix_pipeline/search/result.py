@@ -31,7 +31,7 @@ class SearchResult:
     mixture: Mixture
     domains: list[dict[str, Any]]
     predictions: list[dict[str, Any]]
-    gain: dict[str, float | None]
+    gain: dict[str, Any]
     search: dict[str, Any]
     active: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)

@@ -81,12 +81,18 @@ def ensure_tokenizer(
     if settings.train is None:
         assert settings.file is not None
         return checked(base / Path(settings.file).expanduser(), settings.eos_token)
-    frozen = folder / fingerprint("tokenizer", TRAINER_VERSION, settings.train.model_dump(), settings.eos_token)
+    frozen = frozen_folder(settings, folder)
     if not (frozen / FILE).exists():
         sweep(folder)
         with folder_written_atomically(frozen) as temporary:
             _train(settings.train, settings.eos_token, readers_by_domain, temporary, say)
     return _frozen(frozen, settings.eos_token)
+
+
+def frozen_folder(settings: TokenizerSettings, folder: Path) -> Path:
+    """Where a trained tokenizer of these settings is kept, under the folder of all."""
+    assert settings.train is not None
+    return folder / fingerprint("tokenizer", TRAINER_VERSION, settings.train.model_dump(), settings.eos_token)
 
 
 def _frozen(folder: Path, eos_token: str) -> TokenizerFile:

@@ -1,0 +1,1 @@
+"""What `regmix run` would make again, said before it is run: nothing is trained, tokenised or fetched for it."""
