@@ -33,7 +33,10 @@ def test_every_value_is_whole_at_any_width(width, columns, data):
 
 
 def test_columns_line_up_where_they_fit_and_rows_are_told_where_they_do_not():
-    headings, rows = ("", "models", "FLOPs each"), [("proxies", "16", ("2.72e09", "red")), ("confirmation", "3", "1e10")]
+    headings, rows = (
+        ("", "models", "FLOPs each"),
+        [("proxies", "16", ("2.72e09", "red")), ("confirmation", "3", "1e10")],
+    )
     assert printed(80, headings, rows) == (
         "              models  FLOPs each\n"
         "proxies           16     2.72e09\n"
