@@ -100,6 +100,8 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
     if out is None:
         yield sys.stdout
         return
+    if out.is_dir():
+        raise LedgerError("is a folder", where=f"--out {out}", remedy="name the file to write")
     try:
         with written_atomically(out) as temporary, temporary.open("w", encoding="utf-8") as file:
             yield file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -152,6 +153,8 @@ def plan(
 
     if hardware is not None and teraflops is not None:
         raise PlanError("both are given", where="--hardware, --teraflops", remedy="give one of them")
+    if teraflops is not None and not math.isfinite(teraflops):
+        raise PlanError(f"{teraflops} is not a rate", where="--teraflops", remedy="give a number, such as 400")
     if devices is not None and hardware is None:
         raise PlanError("of which hardware?", where="--devices", remedy="name it: --hardware h100-sxm --devices 64")
     lab = open_lab(study, home, data, workers=workers)

@@ -69,7 +69,11 @@ def find_decision(lab: Lab, asked: str | None = None) -> Decision:
     if asked == "previous":
         before = previous_of(lab, find_decision(lab))
         if before is None:
-            raise LedgerError("there is no earlier decision", where=str(lab.path("decisions")))
+            raise LedgerError(
+                "there is no earlier decision",
+                where=str(lab.path("decisions")),
+                remedy="leave it out: there is only one",
+            )
         return before
     fitting = [record for record in found if record["decision"].startswith(asked)]
     if len(fitting) != 1:

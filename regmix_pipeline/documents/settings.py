@@ -13,14 +13,17 @@ from regmix_pipeline.settings import Settings
 Kind = Literal["corpus", "jsonl", "parquet"]
 KINDS: tuple[Kind, ...] = ("corpus", "jsonl", "parquet")
 
+LONGEST_SHOWN = 80
+"""Characters of a name that an error repeats."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,62}")
 
 
 def check_name(name: str) -> str:
     """Return ``name`` if it can name a domain, a folder, a column and a partition without quoting; else ValueError."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
+        shown = repr(name) if len(str(name)) <= LONGEST_SHOWN else f"{str(name)[:LONGEST_SHOWN]!r} and so on"
         raise ValueError(
-            f"{name!r} is not a safe name: use 1 to 63 lower-case letters, digits and underscores, beginning with a "
+            f"{shown} is not a safe name: use 1 to 63 lower-case letters, digits and underscores, beginning with a "
             f"letter or digit, for instance {_safe_name_like(str(name))!r}"
         )
     return name

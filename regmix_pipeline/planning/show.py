@@ -73,8 +73,7 @@ def show_plan(plan: StudyPlan, console: Console) -> None:
         console.print(f" [{label}] {note}", highlight=False, markup=False, soft_wrap=True)
     console.print()
     for line in _lines(plan):
-        # A terminal breaks lines between words, a pipe keeps them whole.
-        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+        console.print(line, highlight=False, markup=False)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 

@@ -113,8 +113,9 @@ def _estimated(
     size = most = 0.0
     for path in files.paths:
         ratio = stated.COMPRESSION.get(Path(path).suffix.lower(), 1.0)
-        size += files.fs.size(path) * ratio
-        most += files.fs.size(path) * (ratio if ratio == 1.0 else PACKED * ratio)
+        stored = float(files.fs.size(path) or 0)
+        size += stored * ratio
+        most += stored * (ratio if ratio == 1.0 else PACKED * ratio)
     if source.max_bytes is not None:
         # Each document ends with a token more.
         size, most = min(size, source.max_bytes), min(most, 2.0 * source.max_bytes)

@@ -46,7 +46,7 @@ def test_a_mixture_that_the_limits_forbid_is_shown_as_such(lab):
     console = Console(width=160, record=True, file=io.StringIO())
     for domains in (decision["domains"], tight):
         show_audit(found | {"record": decision | {"domains": domains}}, console)
-    rows = [line for line in console.export_text().splitlines() if line.startswith("│ by_hand")]
+    rows = [line for line in console.export_text().splitlines() if line.startswith("by_hand")]
     assert ["beyond the limits: descriptions" in line for line in rows] == [False, True]
 
 

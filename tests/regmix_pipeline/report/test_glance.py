@@ -81,7 +81,7 @@ def test_confirmation(ledger: Any, study: Any) -> None:
     assert rows[0]["target"] == "objective"
     legal = next(row for row in rows if row["target"] == "legal")
     losses = [row["loss"] for row in study.rows["confirmations"] if (row["name"], row["target"]) == ("chosen", "legal")]
-    assert legal["chosen"] == f"{np.mean(losses):.3f} ± {np.std(losses, ddof=1):.3f}"
+    assert legal["chosen"] == f"{np.mean(losses):.3f} ± {np.std(losses, ddof=1) / np.sqrt(2):.3f}"
     assert legal["seeds"] == "2"
 
 

@@ -199,8 +199,15 @@ def test_confirmation_shows_means_over_seeds(page: _Page, study: Any) -> None:
     losses = [
         row["loss"] for row in study.rows["confirmations"] if row["target"] == "legal" and row["name"] == "chosen"
     ]
-    mean, spread = sum(losses) / 2, abs(losses[0] - losses[1]) / 2**0.5
-    assert page.row("confirmation", 0, "legal")[4] == f"{mean:.3f} ± {spread:.3f}"
+    # The standard error of a mean of two is half their distance.
+    mean, error = sum(losses) / 2, abs(losses[0] - losses[1]) / 2
+    assert page.row("confirmation", 0, "legal")[4] == f"{mean:.3f} ± {error:.3f}"
+
+
+def test_the_first_screen_says_the_price_and_the_choosing_is_no_regressor(page: _Page, study: Any) -> None:
+    assert "Price." in page.text["header"]
+    assert "It costs most on" in page.text["header"] or "cost nothing on any of" in page.text["header"]
+    assert "nested_choice_by" not in page.text["evidence"]
 
 
 def test_says_it_when_the_confirmation_goes_against_the_decision(make: Callable[..., Any], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regmix_pipeline.report import numbers
+from regmix_pipeline import numbers
 
 
 @pytest.mark.parametrize(
