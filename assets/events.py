@@ -41,7 +41,7 @@ def plain_failures() -> Iterator[None]:
             description=str(error),
             metadata={"where": error.where or "-", "remedy": error.remedy or "-"},
             allow_retries=False,
-        ) from error
+        ) from None  # what caused it may quote credentials, and the event log is kept
 
 
 def partitions_made(

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 DISK_FULL = "the disk is full, or cannot be written"
 FREE_SPACE = "free space on it and run again: finished work is kept"
 
+from regmix_pipeline.addresses import text_without_credentials
+
 
 class RegmixError(Exception):
     """Bad input, stopped at the door.
@@ -21,6 +23,8 @@ class RegmixError(Exception):
     """
 
     def __init__(self, problem: str, *, where: str = "", remedy: str = "") -> None:
+        # Other libraries' errors quote whole addresses, and what is said here is kept in logs.
+        problem, where, remedy = (text_without_credentials(text) for text in (problem, where, remedy))
         self.problem, self.where, self.remedy = problem, where, remedy
         head = f"{where}: {problem}" if where else problem
         super().__init__(f"{head}\n  remedy: {remedy}" if remedy else head)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.progress import Progress, to_stderr
@@ -53,8 +54,12 @@ def train(
         if publish:
             store = Store(_store_of(lab))
             count = slices.publish(lab, store)
-            said = f"{count} proxies to train are listed in {store.address}"
-            answer({"proxies": count, "store": store.address}, lambda console: console.print(said), as_json)
+            said = f"{count} proxies to train are listed in {without_credentials(store.address)}"
+            answer(
+                {"proxies": count, "store": without_credentials(store.address)},
+                lambda console: console.print(said),
+                as_json,
+            )
             return
         specs = slices.of_slice(slices.specs_to_train(lab), number, total)
         results = trainer.run(specs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.corpora import ensure
 from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
@@ -32,8 +33,8 @@ class SourceFiles:
     local: bool
 
     def address(self, path: str) -> str:
-        """What a person would call the file: the path itself, with its protocol unless it is local."""
-        return path if self.local else str(self.fs.unstrip_protocol(path))
+        """What a person would call the file: the path itself, with its protocol and no credentials unless it is local."""
+        return path if self.local else without_credentials(str(self.fs.unstrip_protocol(path)))
 
 
 def resolve(source: Source, base: Path, data_folder: Path, say: Say = to_stderr) -> SourceFiles:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.settings import Settings
 
 Kind = Literal["corpus", "jsonl", "parquet"]
@@ -91,13 +92,13 @@ class Source(Settings):
         return getattr(self, self.kind)
 
     def label(self) -> str:
-        """A short human description, for instance ``corpus pubmed, first 4 MB``."""
+        """A short human description, for instance ``corpus pubmed, first 4 MB``; without credentials."""
         limits = []
         if self.max_documents is not None:
             limits.append(f"first {self.max_documents:,} documents")
         if self.max_bytes is not None:
             limits.append(f"first {self.max_bytes / 1e6:g} MB")
-        return ", ".join([f"{self.kind} {self.address}", *limits])
+        return ", ".join([f"{self.kind} {without_credentials(self.address)}", *limits])
 
     def reading(self) -> dict[str, Any]:
         """The settings that change which text is read from given files: part of the documents' version."""

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+from regmix_pipeline.addresses import has_credentials, without_credentials
+from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import write_json
 from regmix_pipeline.processes import command, how_it_ended, module_search, start
 from regmix_pipeline.tokens.parts import PartTask, read_failure
@@ -35,6 +37,14 @@ class Execution:
 
     def __init__(self, folder: Path, tasks: Sequence[PartTask], settings: ExecutorSettings) -> None:
         shutil.rmtree(folder, ignore_errors=True)
+        for task in tasks:
+            if has_credentials(task.source.address) or any(map(has_credentials, task.files)):
+                raise TokenError(
+                    "the address holds credentials, and tasks of an executor are files that others can read",
+                    where=f"{task.name}: {without_credentials(task.source.address)}",
+                    remedy="leave them out of the address, and give them on every machine to fsspec's configuration "
+                    "(~/.config/fsspec), the environment or ~/.netrc",
+                )
         for rank, task in enumerate(tasks):
             write_json(task_path(folder / TASKS, rank), task.model_dump(mode="json"))
         write_json(folder / SETTINGS, settings.model_dump(mode="json"))

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.observe import states_of
 from regmix_pipeline.documents.resolve import SourceFiles
 from regmix_pipeline.documents.settings import Source
@@ -87,9 +88,9 @@ class PartTask(Settings):
 
     def label(self) -> str:
         """What a person would call it."""
-        if len(self.files) == 1:
-            return f"{self.name}, {self.files[0]}"
-        return f"{self.name}, {self.files[0]} and {len(self.files) - 1} files after it"
+        first = without_credentials(self.files[0])
+        more = f" and {len(self.files) - 1} files after it" if len(self.files) > 1 else ""
+        return f"{self.name}, {first}{more}"
 
 
 def divided(sizes: Sequence[int], parts: int) -> list[range]:
