@@ -3,7 +3,6 @@
 One study is used by all tests here, in order: the first one makes it, from nothing, by one click.
 """
 
-import re
 import shutil
 
 import pytest
@@ -64,9 +63,9 @@ def launched_backfill(page, button):
 def partition_dialog(page, dagster, asset):
     """The dialog that Materialize opens on a partitioned asset."""
     page.goto(f"{dagster.url}/assets/{asset}")
-    page.get_by_role("button", name=re.compile("^Materialize")).first.click()
+    page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_role("button", name=re.compile("^Launch")).wait_for()
+    dialog.get_by_role("button", name="Launch").wait_for()
     return dialog
 
 
@@ -77,20 +76,20 @@ def materialise_some(page, dagster, asset, keys):
     for key in keys:
         page.get_by_role("menuitem").filter(has_text=key).first.click()
     page.keyboard.press("Escape")
-    return launched_backfill(page, dialog.get_by_role("button", name=re.compile("^Launch")))
+    return launched_backfill(page, dialog.get_by_role("button", name="Launch"))
 
 
 def materialise_all(page, dagster, asset):
     """Materialize, All, launch; returns the backfill's id."""
     dialog = partition_dialog(page, dagster, asset)
     dialog.get_by_role("button", name="All", exact=True).click()
-    return launched_backfill(page, dialog.get_by_role("button", name=re.compile("^Launch")))
+    return launched_backfill(page, dialog.get_by_role("button", name="Launch"))
 
 
 def materialise_whole(page, dagster, asset):
     """Materialize on an asset without partitions; returns the run's id."""
     page.goto(f"{dagster.url}/assets/{asset}")
-    button = page.get_by_role("button", name=re.compile("^Materialize")).first
+    button = page.get_by_role("button", name="Materialize").first
     found = answer_to(page, "LaunchPipelineExecution", button.click)["launchPipelineExecution"]
     assert found["__typename"] == "LaunchRunSuccess", found
     return found["run"]["id"]
@@ -99,7 +98,7 @@ def materialise_whole(page, dagster, asset):
 def materialise_everything(page, dagster):
     """Materialize all on the lineage page; returns the backfill's id."""
     page.goto(dagster.url + GROUPS)
-    page.get_by_role("button", name=re.compile("^Materialize all")).click()
+    page.get_by_role("button", name="Materialize all").click()
     return launched_backfill(page, page.get_by_role("dialog").get_by_role("button", name="Launch backfill"))
 
 
