@@ -10,13 +10,13 @@ from regmix_pipeline.stages import STAGES
 
 def news(world):
     """What one look says, put into Dagster's events as the daemon does: (answers by asset, observations)."""
-    found = stale_assets(world.instance, world.lab())
-    for event in found.asset_events:
+    _, events = stale_assets(world.instance, world.lab())
+    for event in events:
         world.instance.report_runless_asset_event(event)
-    answers = [event for event in found.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+    answers = [event for event in events if isinstance(event, dg.AssetCheckEvaluation)]
     return (
         {event.asset_key.to_user_string(): event.description for event in answers},
-        [event for event in found.asset_events if isinstance(event, dg.AssetObservation)],
+        [event for event in events if isinstance(event, dg.AssetObservation)],
     )
 
 

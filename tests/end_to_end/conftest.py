@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
-PATIENCE = 300
+PATIENCE = 600
 """Seconds that anything may take here before the test fails; most take a few."""
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "regmix_pipeline"}

@@ -30,7 +30,7 @@ def place(real_text, tiny_settings, tmp_path_factory):
         "regression": {"regressors": ["linear", "exponential"]},
         "mixtures": {"count": 6, "minimum": 0.05, "anchors": {"natural": True}},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
-        "refit": {"look_seconds": 2},
+        "refit": {"look_seconds": 10},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     return folder
