@@ -38,7 +38,9 @@ def _retry_once() -> dg.AutomationCondition:
 
 
 def _ready() -> dg.AutomationCondition:
-    return ~AC.any_deps_missing() & ~AC.any_deps_in_progress() & ~AC.in_progress()
+    # An input that has no partition yet misses none: each must have some that were made.
+    there = AC.all_deps_match(~AC.missing()) & ~AC.any_deps_missing()
+    return there & ~AC.any_deps_in_progress() & ~AC.in_progress()
 
 
 def automation(look_seconds: int) -> dg.AutomationConditionSensorDefinition:

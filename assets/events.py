@@ -66,8 +66,12 @@ def partitions_made(
         gone = [key for key in asked if key not in wanted]
         for key in gone:
             # The backfill was launched before this partition was withdrawn, and would wait for it.
-            context.log.warning(f"{key}: withdrawn since the backfill was launched; nothing is made")
-            yield dg.AssetMaterialization(stage.name, partition=key, metadata={"what changed": "withdrawn"})
+            context.log.warning(f"{key}: not a partition of the study any more; nothing is made")
+            yield dg.AssetMaterialization(
+                stage.name,
+                partition=key,
+                metadata={"what changed": "not a partition of the study any more: nothing was made"},
+            )
         asked = [key for key in asked if key not in gone]
         for made in lab.materialise(stage, asked):
             if made.error is not None:

@@ -34,7 +34,11 @@ def named_partitions(lab: Lab) -> Iterator[dg.AssetObservation]:
         for stage in (PROXY_CHECKPOINTS, PROXY_LOSSES):
             said = {"mixture": name, "decision": decision}
             yield dg.AssetObservation(
-                stage.name, partition=key, description=name, metadata=said, tags={MIXTURE: name.replace(", ", ".")}
+                stage.name,
+                partition=key,
+                description=name,
+                metadata=said,
+                tags={MIXTURE: name.replace(", ", ".").replace(" ", "_")},
             )
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.asking import ask
 from assets.changes import some
 from assets.events import ONLY_STALE, metadata_of
+from assets.partitions import MIXTURES as MIXTURE_PARTITIONS
 from assets.partitions import RANGE_END, RANGE_START, SOURCES, backfill_going
 from assets.up_to_date import stale_assets
 from regmix_pipeline.documents.domains import DOMAINS, look_around
@@ -14,7 +15,7 @@ from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at
 from regmix_pipeline.errors import BusyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE
-from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import in_words, standing, training_asked
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
@@ -49,7 +50,11 @@ def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
     @dg.sensor(**running)
     def staleness(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
         """Show on every asset, and on each partition, when it is not up to date any more, and when it is again."""
-        return stale_assets(context.instance, lab.open())
+        opened = lab.open()
+        stands, events = stale_assets(context.instance, opened)
+        gone = _withdrawn_mixtures(context.instance, opened)
+        requests = [MIXTURE_PARTITIONS.build_delete_request(gone)] if gone else []
+        return dg.SensorResult(skip_reason=stands, asset_events=events, dynamic_partitions_requests=requests)
 
     return [new_domains, changed_text, proxies_within_budget, staleness]
 
@@ -102,6 +107,16 @@ def _documents(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult
         return dg.SensorResult(skip_reason=f"no text changed in {len(lab.study.sources)} sources")
     marks = {name: _mark(lab, name) for name in stale}
     return ask(context, marks, ["documents"], f"documents: {in_words(stale)}")
+
+
+def _withdrawn_mixtures(instance: dg.DagsterInstance, lab: Lab) -> list[str]:
+    """Partitions of mixtures that stayed because a backfill was going when they were withdrawn."""
+    present = instance.get_dynamic_partitions(MIXTURE_PARTITIONS.name or "")
+    if lab.records.current(MIXTURES.name) is None:
+        return []
+    wanted = current_mixtures(lab)
+    gone = [key for key in present if key not in wanted]
+    return [] if gone and backfill_going(instance) else gone
 
 
 def _mark(lab: Lab, source: str) -> Any:

@@ -52,8 +52,8 @@ def _check(stage: Stage) -> dg.AssetChecksDefinition:
     return check
 
 
-def stale_assets(instance: dg.DagsterInstance, lab: Lab) -> dg.SensorResult:
-    """The answers that changed since they were last given, as events; nothing when none did."""
+def stale_assets(instance: dg.DagsterInstance, lab: Lab) -> tuple[str, list[Any]]:
+    """Which assets are not up to date, in words, and the answers that changed since they were last given, as events."""
     found = standing(lab, *STAGES)
     events: list[Any] = []
     warned = []
@@ -65,7 +65,7 @@ def stale_assets(instance: dg.DagsterInstance, lab: Lab) -> dg.SensorResult:
             continue
         events += [*observations(lab, stage, said, before), said]
     stands = f"{len(warned)} of {len(STAGES)} assets are not up to date: {', '.join(warned)}"
-    return dg.SensorResult(skip_reason=stands if warned else "every asset is up to date", asset_events=events)
+    return stands if warned else "every asset is up to date", events
 
 
 def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:

@@ -45,3 +45,13 @@ def test_what_started_a_run_is_on_the_decision_it_makes(world):
         assert world.run(stage, tags=tags)
     record = find_decision(world.lab())
     assert record["triggered"] == {"through": "Dagster", "by": "schedule refit", "why": "limits changed"}
+
+
+def test_a_launchpad_that_was_not_filled_in_is_refused(world):
+    for said in ({}, {"said": "approved", "by": "ada"}, {"said": "perhaps", "reason": "why not", "by": "ada"}):
+        result = judge(world, **said)
+        assert not result.success
+        failure = next(event for event in result.all_events if event.is_step_failure)
+        text = failure.step_failure_data.user_failure_data.description
+        assert ("'perhaps' is not a verdict" if said.get("said") == "perhaps" else "not filled in: ") in text
+    assert verdicts_of(world.lab(), find_decision(world.lab())["decision"]) == []

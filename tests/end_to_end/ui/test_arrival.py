@@ -1,0 +1,92 @@
+"""A domain arrives at a running Dagster: seen, tokenised and mixed by itself, trained and decided by a click."""
+
+import shutil
+
+import pytest
+import yaml
+
+from assets.runner import run_stale
+from assets.schedules import TARGETS
+from regmix_pipeline.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def place(real_text, tiny_settings, tmp_path_factory):
+    """A study with a watched folder, decided once."""
+    folder = tmp_path_factory.mktemp("arrival")
+    (folder / "text").mkdir()
+    (folder / "inbox").mkdir()
+    for path in real_text.iterdir():
+        (folder / "text" / path.name).write_bytes(path.read_bytes())
+    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "domains": {name: tiny_settings["domains"][name] for name in ("code", "licences")},
+        "watch": {"address": "inbox", "source": {"jsonl": "*.jsonl"}},
+        "regression": {"regressors": ["linear", "exponential"]},
+        "mixtures": {"count": 7, "minimum": 0.05, "anchors": {"natural": True}},
+        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
+        "refit": {"cron": "0 3 * * *", "settle_seconds": 2, "look_seconds": 2},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    run_stale(lab_at(folder))
+    return folder
+
+
+def lab_at(folder):
+    return Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def dagster(place, running):
+    with running(place) as found:
+        yield found
+
+
+@pytest.mark.timeout(600)
+def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
+    before = lab_at(place).need("mixture_decision").version
+    (place / "inbox" / "Not A Name").mkdir()
+    shutil.copy(place / "text" / "licences.jsonl", place / "inbox" / "Not A Name")
+    (place / "inbox" / "poems").mkdir()
+    shutil.copy(place / "text" / "descriptions.jsonl", place / "inbox" / "poems")
+
+    # By itself: the partition, its shards, the inventory and the mixtures.
+    until(lambda: "poems" in dagster.asset("token_shards")["partitionKeys"], "the partition is registered")
+    until(
+        lambda: "poems" in dagster.asset("token_shards")["assetPartitionStatuses"]["materializedPartitions"],
+        "the shards are made",
+    )
+    until(lambda: dagster.asset("mixtures")["metadata"].get("domains arrived") == "poems", "new mixtures")
+    assert "'not_a_name'" in dagster.skips("new_domains")[0]
+
+    # Training waits for a click, and says what it asks.
+    until(
+        lambda: any("refit.max_new_tokens) is 0" in reason for reason in dagster.skips("proxies_within_budget")),
+        "training waits",
+    )
+    keys = dagster.asset("proxy_checkpoints")["partitionKeys"]
+    assert dagster.materialise("proxy_checkpoints", keys=keys) == "SUCCESS"
+    until(lambda: dagster.skips("proxies_within_budget")[0] == "every proxy is up to date", "losses are measured")
+    assert dagster.materialise(*TARGETS) == "SUCCESS"
+
+    after = lab_at(place)
+    assert after.need("mixture_decision").version != before
+    assert "poems" in after.json("mixture_decision", "decision.json")["mixture"]["weights"]
+    shown = dagster.asset("mixture_decision")["metadata"]
+    assert shown["decision before"] == before
+    assert "| poems | not there |" in shown["before and now"]
+    assert shown["before and now"].count("not there") == 1
+    assert int(dagster.asset("regressor")["metadata"]["inputs as before"]) > 0
+
+
+def test_the_ui_shows_what_arrived(place, dagster, page):
+    decision = lab_at(place).need("mixture_decision").version
+    for path, words in (
+        ("/assets/domains", ["arrived", "poems", "not_a_name"]),
+        ("/assets/mixtures", ["domains arrived", "poems", "proxies to train"]),
+        ("/assets/mixture_decision", ["before and now", "decision before", decision]),
+        ("/assets/token_shards?view=partitions&partition=poems", ["poems", "what changed"]),
+    ):
+        page.goto(dagster.url + path)
+        for word in words:
+            page.get_by_text(word).first.wait_for()
+        page.screenshot(path=place / f"{path.split('/')[2].split('?')[0]}.png")

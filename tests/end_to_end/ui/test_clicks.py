@@ -1,0 +1,203 @@
+"""A study made by clicks alone: every asset, one, some and all partitions, the whole graph, and a verdict.
+
+One study is used by all tests here, in order: the first one makes it, from nothing, by one click.
+"""
+
+import shutil
+
+import pytest
+import yaml
+
+from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.names import mixture_names
+from regmix_pipeline.decisions.verdicts import verdicts_of
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.stages import STAGES
+
+WHOLE = [stage.name for stage in STAGES if stage.partitions is None and stage.name != "domains"]
+MIXTURES = ("proxy_checkpoints", "proxy_losses")
+GROUPS = "/asset-groups?expanded=global%40global%3Adata%2Cglobal%40global%3Aproxies%2Cglobal%40global%3Adecision"
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def place(real_text, tiny_settings, tmp_path_factory):
+    """A study that was never run."""
+    folder = tmp_path_factory.mktemp("clicks")
+    shutil.copytree(real_text, folder / "text")
+    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "regression": {"regressors": ["linear", "exponential"]},
+        "mixtures": {"count": 6, "minimum": 0.05, "anchors": {"natural": True}},
+        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
+        "refit": {"look_seconds": 10},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dagster(place, running):
+    with running(place) as found:
+        yield found
+
+
+@pytest.fixture
+def lab(place):
+    return Lab(place / "tiny.yaml", place / "home", say=lambda line: None)
+
+
+def answer_to(page, operation, click):
+    """What the server answers to the mutation that a click sends."""
+    with page.expect_response(lambda got: f'"{operation}"' in (got.request.post_data or "")) as sent:
+        click()
+    return sent.value.json()["data"]
+
+
+def launched_backfill(page, button):
+    found = answer_to(page, "LaunchPartitionBackfill", button.click)["launchPartitionBackfill"]
+    assert found["__typename"] == "LaunchBackfillSuccess", found
+    return found["backfillId"]
+
+
+def partition_dialog(page, dagster, asset):
+    """The dialog that Materialize opens on a partitioned asset."""
+    page.goto(f"{dagster.url}/assets/{asset}")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Launch").wait_for()
+    return dialog
+
+
+def materialise_some(page, dagster, asset, keys):
+    """Materialize, choose partitions one by one, launch; returns the backfill's id."""
+    dialog = partition_dialog(page, dagster, asset)
+    dialog.get_by_text("Select a partition or create one").click()
+    for key in keys:
+        page.get_by_role("menuitem").filter(has_text=key).first.click()
+    page.keyboard.press("Escape")
+    return launched_backfill(page, dialog.get_by_role("button", name="Launch"))
+
+
+def materialise_all(page, dagster, asset):
+    """Materialize, All, launch; returns the backfill's id."""
+    dialog = partition_dialog(page, dagster, asset)
+    dialog.get_by_role("button", name="All", exact=True).click()
+    return launched_backfill(page, dialog.get_by_role("button", name="Launch"))
+
+
+def materialise_whole(page, dagster, asset):
+    """Materialize on an asset without partitions; returns the run's id."""
+    page.goto(f"{dagster.url}/assets/{asset}")
+    button = page.get_by_role("button", name="Materialize").first
+    found = answer_to(page, "LaunchPipelineExecution", button.click)["launchPipelineExecution"]
+    assert found["__typename"] == "LaunchRunSuccess", found
+    return found["run"]["id"]
+
+
+def materialise_everything(page, dagster):
+    """Materialize all on the lineage page; returns the backfill's id."""
+    page.goto(dagster.url + GROUPS)
+    page.get_by_role("button", name="Materialize all").click()
+    return launched_backfill(page, page.get_by_role("dialog").get_by_role("button", name="Launch backfill"))
+
+
+def succeeded(dagster, *backfills):
+    assert [dagster.end_of_backfill(each) for each in backfills] == [("COMPLETED_SUCCESS", {"SUCCESS"})] * len(
+        backfills
+    )
+
+
+def materialised(dagster, asset):
+    return set(dagster.asset(asset)["assetPartitionStatuses"]["materializedPartitions"])
+
+
+def test_one_click_leads_from_nothing_to_a_decision(page, dagster, lab, until):
+    # No mixture is a partition yet when the click comes.
+    assert lab.records.current("mixtures") is None
+    succeeded(dagster, materialise_everything(page, dagster))
+    assert find_decision(lab)["summary"]
+    for stage in STAGES:
+        assert not lab.stale(stage), stage.name
+        if stage.partitions and stage.upstream:
+            assert materialised(dagster, stage.name) == set(lab.records.keys(stage.name))
+    until(lambda: set(dagster.checks().values()) == {"up to date"}, "every asset is shown to be up to date")
+
+
+def test_the_natural_mixture_s_partition_is_found(page, dagster, lab, place):
+    natural = mixture_names(lab)["natural"]
+    page.goto(f"{dagster.url}/assets/mixtures")
+    page.get_by_role("link", name=natural).first.click()
+    page.get_by_text("natural", exact=False).first.wait_for()
+    assert f"partition={natural}" in page.url
+    page.screenshot(path=place / "natural.png")
+    seen = [each for each in dagster.observations("proxy_checkpoints", natural) if "mixture" in each]
+    assert "natural" in seen[0]["mixture"]
+
+
+def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, lab, place, until):
+    gone = lab.records.keys("proxy_checkpoints")[:3]
+    for key in gone:
+        shutil.rmtree(lab.artefact("proxy_checkpoints", key).parent)
+    until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith("3 of 7 stale: "), "it is shown as stale")
+    assert "made from what is stale now: proxy_checkpoints" in dagster.checks()["mixture_report"]
+    assert dagster.observations("proxy_checkpoints", gone[0])[0]["reason"].endswith("is missing")
+    page.goto(f"{dagster.url}/assets/proxy_checkpoints?view=checks&checkDetail=up_to_date")
+    page.get_by_text("3 of 7 stale").first.wait_for()
+    page.screenshot(path=place / "stale.png")
+    page.goto(dagster.url + GROUPS)
+    page.get_by_text("mixture_report").first.wait_for()
+    page.screenshot(path=place / "stale-graph.png")
+
+    # Two pieces of work that do not touch each other go at once: what takes long is Dagster's look at backfills.
+    clicks = [materialise_some(page, dagster, "proxy_checkpoints", gone[:1])]
+    clicks += [
+        materialise_some(page, dagster, "proxy_losses", gone[-1:]),
+        materialise_all(page, dagster, "token_shards"),
+    ]
+    succeeded(dagster, *clicks)
+    assert set(lab.stale(STAGES[6])) == set(gone[1:])
+    clicks = [materialise_some(page, dagster, "proxy_checkpoints", gone[1:])]
+    clicks += [materialise_some(page, dagster, "proxy_losses", gone[:2])]
+    clicks += [materialise_some(page, dagster, "token_shards", lab.domains[:1])]
+    succeeded(dagster, *clicks)
+    succeeded(dagster, *(materialise_all(page, dagster, asset) for asset in MIXTURES), dagster.launch(MIXTURES, gone))
+    until(lambda: set(dagster.checks().values()) == {"up to date"}, "every asset is shown to be up to date again")
+
+
+def test_every_asset_without_partitions_is_made_by_a_click(page, dagster):
+    runs = {asset: materialise_whole(page, dagster, asset) for asset in WHOLE}
+    assert {asset: dagster.end_of_run(run) for asset, run in runs.items()} == dict.fromkeys(WHOLE, "SUCCESS")
+
+
+def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
+    page.goto(f"{dagster.url}/locations/regmix_pipeline/jobs/judge_decision/playground")
+    for words in ("approved or rejected", "Your name", "Why? It is kept for ever."):
+        page.get_by_text(words).first.wait_for()
+    page.screenshot(path=place / "launchpad.png")
+    launch = page.get_by_role("button", name="Launch Run")
+    refused = answer_to(page, "LaunchPipelineExecution", launch.click)["launchPipelineExecution"]["run"]["id"]
+    assert dagster.end_of_run(refused) == "FAILURE"
+    assert verdicts_of(lab, find_decision(lab)["decision"]) == []
+
+    page.goto(f"{dagster.url}/locations/regmix_pipeline/jobs/judge_decision/playground")
+    page.get_by_text("Your name").first.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text("ops: {record_verdict: {config: {said: approved, reason: seen and good, by: Ada}}}\n")
+    given = answer_to(page, "LaunchPipelineExecution", launch.click)["launchPipelineExecution"]["run"]["id"]
+    assert dagster.end_of_run(given) == "SUCCESS"
+    (verdict,) = verdicts_of(lab, find_decision(lab)["decision"])
+    assert (verdict.said, verdict.reason, verdict.by) == ("approved", "seen and good", "Ada")
+
+
+def test_the_whole_graph_is_made_again_after_the_mixtures_change(page, dagster, lab, place):
+    path = place / "tiny.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["mixtures"]["count"] = 5
+    settings["seed"] = 8
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    before = set(lab.records.keys("proxy_losses"))
+    succeeded(dagster, materialise_everything(page, dagster))
+    changed = Lab(path, place / "home", say=lambda line: None)
+    assert set(changed.records.keys("proxy_losses")) != before
+    assert [stage.name for stage in STAGES if changed.stale(stage)] == []
