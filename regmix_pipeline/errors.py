@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 DISK_FULL = "the disk is full, or cannot be written"
-FREE_SPACE = "free space on it and run again: finished work is kept"
 
-from regmix_pipeline.addresses import text_without_credentials
+FREE_SPACE = "free space on it and run again: finished work is kept"
 
 
 class RegmixError(Exception):
