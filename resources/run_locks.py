@@ -67,7 +67,7 @@ class RunLock:
 
     @contextmanager
     def held(self, command: str = "") -> Iterator[None]:
-        """Hold the lock, and leave nothing of it behind; after an error what shows the next run that this one is dead."""
+        """Hold the lock, and leave nothing of it behind; after an error it stays, and tells that the run is dead."""
         descriptor = self.take(command)
         try:
             yield
