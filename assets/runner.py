@@ -28,7 +28,7 @@ from resources.instance import opened_instance
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
 from resources.pools import waiting_told
-from resources.run_locks import RunLock, end_dead_runs, end_run
+from resources.run_locks import LOCKED_TAG, RunLock, end_dead_runs, end_run
 from resources.trainer import TrainerResource
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -136,7 +136,11 @@ def _launch(
     say: Say,
 ) -> tuple[str, ...]:
     """One run of the stage over the range that holds every stale or untold key; returns checks that failed."""
-    tags = {ONLY_STALE: "yes", **tags_of_command(command, _what(stage, stale, len(keys), [], untold))}
+    tags = {
+        ONLY_STALE: "yes",
+        LOCKED_TAG: "yes",
+        **tags_of_command(command, _what(stage, stale, len(keys), [], untold)),
+    }
     if _in_partitions(stage):
         places = sorted(keys.index(key) for key in [*stale, *untold])
         tags |= {RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]}
@@ -151,6 +155,12 @@ def _launch(
             run_config=_QUIET,
             raise_on_error=False,
         )
+        if not result.dagster_run.is_finished:  # its end could not be stored
+            if is_full_disk(_why(result)):
+                raise _full_disk(instance, stage)
+            raise RunFailedError(
+                _why(result) or "Dagster could not store its end", where=stage.name, remedy="run again"
+            )
     failed = tuple(
         f"{evaluation.check_name}: {evaluation.description or ''}".rstrip(": ")
         for evaluation in result.get_asset_check_evaluations()
@@ -159,13 +169,17 @@ def _launch(
     if not result.success:
         why = "; ".join(failed) or _why(result)
         if is_full_disk(why):
-            raise DiskFullError(f"{DISK_FULL}: {stage.name} stopped", where=instance.root_directory, remedy=FREE_SPACE)
+            raise _full_disk(instance, stage)
         raise RunFailedError(
             why,
             where=stage.name,
             remedy="mend it and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)",
         )
     return failed
+
+
+def _full_disk(instance: dg.DagsterInstance, stage: Stage) -> DiskFullError:
+    return DiskFullError(f"{DISK_FULL}: {stage.name} stopped", where=instance.root_directory, remedy=FREE_SPACE)
 
 
 def _ended_on_stop(run: str) -> AbstractContextManager[None]:

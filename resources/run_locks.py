@@ -27,6 +27,8 @@ FOLDER = "run-locks"
 """Folder of the Dagster instance that holds a lock and a note for each run at work."""
 HOST_TAG, BOOT_TAG = "regmix/host", "regmix/boot"
 """Run tags: the machine that a run was launched from."""
+LOCKED_TAG = "regmix/locked"
+"""Run tag: ``yes`` for a run that does not begin before its process holds the lock."""
 KILLED = "the process of this run was killed; its slots are free again, and the next run continues"
 _ENDED_BY_US = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -65,12 +67,12 @@ class RunLock:
 
     @contextmanager
     def held(self, command: str = "") -> Iterator[None]:
-        """Hold the lock, and leave nothing of it behind."""
+        """Hold the lock, and leave nothing of it behind; after an error it stays, and tells that the run is dead."""
         descriptor = self.take(command)
         try:
             yield
-        finally:
             self.remove()
+        finally:
             os.close(descriptor)
 
     def remove(self) -> None:
@@ -108,6 +110,8 @@ def state_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> State:
     known = RunLock(instance.root_directory, run.run_id).state
     if known is not None:
         return known
+    if run.tags.get(LOCKED_TAG) == "yes":
+        return State.DEAD
     # Launched from the UI, and too young to have taken its lock: it dies with the code server that starts it.
     launched = Process("", 0, run.tags.get(HOST_TAG, ""), Process.this("-").machine, run.tags.get(BOOT_TAG, ""), "")
     if launched.was_before_a_restart:
