@@ -28,7 +28,7 @@ def place(real_text, tiny_settings, tmp_path_factory):
     shutil.copytree(real_text, folder / "text")
     settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
         "regression": {"regressors": ["linear", "exponential"]},
-        "mixtures": {"count": 6, "minimum": 0.05, "anchors": {"natural": True}},
+        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
         "refit": {"look_seconds": 10},
     }
@@ -136,14 +136,15 @@ def test_the_natural_mixture_s_partition_is_found(page, dagster, lab, place):
 
 
 def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, lab, place, until):
-    gone = lab.records.keys("proxy_checkpoints")[:3]
+    keys = lab.records.keys("proxy_checkpoints")
+    gone, shown = keys[:3], f"3 of {len(keys)} stale"
     for key in gone:
         shutil.rmtree(lab.artefact("proxy_checkpoints", key).parent)
-    until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith("3 of 7 stale: "), "it is shown as stale")
+    until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith(shown), "it is shown as stale")
     assert "made from what is stale now: proxy_checkpoints" in dagster.checks()["mixture_report"]
     assert dagster.observations("proxy_checkpoints", gone[0])[0]["reason"].endswith("is missing")
     page.goto(f"{dagster.url}/assets/proxy_checkpoints?view=checks&checkDetail=up_to_date")
-    page.get_by_text("3 of 7 stale").first.wait_for()
+    page.get_by_text(shown).first.wait_for()
     page.screenshot(path=place / "stale.png")
     page.goto(dagster.url + GROUPS)
     page.get_by_text("mixture_report").first.wait_for()
@@ -193,7 +194,7 @@ def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
 def test_the_whole_graph_is_made_again_after_the_mixtures_change(page, dagster, lab, place):
     path = place / "tiny.yaml"
     settings = yaml.safe_load(path.read_text())
-    settings["mixtures"]["count"] = 5
+    settings["mixtures"]["count"] = 7
     settings["seed"] = 8
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
     before = set(lab.records.keys("proxy_losses"))
