@@ -28,7 +28,7 @@ def place(real_text, tiny_settings, tmp_path_factory):
     shutil.copytree(real_text, folder / "text")
     settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
         "regression": {"regressors": ["linear", "exponential"]},
-        "mixtures": {"count": 6, "minimum": 0.05, "anchors": {"natural": True}},
+        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
         "refit": {"look_seconds": 10},
     }
@@ -47,17 +47,21 @@ def lab(place):
     return Lab(place / "tiny.yaml", place / "home", say=lambda line: None)
 
 
-def answer_to(page, operation, click):
-    """What the server answers to the mutation that a click sends."""
-    with page.expect_response(lambda got: f'"{operation}"' in (got.request.post_data or "")) as sent:
+def launched(page, click):
+    """What a click launches: (run or backfill, its id)."""
+    with page.expect_response(
+        lambda got: (
+            '"LaunchPartitionBackfill"' in (got.request.post_data or "")
+            or '"LaunchPipelineExecution"' in (got.request.post_data or "")
+        )
+    ) as sent:
         click()
-    return sent.value.json()["data"]
-
-
-def launched_backfill(page, button):
-    found = answer_to(page, "LaunchPartitionBackfill", button.click)["launchPartitionBackfill"]
-    assert found["__typename"] == "LaunchBackfillSuccess", found
-    return found["backfillId"]
+    found = sent.value.json()["data"]
+    if "launchPartitionBackfill" in found:
+        assert found["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", found
+        return "backfill", found["launchPartitionBackfill"]["backfillId"]
+    assert found["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess", found
+    return "run", found["launchPipelineExecution"]["run"]["id"]
 
 
 def partition_dialog(page, dagster, asset):
@@ -70,42 +74,41 @@ def partition_dialog(page, dagster, asset):
 
 
 def materialise_some(page, dagster, asset, keys):
-    """Materialize, choose partitions one by one, launch; returns the backfill's id."""
+    """Materialize, choose partitions one by one, launch."""
     dialog = partition_dialog(page, dagster, asset)
     dialog.get_by_text("Select a partition or create one").click()
     for key in keys:
         page.get_by_role("menuitem").filter(has_text=key).first.click()
     page.keyboard.press("Escape")
-    return launched_backfill(page, dialog.get_by_role("button", name="Launch"))
+    return launched(page, dialog.get_by_role("button", name="Launch").click)
 
 
 def materialise_all(page, dagster, asset):
-    """Materialize, All, launch; returns the backfill's id."""
+    """Materialize, All, launch."""
     dialog = partition_dialog(page, dagster, asset)
     dialog.get_by_role("button", name="All", exact=True).click()
-    return launched_backfill(page, dialog.get_by_role("button", name="Launch"))
+    return launched(page, dialog.get_by_role("button", name="Launch").click)
 
 
 def materialise_whole(page, dagster, asset):
-    """Materialize on an asset without partitions; returns the run's id."""
+    """Materialize on an asset without partitions."""
     page.goto(f"{dagster.url}/assets/{asset}")
-    button = page.get_by_role("button", name="Materialize").first
-    found = answer_to(page, "LaunchPipelineExecution", button.click)["launchPipelineExecution"]
-    assert found["__typename"] == "LaunchRunSuccess", found
-    return found["run"]["id"]
+    return launched(page, page.get_by_role("button", name="Materialize").first.click)
 
 
 def materialise_everything(page, dagster):
-    """Materialize all on the lineage page; returns the backfill's id."""
+    """Materialize all on the lineage page."""
     page.goto(dagster.url + GROUPS)
     page.get_by_role("button", name="Materialize all").click()
-    return launched_backfill(page, page.get_by_role("dialog").get_by_role("button", name="Launch backfill"))
+    return launched(page, page.get_by_role("dialog").get_by_role("button", name="Launch backfill").click)
 
 
-def succeeded(dagster, *backfills):
-    assert [dagster.end_of_backfill(each) for each in backfills] == [("COMPLETED_SUCCESS", {"SUCCESS"})] * len(
-        backfills
-    )
+def succeeded(dagster, *clicks):
+    for kind, launch in clicks:
+        if kind == "run":
+            assert dagster.end_of_run(launch) == "SUCCESS"
+        else:
+            assert dagster.end_of_backfill(launch) == ("COMPLETED_SUCCESS", {"SUCCESS"})
 
 
 def materialised(dagster, asset):
@@ -136,14 +139,15 @@ def test_the_natural_mixture_s_partition_is_found(page, dagster, lab, place):
 
 
 def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, lab, place, until):
-    gone = lab.records.keys("proxy_checkpoints")[:3]
+    keys = lab.records.keys("proxy_checkpoints")
+    gone, shown = keys[:3], f"3 of {len(keys)} stale"
     for key in gone:
         shutil.rmtree(lab.artefact("proxy_checkpoints", key).parent)
-    until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith("3 of 7 stale: "), "it is shown as stale")
+    until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith(shown), "it is shown as stale")
     assert "made from what is stale now: proxy_checkpoints" in dagster.checks()["mixture_report"]
     assert dagster.observations("proxy_checkpoints", gone[0])[0]["reason"].endswith("is missing")
     page.goto(f"{dagster.url}/assets/proxy_checkpoints?view=checks&checkDetail=up_to_date")
-    page.get_by_text("3 of 7 stale").first.wait_for()
+    page.get_by_text(shown).first.wait_for()
     page.screenshot(path=place / "stale.png")
     page.goto(dagster.url + GROUPS)
     page.get_by_text("mixture_report").first.wait_for()
@@ -161,13 +165,16 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, la
     clicks += [materialise_some(page, dagster, "proxy_losses", gone[:2])]
     clicks += [materialise_some(page, dagster, "token_shards", lab.domains[:1])]
     succeeded(dagster, *clicks)
-    succeeded(dagster, *(materialise_all(page, dagster, asset) for asset in MIXTURES), dagster.launch(MIXTURES, gone))
+    succeeded(
+        dagster,
+        *(materialise_all(page, dagster, asset) for asset in MIXTURES),
+        ("backfill", dagster.launch(MIXTURES, gone)),
+    )
     until(lambda: set(dagster.checks().values()) == {"up to date"}, "every asset is shown to be up to date again")
 
 
 def test_every_asset_without_partitions_is_made_by_a_click(page, dagster):
-    runs = {asset: materialise_whole(page, dagster, asset) for asset in WHOLE}
-    assert {asset: dagster.end_of_run(run) for asset, run in runs.items()} == dict.fromkeys(WHOLE, "SUCCESS")
+    succeeded(dagster, *(materialise_whole(page, dagster, asset) for asset in WHOLE))
 
 
 def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
@@ -176,7 +183,7 @@ def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
         page.get_by_text(words).first.wait_for()
     page.screenshot(path=place / "launchpad.png")
     launch = page.get_by_role("button", name="Launch Run")
-    refused = answer_to(page, "LaunchPipelineExecution", launch.click)["launchPipelineExecution"]["run"]["id"]
+    _, refused = launched(page, launch.click)
     assert dagster.end_of_run(refused) == "FAILURE"
     assert verdicts_of(lab, find_decision(lab)["decision"]) == []
 
@@ -184,7 +191,7 @@ def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
     page.get_by_text("Your name").first.click()
     page.keyboard.press("Control+a")
     page.keyboard.insert_text("ops: {record_verdict: {config: {said: approved, reason: seen and good, by: Ada}}}\n")
-    given = answer_to(page, "LaunchPipelineExecution", launch.click)["launchPipelineExecution"]["run"]["id"]
+    _, given = launched(page, launch.click)
     assert dagster.end_of_run(given) == "SUCCESS"
     (verdict,) = verdicts_of(lab, find_decision(lab)["decision"])
     assert (verdict.said, verdict.reason, verdict.by) == ("approved", "seen and good", "Ada")
@@ -193,7 +200,7 @@ def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
 def test_the_whole_graph_is_made_again_after_the_mixtures_change(page, dagster, lab, place):
     path = place / "tiny.yaml"
     settings = yaml.safe_load(path.read_text())
-    settings["mixtures"]["count"] = 5
+    settings["mixtures"]["count"] = 7
     settings["seed"] = 8
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
     before = set(lab.records.keys("proxy_losses"))
