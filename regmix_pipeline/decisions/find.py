@@ -72,7 +72,7 @@ def find_decision(lab: Lab, asked: str | None = None) -> Decision:
             raise LedgerError(
                 "there is no earlier decision",
                 where=str(lab.path("decisions")),
-                remedy="leave it out: there is only one",
+                remedy="leave the name out",
             )
         return before
     fitting = [record for record in found if record["decision"].startswith(asked)]

@@ -205,7 +205,7 @@ def test_odd_names_of_decisions_are_answered(place, copied, name):
 @pytest.mark.parametrize("columns", ["80", "60"])
 def test_no_value_is_cut_short_in_a_narrow_terminal(place, copied, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
-    unapproved = ("--unapproved", "--tokens", "123456789", "--out", f"out-{columns}")
+    unapproved = ("--unapproved", "--tokens", "123456", "--out", f"out-{columns}")
     lines = {
         "plan": ("--teraflops", "1"), "status": (), "explain": (), "audit": ("--no-contents",), "export": unapproved,
     }  # fmt: skip
