@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from regmix_pipeline.addresses import text_without_credentials
+
 DISK_FULL = "the disk is full, or cannot be written"
 
 FREE_SPACE = "free space on it and run again: finished work is kept"

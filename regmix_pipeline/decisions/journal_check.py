@@ -92,6 +92,8 @@ def _kept_differ(lab: Lab, files: Files, link: Link) -> Iterator[Difference]:
         place = f"{line.says.get('asset')}/{line.says.get('key')}"
         link.files += path not in known
         known.add(path)
+        if found != line.says.get("digest"):
+            files.wrong.add(lab.name_of(path))
         if found is None and not records.journal.unfinished(line.number):
             yield Difference(place, "gone", f"the record of version {line.says.get('version')}, line {line.number}")
         elif found is not None and found != line.says.get("digest"):

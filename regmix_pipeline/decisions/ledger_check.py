@@ -23,7 +23,9 @@ def ledger_link(lab: Lab, damaged: Collection[str]) -> Link:
         lab: the study on disk; its ledger was built from the records as they are.
         damaged: files that are known to be altered or gone; tables that they are parts of say nothing.
     """
-    names = [name for name in ("records", "lineage", *TABLES) if not any(f"tables/{name}/" in each for each in damaged)]
+    names = [name for name in TABLES if not any(each.startswith(f"tables/{name}/") for each in damaged)]
+    if not any(each.startswith("records/") for each in damaged):
+        names += ["records", "lineage"]
     link = Link(LEDGER, len(names), 1)
     with TemporaryDirectory(prefix="regmix-") as folder, duckdb.connect() as connection:
         try:

@@ -33,7 +33,7 @@ class SourceFiles:
     local: bool
 
     def address(self, path: str) -> str:
-        """The path as errors name it: unless it is local, with its protocol and without credentials."""
+        """What a person would call the file: its path, or its address without credentials where it is not local."""
         return path if self.local else without_credentials(str(self.fs.unstrip_protocol(path)))
 
 
