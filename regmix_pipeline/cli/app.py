@@ -10,7 +10,6 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
 
@@ -78,7 +77,7 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(stop.status) from None
         except RegmixError as error:
             _fail(error)
-        except (typer.Exit, typer.Abort, click.ClickException):
+        except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
             disk = full_disk(error)
