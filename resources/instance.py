@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import dagster as dg
 import yaml
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.files import write_together
+from regmix_pipeline.files import fingerprint, write_together
 
 BATCH = 500
 """Events that Dagster hands over at once where it knows them together: those that it plans at a run's start."""
@@ -32,9 +34,21 @@ def prepare_instance(home: Path) -> Path:
         write_together({settings: shipped})
     elif content != shipped:
         _check(settings, content)
-    os.environ["DAGSTER_HOME"] = str(folder)
+    os.environ["DAGSTER_HOME"] = str(_plain(folder))
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH))
     return folder
+
+
+def _plain(folder: Path) -> Path:
+    """The folder, under a name that can stand in an SQLite address: a question mark or a percent sign would end it."""
+    if not set(str(folder)) & set("?%#"):
+        return folder
+    name = Path(tempfile.gettempdir()) / f"regmix-{os.getuid()}-{fingerprint(str(folder.resolve()))}"
+    with contextlib.suppress(FileExistsError):
+        name.symlink_to(folder.resolve(), target_is_directory=True)
+    if name.resolve() != folder.resolve():
+        raise StudyError(f"is no link to {folder}", where=str(name), remedy="delete it")
+    return name
 
 
 def opened_instance(home: Path) -> dg.DagsterInstance:
