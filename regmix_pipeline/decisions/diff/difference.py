@@ -7,6 +7,8 @@ from typing import Any
 from regmix_pipeline.decisions.diff.attribution import attribution_of
 from regmix_pipeline.decisions.diff.evidence import changed_evidence
 from regmix_pipeline.decisions.diff.inputs import changed_inputs
+from regmix_pipeline.decisions.diff.mixtures import changed_mixtures
+from regmix_pipeline.decisions.diff.renamed import decision_renamed, evidence_renamed, renamed_between
 from regmix_pipeline.decisions.evidence import evidence_behind
 from regmix_pipeline.decisions.find import Decision, find_decision, previous_of
 from regmix_pipeline.errors import LedgerError
@@ -28,8 +30,8 @@ def difference_of(lab: Lab, first: str = "previous", second: str = "current", *,
         exact: repeat the decisions' own search for the attribution even where the optimiser would do.
 
     Returns:
-        a and b (decision, decided_at, summary); inputs (`changed_inputs`), evidence (`changed_evidence`), weights (rows
-        with domain, before, after, change), gain {before, after}, attribution (`attribution_of`) or None where evidence
+        a and b (decision, decided_at, summary); inputs (`changed_inputs`), evidence (`changed_mixtures` and
+        `changed_evidence`), weights (rows with domain, before, after, change), gain {before, after}, attribution (`attribution_of`) or None where evidence
         is gone, with attribution_missing saying why, and movements: the largest ones in words.
 
     Raises:
@@ -48,19 +50,21 @@ def difference_of(lab: Lab, first: str = "previous", second: str = "current", *,
             f"both are {after['decision']}", where=str(lab.path("decisions")), remedy="name two different decisions"
         )
     attribution, evidence, missing = None, None, ""
+    names = renamed_between(lab, before, after)
+    inputs = changed_inputs(lab, before, after, names)
     try:
-        pair = evidence_behind(lab, before), evidence_behind(lab, after)
-        evidence = changed_evidence(*pair)
+        pair = evidence_renamed(evidence_behind(lab, before), names), evidence_behind(lab, after)
+        evidence = {"mixtures": changed_mixtures(lab, before, after, names)} | changed_evidence(*pair)
         attribution = attribution_of(*pair, exact=exact)
     except LedgerError as error:
         missing = str(error)
-    weights = _weights(before, after)
+    weights = _weights(decision_renamed(before, names), after)
     return {
         **{
             side: {name: decision[name] for name in ("decision", "decided_at", "summary")}
             for side, decision in (("a", before), ("b", after))
         },
-        "inputs": changed_inputs(lab, before, after),
+        "inputs": inputs,
         "evidence": evidence,
         "weights": weights,
         "gain": {"before": before["gain"], "after": after["gain"]},

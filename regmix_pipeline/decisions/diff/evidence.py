@@ -16,24 +16,15 @@ def changed_evidence(before: Evidence, after: Evidence) -> dict[str, Any]:
     """How the evidence changed, JSON-able.
 
     Returns:
-        mixtures {kept, trained_again, added, dropped}: trained mixtures by what became of their losses; losses: rows
-        with target, mixtures (in both), mean_change and largest_change of the measured loss, nats per token; scores:
-        rows with target, regressor, and every out-of-fold score, each [before, after]; noise: rows with target and
-        noise [before, after], nats per token.
+        losses: rows with target, mixtures (in both), mean_change and largest_change of the measured loss, nats per
+        token; scores: rows with target, regressor, and every out-of-fold score, each [before, after]; noise: rows with
+        target and noise [before, after], nats per token.
     """
     pair = before, after
     rows = [_rows(each) for each in pair]
     both = [name for name in rows[0] if name in rows[1]]
     targets = list(dict.fromkeys([*before.fitted.targets, *after.fitted.targets]))
-    measured = [each.decision["versions"] for each in pair]
-    again = [name for name in both if _version(measured[0], name) != _version(measured[1], name)]
     return {
-        "mixtures": {
-            "kept": len(both) - len(again),
-            "trained_again": len(again),
-            "added": len(rows[1]) - len(both),
-            "dropped": len(rows[0]) - len(both),
-        },
         "losses": [row for target in targets if (row := _losses(before, after, rows, both, target))],
         "scores": [_scores(before, after, target) for target in targets],
         "noise": [
@@ -50,10 +41,6 @@ def _rows(evidence: Evidence) -> dict[str, int]:
     for row, weights in enumerate(evidence.fitted.weights):
         found[Mixture.from_weights(dict(zip(evidence.domains, weights.tolist(), strict=True))).id] = row
     return found
-
-
-def _version(versions: dict[str, str], mixture: str) -> str | None:
-    return versions.get(f"proxy_losses/{mixture}")
 
 
 def _losses(

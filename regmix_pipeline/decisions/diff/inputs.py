@@ -12,31 +12,57 @@ from regmix_pipeline.ledger.records import WHOLE, Record
 
 SETTINGS = ("mixtures", "proxy_checkpoints", "proxy_losses", "regressor", "optimal_mixture", "further_mixtures")
 """Assets whose settings are compared; of partitioned ones any one key's, as their partitions share them."""
-ELSEWHERE = ("code", "objective", "spec", "proxies", "mixture", "earlier runs", "adopted", "domains", "targets", "runs")
+ELSEWHERE = (
+    "code",
+    "objective",
+    "spec",
+    "proxies",
+    "mixture",
+    "earlier runs",
+    "adopted",
+    "domains",
+    "targets",
+    "runs",
+    "renamed",
+)
 """Settings that are shown under another heading, or that only repeat inputs."""
 MISSING = "absent"
 
 
-def changed_inputs(lab: Lab, before: Decision, after: Decision) -> dict[str, Any]:
+def changed_inputs(
+    lab: Lab, before: Decision, after: Decision, renamed: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """What differs, JSON-able; empty lists and None where nothing does.
 
+    Args:
+        lab: the study on disk.
+        before, after: the decisions.
+        renamed: name in ``before`` -> name in ``after`` of domains that were renamed.
+
     Returns:
-        domains {came, went}; text: rows with source, state (changed, new, gone), documents, tokens and megabytes, each
-        [before, after]; tokenizer: [before, after] or None; limits, targets, settings, code, libraries: rows with what,
-        before, after; versions: asset -> {same, changed, new, gone} counts of everything upstream.
+        domains {came, went, renamed}; text: rows with source, state (changed, new, gone), documents, tokens and
+        megabytes, each [before, after]; tokenizer: [before, after] or None; limits, targets, settings, code,
+        libraries: rows with what, before, after; versions: asset -> {same, changed, new, gone} counts of everything upstream.
     """
-    pair = before, after
+    pair, renamed = (before, after), dict(renamed or {})
     names = [[row["domain"] for row in decision["domains"]] for decision in pair]
+    names[0] = [renamed.get(name, name) for name in names[0]]
     libraries = [(decision.get("environment") or decision.get("code") or {}).get("libraries", {}) for decision in pair]
     python = [(decision.get("environment") or decision.get("code") or {}).get("python") for decision in pair]
     return {
         "domains": {
             "came": [name for name in names[1] if name not in names[0]],
             "went": [name for name in names[0] if name not in names[1]],
+            "renamed": renamed,
         },
-        "text": list(_text(lab, *pair)),
+        "text": list(_text(lab, *pair, renamed)),
         "tokenizer": _tokenizer(lab, *pair),
-        "limits": list(differing(*(_limits(lab, decision, set(names[0]) & set(names[1])) for decision in pair))),
+        "limits": list(
+            differing(
+                _limits(lab, before, set(names[0]) & set(names[1]), renamed),
+                _limits(lab, after, set(names[0]) & set(names[1]), {}),
+            )
+        ),
         "targets": list(differing(*({"objective asked": d.get("objective_asked", d["objective"])} for d in pair))),
         "settings": list(differing(_settings(lab, before), _settings(lab, after))),
         "code": list(differing(_code(lab, before), _code(lab, after))),
@@ -71,9 +97,10 @@ def _keys(decision: Decision, asset: str) -> list[str]:
     ]
 
 
-def _text(lab: Lab, before: Decision, after: Decision) -> Iterator[dict[str, Any]]:
+def _text(lab: Lab, before: Decision, after: Decision, renamed: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Sources whose documents or shards differ."""
     shards = [_shards(lab, decision) for decision in (before, after)]
+    shards[0] = {renamed.get(name, name): record for name, record in shards[0].items()}
     for name in dict.fromkeys([*shards[0], *shards[1]]):
         then, now = (each.get(name) for each in shards)
         if then is not None and now is not None and then.version == now.version:
@@ -112,7 +139,7 @@ def _tokenizer(lab: Lab, before: Decision, after: Decision) -> list[dict[str, An
     ]
 
 
-def _limits(lab: Lab, decision: Decision, domains: set[str]) -> dict[str, Any]:
+def _limits(lab: Lab, decision: Decision, domains: set[str], renamed: Mapping[str, str]) -> dict[str, Any]:
     """Limits as asked, and the caps and floors of ``domains`` that follow from them and the tokens available."""
     counted = record_named(lab, decision, "domain_inventory")
     asked = counted.settings["domains"] if counted else {}
@@ -121,10 +148,10 @@ def _limits(lab: Lab, decision: Decision, domains: set[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"limits": decision.get("limits", {})}
     found["search"] = {name: value for name, value in search.items() if name in LIMITING}
     for row in decision["domains"]:
-        name = row["domain"]
+        name = renamed.get(row["domain"], row["domain"])
         if name not in domains:
             continue
-        own = asked.get(name, [None, None])
+        own = asked.get(row["domain"], [None, None])
         found[name] = {"cap asked": own[0], "floor asked": own[1], "cap": row["cap"], "floor": row["floor"]}
     return found
 

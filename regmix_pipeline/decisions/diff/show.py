@@ -109,6 +109,8 @@ def _gain(gain: Mapping[str, Any]) -> str:
 
 
 def _inputs(inputs: Mapping[str, Any]) -> Iterator[str]:
+    for former, name in inputs["domains"]["renamed"].items():
+        yield f"  domain renamed: {former} is {name} now"
     for word in ("came", "went"):
         if inputs["domains"][word]:
             yield f"  domains that {word}: {', '.join(inputs['domains'][word])}"

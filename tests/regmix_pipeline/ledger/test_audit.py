@@ -28,28 +28,33 @@ def ledger(tmp_path):
     return make
 
 
-def weights_of(mixture, origin="sampled", **weights):
-    return [
-        {"mixture": mixture, "origin": origin, "domain": domain, "weight": weight} for domain, weight in weights.items()
-    ]
+def weights_of(mixture, origin="sampled", drawn_under="v", **weights):
+    common = {"mixture": mixture, "origin": origin, "drawn_under": drawn_under}
+    return [common | {"domain": domain, "weight": weight} for domain, weight in weights.items()]
 
 
 INVENTORY = [{"source": "a", "cap": 0.6}, {"source": "b", "cap": 1.0}]
 
 
-def test_mixtures_must_sum_to_one_and_keep_their_caps(ledger):
+def test_mixtures_must_sum_to_one_and_keep_the_caps_of_their_draw(ledger):
     good = weights_of("m1", a=0.5, b=0.5)
     with ledger(mixtures=good, domain_inventory=INVENTORY) as connection:
-        assert audit.mixtures_on_simplex(connection, under_caps=True).passed
+        assert audit.mixtures_on_simplex(connection).passed
     with ledger(mixtures=good + weights_of("m2", a=0.5, b=0.4), domain_inventory=INVENTORY) as connection:
-        finding = audit.mixtures_on_simplex(connection, under_caps=True)
+        finding = audit.mixtures_on_simplex(connection)
         assert not finding.passed
         assert "m2" in finding.description
     with ledger(mixtures=weights_of("m3", a=0.7, b=0.3), domain_inventory=INVENTORY) as connection:
-        assert not audit.mixtures_on_simplex(connection, under_caps=True).passed
-        assert audit.mixtures_on_simplex(connection, under_caps=False).passed
+        assert not audit.mixtures_on_simplex(connection).passed
+    with ledger(mixtures=weights_of("m3", None, None, a=0.7, b=0.3), domain_inventory=INVENTORY) as connection:
+        assert audit.mixtures_on_simplex(connection).passed
+    of_then = weights_of("m3", drawn_under="before", a=0.7, b=0.3)
+    with ledger(mixtures=of_then, domain_inventory=INVENTORY) as connection:
+        finding = audit.mixtures_on_simplex(connection)
+        assert finding.passed
+        assert "1 are above a cap of today: evidence" in finding.description
     with ledger(mixtures=weights_of("m4", a=1.2, b=-0.2), domain_inventory=INVENTORY) as connection:
-        assert not audit.mixtures_on_simplex(connection, under_caps=False).passed
+        assert not audit.mixtures_on_simplex(connection).passed
 
 
 def test_executed_tokens_may_be_one_window_off(ledger):

@@ -33,6 +33,7 @@ def mixture_row(**changes):
         "mixture": "m1",
         "position": 0,
         "origin": "sampled",
+        "drawn_under": None,
         "domain": "a",
         "weight": 1.0,
     } | changes

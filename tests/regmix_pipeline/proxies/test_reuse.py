@@ -132,7 +132,7 @@ def test_a_domain_that_goes_and_comes_back_costs_nothing(place):
     assert new == set()
     assert everything <= trained(lab)
     with read_ledger(lab.ledger) as connection:
-        assert audit.mixtures_on_simplex(connection, under_caps=True).passed
+        assert audit.mixtures_on_simplex(connection).passed
     # A failed check withdraws the list, and what was paid for is listed again all the same.
     before = {entry["id"] for entry in lab.json("mixtures")["mixtures"]}
     lab.withdraw("mixtures")

@@ -225,6 +225,7 @@ def make_study(
             "mixture": key,
             "position": i,
             "origin": origins[key],
+            "drawn_under": None,
             "domain": name,
             "weight": mixture.weights.get(name, 0.0),
         }
