@@ -42,7 +42,8 @@ def changed_inputs(
     Returns:
         domains {came, went, renamed}; text: rows with source, state (changed, new, gone), documents, tokens and
         megabytes, each [before, after]; tokenizer: [before, after] or None; limits, targets, settings, code,
-        libraries: rows with what, before, after; versions: asset -> {same, changed, new, gone} counts of everything upstream.
+        libraries: rows with what, before, after; versions: asset -> {same, changed, new, gone} counts of everything
+        upstream.
     """
     pair, renamed = (before, after), dict(renamed or {})
     names = [[row["domain"] for row in decision["domains"]] for decision in pair]
