@@ -31,8 +31,9 @@ def difference_of(lab: Lab, first: str = "previous", second: str = "current", *,
 
     Returns:
         a and b (decision, decided_at, summary); inputs (`changed_inputs`), evidence (`changed_mixtures` and
-        `changed_evidence`), weights (rows with domain, before, after, change), gain {before,
-        after}, attribution (`attribution_of`) or None where evidence is gone, with attribution_missing saying why, and movements: the largest ones in words.
+        `changed_evidence`), weights (rows with domain, before, after, change), gain {before, after}, attribution
+        (`attribution_of`) or None where evidence is gone, with attribution_missing saying why, and movements: the
+        largest ones in words.
 
     Raises:
         LedgerError: no such decision, none before it, or both are the same.
