@@ -193,7 +193,7 @@ def test_a_changed_text_is_a_change_of_evidence_and_inventory(lab, records):
 
 def test_domains_that_came_and_went(lab, records):
     found = difference_of(lab, records[CHANGED]["decision"], records[ARRIVED]["decision"])
-    assert found["inputs"]["domains"] == {"came": ["papers"], "went": ["descriptions"]}
+    assert found["inputs"]["domains"] == {"came": ["papers"], "went": ["descriptions"], "renamed": {}}
     rows = {row["domain"]: row for row in found["attribution"]["domains"]}
     assert set(rows) >= {"code", "licences", "descriptions", "papers"}
     assert rows["papers"]["before"] == rows["descriptions"]["after"] == 0
@@ -250,7 +250,7 @@ def test_commands_answer_as_tables_and_as_json(decided, monkeypatch):
     assert "▲ chosen" in shown.output
     answer = json.loads(CliRunner().invoke(app, ["explain", "code", "--json", *where]).stdout)
     assert answer["domain"] == "code"
-    assert shown.output.replace("\n", " ").startswith(answer["answer"][:40])
+    assert shown.stdout.replace("\n", " ").startswith(answer["answer"][:40])
     shown = CliRunner().invoke(app, ["diff", *where])
     assert shown.exit_code == 0, shown.output
     assert "domains that came: papers" in shown.output
