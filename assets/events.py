@@ -84,7 +84,8 @@ def partitions_made(
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
                 yield _materialisation(stage, made, {**pace, **marks.get(made.key, {}), **head_of(lab)})
     question = QUESTIONS.get(stage.name)
-    if question is not None:
+    # Where all partitions failed there is nothing to ask about, and the answer would hide why.
+    if question is not None and not (failed and not lab.records.keys(stage.name)):
         with lab.tables("proxies", "proxy_losses") as connection:
             finding = question.finding(lab, connection)
         shown = question.picture(lab) if question.picture else {}

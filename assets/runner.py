@@ -167,7 +167,7 @@ def _launch(
         if not evaluation.passed
     )
     if not result.success:
-        why = "; ".join(failed) or _why(result)
+        why = _why(result, failed)
         if is_full_disk(why):
             raise _full_disk(instance, stage)
         raise RunFailedError(
@@ -205,18 +205,18 @@ def _untold(instance: dg.DagsterInstance, stage: Stage, wanted: Mapping[str, Rec
     return set(wanted) - told_of(instance, stage) if _in_partitions(stage) else set()
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
-    """The text of the first failure, without Dagster's stack."""
+def _why(result: dg.ExecuteInProcessResult, failed_checks: Sequence[str] = ()) -> str:
+    """Why a run failed, without Dagster's stack: what its first failed step says, then the checks that failed."""
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
             if data.user_failure_data is not None and data.user_failure_data.description:
-                return data.user_failure_data.description
+                return "; ".join([data.user_failure_data.description, *failed_checks])
             error = data.error
-            if error is not None:
+            if error is not None and not failed_checks:
                 cause = error.cause or error
                 return cause.message.strip()
-    return ""
+    return "; ".join(failed_checks)
 
 
 def _what(
