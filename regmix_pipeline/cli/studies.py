@@ -23,6 +23,15 @@ from regmix_pipeline.study_check.check import begin, check_study
 if TYPE_CHECKING:
     from assets.runner import StageRun
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--change",
+        help="A field of the study file to read otherwise, FIELD=VALUE, such as domains.code.cap=0.3 (nothing "
+        "after = leaves it out); may be given several times. The file stays as it is.",
+    ),
+]
+
 
 @app.command()
 @plain_errors
@@ -103,13 +112,7 @@ def status(
     study: StudyFile = None,
     home: Home = None,
     data: Data = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A field of the study file to read otherwise, FIELD=VALUE, such as domains.code.cap=0.3 (nothing "
-            "after = leaves it out); may be given several times. The file stays as it is."
-        ),
-    ] = None,
+    change: Changes = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what each stage holds, what `regmix run` would make again and why, and what it would train, in tokens.
@@ -131,6 +134,7 @@ def plan(
     home: Home = None,
     data: Data = None,
     workers: Workers = None,
+    change: Changes = None,
     hardware: Annotated[
         str | None,
         typer.Option(help="A name of the catalogue (h100-sxm, a100-sxm-80gb, l4, cpu-64) or a YAML file."),
@@ -144,7 +148,7 @@ def plan(
     """Say what a study takes before it is run: time, device hours, cost, memory, disk, rows in the ledger.
 
     Without --hardware and --teraflops: on this machine, from what the study's home recorded or from a trial of up to a
-    minute. What is made already is left out of what is to go.
+    minute. What is to go is what `regmix status` forecasts. With --change: what that change of the study would take.
     """
     from regmix_pipeline.errors import PlanError
     from regmix_pipeline.planning.hardware import hardware_of
@@ -157,7 +161,7 @@ def plan(
         raise PlanError(f"{teraflops} is not a rate", where="--teraflops", remedy="give a number, such as 400")
     if devices is not None and hardware is None:
         raise PlanError("of which hardware?", where="--devices", remedy="name it: --hardware h100-sxm --devices 64")
-    lab = open_lab(study, home, data, workers=workers)
+    lab = open_lab(study, home, data, workers=workers, changes=change or ())
     chosen = hardware_of(hardware, devices) if hardware is not None else None
     lines = check_study(lab, elsewhere=chosen is not None or teraflops is not None)
     found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab, say=lab.say)

@@ -47,6 +47,7 @@ class StageForecast:
     Attributes:
         stage: its name.
         made: keys that are made now.
+        wanted: keys that the study has now; 0 where that is not known.
         stale: key -> why it would be made, for all that would.
         restored: keys among them that were made from the same recipe before: they are made current again, at no cost.
         withdrawn: keys that would no longer be listed.
@@ -59,6 +60,7 @@ class StageForecast:
 
     stage: str
     made: int
+    wanted: int = 0
     stale: dict[str, str] = field(default_factory=dict)
     restored: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
@@ -140,6 +142,7 @@ class _Walk:
         row = StageForecast(stage.name, len(lab.records.keys(stage.name)))
         try:
             wanted = self._wanted(stage)
+            row.wanted = len(wanted)
             row.stale, row.withdrawn = lab.stale(stage, wanted), lab.withdrawn(stage, wanted)
             for key in row.withdrawn:
                 lab.records.forget(stage.name, key)

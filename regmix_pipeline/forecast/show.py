@@ -42,7 +42,7 @@ def _lines(lab: Lab, found: Forecast) -> Iterator[str]:
         yield f"{each.stage:<{width}} {_said(each)}"
     yield _total(found)
     if found.guesses:
-        yield f"upper bounds, because {_some(found.guesses)}"
+        yield f"upper bounds, because {some_of(found.guesses)}"
     yield from (f"hint: {suggestion}" for suggestion in found.suggestions)
 
 
@@ -83,6 +83,7 @@ def _models(count: int) -> str:
     return f"{count} model{'' if count == 1 else 's'}"
 
 
-def _some(reasons: tuple[str, ...], shown: int = 4) -> str:
+def some_of(reasons: tuple[str, ...], shown: int = 4) -> str:
+    """The first reasons, and how many more there are."""
     more = f" and {len(reasons) - shown} more" if len(reasons) > shown else ""
     return "; ".join(reasons[:shown]) + more

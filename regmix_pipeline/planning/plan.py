@@ -15,7 +15,7 @@ from regmix_pipeline.planning.hardware import Hardware
 from regmix_pipeline.planning.here import speeds_here
 from regmix_pipeline.planning.memory import Memory
 from regmix_pipeline.planning.rates import Devices, Trainers, Workers
-from regmix_pipeline.planning.recorded import Made, made_of
+from regmix_pipeline.planning.recorded import Made, ToTrain, made_of, nothing_made
 from regmix_pipeline.planning.stage_plans import TRAINING, StagePlan, stage_plans
 from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, stated_speed, text_of, text_trial
 from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
@@ -36,7 +36,8 @@ class StudyPlan:
         hardware: of the catalogue or a file; None for this machine.
         workers: models that train at once.
         works: proxies, then the confirmation and the comparison's, if there are such.
-        models_left: batch -> models still to be trained.
+        to_train: batch -> what is still to be trained of it, as `regmix status` forecasts.
+        guesses: why something of it is an upper bound, in words.
         memory: batch -> what one worker needs.
         peaks: batch -> bytes that a worker was measured to hold, where it was.
         stages: every stage, in order; the orchestration of stages and proxies is a part of each.
@@ -57,7 +58,8 @@ class StudyPlan:
     hardware: Hardware | None
     workers: int
     works: tuple[Work, ...]
-    models_left: Mapping[str, int]
+    to_train: Mapping[str, ToTrain]
+    guesses: tuple[str, ...]
     memory: Mapping[str, Memory]
     peaks: Mapping[str, int]
     stages: tuple[StagePlan, ...]
@@ -131,7 +133,9 @@ def plan_study(
     here = hardware is None and teraflops is None
     if teraflops is not None:
         hardware = _as_given(teraflops, workers)
-    made = made_of(lab, works) if lab is not None else Made()
+    made = made_of(lab, works) if lab is not None else nothing_made(works)
+    # A home may have more mixtures than the study's count: those that were proposed and trained.
+    works = tuple(replace(work, models=max(work.models, made.to_train[work.what].models)) for work in works)
     cores = hardware.cores if hardware is not None else len(os.sched_getaffinity(0))
     text_speed, fitting = stated_speed(cores), stated_seconds(study, cores)
     if here:
@@ -146,8 +150,7 @@ def plan_study(
         speeds = speeds_here(study, works, lab, workers, say)
         trainers, machine = Workers(workers, speeds), f"this machine, {workers} workers"
         peaks = {what: speed.peak_bytes for what, speed in speeds.items() if speed.peak_bytes}
-    models_left = {work.what: made.models.get(work.what, work.models) for work in works}
-    stages = stage_plans(study, works, trainers, text, text_speed, fitting, made, models_left)
+    stages = stage_plans(study, works, trainers, text, text_speed, fitting, made)
     mixtures = mixture_count(study)
     working = sum(stage.stage != "imported_runs" for stage in stages)
     orchestration = stated.BEGINNING_SECONDS + working * stated.STAGE_SECONDS
@@ -162,7 +165,8 @@ def plan_study(
         hardware,
         trainers.workers,
         works,
-        models_left,
+        made.to_train,
+        made.guesses,
         {work.what: trainers.memory(work) for work in works},
         peaks,
         stages,

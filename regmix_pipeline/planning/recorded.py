@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from regmix_pipeline.documents.stage import missing_corpora, stale_at_a_glance
-from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.files import read_json
+from regmix_pipeline.forecast.forecast import Forecast, StageForecast, forecast_of
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.rates import evaluation_seconds
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import STRATEGIES, Comparison, Work
-from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.stages import STAGES
 
 _FOLDERS = {"proxies": "proxies", "confirmation": "confirmations", **dict.fromkeys(Comparison, "compared")}
+
+
+@dataclass(frozen=True)
+class ToTrain:
+    """What is still to be trained of a batch of models.
+
+    Attributes:
+        models: how many.
+        tokens: tokens that they are trained on, all together.
+        at_most: whether both are an upper bound.
+    """
+
+    models: int
+    tokens: int
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,54 +41,66 @@ class Made:
 
     Attributes:
         left: stage -> share of it that is still to be made, from 0 to 1.
-        models: batch of models -> how many are still to be trained.
+        to_train: batch of models -> what is still to be trained of it.
         seconds: stage -> seconds that what is current took; of proxies a worker's, of others the wall's.
+        guesses: why something is an upper bound, in words.
     """
 
     left: Mapping[str, float] = field(default_factory=dict)
-    models: Mapping[str, int] = field(default_factory=dict)
+    to_train: Mapping[str, ToTrain] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    guesses: tuple[str, ...] = ()
 
     def left_of(self, stage: str) -> float:
         """Share of a stage that is still to be made."""
         return self.left.get(stage, 1.0)
 
 
-def made_of(lab: Lab, works: tuple[Work, ...]) -> Made:
-    """Look at a home; nothing is started, read in full or fetched.
+def made_of(lab: Lab, works: Sequence[Work]) -> Made:
+    """Look at a home, and ahead at what `regmix run` would make in it; nothing is trained, tokenised or fetched.
 
-    What stands behind something stale counts as to be made, although it may turn out the same.
+    Without a home nothing is made: text is then not looked at.
     """
-    if not (lab.home / "records").is_dir() or missing_corpora(lab):
-        return Made()
-    left: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    for stage in STAGES:
-        records = [lab.records.current(stage.name, key) for key in lab.records.keys(stage.name)]
-        seconds[stage.name] = sum(record.seconds for record in records if record is not None)
-        if any(left.get(name, 0.0) > 0 for name in stage.upstream if name != "imported_runs"):
-            # Of these only the partitions that draw on what changed; without looking, all.
-            left[stage.name] = 1.0
-            continue
-        try:
-            wanted = len(stage.wanted(lab)) if stage.name != "documents" else len(lab.study.sources)
-            stale = stale_at_a_glance(lab) if stage.name == "documents" else lab.stale(stage)
-        except RegmixError:
-            left[stage.name] = 1.0
-            continue
-        left[stage.name] = len(stale) / wanted if wanted else 0.0
-    return Made(left, {work.what: _models_left(lab, work, left) for work in works}, seconds)
+    if not (lab.home / "records").is_dir():
+        return nothing_made(works)
+    found = forecast_of(lab)
+    seconds = {
+        stage.name: sum(
+            record.seconds
+            for key in lab.records.keys(stage.name)
+            if (record := lab.records.current(stage.name, key)) is not None
+        )
+        for stage in STAGES
+    }
+    left = {row.stage: _share_left(row) for row in found.stages}
+    return Made(left, {work.what: _to_train(found, work) for work in works}, seconds, found.guesses)
 
 
-def _models_left(lab: Lab, work: Work, left: Mapping[str, float]) -> int:
-    """Models that are not finished."""
-    if work.what != "proxies":
-        stage = STRATEGIES if isinstance(work.what, Comparison) else work.what
-        return work.models if left.get(stage, 1.0) else 0
-    if left.get("mixtures", 1.0) or left.get("token_shards", 1.0):
-        return work.models
-    specs = [spec for group in current_specs(lab, current_mixtures(lab)).values() for spec in group]
-    return sum(not spec.is_finished for spec in specs)
+def nothing_made(works: Sequence[Work]) -> Made:
+    """What there is before anything is made."""
+    return Made(to_train={work.what: _all_of(work) for work in works})
+
+
+def _share_left(row: StageForecast) -> float:
+    """Share of a stage that would be made; all of it where that is not known."""
+    if row.problem:
+        return 1.0
+    return (len(row.stale) - len(row.restored)) / row.wanted if row.wanted else 0.0
+
+
+def _all_of(work: Work, *, at_most: bool = False) -> ToTrain:
+    return ToTrain(work.models, work.models * work.training.tokens, at_most)
+
+
+def _to_train(found: Forecast, work: Work) -> ToTrain:
+    """What the forecast says of a batch; all of it where the forecast does not know."""
+    if isinstance(work.what, Comparison):
+        row = found.of(STRATEGIES)
+        return _all_of(work, at_most=True) if row.models or row.problem else ToTrain(0, 0)
+    row = found.of("proxy_checkpoints" if work.what == "proxies" else work.what)
+    if row.problem:
+        return _all_of(work, at_most=True)
+    return ToTrain(row.models, row.tokens, row.tokens_at_most and row.models > 0)
 
 
 def recorded_speed(lab: Lab, work: Work) -> Speed | None:

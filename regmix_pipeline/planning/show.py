@@ -7,8 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from regmix_pipeline.forecast.show import some_of
 from regmix_pipeline.numbers import amount
 from regmix_pipeline.planning.plan import StudyPlan
+from regmix_pipeline.planning.recorded import ToTrain
 from regmix_pipeline.planning.stage_plans import TRAINING
 from regmix_pipeline.tables import show_table
 
@@ -21,7 +23,9 @@ def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
         {
             "what": work.what,
             "models": work.models,
-            "left": plan.models_left[work.what],
+            "left": plan.to_train[work.what].models,
+            "left_tokens": plan.to_train[work.what].tokens,
+            "left_at_most": plan.to_train[work.what].at_most,
             "parameters": work.parameters,
             "tokens": work.tokens,
             "steps": work.steps,
@@ -47,6 +51,9 @@ def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
         "stages": [asdict(stage) for stage in plan.stages],
         "seconds": plan.seconds,
         "left_seconds": plan.left,
+        "left_tokens": sum(left.tokens for left in plan.to_train.values()),
+        "left_at_most": any(left.at_most for left in plan.to_train.values()),
+        "guesses": list(plan.guesses),
         "training_seconds": plan.training_seconds,
         "orchestration_seconds": plan.orchestration,
         "device_hours": plan.device_hours(),
@@ -83,7 +90,7 @@ def _show_models(plan: StudyPlan, console: Console) -> None:
         (
             work.what,
             f"{work.models:,}",
-            f"{plan.models_left[work.what]:,}",
+            _to_make(plan.to_train[work.what]),
             amount(work.parameters),
             amount(work.tokens),
             f"{work.flops:.2e}".replace("e+", "e"),
@@ -94,6 +101,10 @@ def _show_models(plan: StudyPlan, console: Console) -> None:
     ]
     headings = ("", "models", "to make", "parameters", "tokens each", "FLOPs each", "memory each", "checkpoints")
     show_table(console, headings, rows, title=f"{plan.mixtures:,} mixtures")
+
+
+def _to_make(left: ToTrain) -> str:
+    return f"at most {left.models:,}" if left.at_most else f"{left.models:,}"
 
 
 def _show_stages(plan: StudyPlan, console: Console) -> dict[str, str]:
@@ -119,6 +130,8 @@ def _lines(plan: StudyPlan) -> list[str]:
         f"{', '.join(stage.stage for stage in plan.stages if stage.stage in TRAINING) or 'training'}; "
         f"orchestration {duration(plan.orchestration)}"
     ]
+    if any(left.at_most for left in plan.to_train.values()) and plan.guesses:
+        lines.append(f"what is to go is an upper bound: {some_of(plan.guesses)}")
     unit = "core hours" if plan.hardware is None or plan.hardware.kind == "cpu" else "device hours"
     spent = f"{unit}: {plan.device_hours():,.1f}, {plan.device_hours(left=True):,.1f} of it to go"
     cost, rest = plan.cost(), plan.cost(left=True)

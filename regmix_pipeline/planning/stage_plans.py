@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from regmix_pipeline.planning import stated
@@ -45,7 +44,6 @@ def stage_plans(
     speed: TextSpeed,
     fitting: FittingSeconds,
     made: Made,
-    models_left: Mapping[str, int],
 ) -> tuple[StagePlan, ...]:
     """All stages in order; each that has work carries a Dagster run's overhead, the first one the command's start."""
     own: dict[str, tuple[float, float, int, str]] = {}
@@ -69,11 +67,11 @@ def stage_plans(
     plain("regressor", fitting.regressor, fitting.source)
     plain("optimal_mixture", fitting.search, fitting.source)
     for work in works:
-        left, busy, source = models_left[work.what], trainers.devices(work.models), trainers.source(work)
+        left, busy, source = made.to_train[work.what].models, trainers.devices(work.models), trainers.source(work)
         train, measure = trainers.training(work, work.models), trainers.measuring(work, work.models)
         if isinstance(work.what, Comparison):
             before = own.get(STRATEGIES, (0.0, 0.0, 0, source))
-            rest = trainers.training(work, left) + trainers.measuring(work, left)
+            rest = trainers.training(work, left) + measure * made.left_of(STRATEGIES)
             parts = before[0] + train + measure, before[1] + rest, max(before[2], busy)
             own[STRATEGIES] = *parts, f"{source}; at most, where no two strategies share a run"
         elif work.what == "proxies":
@@ -81,7 +79,7 @@ def stage_plans(
             losses_left = measure * made.left_of("proxy_losses")
             own["proxy_losses"] = measure, losses_left, busy, source
         else:
-            rest = trainers.training(work, left) + trainers.measuring(work, left)
+            rest = trainers.training(work, left) + measure * made.left_of("confirmation")
             own["confirmation"] = train + measure, rest, busy, source
     plans, beginning = [], stated.BEGINNING_SECONDS
     for stage in STAGES:

@@ -1,6 +1,7 @@
 """Plans of a study on this machine: before it is run, after, and beside what its run left behind."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -66,7 +67,10 @@ def test_before_the_run_all_is_tried_and_all_is_to_go(before):
 def test_after_the_run_nothing_is_to_go_and_times_are_the_recorded_ones(after):
     assert after.left < 0.2 * after.seconds
     assert {stage.stage for stage in after.stages if stage.left > 0} <= {"domains"}
-    assert after.models_left == {"proxies": 0, "confirmation": 0}
+    assert {what: (left.models, left.tokens) for what, left in after.to_train.items()} == {
+        "proxies": (0, 0),
+        "confirmation": (0, 0),
+    }
     said = sources(after)
     assert said["proxy_checkpoints"] == "recorded here: 16 models"
     assert said["confirmation"] == "recorded here: 3 models"
@@ -134,6 +138,37 @@ def test_the_command_answers_in_100_columns_and_as_json(place, after, monkeypatc
     assert found["works"][0]["left"] == 0
     on_cpus = CliRunner().invoke(app, [*options, "--hardware", "cpu-64", "--devices", "2", "--json"])
     assert json.loads(on_cpus.stdout)["hardware"]["devices"] == 2
+
+
+@pytest.mark.parametrize("case", ["nothing", "text of one domain", "a setting of all proxies", "no home"])
+def test_plan_and_status_say_the_same_is_to_be_trained(place, after, tmp_path, case):
+    options = ["--home", str(tmp_path / "none" if case == "no home" else tmp_path / "place" / "home"), "--json"]
+    shutil.copytree(place, tmp_path / "place")
+    if case == "text of one domain":
+        with (tmp_path / "place" / "text" / "licences.jsonl").open("a") as file:
+            file.write(json.dumps({"id": "new", "text": "A licence that nobody has read before. " * 20}) + "\n")
+    if case == "a setting of all proxies":
+        options += ["--change", "proxies.training.tokens=24576"]
+
+    def said(command):
+        elsewhere = ["--hardware", "cpu-64"] if command == "plan" and case == "no home" else []
+        words = [command, "--study", str(tmp_path / "place" / "tiny.yaml"), *options, *elsewhere]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout)
+
+    status, plan = said("status"), said("plan")
+    rows = {row["stage"]: row for row in status["stages"]}
+    for work, stage in (("proxies", "proxy_checkpoints"), ("confirmation", "confirmation")):
+        left = next(each for each in plan["works"] if each["what"] == work)
+        assert (left["left"], left["left_tokens"]) == (rows[stage]["models"], rows[stage]["tokens"])
+    assert plan["left_tokens"] == status["training_tokens"]
+    to_go = {stage["stage"] for stage in plan["stages"] if stage["left"] > 0} - {"domains"}
+    assert to_go == {stage for stage, row in rows.items() if len(row["stale"]) > len(row["restored"])} - {"domains"}
+    models = rows["proxy_checkpoints"]["models"]
+    assert {"nothing": models == 0, "text of one domain": 0 < models <= 16}.get(case, models == 16)
+    if case != "no home":  # without one, text is not looked at
+        assert (plan["left_at_most"], plan["guesses"]) == (status["at_most"], status["guesses"])
 
 
 @pytest.mark.parametrize(
