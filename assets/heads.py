@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,12 @@ def heads_told(home: Path) -> list[tuple[Head, str]]:
                 for told in _told(fetch, asset)
             ]
     except Exception as error:  # of any storage, such as a folder that cannot be written to, or of its configuration
-        raise LookupError(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+        raise LookupError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without the classes that SQLAlchemy puts before it."""
+    return re.sub(r"^\([\w.]+\)\s*", "", str(error).strip().partition("\n")[0]) or "it cannot be read"
 
 
 def has_instance(home: Path) -> bool:

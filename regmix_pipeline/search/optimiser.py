@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
+from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Say
 from regmix_pipeline.search.convex import ConvexSearch, is_convex
 from regmix_pipeline.search.objective import Objective
@@ -73,7 +74,19 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
         )
     say(f"  optimiser          {how} on {law or 'the chosen regressors'}")
     refined = _refined(objective, region, weights, settings, seed)
-    return Optimum(refined if refined is not None else weights, law, how, refined is not None, convex)
+    answer = refined if refined is not None else weights
+    # The law may mislead: an answer that the chosen regressors find worse than a reference is searched from there.
+    for reference in _references(region):
+        if objective(np.array([reference, answer])).argmin() == 0:
+            nearby = _refined(objective, region, reference, settings, seed)
+            answer, refined = reference if nearby is None else nearby, reference
+    return Optimum(answer, law, how, refined is not None, convex)
+
+
+def _references(region: Region) -> list[Array]:
+    """The natural and the uniform mixture, as near as the caps allow, where they are inside the region."""
+    found = reference_weights(region.prior, region.limits).values()
+    return [weights for weights in found if region.allow(weights[None])[0]]
 
 
 def _convex_optimum(objective: Objective, region: Region, program: ConvexSearch) -> Array | None:

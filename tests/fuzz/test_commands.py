@@ -235,7 +235,7 @@ def test_every_command_has_a_help_page():
 
 
 def test_what_nobody_foresaw_is_one_line_and_a_file(place, monkeypatch):
-    monkeypatch.setattr("regmix_pipeline.lab.load_study", lambda path: {}["a secret"])
+    monkeypatch.setattr("regmix_pipeline.lab.load_study", lambda path, changes=(): {}["a secret"])
     answer = ask(words_of("status", place / "tiny.yaml", place / "home"))
     assert answer.status == 70
     assert "Traceback" not in answer.out + answer.err
@@ -260,4 +260,4 @@ def test_the_real_command_ends_alike(place, copied):
         assert "Traceback" not in result.stderr
     assert real("nonsense").returncode == 2
     whole = real("status", "--study", "tiny.yaml", "--home", "home", "--json")
-    assert json.loads(whole.stdout)["not_fetched"] == []
+    assert json.loads(whole.stdout)["to_fetch"] == []

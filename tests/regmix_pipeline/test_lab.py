@@ -163,7 +163,7 @@ def test_a_second_run_waits_for_the_first_and_finds_what_it_made(lab, counter, s
     deadline = time.monotonic() + 20
     while not said and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert "another run is at work" in said[0]
+    assert "which is at work in" in said[0]
     list(first)
     waiting.join(20)
     assert [item.reused for item in made] == [True, True]

@@ -13,7 +13,6 @@ from rich.console import Console
 from regmix_pipeline.decisions.audit import audit_of, holds, show_audit
 from regmix_pipeline.decisions.find import decisions, find_decision
 from regmix_pipeline.decisions.record import sealed
-from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json, sha256_of, write_json
 
 
@@ -187,10 +186,6 @@ def test_a_ledger_that_is_gone_or_behind_breaks_no_chain(lab, how):
         lab.ledger.write_bytes(b"no database")
     else:
         lab.records.save(dataclasses.replace(lab.records.current("domains"), recipe="f" * 16, inputs={}))
-    if how == "damaged":
-        with pytest.raises(LedgerError, match="delete it"):
-            audit_of(lab, name)
-        lab.ledger.unlink()
     found = audit_of(lab, name)
     assert not found["ledger_is_current"]
     assert {each["kind"] for link in found["chain"] for each in link["differences"]} <= {"changed since"}

@@ -117,7 +117,7 @@ def test_an_edit_of_the_ledger_alone_turns_nothing_and_is_said(lab):
     assert (loss_table(opened(lab)).losses == expected).all()
     assert any("ledger: table proxy_losses" in line for line in said_by(lab))
     lines = []
-    Lab(lab.study_file, lab.home, say=lines.append).tend_ledger()
+    Lab(lab.study_file, lab.home, say=lines.append).keep_ledger()
     assert "written to by something else than regmix" in lines[0]
     with read_ledger(lab.ledger) as connection:
         assert connection.execute("select min(loss) > 0 from proxy_losses").fetchall() == [(True,)]

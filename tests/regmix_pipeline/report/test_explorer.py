@@ -120,7 +120,9 @@ def shown(make: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) ->
     given = {"mixture": "m1", "weights": {"pubmed": 0.5, "legal": 0.5}, "from": "the study file"}
     gone = {"mixture": "m2", "weights": {"withdrawn": 1.0}, "from": "decision d1"}
     decision = made.decision | {"alternatives": {"half": given, "previous": gone}}
-    said = [Verdict("v1", "d1", 1, "approved", "<it> is sound", "Ada", "regmix", "2026-05-05T10:00:00+00:00", "", "")]
+    said = [
+        Verdict("v1", "d1", 1, "approved", "<it> is sound", "Ada", "regmix", "2026-05-05T10:00:00+00:00", "", "", "")
+    ]
     return page.render(made.ledger, decision, fitted, said), made, fitted
 
 
