@@ -333,7 +333,8 @@ class Lab:
                 # Not when nobody waits for the rest any more: then the next run builds it.
                 try:
                     yield from self._restored(stage, missing, reasons)
-                    yield from self._make(stage, missing, reasons)
+                    if missing:
+                        yield from self._make(stage, missing, reasons)
                 except Exception:
                     self.build_ledger()
                     raise
