@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
@@ -28,7 +31,8 @@ def mixture_names(lab: Lab) -> dict[str, str]:
     }
     if losses:
         names["best observed"] = min(losses, key=lambda key: losses[key])
-    if lab.records.current("optimal_mixture") is not None:
+    # What comes after the mixtures may be damaged or gone: it is made again after them.
+    with suppress(LedgerError):
         parts = lab.json("optimal_mixture")["parts"]
         nearest = min(mixtures, key=lambda key: _moved(dict(mixtures[key].parts), parts))
         names["chosen" if dict(mixtures[nearest].parts) == parts else "nearest to chosen"] = nearest

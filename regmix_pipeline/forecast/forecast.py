@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,22 +110,25 @@ def forecast_of(lab: Lab) -> Forecast:
     Works without a home, without text that was fetched, and where a stage cannot be made: the rest is then unknown.
     """
     with scratch_lab(lab) as scratch:
-        return _Walk(scratch).forecast()
+        return _Walk(scratch, lab.home).forecast()
 
 
 class _Walk:
     """One walk through the stages."""
 
-    def __init__(self, lab: ScratchLab) -> None:
-        self.lab = lab
+    def __init__(self, lab: ScratchLab, home: Path) -> None:
+        self.lab, self.home = lab, home
         self.guesses: list[str] = []
         self.unknown = False
         """Whether it is unknown which keys are stale from here on."""
-        self.listed: set[str] = set(current_mixtures(lab)) if lab.records.current("mixtures") else set()
-        self.shards = self._shards_now()
-
-    def _shards_now(self) -> dict[str, Path]:
-        return {name: current_shard(self.lab, name) for name in self.lab.records.keys("token_shards")}
+        self.listed: set[str] = set()
+        """Mixtures listed now; none where they cannot be read."""
+        with suppress(LedgerError):
+            self.listed = set(current_mixtures(lab))
+        self.shards: dict[str, Path] = {}
+        for name in lab.records.keys("token_shards"):
+            with suppress(LedgerError):
+                self.shards[name] = current_shard(lab, name)
 
     def forecast(self) -> Forecast:
         lab, rows = self.lab, []
@@ -143,7 +147,8 @@ class _Walk:
         try:
             wanted = self._wanted(stage)
             row.wanted = len(wanted)
-            row.stale, row.withdrawn = lab.stale(stage, wanted), lab.withdrawn(stage, wanted)
+            row.stale = {key: self._told(reason) for key, reason in lab.stale(stage, wanted).items()}
+            row.withdrawn = lab.withdrawn(stage, wanted)
             for key in row.withdrawn:
                 lab.records.forget(stage.name, key)
             stale = {key: wanted[key] for key in row.stale}
@@ -152,12 +157,18 @@ class _Walk:
             lab.records.save(*kept.values())
             self._follow(stage, row, {key: recipe for key, recipe in stale.items() if key not in kept})
         except RegmixError as error:
-            row.problem = str(error) if not isinstance(error, LedgerError) else f"{error.where}: {error.problem}"
+            row.problem = self._told(
+                str(error) if not isinstance(error, LedgerError) else f"{error.where}: {error.problem}"
+            )
             for key in lab.records.keys(stage.name):
                 lab.records.forget(stage.name, key)
         row.at_most = self.unknown and bool(row.stale)
         row.tokens_at_most = row.tokens_at_most or row.at_most
         return row
+
+    def _told(self, said: str) -> str:
+        """What the scratch lab said, with the home's own place in it."""
+        return said.replace(str(self.lab.home), str(self.home))
 
     def _wanted(self, stage: Stage) -> dict[str, Recipe]:
         if stage.name != "documents":

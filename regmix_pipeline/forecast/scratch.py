@@ -57,10 +57,19 @@ class ScratchLab(Lab):
         Raises:
             RegmixError: as the stage does.
         """
+        for key in recipes:
+            self._delete_damaged(stage, key)
         for output in stage.make(self, recipes):
             if output.error is not None:
                 raise output.error
             self.records.save(self.record_of(stage, recipes[output.key], output))
+
+    def _delete_damaged(self, stage: Stage, key: str) -> None:
+        """Delete links to what is damaged of a key; the files themselves stay."""
+        record = self.records.current(stage.name, key)
+        for name, _ in self._damaged(record) if record is not None else ():
+            if self.path(name).is_symlink():
+                self.path(name).unlink()
 
     def suppose(self, stage: Stage, key: str, recipe: Recipe, version: str, facts: Mapping[str, Any] = {}) -> None:
         """Take a key as made in this version, without its artefacts."""

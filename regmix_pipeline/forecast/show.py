@@ -66,6 +66,8 @@ def _said(stage: StageForecast) -> str:
 def _total(found: Forecast) -> str:
     if not any(each.stale or each.withdrawn or each.problem for each in found.stages):
         return "`regmix run` would make nothing: everything is up to date"
+    if unknown := next((each for each in found.stages if each.problem), None):
+        return f"what `regmix run` would make is not known from {unknown.stage} on"
     most = "at most " if found.at_most else ""
     trained = [each for each in found.stages if each.models]
     models = sum(each.models for each in trained)

@@ -1,5 +1,6 @@
 """Killed or stopped at any moment: the next run continues, and ends with the same bits."""
 
+import json
 import re
 import signal
 
@@ -95,7 +96,12 @@ def test_damaged_files_are_named_and_made_again(finished, tmp_path):
         *study.home.glob("decisions/d*/decision.json"),
         sorted(study.home.glob("tables/proxies/*.parquet"))[0],
     ]
-    damage(*artefacts, sorted(study.home.glob("proxies/p*/proxy.json"))[0], study.home / "ledger.duckdb")
+    damage(*artefacts)
+    status = study.does("status", "--json")
+    assert f"{artefacts[0].relative_to(study.home)} is damaged" in status
+    assert "regmix-forecast" not in status
+    assert not any(row["problem"] for row in json.loads(status[status.index("{") :])["stages"])
+    damage(sorted(study.home.glob("proxies/p*/proxy.json"))[0], study.home / "ledger.duckdb")
     made = study.does("run")
     for path in artefacts[:1]:
         assert f"{path.relative_to(study.home)} is damaged" in made
