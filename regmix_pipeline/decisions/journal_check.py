@@ -122,7 +122,8 @@ def _current_differ(lab: Lab, files: Files) -> Iterator[Difference]:
 def _decisions_differ(lab: Lab, files: Files, link: Link) -> Iterator[Difference]:
     """The files of every decision ever taken, all verdicts, and the mixtures that somebody asked for."""
     taken = lab.records.history("mixture_decision")
-    for record in taken:
+    # A decision whose file was damaged is taken again under its id, at another time: the latest record is of its file.
+    for record in {record.version: record for record in taken}.values():
         yield from files.differ(record, record.version, link)
     spoken_of = {
         (line.says.get("verdict") or {}).get("decision") for line in lab.records.journal.lines if line.what == VERDICT
