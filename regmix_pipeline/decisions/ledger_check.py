@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
 from regmix_pipeline.decisions.links import Difference, Link
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import build_ledger
+from regmix_pipeline.ledger.plain import plain_folder, to_read
 from regmix_pipeline.ledger.tables import TABLES
 
 LEDGER = "ledger"
@@ -27,10 +26,10 @@ def ledger_link(lab: Lab, damaged: Collection[str]) -> Link:
     if not any(each.startswith("records/") for each in damaged):
         names += ["records", "lineage"]
     link = Link(LEDGER, len(names), 1)
-    with TemporaryDirectory(prefix="regmix-") as folder, duckdb.connect() as connection:
+    with plain_folder() as folder, to_read(lab.ledger) as held, duckdb.connect() as connection:
         try:
-            fresh = build_ledger(lab.records, lab.path("tables"), Path(folder) / "ledger.duckdb")
-            for name, file in (("held", lab.ledger), ("fresh", fresh)):
+            fresh = build_ledger(lab.records, lab.path("tables"), folder / "ledger.duckdb")
+            for name, file in (("held", held), ("fresh", fresh)):
                 connection.execute(f"attach '{str(file).replace(chr(39), 2 * chr(39))}' as {name} (read_only)")
             for name in names:
                 if _differ(connection, name):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -21,6 +20,8 @@ from filelock import FileLock
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import damage_of, written_atomically
 from regmix_pipeline.ledger.journal import Head
+from regmix_pipeline.ledger.parts import joined, rows_in
+from regmix_pipeline.ledger.plain import plain_folder, to_read, to_write
 from regmix_pipeline.ledger.records import Record, Records
 from regmix_pipeline.ledger.sums import note_sum
 from regmix_pipeline.ledger.tables import REAL, TABLES, TEXT, WHOLE_NUMBER, YES_NO
@@ -74,7 +75,7 @@ def build_ledger(records: Records, parts: Path, ledger: Path, say: Say = to_stde
     with FileLock(ledger.with_suffix(".lock")), written_atomically(ledger) as temporary:
         try:
             _fill(temporary, current, head, records, files)
-        except duckdb.Error:
+        except (duckdb.Error, pa.ArrowException, OSError):
             damaged = {path: problem for paths in files.values() for path in paths if (problem := damage_of(path))}
             if not damaged:
                 raise
@@ -89,16 +90,14 @@ def build_ledger(records: Records, parts: Path, ledger: Path, say: Say = to_stde
 
 def _fill(file: Path, current: str, head: Head, records: Records, parts: Mapping[str, Sequence[Path]]) -> None:
     file.write_bytes(_empty_ledger())
-    with duckdb.connect(str(file)) as connection:
+    with to_write(file) as plain, duckdb.connect(str(plain)) as connection:
         # One transaction: each would wait for the disk, and the file counts only once it is whole.
         connection.execute("begin transaction")
         connection.execute("insert into ledger_info values (?, ?, ?)", [SCHEMA_VERSION, current, str(head)])
         _add_records(connection, records)
         for name, files in parts.items():
             if files:
-                connection.execute(
-                    f"insert into {name} by name from read_parquet(?, union_by_name = true)", [[str(p) for p in files]]
-                )
+                _insert(connection, name, joined(name, map(rows_in, files)))
         connection.execute("commit")
 
 
@@ -112,9 +111,9 @@ def ledger_is_current(records: Records, ledger: Path) -> bool:
     if not ledger.is_file() or wal_of(ledger).exists():
         return False
     try:
-        with duckdb.connect(str(ledger), read_only=True) as connection:
+        with to_read(ledger) as plain, duckdb.connect(str(plain), read_only=True) as connection:
             rows = connection.execute("select schema_version, records from ledger_info").fetchall()
-    except duckdb.Error:  # damaged: it is made again
+    except (OSError, duckdb.Error):  # damaged: it is made again
         return False
     return rows == [(SCHEMA_VERSION, records.fingerprint())]
 
@@ -138,24 +137,24 @@ def read_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises:
         LedgerError: it was not built yet, or cannot be made again.
     """
-    connection = _opened(ledger)
-    with connection:
-        yield connection
+    with ExitStack() as until_closed:
+        yield _opened(ledger, until_closed)
 
 
-def _opened(ledger: Path) -> duckdb.DuckDBPyConnection:
+def _opened(ledger: Path, until_closed: ExitStack) -> duckdb.DuckDBPyConnection:
     home = ledger.parent
     if ledger.is_file():
         try:
-            return _connected(ledger)
-        except duckdb.Error:  # it is made again
+            return until_closed.enter_context(_connected(ledger))
+        except (OSError, duckdb.Error):  # it is made again
             pass
     if not (home / "records" / "current").is_dir():
         raise LedgerError(
             "there is no ledger yet", where=str(ledger), remedy="materialise the assets first: `regmix run`"
         )
     try:
-        return _connected(build_ledger(Records(home / "records"), home / "tables", ledger))
+        made = build_ledger(Records(home / "records"), home / "tables", ledger)
+        return until_closed.enter_context(_connected(made))
     except (OSError, duckdb.Error) as error:
         raise LedgerError(
             f"cannot be read, nor made again: {error}",
@@ -164,17 +163,14 @@ def _opened(ledger: Path) -> duckdb.DuckDBPyConnection:
         ) from error
 
 
-def _connected(ledger: Path) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def _connected(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A read-only connection; whatever is no ledger of this version raises duckdb.Error."""
-    connection = duckdb.connect(str(ledger), read_only=True)
-    try:
+    with to_read(ledger) as plain, duckdb.connect(str(plain), read_only=True) as connection:
         (found,) = connection.execute("select schema_version from ledger_info").fetchall()
         if found != (SCHEMA_VERSION,):
             raise duckdb.InvalidInputException(f"a ledger of version {found[0]}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        yield connection
 
 
 def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> None:
@@ -202,16 +198,21 @@ def _add_records(connection: duckdb.DuckDBPyConnection, records: Records) -> Non
     ]
     lineage = pa.table({name: pa.array([edge[i] for edge in edges], pa.string()) for i, name in enumerate(_LINEAGE)})
     for name, content in (("records", table), ("lineage", lineage)):
-        connection.register("incoming", content)
-        connection.execute(f"insert into {name} by name select * from incoming")
-        connection.unregister("incoming")
+        _insert(connection, name, content)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    # In one piece: as many as there are parts take DuckDB much longer.
+    connection.register("incoming", rows.combine_chunks())
+    connection.execute(f"insert into {table} by name select * from incoming")
+    connection.unregister("incoming")
 
 
 @cache
 def _empty_ledger() -> bytes:
     """A ledger without rows: making its tables and telling what they mean takes longer than filling them."""
-    with TemporaryDirectory(prefix="regmix-") as folder:
-        file = Path(folder) / "ledger.duckdb"
+    with plain_folder() as folder:
+        file = folder / "ledger.duckdb"
         with duckdb.connect(str(file)) as connection:
             connection.execute("begin transaction")
             connection.execute("create table ledger_info (schema_version integer, records varchar, journal varchar)")

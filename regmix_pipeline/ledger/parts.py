@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,23 @@ def part_bytes(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
     written = pa.BufferOutputStream()
     pq.write_table(made, written, use_dictionary=several, write_statistics=several)
     return written.getvalue().to_pybytes()
+
+
+def joined(table: str, parts: Iterable[pa.Table]) -> pa.Table:
+    """The rows of a table's parts, with the columns that it has now: those that an older part lacks are NULL."""
+    schema = TABLES[table].schema.remove_metadata()
+    return pa.concat_tables([schema.empty_table(), *parts], promote_options="default").select(schema.names)
+
+
+def rows_in(part: Path) -> pa.Table:
+    """The rows of a part. DuckDB's own reader would take brackets and stars in its path for a pattern.
+
+    Raises:
+        pyarrow.ArrowException: it is damaged.
+        OSError: it cannot be read.
+    """
+    with pq.ParquetFile(part) as file:
+        return file.read(use_threads=False)
 
 
 def write_part(folder: Path, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:

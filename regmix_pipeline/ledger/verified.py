@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import sha256_of_bytes
+from regmix_pipeline.ledger.parts import joined
 from regmix_pipeline.ledger.records import Record, Records
 from regmix_pipeline.ledger.tables import TABLES
 
@@ -46,7 +47,7 @@ def rows_of(record: Record, home: Path, table: str) -> pa.Table:
     Raises:
         LedgerError: a part is gone or was altered.
     """
-    return _joined(table, [_part(home, name, expected) for name, expected in _parts(record, table)])
+    return joined(table, [_part(home, name, expected) for name, expected in _parts(record, table)])
 
 
 def _held(records: Records, home: Path, table: str) -> pa.Table:
@@ -56,7 +57,7 @@ def _held(records: Records, home: Path, table: str) -> pa.Table:
             record = records.current(asset, key)
             if record is not None:
                 parts |= _parts(records.need_unaltered(record), table)
-    return _joined(table, [_part(home, name, parts[name]) for name in sorted(parts)])
+    return joined(table, [_part(home, name, parts[name]) for name in sorted(parts)])
 
 
 def _ever(records: Records, home: Path, table: str) -> pa.Table:
@@ -66,7 +67,7 @@ def _ever(records: Records, home: Path, table: str) -> pa.Table:
             for record in records.history(asset, key):
                 if records.is_saved(record):
                     parts |= _parts(record, table)
-    return _joined(table, [_part(home, name, parts[name]) for name in sorted(parts)])
+    return joined(table, [_part(home, name, parts[name]) for name in sorted(parts)])
 
 
 def _parts(record: Record, table: str) -> list[tuple[str, str]]:
@@ -85,9 +86,3 @@ def _part(home: Path, name: str, expected: str) -> pa.Table:
             remedy="restore it from a backup, or delete it: `regmix run` then makes it again",
         )
     return pq.read_table(pa.BufferReader(content))
-
-
-def _joined(table: str, parts: list[pa.Table]) -> pa.Table:
-    # Columns that were added later are NULL in older parts.
-    schema = TABLES[table].schema.remove_metadata()
-    return pa.concat_tables([schema.empty_table(), *parts], promote_options="default").select(schema.names)

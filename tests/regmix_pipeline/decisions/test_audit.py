@@ -14,6 +14,7 @@ from regmix_pipeline.decisions.audit import audit_of, holds, show_audit
 from regmix_pipeline.decisions.find import decisions, find_decision
 from regmix_pipeline.decisions.record import sealed
 from regmix_pipeline.files import read_json, sha256_of, write_json
+from regmix_pipeline.lab import Lab
 
 
 def differences(lab, asked=None, **options):
@@ -38,6 +39,20 @@ def test_an_untouched_chain_holds_and_counts_what_it_looked_at(lab):
     assert all(link["unsummed"] == 0 for link in found["chain"])
     assert holds(audit_of(lab, "previous"))
     json.dumps(found, allow_nan=False)
+
+
+def test_an_untouched_chain_holds_wherever_the_home_was_moved(lab, tmp_path):
+    place = tmp_path / "a b[1]*?'q\"ü\\%20#x{y}"
+    shutil.move(lab.base, place)
+    moved = Lab(place / "tiny.yaml", place / "home", say=lambda line: None)
+    assert holds(audit_of(moved))
+    moved.ledger.unlink()
+    moved.keep_ledger()
+    found = audit_of(moved)
+    assert holds(found)
+    assert found["ledger_is_current"]
+    assert "ledger" in {link["asset"] for link in found["chain"]}
+    assert os.listdir(tmp_path) == [place.name]
 
 
 def test_a_mixture_that_the_limits_forbid_is_shown_as_such(lab):

@@ -17,7 +17,7 @@ from regmix_pipeline.files import (
     write_together,
     written_atomically,
 )
-from regmix_pipeline.ledger.build import build_ledger, read_ledger
+from regmix_pipeline.ledger.build import build_ledger, ledger_is_current, read_ledger
 from regmix_pipeline.ledger.parts import write_part
 from regmix_pipeline.ledger.records import Recipe, Record, Records, now
 from regmix_pipeline.ledger.tables import TABLES
@@ -62,6 +62,22 @@ def test_ledger_holds_every_part_and_marks_what_is_current(place):
     assert set(TABLES) <= tables
 
 
+@pytest.mark.parametrize("name", ["a b[12]*?'q\"ü%20#x{y}", "why?x", "back\\slash", "**", "run=3", "[!a]", "new\nline"])
+def test_a_home_may_lie_under_any_name(tmp_path, name):
+    home = tmp_path / name / "home"
+    records, parts, ledger = Records(home / "records"), home / "tables", home / "ledger.duckdb"
+    write_part(parts, "mixtures", "v1", [mixture_row()])
+    records.save(record_of())
+    # What the name would match as a pattern is another home.
+    write_part(tmp_path / "zz" / "home" / "tables", "mixtures", "v1", [mixture_row(mixture="other")])
+    for _ in range(2):
+        build_ledger(records, parts, ledger)
+        assert ledger_is_current(records, ledger)
+        with read_ledger(ledger) as reader:
+            assert reader.execute("select mixture from current_mixtures").fetchall() == [("m1",)]
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "zz"])
+
+
 def test_a_reader_is_never_shut_out_and_keeps_its_snapshot(place):
     records, parts, ledger = place
     build_ledger(records, parts, ledger)
@@ -99,7 +115,8 @@ def test_older_parts_lack_later_columns(place):
     records, parts, ledger = place
     (parts / "mixtures").mkdir(parents=True)
     duckdb.sql(
-        f"copy (select 'v0' as version, 'm0' as mixture, 'a' as domain, 1.0 as weight) to '{parts}/mixtures/v0.parquet'"
+        f"copy (select 'v0' as version, 'm0' as mixture, 'a' as domain, 1.0::double as weight) "
+        f"to '{parts}/mixtures/v0.parquet'"
     )
     write_part(parts, "mixtures", "v1", [mixture_row()])
     build_ledger(records, parts, ledger)
