@@ -220,7 +220,8 @@ def damage_of(path: Path) -> str:
         elif path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            pq.read_table(path)
+            with pq.ParquetFile(path) as file:
+                file.read()
     except FileNotFoundError:
         return "is missing"
     except DamagedError as error:

@@ -416,7 +416,8 @@ class Lab:
         record = self.records.current(stage.name, key)
         if record is None:
             damage = self.records.damage(stage.name, key)
-            return f"its record {damage.where} {damage.problem}" if damage else "new"
+            # As all reasons, by its name in the home: a forecast looks at a copy of the home's folders.
+            return f"its record {Path(damage.where).relative_to(self.home)} {damage.problem}" if damage else "new"
         gone = [name for name in (*record.files, *record.sums) if not (self.home / name).exists()]
         if gone:
             return f"{gone[0]} is missing"

@@ -88,23 +88,31 @@ def test_damaged_files_are_named_and_made_again(finished, tmp_path):
     damage(*records)
     status, audit = study.does("status", "--json"), study.does("audit", status=1)
     for path in records:
-        assert f"{path} is damaged" in status
+        assert f"its record {path.relative_to(study.home)} is damaged" in status
         assert str(path) in audit.replace("\n", "")
 
     artefacts = [
-        *(sorted(study.home.glob(f"{kind}/*.json"))[0] for kind in ("mixtures", "inventory", "optima")),
+        *(sorted(study.home.glob(f"{kind}/*.json"))[0] for kind in ("mixtures", "inventory")),
         *study.home.glob("decisions/d*/decision.json"),
         sorted(study.home.glob("tables/proxies/*.parquet"))[0],
     ]
+    first, second, *_ = sorted(study.home.glob("proxies/p*"))
+    of_proxies = [first / "proxy.json", second / "trajectory.parquet"]
+    # Of a record that can be read: the audit knows the measurements by it.
+    measured = json.loads(sorted((current / "proxy_losses").glob("*.json"))[1].read_text())["files"]
+    of_proxies += [study.home / name for name in measured if name.startswith("evaluations/")][:2]
     damage(*artefacts)
     status = study.does("status", "--json")
     assert f"{artefacts[0].relative_to(study.home)} is damaged" in status
     assert "regmix-forecast" not in status
     assert not any(row["problem"] for row in json.loads(status[status.index("{") :])["stages"])
-    damage(sorted(study.home.glob("proxies/p*/proxy.json"))[0], study.home / "ledger.duckdb")
+    damage(*of_proxies)
+    audit = study.does("audit", status=1)
+    for path in of_proxies:
+        assert str(path.relative_to(study.home)) in audit.replace("\n", "")
+    damage(study.home / "ledger.duckdb")
     made = study.does("run")
-    for path in artefacts[:1]:
-        assert f"{path.relative_to(study.home)} is damaged" in made
+    assert f"{of_proxies[0].relative_to(study.home)} is damaged" in made
     assert study.contents() == finished.contents()
     study.does("audit")
     assert "nothing to do" in study.does("run")
