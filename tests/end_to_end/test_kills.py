@@ -92,7 +92,7 @@ def test_damaged_files_are_named_and_made_again(finished, tmp_path):
         assert str(path) in audit.replace("\n", "")
 
     artefacts = [
-        *(sorted(study.home.glob(f"{kind}/*.json"))[0] for kind in ("mixtures", "inventory")),
+        *(sorted(study.home.glob(f"{kind}/*.json"))[0] for kind in ("mixtures", "inventory", "optima")),
         *study.home.glob("decisions/d*/decision.json"),
         sorted(study.home.glob("tables/proxies/*.parquet"))[0],
     ]
