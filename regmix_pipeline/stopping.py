@@ -19,6 +19,8 @@ from regmix_pipeline.processes import end_all
 from regmix_pipeline.progress import be_silent, work_so_far
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOOK = 0.1
+"""Seconds between looks whether a signal has arrived."""
 REPORTED_WITHIN = 20.0
 """Seconds that reports may take: a run of which nothing was reported is found by the next one."""
 
@@ -78,7 +80,9 @@ def stoppable(command: Callable[..., None]) -> Callable[..., None]:
         try:
             with _handled(lambda number, _: _stop(number, terminal)):
                 threading.Thread(target=work, daemon=True).start()
-                ended.wait()
+                # Looked up from time to time: a signal that the system hands to another thread wakes no endless wait.
+                while not ended.wait(LOOK):
+                    pass
         finally:
             os.close(terminal)
         if raised:

@@ -43,6 +43,8 @@ class Command:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,
+            # Tests that run under nohup ignore it, and what they start would as well.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         self.lines, self.output = [], ""
         self._news = threading.Condition()
