@@ -128,7 +128,7 @@ def test_a_change_is_priced_and_a_budget_of_nothing_trains_nothing(place, settin
     assert proxies(place) == before
     without = {name: value for name, value in settings["domains"].items() if name != "licences"}
     write(place, settings | {"domains": without})
-    assert "no domain of the study any more" in regmix(place, "train", "--slice", "1/4", ends=1)
+    assert "which the study no longer has" in regmix(place, "train", "--slice", "1/4", ends=1)
 
 
 def test_the_home_is_found_from_anywhere_and_is_one_files(place, settings, tmp_path):
