@@ -87,6 +87,11 @@ def end_all(seconds: float = 5.0) -> None:
             process.kill()
 
 
+_DEAF = ("/bin/sh", "-c", 'trap "" INT HUP; exec "$@"', "sh")
+"""Before a command: it ignores Ctrl-C and a closed terminal from its first moment, imports included. The parent, which
+gets these signals as well, ends it."""
+
+
 class Child:
     """A process that reads lines of JSON and answers each with a line of JSON; what it logs goes to standard error.
 
@@ -99,7 +104,7 @@ class Child:
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
         self._process = start(
-            command(module),
+            [*_DEAF, *command(module)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",

@@ -19,8 +19,8 @@ KILLED = "SIGKILL to all processes"
 ORPHANED = "SIGKILL to the first process, whose children have to end by themselves"
 STOPS = {
     signal.SIGTERM: r"interrupted(: \d of 4 sources tokenised| during token_shards); run again to continue",
-    signal.SIGINT: r"interrupted: \d+ of 16 proxies trained; run again to continue",
-    signal.SIGHUP: r"interrupted: \d+ of 32 losses measured; run again to continue",
+    signal.SIGINT: r"interrupted: \d+ of \d+ proxies trained; run again to continue",
+    signal.SIGHUP: r"interrupted: \d+ of \d+ losses measured; run again to continue",
 }
 MOMENTS = [
     (TOKENISING, signal.SIGTERM),
