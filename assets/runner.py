@@ -6,13 +6,13 @@ The same assets, runs and events as from the Dagster UI; what is up to date star
 from __future__ import annotations
 
 import time
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.utils import make_new_run_id
 
 from assets.events import ONLY_STALE, told_of
 from assets.partitions import MIXTURES, RANGE_END, RANGE_START, SOURCES, register
@@ -144,7 +144,7 @@ def _launch(
     if _in_partitions(stage):
         places = sorted(keys.index(key) for key in [*stale, *untold])
         tags |= {RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]}
-    run = make_new_run_id()
+    run = str(uuid.uuid4())
     # Its lock first: a run without one cannot be told from one that was killed.
     with RunLock(instance.root_directory, run).held(command), waiting_told(instance, run, say), _ended_on_stop(run):
         result = job.execute_in_process(
