@@ -19,12 +19,22 @@ from filelock import FileLock
 from regmix_pipeline.decisions.find import Decision, record_on_disk
 from regmix_pipeline.decisions.signatures import SIGNATURE, signed
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import fingerprint, json_text, read_json, sha256_of, write_json, write_together
+from regmix_pipeline.files import (
+    fingerprint,
+    json_text,
+    read_json,
+    sha256_of,
+    sha256_of_bytes,
+    write_json,
+    write_together,
+)
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.journal import VERDICT, Line
+from regmix_pipeline.ledger.parts import part_bytes, part_path, write_part
 from regmix_pipeline.ledger.records import now
 
 Word = Literal["approved", "rejected"]
+TABLE = "verdicts"
 
 
 @dataclass(frozen=True)
@@ -104,18 +114,25 @@ def say_of(
         }
         verdict = Verdict("v" + fingerprint("verdict", content), **content)
         signature = {} if key is None else {"signature": signed(json_text(asdict(verdict)).encode(), key)}
-        with journal.noted({"what": VERDICT, "verdict": asdict(verdict), **signature}):
+        row = sha256_of_bytes(part_bytes(TABLE, _rows(verdict)))
+        with journal.noted({"what": VERDICT, "verdict": asdict(verdict), "row": row, **signature}):
             _write(lab, verdict, signature.get("signature", ""))
     lab.build_ledger()
     return verdict
 
 
 def _write(lab: Lab, verdict: Verdict, signature: str) -> None:
-    lab.write_rows("verdicts", verdict.verdict, [{k: v for k, v in asdict(verdict).items() if k != "verdict"}])
+    write_part(lab.path("tables"), TABLE, verdict.verdict, _rows(verdict))
     path = file_of(lab, verdict.decision, verdict.number)
     if signature:
         write_together({path.with_name(path.name + SIGNATURE): signature.encode()})
     write_json(path, asdict(verdict))
+
+
+def _rows(verdict: Verdict) -> list[dict[str, Any]]:
+    """The verdict's row of the ledger's table."""
+    content = asdict(verdict)
+    return [{"version": content.pop("verdict"), **content}]
 
 
 def file_of(lab: Lab, decision: str, number: int) -> Path:
@@ -156,10 +173,14 @@ def _finish_last(lab: Lab, decision: str) -> None:
         _write(lab, verdict, says.get("signature", ""))
 
 
+def _part(lab: Lab, verdict: Verdict) -> Path:
+    return part_path(lab.path("tables"), TABLE, verdict.verdict)
+
+
 def _row(lab: Lab, verdict: Verdict) -> Verdict | None:
     """The verdict as the part of the ledger's table has it."""
     try:
-        rows = pq.read_table(lab.path("tables", "verdicts", f"{verdict.verdict}.parquet")).to_pylist()
+        rows = pq.read_table(_part(lab, verdict)).to_pylist()
     except (OSError, pa.ArrowException):
         return None
     names = {field.name for field in fields(Verdict)} - {"verdict"}
@@ -190,8 +211,8 @@ def altered(lab: Lab, decision: str) -> list[str]:
             continue
         if path.read_bytes() != json_text(asdict(verdict)).encode():
             wrong.append(f"the file of {said} was changed after it was given")
-        if _row(lab, verdict) != verdict:
-            wrong.append(f"{said} is another one in the ledger's table")
+        if _row(lab, verdict) != verdict or sha256_of(_part(lab, verdict)) != line.says.get("row"):
+            wrong.append(f"the row of {said} in the ledger's table was changed after it was given")
         held = signature.read_bytes() if signature.is_file() else b""
         if held != line.says.get("signature", "").encode():
             wrong.append(f"the signature of {said} was changed or taken away")
@@ -207,7 +228,7 @@ def altered(lab: Lab, decision: str) -> list[str]:
 def _strange_rows(lab: Lab, decision: str, known: set[str]) -> list[str]:
     """Parts of the ledger's table that are about a decision and on no line of the journal."""
     wrong = []
-    for part in sorted(lab.path("tables", "verdicts").glob("[!.]*.parquet")):
+    for part in sorted(lab.path("tables", TABLE).glob("[!.]*.parquet")):
         try:
             rows = pq.read_table(part).to_pylist() if part.stem not in known else []
         except (OSError, pa.ArrowException):

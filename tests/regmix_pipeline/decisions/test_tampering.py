@@ -11,7 +11,7 @@ from regmix_pipeline.decisions.audit import audit_of, holds
 from regmix_pipeline.decisions.exports.formats import export_decision
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.manifest import write_manifest
-from regmix_pipeline.decisions.verdicts import file_of, say_of
+from regmix_pipeline.decisions.verdicts import altered, file_of, say_of
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import read_json, sha256_of, write_json
 from regmix_pipeline.lab import Lab
@@ -94,6 +94,17 @@ def test_every_kind_of_file_is_evidence_or_on_the_list_of_what_is_not(spoken):
         path.write_bytes(content)
     assert [what for what, seen in noticed.items() if not seen] == []
     assert holds(audit_of(opened(spoken)))
+
+
+def test_a_change_of_any_byte_of_a_verdicts_row_is_noticed(spoken):
+    decision = find_decision(spoken)["decision"]
+    part = sorted(spoken.path("tables", "verdicts").glob("*.parquet"))[0]
+    content = part.read_bytes()
+    for at in range(0, len(content), 11):
+        part.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        assert altered(spoken, decision), f"byte {at} of {len(content)}"
+    part.write_bytes(content)
+    assert altered(spoken, decision) == []
 
 
 def test_a_record_without_files_and_sums_does_not_hide_that_weights_were_destroyed(lab):
