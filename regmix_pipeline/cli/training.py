@@ -11,7 +11,7 @@ from rich.console import Console
 from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.progress import Progress, to_stderr
+from regmix_pipeline.progress import Progress, at_work, to_stderr
 from regmix_pipeline.stopping import stoppable
 
 
@@ -63,18 +63,19 @@ def train(
             return
         specs = slices.of_slice(slices.specs_to_train(lab), number, total)
         results = trainer.run(specs)
-    progress = Progress(f"slice {slice_}", len(specs), to_stderr)
     rows: list[dict[str, Any]] = []
-    for result in results:
-        rows.append(
-            {
-                "proxy": result.task.id,
-                "reused": result.reused,
-                "seconds": round(result.seconds, 1),
-                "error": str(result.error) if result.error else None,
-            }
-        )
-        progress.advance(note="failed" if result.error else "")
+    with at_work("train"):
+        progress = Progress(f"slice {slice_}", len(specs), to_stderr, what="proxies trained")
+        for result in results:
+            rows.append(
+                {
+                    "proxy": result.task.id,
+                    "reused": result.reused,
+                    "seconds": round(result.seconds, 1),
+                    "error": str(result.error) if result.error else None,
+                }
+            )
+            progress.advance(note="failed" if result.error else "")
     failed = [row for row in rows if row["error"]]
 
     def show(console: Console) -> None:

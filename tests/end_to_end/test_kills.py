@@ -5,6 +5,8 @@ import re
 import signal
 
 import duckdb
+import pytest
+import yaml
 from filelock import FileLock
 
 from regmix_pipeline.home_lock import LOCK
@@ -22,6 +24,8 @@ STOPS = {
     signal.SIGINT: r"interrupted: \d+ of \d+ proxies trained; run again to continue",
     signal.SIGHUP: r"interrupted: \d+ of \d+ losses measured; run again to continue",
 }
+TRAINED = r"interrupted: \d+ of \d+ proxies trained; run again to continue"
+COMPARED = r"interrupted.* strategy_comparison; run again to continue"
 MOMENTS = [
     (TOKENISING, signal.SIGTERM),
     (TOKENISING, KILLED),
@@ -63,6 +67,26 @@ def check_stop(command, number):
     assert re.fullmatch(STOPS[number], command.lines[-1]), command.text
     assert "Traceback" not in command.text
     assert "rror" not in command.text
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "change", "said", "number", "line"),
+    [
+        ("train", [], {"seed": 8}, r"slice 1/1 +\d", signal.SIGHUP, TRAINED),
+        ("refit", ["--max-new-tokens", "10000000"], {"seed": 8}, r"proxy_checkpoints +\d", signal.SIGTERM, TRAINED),
+        ("compare", [], {"strategies": {"names": ["uniform"]}}, r"strategy_comparison: ", signal.SIGINT, COMPARED),
+    ],
+)
+def test_a_stop_ends_the_command_in_one_line(finished, tmp_path, command, words, change, said, number, line):
+    study = finished.copied(tmp_path / "study")
+    file = study.folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | change, sort_keys=False))
+    started = study.start(command, *words).says(said)
+    started.signal(number)
+    assert started.ended() == 128 + number, started.text
+    assert re.fullmatch(line, started.lines[-1]), started.text
+    assert "Traceback" not in started.text
+    started.gone()
 
 
 def test_whoever_waits_says_for_whom_and_stops_at_once(finished, tmp_path):
