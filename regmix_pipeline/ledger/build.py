@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import damage_of, written_atomically
-from regmix_pipeline.ledger.journal import Head
+from regmix_pipeline.ledger.journal import VERDICT, Head
 from regmix_pipeline.ledger.parts import joined, rows_in
 from regmix_pipeline.ledger.plain import plain_folder, to_read, to_write
 from regmix_pipeline.ledger.records import Record, Records
@@ -71,7 +71,13 @@ def build_ledger(records: Records, parts: Path, ledger: Path, say: Say = to_stde
     ledger.parent.mkdir(parents=True, exist_ok=True)
     # Taken first: records that are saved while the ledger is being built make it stale, not silently incomplete.
     current, head = records.fingerprint(), records.journal.head
-    files = {name: sorted((parts / name).glob("[!.]*.parquet")) for name in TABLES}
+    on_record = _parts_on_record(records)
+    files = {
+        name: [
+            path for path in sorted((parts / name).glob("[!.]*.parquet")) if f"tables/{name}/{path.name}" in on_record
+        ]
+        for name in TABLES
+    }
     with FileLock(ledger.with_suffix(".lock")), written_atomically(ledger) as temporary:
         try:
             _fill(temporary, current, head, records, files)
@@ -86,6 +92,13 @@ def build_ledger(records: Records, parts: Path, ledger: Path, say: Say = to_stde
         # What somebody wrote into the old file, and DuckDB would hold against the new one.
         wal_of(ledger).unlink(missing_ok=True)
     return ledger
+
+
+def _parts_on_record(records: Records) -> set[str]:
+    """Names of the parts that a record or a verdict's line of the journal names; any other file is not the study's."""
+    named = {name for record, _ in records.all() for name in record.sums if name.startswith("tables/")}
+    said = [line.says.get("verdict") or {} for line in records.journal.lines if line.what == VERDICT]
+    return named | {f"tables/verdicts/{verdict.get('verdict')}.parquet" for verdict in said}
 
 
 def _fill(file: Path, current: str, head: Head, records: Records, parts: Mapping[str, Sequence[Path]]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regmix_pipeline.files import sha256_of
 from regmix_pipeline.ledger import audit
 from regmix_pipeline.ledger.build import build_ledger, read_ledger
 from regmix_pipeline.ledger.parts import write_part
@@ -21,8 +22,9 @@ def ledger(tmp_path):
         for name, rows in tables.items():
             columns = TABLES[name].schema.names
             whole = [dict.fromkeys(columns) | {"version": "v"} | row for row in rows]
-            write_part(tmp_path / "tables", name, "v", whole)
-            records.save(Record(TABLES[name].assets[0], "all", "v", "r", {}, {}, {}, (), now(), 0.0, ""))
+            path = write_part(tmp_path / "tables", name, "v", whole)
+            sums = {path.relative_to(tmp_path).as_posix(): sha256_of(path)}
+            records.save(Record(TABLES[name].assets[0], "all", "v", "r", {}, {}, {}, (), now(), 0.0, "", sums))
         return read_ledger(build_ledger(records, tmp_path / "tables", tmp_path / "ledger.duckdb"))
 
     return make

@@ -24,7 +24,8 @@ from regmix_pipeline.ledger.tables import TABLES
 
 
 def record_of(asset="mixtures", key="all", version="v1", inputs=None, recipe="r1"):
-    return Record(asset, key, version, recipe, inputs or {}, {"code": "1"}, {"n": 1}, (), now(), 0.1, "run-1")
+    parts = {f"tables/{asset}/{version}.parquet": "0" * 64}
+    return Record(asset, key, version, recipe, inputs or {}, {"code": "1"}, {"n": 1}, (), now(), 0.1, "run-1", parts)
 
 
 def mixture_row(**changes):
@@ -119,10 +120,22 @@ def test_older_parts_lack_later_columns(place):
         f"to '{parts}/mixtures/v0.parquet'"
     )
     write_part(parts, "mixtures", "v1", [mixture_row()])
+    for version in ("v0", "v1"):
+        records.save(record_of(version=version))
     build_ledger(records, parts, ledger)
     with read_ledger(ledger) as reader:
         rows = reader.execute("select mixture, position from mixtures order by mixture").fetchall()
     assert rows == [("m0", None), ("m1", 0)]
+
+
+def test_a_part_that_no_record_names_is_left_out(place):
+    records, parts, ledger = place
+    write_part(parts, "mixtures", "v1", [mixture_row()])
+    records.save(record_of())
+    write_part(parts, "mixtures", "v2", [mixture_row(version="v2", mixture="planted")])
+    build_ledger(records, parts, ledger)
+    with read_ledger(ledger) as reader:
+        assert reader.execute("select mixture from mixtures").fetchall() == [("m1",)]
 
 
 def test_no_ledger_yet_is_a_clear_error(tmp_path):

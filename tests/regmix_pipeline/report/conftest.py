@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regmix_pipeline.files import sha256_of
 from regmix_pipeline.ledger.build import build_ledger
 from regmix_pipeline.ledger.parts import write_part
 from regmix_pipeline.ledger.records import WHOLE, Record, Records
@@ -54,17 +55,32 @@ class _Writer:
     def __init__(self, home: Path) -> None:
         self.home, self.records = home, Records(home / "records")
         self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.parts: dict[str, dict[str, str]] = {}
         self.minute = 0
 
     def rows_of(self, table: str, version: str, rows: list[dict[str, Any]]) -> None:
         rows = [{"version": version, **row} for row in rows]
         self.rows.setdefault(table, []).extend(rows)
-        write_part(self.home / "tables", table, version, rows)
+        path = write_part(self.home / "tables", table, version, rows)
+        self.parts.setdefault(version, {})[path.relative_to(self.home).as_posix()] = sha256_of(path)
 
     def record(self, asset: str, key: str, version: str, inputs: dict[str, str], settings: dict[str, Any]) -> None:
         self.minute += 1
         made_at = f"2026-05-04T{10 + self.minute // 60:02d}:{self.minute % 60:02d}:00+00:00"
-        entry = Record(asset, key, version, f"recipe{version}", inputs, settings, {}, (), made_at, 1.0, "run7")
+        entry = Record(
+            asset,
+            key,
+            version,
+            f"recipe{version}",
+            inputs,
+            settings,
+            {},
+            (),
+            made_at,
+            1.0,
+            "run7",
+            self.parts.get(version, {}),
+        )
         self.records.save(entry)
 
 
