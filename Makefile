@@ -26,7 +26,7 @@ test: $(VENV)/.installed
 	$(BIN)/pytest
 
 test-kills: $(VENV)/.installed
-	$(BIN)/pytest -n 0 -s -m kills tests/end_to_end/test_random_kills.py
+	$(BIN)/pytest -n 0 -s -m kills tests/end_to_end
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ from regmix_pipeline.files import write_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.current import current_specs
+from regmix_pipeline.proxies.evaluations import write_evaluation
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
@@ -73,7 +74,7 @@ def leave_results(lab: Lab) -> int:
         loss = 5.0 + number % 97 / 97
         measured = {"loss": loss, "standard_error": 0.01, "bits_per_byte": 1.0, "bits_per_byte_standard_error": 0.01}
         names = {"id": task.id, "proxy": task.proxy.name, "target": task.target, "target_version": task.tokens.version}
-        write_json(task.output, names | measured | {"evaluated_tokens": 1000})
+        write_evaluation(task.output, names | measured | {"evaluated_tokens": 1000})
     return len(specs)
 
 

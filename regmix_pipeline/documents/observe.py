@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -137,13 +138,15 @@ def _remember(store: Path, entries: dict[str, list[Any] | None], known: dict[str
     news = {path: entry for path, entry in entries.items() if entry != known.get(path)}
     if news:
         # Read again: another process may have added its own since; a lost entry only costs another hashing.
-        write_json(store, {path: entry for path, entry in (_remembered(store) | news).items() if entry})
+        # Whoever may only read the study, as for an audit, hashes again each time.
+        with contextlib.suppress(OSError):
+            write_json(store, {path: entry for path, entry in (_remembered(store) | news).items() if entry})
 
 
 def _remembered(store: Path) -> dict[str, Any]:
     try:
         known = read_json(store)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from regmix_pipeline.errors import StudyError
+import os
+
+from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS, table_pairs
 from regmix_pipeline.proxies.run_tables import read_runs
@@ -48,9 +50,27 @@ def check_study(lab: Lab, *, elsewhere: bool = False) -> list[str]:
 
 
 def begin(lab: Lab) -> None:
-    """`check_study`, with what a person should know said as the lab says things."""
+    """`check_study`, with what a person should know said as the lab says things.
+
+    Raises:
+        RegmixError: as `check_study`, or the home may not be written.
+    """
+    _check_writable(lab)
     for line in check_study(lab):
         lab.say(f"mind: {line}")
+
+
+def _check_writable(lab: Lab) -> None:
+    """Raise where a run would fail halfway: a file of the home that is only read is seen too late."""
+    home = next(folder for folder in (lab.home, *lab.home.parents) if folder.is_dir())
+    for folder in (home, *(each for each in lab.home.glob("*/") if each.is_dir())):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise LedgerError(
+                "may not be written by you",
+                where=str(folder),
+                remedy="ask for write permission, or give a home of your own with --home; "
+                "`regmix status`, `audit`, `explain` and `diff` only read",
+            )
 
 
 def _check_tokenizer(lab: Lab) -> None:
