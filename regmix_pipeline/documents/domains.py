@@ -41,21 +41,14 @@ def look_around(lab: Lab) -> Look:
     Raises:
         DocumentError: the address cannot be listed.
     """
-    if "look" not in lab.memory:
-        study = lab.study_in_file
-        lab.memory["look"] = (
-            Look()
-            if study.watch is None
-            else look(
-                study.watch,
-                lab.base,
-                recorded(lab.records),
-                _taken(study),
-                lab.path("watch.json"),
-                study.refit.settle_seconds,
-            )
-        )
-    return lab.memory["look"]
+    study = lab.study_in_file
+    if study.watch is None:
+        return Look()
+    watch, settle = study.watch, study.refit.settle_seconds
+    return lab.once(
+        "look",
+        lambda: look(watch, lab.base, recorded(lab.records), _taken(study), lab.path("watch.json"), settle),
+    )
 
 
 def _taken(study: Study) -> set[str]:
@@ -100,4 +93,4 @@ def _named(settings: Mapping[str, Any], role: str) -> list[str]:
     return [key.removeprefix(f"{role} ") for key in settings if key.startswith(f"{role} ")]
 
 
-DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False)
+DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False, folders=("watch.json",))

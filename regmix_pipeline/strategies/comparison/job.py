@@ -28,6 +28,8 @@ SEED = 0
 
 def main() -> None:
     """Do the one task of standard input, and answer."""
+    from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
+
     answers_no_signals()
     answers = private_stdout()
     line = lines_of_stdin().get()
@@ -36,6 +38,7 @@ def main() -> None:
     task = json.loads(line)
     try:
         lab = Lab(task["study_file"], task["home"], task["data"], workers=task["workers"], say=to_stderr)
+        lab = STRATEGY_COMPARISON.view(lab)
         chosen_and_steered(lab, task["strategy"])
         answer: dict[str, Any] = {}
     except Exception as error:
