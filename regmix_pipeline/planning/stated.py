@@ -36,8 +36,6 @@ COMPRESSION = {".zst": 3.0, ".gz": 2.8, ".parquet": 2.2}
 SMALL_STAGES_SECONDS = {
     "domains": 0.0,
     "domain_inventory": 0.05,
-    "finished_proxies": 0.0,
-    "adopted_mixtures": 0.0,
     "earlier_runs": 0.05,
     "imported_runs": 0.1,
     "mixture_decision": 0.3,
