@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from regmix_pipeline.documents.leftovers import sweep
+from regmix_pipeline.documents.watched import joined, recorded
 from regmix_pipeline.errors import LedgerError, RegmixError, UndeclaredReadError
 from regmix_pipeline.files import damage_of, read_json, sha256_of, write_json, write_together
 from regmix_pipeline.home import home_of, remember_file
@@ -178,8 +179,6 @@ class Lab:
 
     def join(self) -> None:
         """Take the watched domains that are on record into the study: the one way that they come to be part of it."""
-        from regmix_pipeline.documents.domains import joined, recorded
-
         self.study = joined(self.study_in_file, recorded(self.records))
         if self._viewed is not None:
             self._viewed.study = self.study
@@ -515,12 +514,12 @@ class Lab:
 
         Files that were changed and can be read are the audit's to find.
         """
-        for name, recorded in record.sums.items():
+        for name, checksum in record.sums.items():
             path = self.home / name
             # Of tokens and weights only the empty file shows: they are not read through whenever a key is looked at.
             if name.endswith(CONTENT) and path.exists() and path.stat().st_size:
                 continue
-            if not path.exists() or sha256_of(path) != recorded:
+            if not path.exists() or sha256_of(path) != checksum:
                 problem = damage_of(path)
                 if problem:
                     yield name, problem
