@@ -6,41 +6,54 @@ has no condition: `assets/sensors.py` asks for it within the study's budget.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 
 AC = dg.AutomationCondition
 
 
-def inputs_changed() -> dg.AutomationCondition:
+def inputs_changed(*followed: str) -> dg.AutomationCondition:
     """Make an asset when the content of an input or its code changed, or once its inputs are there; try twice.
+
+    Args:
+        followed: names of the inputs that it follows; default all. Others must be named where every change that matters
+            also changes one of these, or where the inputs are observed by the asset's own run.
 
     What changes while a run is going is kept for the next one, since only a request resets it; a failed run is tried
     once more, on the tick that sees the failure, and then left until something changes.
     """
     asked = AC.newly_requested() | AC.initial_evaluation()
-    new_input = AC.any_deps_match(AC.data_version_changed() | AC.newly_missing()).since(asked)
+    new_input = _of(followed, AC.any_deps_match(AC.data_version_changed() | AC.newly_missing())).since(asked)
     new_code = AC.code_version_changed().since(asked)
-    return ((new_input | new_code | _possible() | _retry_once()) & _ready()).with_label("inputs_changed")
+    possible, ready = _possible(followed), _ready(followed)
+    return ((new_input | new_code | possible | _retry_once()) & ready).with_label("inputs_changed")
 
 
 def inputs_there() -> dg.AutomationCondition:
     """Make an asset once, when its inputs are there: for the tokenizer, which is frozen from then on."""
-    return ((_possible() | _retry_once()) & _ready() & AC.missing()).with_label("inputs_there")
+    return ((_possible(()) | _retry_once()) & _ready(()) & AC.missing()).with_label("inputs_there")
 
 
-def _possible() -> dg.AutomationCondition:
+def _of(followed: Sequence[str], condition: Any) -> Any:
+    """The condition on inputs, for those that are followed alone."""
+    return condition.allow(dg.AssetSelection.assets(*followed)) if followed else condition
+
+
+def _possible(followed: Sequence[str]) -> dg.AutomationCondition:
     """Never made, and its last missing input has come; not reset by the first evaluation, which may find it so."""
-    return (AC.missing() & ~AC.any_deps_missing()).newly_true().since(AC.newly_requested())
+    return (AC.missing() & ~_of(followed, AC.any_deps_missing())).newly_true().since(AC.newly_requested())
 
 
 def _retry_once() -> dg.AutomationCondition:
     return AC.execution_failed().newly_true()
 
 
-def _ready() -> dg.AutomationCondition:
+def _ready(followed: Sequence[str]) -> dg.AutomationCondition:
     # An input that has no partition yet misses none: each must have some that were made.
-    there = AC.all_deps_match(~AC.missing()) & ~AC.any_deps_missing()
-    return there & ~AC.any_deps_in_progress() & ~AC.in_progress()
+    there = _of(followed, AC.all_deps_match(~AC.missing())) & ~_of(followed, AC.any_deps_missing())
+    return there & ~_of(followed, AC.any_deps_in_progress()) & ~AC.in_progress()
 
 
 def automation(look_seconds: int) -> dg.AutomationConditionSensorDefinition:

@@ -8,7 +8,7 @@ from assets.events import metadata_of
 from assets.partitions import SOURCES, register
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.lab import Lab, Stage
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
@@ -40,3 +40,11 @@ def observe_documents(context: Context, lab: Lab) -> None:
         tags = {"dagster/data_version": made.record.version}
         context.log_event(dg.AssetObservation("documents", partition=made.key, metadata=metadata_of(made), tags=tags))
     register(context.instance, SOURCES, list(lab.study.sources))
+
+
+def observe_feedback(lab: Lab, stage: Stage) -> dg.ObserveResult:
+    """Observe what feeds back into the mixtures. Dagster gets no data version: of what is observed, only a part may
+    matter to the mixtures, and their own recipe says which."""
+    for made in lab.materialise(stage):
+        return dg.ObserveResult(metadata=metadata_of(made))
+    return dg.ObserveResult(metadata={"not part of this study": True})

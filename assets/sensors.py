@@ -1,5 +1,6 @@
 """Sensors: domains that come and go, text that changes, training within the study's budget, and what is stale."""
 
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,9 @@ from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at
 from regmix_pipeline.errors import BusyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.records import WHOLE
+from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
+from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import in_words, standing, training_asked
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
@@ -127,6 +130,10 @@ def _mark(lab: Lab, source: str) -> Any:
 
 
 def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
+    for stage in (FINISHED_PROXIES, ADOPTED_MIXTURES):
+        if lab.stale(stage):
+            with suppress(BusyError):  # then a later look sees it
+                list(lab.materialise(stage, wait=False))
     data = standing(lab, *DATA)
     waiting = data.of(*DATA)
     mixtures = data.stale.get(MIXTURES.name, {}).get(WHOLE, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from regmix_pipeline.addresses import text_without_credentials
@@ -38,6 +38,19 @@ class RegmixError(Exception):
     def texts(self) -> list[str]:
         """Its class, problem, place and remedy: of them `error_of` makes an error again, in another process."""
         return [type(self).__name__, self.problem, self.where, self.remedy]
+
+
+class UndeclaredReadError(Exception):
+    """A stage read what it does not declare. An error of the code, so it is no `RegmixError`, which a user can act on.
+
+    Args:
+        stage: the stage that reads.
+        assets: the assets that may own what it reads; one for a record, several for a folder that they share.
+    """
+
+    def __init__(self, stage: str, assets: Iterable[str]) -> None:
+        read = " or ".join(sorted(assets))
+        super().__init__(f"the stage {stage} reads {read}: declare it in the stage's upstream")
 
 
 def _rebuild(kind: type[RegmixError], problem: str, where: str, remedy: str) -> RegmixError:

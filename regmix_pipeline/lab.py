@@ -7,6 +7,7 @@ said.
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections import defaultdict
@@ -14,10 +15,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from regmix_pipeline.documents.leftovers import sweep
-from regmix_pipeline.errors import LedgerError, RegmixError
+from regmix_pipeline.documents.watched import joined, recorded
+from regmix_pipeline.errors import LedgerError, RegmixError, UndeclaredReadError
 from regmix_pipeline.files import damage_of, read_json, sha256_of, write_json, write_together
 from regmix_pipeline.home import home_of, remember_file
 from regmix_pipeline.home_lock import home_lock
@@ -27,6 +29,7 @@ from regmix_pipeline.ledger.parts import part_bytes, part_path
 from regmix_pipeline.ledger.recorder import Output, Recorder
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records
 from regmix_pipeline.ledger.sums import written_to
+from regmix_pipeline.ledger.tables import TABLES
 from regmix_pipeline.ledger.verified import verified_tables
 from regmix_pipeline.mixtures.changes import Change, names_today
 from regmix_pipeline.progress import Say, to_stderr
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 CONTENT = (".ds", ".index", ".safetensors")
 """Endings of large files: tokens and model weights."""
+LEDGER = "ledger.duckdb"
+T = TypeVar("T")
 WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
 
@@ -65,28 +70,63 @@ class Made:
     restored: bool = False
 
 
+_OWNERS: defaultdict[str, set[str]] = defaultdict(set)
+"""Folder or file under the home -> names of the stages that declare it as theirs."""
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the method; an asset of the same name runs it.
+    """A stage of the method; an asset of the same name runs it. It reads itself and its upstream, and nothing else.
 
     Attributes:
         name: the asset's name.
         upstream: names of the stages it reads, in order.
         partitions: what its keys are, or None when it is made as a whole.
         code_version: raised by hand when the code comes to mean something else; part of every recipe.
-        wanted: lab -> key -> recipe; reads records only, or the outside world for the first stage.
-        make: lab, recipes to make -> outputs, one by one as they are finished.
+        recipes: lab -> key -> recipe; reads records only, or the outside world for the first stage.
+        outputs: lab, recipes to make -> outputs, one by one as they are finished.
         restores: whether what was made from a recipe before is made current again when the recipe is wanted again. No
             for what observes the world, and for what costs nothing to make again and is checked as it is made.
+        folders: folders and files under the home that are its own. A folder of content-addressed files may be shared.
+        observers: stages that observe what this one leaves on disk; they observe again each time it was made.
     """
 
     name: str
     upstream: tuple[str, ...]
     partitions: Literal["domain", "mixture"] | None
     code_version: str
-    wanted: Callable[[Lab], dict[str, Recipe]]
-    make: Callable[[Lab, Mapping[str, Recipe]], Iterator[Output]]
+    recipes: Callable[[Lab], dict[str, Recipe]]
+    outputs: Callable[[Lab, Mapping[str, Recipe]], Iterator[Output]]
     restores: bool = True
+    folders: tuple[str, ...] = ()
+    observers: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        for folder in self.folders:
+            _OWNERS[folder].add(self.name)
+
+    def wanted(self, lab: Lab) -> dict[str, Recipe]:
+        """Key -> what it should be made from now.
+
+        Raises:
+            LedgerError: an upstream stage was not made.
+            UndeclaredReadError: the stage reads what it does not declare.
+        """
+        return self.recipes(self.view(lab))
+
+    def make(self, lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+        """Make keys from their recipes, one by one; raises as `wanted`, and what the stage itself raises."""
+        return self.outputs(self.view(lab), recipes)
+
+    def view(self, lab: Lab) -> Lab:
+        """The lab as this stage may see it: every read of what it does not declare raises `UndeclaredReadError`."""
+        declared = {self.name, *self.upstream}
+
+        def reader(assets: frozenset[str]) -> None:
+            if not assets & declared:
+                raise UndeclaredReadError(self.name, assets)
+
+        return lab.read_by(reader)
 
 
 class Lab:
@@ -132,14 +172,37 @@ class Lab:
         self.records.journal.known_elsewhere = lambda: head_in(self.ledger).count
         self.memory: dict[str, Any] = {}
         """What was looked at once and holds for this lab's life."""
+        self._viewed: Lab | None = None
+        """The lab that this one is a stage's view of."""
         self.study: Study = self.study_in_file
         self.join()
 
     def join(self) -> None:
         """Take the watched domains that are on record into the study: the one way that they come to be part of it."""
-        from regmix_pipeline.documents.domains import joined, recorded
-
         self.study = joined(self.study_in_file, recorded(self.records))
+        if self._viewed is not None:
+            self._viewed.study = self.study
+
+    def read_by(self, reader: Callable[[frozenset[str]], None]) -> Self:
+        """The same lab for somebody who reads: ``reader`` is called before each read with the names of the assets that
+        may own what is read, and may refuse by raising."""
+        view = copy.copy(self)
+        view.records, view._viewed = self.records.read_by(reader), self
+        return view
+
+    def once(self, name: str, look: Callable[[], T]) -> T:
+        """What ``look`` returns, called once in this lab's life. All that it reads counts as read at every use."""
+        if name not in self.memory:
+            read: set[frozenset[str]] = set()
+            readers, self.records.readers = self.records.readers, (*self.records.readers, read.add)
+            try:
+                self.memory[name] = look(), read
+            finally:
+                self.records.readers = readers
+        value, read = self.memory[name]
+        for assets in read:
+            self.records.note_read(*assets)
+        return value
 
     @property
     def base(self) -> Path:
@@ -172,7 +235,9 @@ class Lab:
         return {self.renamed.get(change.revise, change.revise) for change in self.changes if change.revise}
 
     def path(self, *parts: str) -> Path:
-        """A path under the home."""
+        """A path under the home; counts as a read of the stages whose folder it is in."""
+        if owners := _OWNERS.get(parts[0]):
+            self.records.note_read(*owners)
         return self.home.joinpath(*parts)
 
     def name_of(self, path: Path) -> str:
@@ -181,8 +246,16 @@ class Lab:
 
     @property
     def ledger(self) -> Path:
-        """The DuckDB file."""
-        return self.path("ledger.duckdb")
+        """The DuckDB file; for people and for what no stage reads. A stage takes `ledger_of`."""
+        self.records.note_read("the ledger")
+        return self.path(LEDGER)
+
+    def ledger_of(self, *tables: str) -> Path:
+        """The DuckDB file, for a stage that reads these of its tables in it."""
+        for name in tables:
+            for asset in TABLES[name].assets:
+                self.records.note_read(asset)
+        return self.path(LEDGER)
 
     def need(self, asset: str, key: str = WHOLE) -> Record:
         """The current record of an upstream asset.
@@ -226,6 +299,7 @@ class Lab:
         Raises:
             LedgerError: it is gone or was altered.
         """
+        self.records.note_read(record.asset)
         path, expected = self.home / name, record.sums.get(name)
         try:
             which = os.stat(path)
@@ -328,16 +402,27 @@ class Lab:
                     yield Made(key, self.records.current(stage.name, key), reused=True)
             for key in missing:
                 self._delete_damaged(stage, key)
-            if missing:
-                # Not when nobody waits for the rest any more: then the next run builds it.
-                try:
-                    yield from self._restored(stage, missing, reasons)
-                    if missing:
-                        yield from self._make(stage, missing, reasons)
-                except Exception:
-                    self.build_ledger()
-                    raise
+            # Not when nobody waits for the rest any more: then the next run builds the ledger.
+            made = bool(missing)
+            try:
+                yield from self._restored(stage, missing, reasons)
+                if missing:
+                    yield from self._make(stage, missing, reasons)
+            except Exception:
+                self._observed(stage)
                 self.build_ledger()
+                raise
+            if self._observed(stage) or made:
+                self.build_ledger()
+
+    def _observed(self, stage: Stage) -> bool:
+        """Observe again what a stage may have left on disk; returns whether it is something else than before."""
+        found = []
+        for each in stage.observers:
+            wanted = each.wanted(self)
+            stale = self.stale(each, wanted)
+            found += self._make(each, {key: wanted[key] for key in stale}, stale) if stale else []
+        return bool(found)
 
     def _restored(self, stage: Stage, missing: dict[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
         """Make former records current again where they are just what is wanted; these keys are missing no more."""
@@ -429,12 +514,12 @@ class Lab:
 
         Files that were changed and can be read are the audit's to find.
         """
-        for name, recorded in record.sums.items():
+        for name, checksum in record.sums.items():
             path = self.home / name
             # Of tokens and weights only the empty file shows: they are not read through whenever a key is looked at.
             if name.endswith(CONTENT) and path.exists() and path.stat().st_size:
                 continue
-            if not path.exists() or sha256_of(path) != recorded:
+            if not path.exists() or sha256_of(path) != checksum:
                 problem = damage_of(path)
                 if problem:
                     yield name, problem

@@ -7,8 +7,10 @@ from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Stage
+from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
+from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.regression.stage import REGRESSOR
@@ -24,6 +26,8 @@ STAGES: tuple[Stage, ...] = (
     TOKENIZER,
     TOKEN_SHARDS,
     DOMAIN_INVENTORY,
+    FINISHED_PROXIES,
+    ADOPTED_MIXTURES,
     MIXTURES,
     PROXY_CHECKPOINTS,
     PROXY_LOSSES,

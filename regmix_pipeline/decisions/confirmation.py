@@ -156,4 +156,12 @@ def _facts(lab: Lab, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return facts
 
 
-CONFIRMATION = Stage("confirmation", ("mixture_decision", "token_shards"), None, CODE_VERSION, _wanted, _make)
+CONFIRMATION = Stage(
+    "confirmation",
+    ("mixture_decision", "optimal_mixture", "domain_inventory", "token_shards"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    folders=("confirmations", "evaluations"),
+)

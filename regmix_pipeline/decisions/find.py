@@ -37,9 +37,10 @@ def record_on_disk(lab: Lab, decision: str) -> Decision | None:
 
 def in_ledger(lab: Lab) -> list[Decision]:
     """The decision records that the ledger holds; none without a ledger."""
-    if not lab.ledger.is_file():
+    ledger = lab.ledger_of("decisions")
+    if not ledger.is_file():
         return []
-    with read_ledger(lab.ledger) as connection:
+    with read_ledger(ledger) as connection:
         rows = connection.execute("select distinct record from decisions").fetchall()
     return [json.loads(text) for (text,) in rows]
 

@@ -36,6 +36,7 @@ def lineage_of(lab: Lab, asset: str) -> dict[str, str]:
         LedgerError: the asset was not made, or a record it names is gone.
     """
     found: dict[str, str] = {}
+    records = lab.records.for_lineage
     waiting = [(asset, WHOLE, lab.need(asset).version)]
     while waiting:
         name, key, version = waiting.pop()
@@ -43,7 +44,7 @@ def lineage_of(lab: Lab, asset: str) -> dict[str, str]:
         if version in (found.get(place), found.get(f"{place}@{version}")):
             continue
         found[place if place not in found else f"{place}@{version}"] = version
-        record = lab.records.version(name, key, version)
+        record = records.version(name, key, version)
         if record is None:
             raise LedgerError(f"no record of version {version}", where=place, remedy="materialise it again")
         waiting += [(*upstream.split("/", 1), made_from) for upstream, made_from in record.inputs.items()]  # type: ignore[misc]
@@ -143,10 +144,10 @@ def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor)
 
 def _behind(lab: Lab, versions: Mapping[str, str]) -> dict[str, Record]:
     """``asset/key`` -> the record that is rested on: the latest of its version, as `lineage_of` followed it."""
-    found = {}
+    found, records = {}, lab.records.for_lineage
     for place, version in versions.items():
         asset, key = place.split("@")[0].split("/", 1)
-        record = lab.records.version(asset, key, version)
+        record = records.version(asset, key, version)
         if record is not None:
             found[place] = record
     return found

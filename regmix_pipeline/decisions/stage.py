@@ -70,10 +70,18 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
 
 MIXTURE_DECISION = Stage(
     "mixture_decision",
-    ("optimal_mixture", "further_mixtures"),
+    (
+        "optimal_mixture",
+        "further_mixtures",
+        "regressor",
+        # The checks look at all evidence again.
+        *("domain_inventory", "token_shards", "mixtures", "proxy_checkpoints", "proxy_losses"),
+        *("earlier_runs", "imported_runs"),
+    ),
     None,
     CODE_VERSION,
     _wanted,
     _make,
     restores=False,  # taken anew: its checks are asked again, and the same evidence leads to the same decision
+    folders=("decisions",),
 )

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from regmix_pipeline.documents.watch import Look, look
+from regmix_pipeline.documents.watched import NAME, joined, names_taken, recorded
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe, Records
-from regmix_pipeline.study import Domain, Study, Target
+from regmix_pipeline.ledger.records import WHOLE, Recipe
+from regmix_pipeline.study import Domain
 
 CODE_VERSION = "1"
-NAME = "domains"
-
-
-def joined(study: Study, watched: Sequence[str]) -> Study:
-    """The study with the watched folders among its domains, after those of its file; where names collide the file's
-    holds."""
-    watch = study.watch
-    new = [name for name in watched if watch is not None and name not in _taken(study)]
-    if watch is None or not new:
-        return study
-    domains = {name: Domain(source=watch.source_of(name), cap=watch.cap) for name in new}
-    weight = watch.target_weight
-    targets = {} if weight is None else {name: Target(weight=weight) for name in new}
-    return study.model_copy(update={"domains": dict(study.domains) | domains, "targets": dict(study.targets) | targets})
-
-
-def recorded(records: Records) -> list[str]:
-    """Watched folders that are domains, as the last look recorded them."""
-    record = records.current(NAME)
-    return [] if record is None else list(record.settings["watched"])
 
 
 def look_around(lab: Lab) -> Look:
@@ -41,25 +22,14 @@ def look_around(lab: Lab) -> Look:
     Raises:
         DocumentError: the address cannot be listed.
     """
-    if "look" not in lab.memory:
-        study = lab.study_in_file
-        lab.memory["look"] = (
-            Look()
-            if study.watch is None
-            else look(
-                study.watch,
-                lab.base,
-                recorded(lab.records),
-                _taken(study),
-                lab.path("watch.json"),
-                study.refit.settle_seconds,
-            )
-        )
-    return lab.memory["look"]
-
-
-def _taken(study: Study) -> set[str]:
-    return {*study.domains, *study.targets}
+    study = lab.study_in_file
+    if study.watch is None:
+        return Look()
+    watch, settle = study.watch, study.refit.settle_seconds
+    return lab.once(
+        "look",
+        lambda: look(watch, lab.base, recorded(lab.records), names_taken(study), lab.path("watch.json"), settle),
+    )
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
@@ -100,4 +70,4 @@ def _named(settings: Mapping[str, Any], role: str) -> list[str]:
     return [key.removeprefix(f"{role} ") for key in settings if key.startswith(f"{role} ")]
 
 
-DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False)
+DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False, folders=("watch.json",))

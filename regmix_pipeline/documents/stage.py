@@ -22,15 +22,15 @@ def missing_corpora(lab: Lab) -> list[str]:
 
 def observations(lab: Lab) -> dict[str, Observation]:
     """Source -> what it holds. Looked at once in a lab's life, so that one run sees one state of the world."""
-    if "observations" not in lab.memory:
+
+    def look() -> dict[str, Observation]:
         from regmix_pipeline.documents.corpora import ensure_all
 
         sources = lab.study.sources
         ensure_all([source.corpus for _, source in sources.values() if source.corpus], lab.data, lab.say)
-        lab.memory["observations"] = {
-            name: observe(source, lab.base, lab.data, lab.say) for name, (_, source) in sources.items()
-        }
-    return lab.memory["observations"]
+        return {name: observe(source, lab.base, lab.data, lab.say) for name, (_, source) in sources.items()}
+
+    return lab.once("observations", look)
 
 
 def stale_at_a_glance(lab: Lab) -> dict[str, str]:

@@ -27,7 +27,7 @@ from regmix_pipeline.proxies.stage import checkpoint_version, losses_version
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.tokens.stage import current_shard
 
-MADE_HERE = ("domains", "domain_inventory", "mixtures", "imported_runs")
+MADE_HERE = ("domains", "domain_inventory", "finished_proxies", "adopted_mixtures", "mixtures", "imported_runs")
 """Stages that cost next to nothing: they are made in the scratch lab, so that what follows is known exactly."""
 _VERSIONS = {
     "earlier_runs": "earlier runs",

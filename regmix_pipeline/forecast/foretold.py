@@ -136,6 +136,7 @@ def _guess(lab: ScratchLab, name: str, version: str, before: Path | None) -> Man
         source=name,
         version=version,
         tokenizer=tokenizer.version,
+        vocabulary=tokenizer.vocab_size,
         dtype="uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32",
         splits=splits,
         duplicates=0,

@@ -7,15 +7,16 @@ a name of its own. A line of the journal has the SHA-256 of every record, so tha
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from regmix_pipeline.errors import DamagedError, LedgerError
 from regmix_pipeline.files import (
@@ -119,9 +120,31 @@ class Records:
         """Path of a current record -> which file was read, and what it said: a stage looks many times."""
         self.journal = Journal(folder / FILE, self._finish)
         """A line for everything that was ever saved."""
+        self.readers: tuple[Callable[[frozenset[str]], None], ...] = ()
+        """Called before records are read, with the names of the assets that may own them; see `Stage.view`."""
+
+    def read_by(self, reader: Callable[[frozenset[str]], None]) -> Self:
+        """The same records, with one more reader, which may refuse to read by raising."""
+        records = copy.copy(self)
+        records.readers = (*self.readers, reader)
+        return records
+
+    @property
+    def for_lineage(self) -> Self:
+        """The same records without readers, for those who follow from which versions something was made. They read no
+        content, only names; what they start from counts as read where they find it."""
+        records = copy.copy(self)
+        records.readers = ()
+        return records
+
+    def note_read(self, *assets: str) -> None:
+        """Tell the readers that something is read which belongs to one of ``assets``."""
+        for reader in self.readers:
+            reader(frozenset(assets))
 
     def current(self, asset: str, key: str = WHOLE) -> Record | None:
         """The version that holds now, or None if the asset was never made or its record is damaged; see `damage`."""
+        self.note_read(asset)
         path = f"{self._current}/{asset}/{key}.json"
         self._damage.pop(path, None)
         try:
@@ -152,6 +175,7 @@ class Records:
 
     def keys(self, asset: str) -> list[str]:
         """Keys of the asset that have a current record, sorted."""
+        self.note_read(asset)
         return sorted(path.stem for path in (self.folder / "current" / asset).glob("[!.]*.json"))
 
     def save(self, *records: Record) -> None:
@@ -172,6 +196,7 @@ class Records:
 
     def made_from(self, asset: str, key: str, recipe: str) -> list[Record]:
         """Every record of a recipe that is as it was saved and that no check refused, the earliest first."""
+        self.note_read(asset)
         folder = self.folder / "history" / asset / key
         found = [_read_whole(path) for path in folder.glob(f"[!.]*-{recipe}-*.json")]
         kept = [each for each in found if each and self.is_saved(each) and not self._refused(each).exists()]
@@ -249,6 +274,7 @@ class Records:
 
     def history(self, asset: str, key: str = WHOLE, starting: str = "[!.]") -> list[Record]:
         """Every readable record of a key, the earliest first; ``starting`` is how their files' names begin."""
+        self.note_read(asset)
         found = [_read_whole(path) for path in (self.folder / "history" / asset / key).glob(f"{starting}*.json")]
         return sorted((record for record in found if record is not None), key=lambda record: record.made_at)
 
@@ -258,7 +284,7 @@ class Records:
 
     def sums_on_record(self, assets: Iterable[str]) -> dict[str, set[str]]:
         """File, relative to the home -> checksums that records of some assets have ever named for it; records that the
-        journal does not know do not count."""
+        journal does not know do not count. Not a read of these assets: a checksum says that a file is as it was."""
         found: dict[str, set[str]] = defaultdict(set)
         for asset in assets:
             for path in (self.folder / "history" / asset).glob("*/[!.]*.json"):

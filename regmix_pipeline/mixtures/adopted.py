@@ -1,20 +1,27 @@
-"""Mixtures that somebody asked for beside the sampled ones: a list that only grows, and says who asked and why."""
+"""Mixtures that somebody asked for beside the sampled ones: a list that only grows, and says who asked and why.
+
+The stage of adopted mixtures observes the list. Decisions feed back through it: their proposals become mixtures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from filelock import FileLock
 
-from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.files import read_json, write_json
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.errors import BusyError, LedgerError
+from regmix_pipeline.files import fingerprint, read_json, write_json
+from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.journal import ASKED
-from regmix_pipeline.ledger.records import now
+from regmix_pipeline.ledger.recorder import Output
+from regmix_pipeline.ledger.records import WHOLE, Recipe, now
 from regmix_pipeline.mixtures.mixture import Mixture
 
+CODE_VERSION = "1"
 FILE = "adopted.json"
+NAME = "adopted_mixtures"
 
 
 def adopted(lab: Lab) -> list[dict[str, Any]]:
@@ -37,14 +44,13 @@ def adopted(lab: Lab) -> list[dict[str, Any]]:
 
 
 def adopted_mixtures(lab: Lab) -> list[Mixture]:
-    """Distinct adopted mixtures over today's domains, in the order of their adoption."""
+    """Distinct adopted mixtures over today's domains, as observed last, in the order of their adoption."""
     known, names = set(lab.domains), lab.renamed
     found = {}
-    for entry in adopted(lab):
-        for parts in entry["mixtures"]:
-            mixture = Mixture.of(parts).renamed(names)
-            if set(mixture.weights) <= known:
-                found.setdefault(mixture.id, mixture)
+    for parts in lab.need(NAME).settings["mixtures"]:
+        mixture = Mixture.of(parts).renamed(names)
+        if set(mixture.weights) <= known:
+            found.setdefault(mixture.id, mixture)
     return list(found.values())
 
 
@@ -68,3 +74,20 @@ def adopt(lab: Lab, mixtures: Sequence[Mixture], proposal: str, by: str, why: st
         listed = [*adopted(lab), entry]
         with lab.records.journal.noted({"what": ASKED, "entry": entry}):
             write_json(lab.path(FILE), listed)
+    with suppress(BusyError):  # the run at work, or the next one, observes it
+        list(lab.materialise(ADOPTED_MIXTURES, wait=False))
+
+
+def _wanted(lab: Lab) -> dict[str, Recipe]:
+    if not lab.study.trains:
+        return {}
+    mixtures = [parts for entry in adopted(lab) for parts in entry["mixtures"]]
+    return {WHOLE: Recipe({}, {"mixtures": mixtures, "code": CODE_VERSION})}
+
+
+def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    mixtures = recipes[WHOLE].settings["mixtures"]
+    yield Output(WHOLE, fingerprint(NAME, mixtures), {"mixtures asked for": len(mixtures)})
+
+
+ADOPTED_MIXTURES = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False, folders=(FILE,))

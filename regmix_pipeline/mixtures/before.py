@@ -1,23 +1,32 @@
-"""The list of mixtures made last. What was drawn stays: limits change what may be chosen, not what was measured."""
+"""The lists of mixtures made so far, and what the next one takes over from them.
+
+What was drawn stays: limits change what may be chosen, not what was measured. What is taken over is part of the recipe,
+so that equal recipes give equal lists.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.files import read_json
+from regmix_pipeline.files import read_json, sha256_of
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.records import Recipe, Record
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
+
+TAKEN_OVER = "kept"
+"""Name of the recipe's setting that says what is taken over."""
 
 
 @dataclass(frozen=True)
 class ListBefore:
-    """The list made last, with its domains called as they are today.
+    """A list made before, with its domains called as they are today.
 
     Attributes:
-        sampler: id of the sampler's settings that drew it; "" when there is none.
+        sampler: id of the sampler's settings that drew it.
         draw: the study's `mixtures.draw` of then.
         domains: of the study then.
         arrived: domains that came after the first draw.
@@ -26,13 +35,13 @@ class ListBefore:
         drawn_under: mixture id -> version of the inventory whose caps held for the draw; None where none did.
     """
 
-    sampler: str = ""
-    draw: int = 0
-    domains: tuple[str, ...] = ()
-    arrived: tuple[str, ...] = ()
-    anchors: Mapping[str, Mixture] = field(default_factory=dict)
-    listed: tuple[tuple[str, Mixture], ...] = ()
-    drawn_under: Mapping[str, str | None] = field(default_factory=dict)
+    sampler: str
+    draw: int
+    domains: tuple[str, ...]
+    arrived: tuple[str, ...]
+    anchors: Mapping[str, Mixture]
+    listed: tuple[tuple[str, Mixture], ...]
+    drawn_under: Mapping[str, str | None]
 
     def kept(self, origin: str, domains: Collection[str], redrawn: Limits | None) -> list[Mixture]:
         """Mixtures of an origin that are still points over ``domains``, in order.
@@ -48,22 +57,34 @@ class ListBefore:
             and (redrawn is None or redrawn.allow(mixture.vector(redrawn.domains)))
         ]
 
-    def anchors_kept(self, domains: Collection[str], draw: int, today: Mapping[str, Mixture]) -> dict[str, Mixture]:
-        """Today's anchors by name; those drawn before stay as they are while the domains and the draw are the same.
+    def anchors_kept(self, domains: Collection[str], draw: int) -> Mapping[str, Mixture]:
+        """Anchors by name: those drawn before stay as they are while the domains and the draw are the same.
 
         The natural mixture under today's limits is what a decision is compared with, and is predicted for that.
         """
-        if set(domains) != set(self.domains) or draw != self.draw:
-            return dict(today)
-        return {name: self.anchors.get(name, mixture) for name, mixture in today.items()}
+        return self.anchors if set(domains) == set(self.domains) and draw == self.draw else {}
+
+    @property
+    def mixtures(self) -> dict[str, Mixture]:
+        """Id -> mixture of all that it lists, anchors too."""
+        return {mixture.id: mixture for mixture in (*(each for _, each in self.listed), *self.anchors.values())}
 
 
-def list_before(lab: Lab) -> ListBefore:
-    """The list made last, even if a failed check has withdrawn it since."""
-    record = lab.records.latest("mixtures")
-    if record is None or not (lab.home / record.files[0]).exists():
-        return ListBefore()
-    content: dict[str, Any] = read_json(lab.home / record.files[0])
+def lists_before(lab: Lab) -> Iterator[ListBefore]:
+    """Every list made so far whose file is as it was written, the last one first, withdrawn ones too."""
+    latest, seen = lab.records.latest("mixtures"), set()
+    for record in (latest, *reversed(lab.records.history("mixtures"))) if latest is not None else ():
+        name = record.files[0]
+        if name not in seen and record.sums.get(name) in (None, _sum_of(lab.home / name)):
+            yield _list_of(lab, record, read_json(lab.home / name))
+        seen.add(name)
+
+
+def _sum_of(path: Path) -> str:
+    return sha256_of(path) if path.is_file() else "missing"
+
+
+def _list_of(lab: Lab, record: Record, content: Mapping[str, Any]) -> ListBefore:
     names = lab.renamed
     entries = [(entry, Mixture.of(entry["parts"]).renamed(names)) for entry in content["mixtures"]]
     return ListBefore(
@@ -81,3 +102,75 @@ def _anchor(origin: str, names: Mapping[str, str]) -> str:
     """An anchor's name today: those of single domains carry the domain's."""
     former = origin.removeprefix("only_")
     return origin if former == origin else f"only_{names.get(former, former)}"
+
+
+def taken_over(
+    lab: Lab, recipe: Recipe, limits: Callable[[], Limits], sampler: str, adopted: Collection[str]
+) -> dict[str, Any]:
+    """What the next list takes over from those before it, JSON-able.
+
+    A list that was made from the same ``recipe`` before took over the same: so a list is not stale because it was made,
+    and settings that come back bring back their list. Otherwise all that was drawn by the same sampler and still is a
+    point over today's domains is kept: that of the last list in its order, then that of older ones, which also has to
+    keep today's limits where the study asks for it, up to the study's count.
+
+    Args:
+        lab: the study on disk.
+        recipe: of the next list, but for what it takes over.
+        limits: gives today's.
+        sampler: id of today's sampler.
+        adopted: ids of mixtures that are listed anyway.
+
+    Returns:
+        sampled and arrival: pairs (id, version of the inventory whose caps held for the draw); anchors: name -> id;
+        arrived: domains that came after the first draw.
+    """
+    for record in _made_alike(lab, recipe):
+        return dict(record.settings[TAKEN_OVER])
+    lists = lists_before(lab)
+    last, settings, domains = next(lists, None), lab.study.mixtures, lab.domains
+    found: dict[str, Any] = {"sampled": [], "arrival": [], "anchors": {}, "arrived": []}
+    if last is None:
+        return found
+    came = set(domains) - set(last.domains) | set(last.arrived)
+    found["arrived"] = [domain for domain in domains if domain in came]
+    if not lab.study.trains:
+        return found
+    anchors = last.anchors_kept(domains, settings.draw)
+    found["anchors"] = {name: mixture.id for name, mixture in anchors.items()}
+    if last.sampler == sampler:
+        redrawn = limits() if settings.draw != last.draw and settings.under_caps else None
+        for origin in ("sampled", "arrival"):
+            kept = last.kept(origin, domains, redrawn)
+            found[origin] = [[mixture.id, last.drawn_under.get(mixture.id)] for mixture in kept]
+    besides = {*adopted, *found["anchors"].values(), *(key for key, _ in found["sampled"] + found["arrival"])}
+    lacking = settings.count - len(found["sampled"])
+    if lacking > 0:
+        older = (each for each in lists if each.sampler == sampler)
+        back = _drawn_before(older, domains, limits() if settings.under_caps else None, besides)
+        found["sampled"] += back[:lacking]
+    found["sampled"] = found["sampled"][: settings.count]
+    return found
+
+
+def _made_alike(lab: Lab, recipe: Recipe) -> Iterator[Record]:
+    """Records of lists that were made from the same recipe but for what they took over, the last one first, and whose
+    file is there."""
+    latest = lab.records.latest("mixtures")
+    for record in (latest, *reversed(lab.records.history("mixtures"))) if latest is not None else ():
+        rest = {name: value for name, value in record.settings.items() if name != TAKEN_OVER}
+        alike = TAKEN_OVER in record.settings and Recipe(record.inputs, rest).id == recipe.id
+        if alike and lab.records.is_saved(record) and (lab.home / record.files[0]).is_file():
+            yield record
+
+
+def _drawn_before(
+    lists: Iterable[ListBefore], domains: Collection[str], limits: Limits | None, besides: Collection[str]
+) -> list[list[str | None]]:
+    """Pairs (id, drawn under) of what the sampler drew for older lists, such as those of a domain that went and came
+    back; sorted by id. They stand for new draws, so ``limits`` hold for them."""
+    found: dict[str, str | None] = {}
+    for each in lists:
+        drawn = [mixture for origin in ("sampled", "arrival") for mixture in each.kept(origin, domains, limits)]
+        found = {mixture.id: each.drawn_under.get(mixture.id) for mixture in drawn} | found
+    return [[key, found[key]] for key in sorted(found) if key not in besides]

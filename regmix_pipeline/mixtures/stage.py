@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,13 @@ from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.adopted import adopted_mixtures
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
-from regmix_pipeline.mixtures.before import ListBefore, list_before
+from regmix_pipeline.mixtures.before import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.sampler import sample, with_new_domain
-from regmix_pipeline.proxies.earlier import EarlierRun, comparable, finished_proxies, usable_runs
+from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def prior_and_limits(lab: Lab) -> tuple[NDArray[np.float64], Limits]:
@@ -50,33 +51,27 @@ def anchored_mixtures(lab: Lab) -> set[str]:
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
+    adopted = [mixture.id for mixture in adopted_mixtures(lab)] if lab.study.trains else []
     settings = {
         "mixtures": lab.study.mixtures.model_dump(mode="json"),
         "seed": lab.study.seed,
         "domains": lab.domains,
         "earlier runs": fingerprint(sorted({run.mixture.id for run in _earlier(lab)})),
-        "adopted": [mixture.id for mixture in adopted_mixtures(lab)],
+        "adopted": adopted,
         "code": CODE_VERSION,
     }
     if renamed := lab.renamed:
         settings["renamed"] = renamed
-    return {WHOLE: Recipe(lab.versions("domain_inventory"), settings)}
+    if parts := _parts(lab):
+        settings["parts"] = sorted(parts)
+    inputs = lab.versions("domain_inventory")
+    kept = taken_over(lab, Recipe(inputs, settings), lambda: prior_and_limits(lab)[1], _sampler_id(lab), adopted)
+    return {WHOLE: Recipe(inputs, settings | {TAKEN_OVER: kept})}
 
 
-def _paid_for(lab: Lab, old: ListBefore, limits: Limits, besides: set[str]) -> list[Mixture]:
-    """Mixtures of finished proxies over today's domains that no list holds any more, such as those of a domain that
-    went and came back; sorted by id. None when the sampler was changed: then other mixtures are wanted. They stand for
-    new draws, so caps hold for them."""
-    if old.sampler != _sampler_id(lab):
-        return []
-    names, under_caps = lab.renamed, lab.study.mixtures.under_caps
-    mixtures = (spec.exact_mixture.renamed(names) for spec in finished_proxies(lab).values() if comparable(lab, spec))
-    found = {mixture.id: mixture for mixture in mixtures}
-    return [
-        mixture
-        for key, mixture in sorted(found.items())
-        if key not in besides and (not under_caps or limits.allow(mixture.vector(lab.domains)))
-    ]
+def _parts(lab: Lab) -> set[str]:
+    """Domains that are parts of a split one."""
+    return {name for change in lab.study.changes for name in change.into}
 
 
 def _earlier(lab: Lab) -> list[EarlierRun]:
@@ -94,7 +89,7 @@ def _arrivals(
 ) -> list[Mixture]:
     """Mixtures for domains that came after the others were sampled: ``kept`` ones, and what each domain still lacks."""
     settings, found = lab.study.mixtures, list(kept)
-    parts = {name for change in lab.study.changes for name in change.into}
+    parts = _parts(lab)
     before = [run.mixture for run in _earlier(lab)]
     for domain in arrived:
         # Runs on the whole say nothing of how its parts differ.
@@ -113,30 +108,22 @@ def _sampler_id(lab: Lab) -> str:
 
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     prior, limits = prior_and_limits(lab)
-    settings = lab.study.mixtures
+    settings, taken = lab.study.mixtures, recipes[WHOLE].settings[TAKEN_OVER]
     kept: list[Mixture] = []
     groups: dict[str, list[Mixture]] = {"sampled": [], "arrival": [], "further": []}
     named: dict[str, Mixture] = {}
-    old = list_before(lab)
-    came = set(lab.domains) - set(old.domains or lab.domains) | set(old.arrived)
-    arrived = [domain for domain in lab.domains if domain in came]
     if lab.study.trains:
-        named = old.anchors_kept(lab.domains, settings.draw, anchor_mixtures(prior, limits, settings.anchors))
-        redrawn = limits if settings.draw != old.draw and settings.under_caps else None
-        same = old.sampler == _sampler_id(lab)
-        listed = {
-            "arrival": old.kept("arrival", lab.domains, redrawn) if same else [],
-            "further": adopted_mixtures(lab),
-        }
-        kept = old.kept("sampled", lab.domains, redrawn) if same else []
-        besides = {mixture.id for group in (*listed.values(), kept, named.values()) for mixture in group}
-        kept = [*kept, *_paid_for(lab, old, limits, besides)][: settings.count]
-        before = len({run.mixture.id for run in _earlier(lab)})
-        wanted = settings.model_copy(update={"count": max(settings.count - before, len(kept))})
+        known = _known(lab, taken)
+        before = {name: known[key] for name, key in taken["anchors"].items()}
+        today = anchor_mixtures(prior, limits, settings.anchors)
+        named = {name: before.get(name, mixture) for name, mixture in today.items()}
+        kept, arrivals = ([known[key] for key, _ in taken[origin]] for origin in ("sampled", "arrival"))
+        stand_in = len({run.mixture.id for run in _earlier(lab)})
+        wanted = settings.model_copy(update={"count": max(settings.count - stand_in, len(kept))})
         groups["sampled"] = sample(prior, limits, wanted, lab.study.seed, kept)
-        groups["further"] = listed["further"]
+        groups["further"] = adopted_mixtures(lab)
         measured = groups["sampled"] + groups["further"]
-        groups["arrival"] = _arrivals(lab, prior, limits, measured, listed["arrival"], arrived)
+        groups["arrival"] = _arrivals(lab, prior, limits, measured, arrivals, taken["arrived"])
     origins: dict[str, str] = {}
     mixtures: dict[str, Mixture] = {}
     for origin, group in groups.items():
@@ -146,18 +133,18 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     for name, mixture in named.items():
         origins.setdefault(mixture.id, name)
         mixtures.setdefault(mixture.id, mixture)
-    today = lab.need("domain_inventory").version if settings.under_caps else None
-    known: dict[str, str | None] = {mixture.id: None for mixture in kept} | dict(old.drawn_under)
-    drawn_under = {key: known.get(key, today) for key in mixtures if origins[key] in ("sampled", "arrival")}
+    now = lab.need("domain_inventory").version if settings.under_caps else None
+    then = dict(taken["sampled"] + taken["arrival"])
+    drawn_under = {key: then.get(key, now) for key in mixtures if origins[key] in ("sampled", "arrival")}
     entries = [
         {"id": key, "origin": origins[key], "parts": dict(mixture.parts), "drawn_under": drawn_under.get(key)}
         for key, mixture in mixtures.items()
     ]
-    version = fingerprint("mixtures", entries, arrived, lab.domains)
+    version = fingerprint("mixtures", entries, taken["arrived"], lab.domains)
     content = {
         "sampler": _sampler_id(lab),
         "draw": settings.draw,
-        "arrived": arrived,
+        "arrived": taken["arrived"],
         "anchors": {name: dict(mixture.parts) for name, mixture in named.items()},
         "mixtures": entries,
     }
@@ -187,4 +174,23 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, version, facts, [path])
 
 
-MIXTURES = Stage("mixtures", ("domain_inventory",), None, CODE_VERSION, _wanted, _make)
+def _known(lab: Lab, taken: Mapping[str, Any]) -> dict[str, Mixture]:
+    """Id -> mixture of all that is taken over, found in the lists before."""
+    missing = {*taken["anchors"].values(), *(key for key, _ in taken["sampled"] + taken["arrival"])}
+    found: dict[str, Mixture] = {}
+    for each in lists_before(lab) if missing else ():
+        found |= {key: mixture for key, mixture in each.mixtures.items() if key in missing}
+        if len(found) == len(missing):
+            break
+    return found
+
+
+MIXTURES = Stage(
+    "mixtures",
+    ("domain_inventory", "token_shards", "finished_proxies", "adopted_mixtures"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    folders=("mixtures",),
+)

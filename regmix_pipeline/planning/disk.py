@@ -47,7 +47,7 @@ def ledger_rows(study: Study, works: Sequence[Work]) -> dict[str, int]:
         "further_mixtures": study.refit.batch * domains,
         "decisions": 1,
         "confirmations": COMPARED * study.confirmation.seeds * (targets + 1) if study.confirmation else 0,
-        "records": 2 * (mixtures + sources) + 11,
+        "records": 2 * (mixtures + sources) + 14,
         "lineage": mixtures * (domains + targets + 2) + 5 * sources + 25,
     }
     if study.strategies is not None:

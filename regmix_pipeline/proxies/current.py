@@ -59,11 +59,13 @@ def _as_trained_before(lab: Lab, spec: ProxySpec) -> ProxySpec:
     revised = lab.revised
     if not revised & {domain for domain, _ in spec.exact_mixture.parts}:
         return spec
-    names = lab.renamed
-    if "before revision" not in lab.memory:
-        # The newest of several: they are in the order in which they were written.
-        lab.memory["before revision"] = {_alike(old, revised, names): old for old in finished_proxies(lab).values()}
-    return lab.memory["before revision"].get(_alike(spec, revised, names), spec)
+    names, finished = lab.renamed, finished_proxies(lab)
+    # The newest of several: they are in the order in which they were written.
+    former = lab.once(
+        f"before revision {fingerprint(list(finished))}",
+        lambda: {_alike(old, revised, names): old for old in finished.values()},
+    )
+    return former.get(_alike(spec, revised, names), spec)
 
 
 def _alike(spec: ProxySpec, revised: set[str], names: Mapping[str, str]) -> str:

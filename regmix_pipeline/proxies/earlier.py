@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from regmix_pipeline.files import read_json
+from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.changes import Reading, read_today
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.finished import observed_proxies
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import available_windows, proxy_seed, training_files, vocabulary_of
+from regmix_pipeline.tokens.stage import current_manifest
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,28 @@ class EarlierRun:
 
 
 def finished_proxies(lab: Lab) -> dict[str, ProxySpec]:
-    """Id -> spec of every proxy on disk that was trained to its end as today's are, but for data, oldest first. Read
-    once."""
-    if "finished proxies" not in lab.memory:
-        proxies, found = lab.study.proxies, {}
-        seeds = {proxy_seed(lab, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
-        model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(lab)
-        written = {path: path.stat().st_mtime_ns for path in lab.path("proxies").glob("p*/proxy.json")}
-        for path in sorted(written, key=lambda path: (written[path], path)):
-            try:
-                spec = ProxySpec.model_validate(read_json(path)["spec"])
-            except (ValueError, KeyError, TypeError, OSError):
-                continue  # of other code, or damaged: no evidence
-            spec = spec.model_copy(update={"folder": lab.path("proxies")})
-            alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
-            if alike and spec.seed in seeds and spec.id == path.parent.name:
-                found[spec.id] = spec
-        lab.memory["finished proxies"] = found
-    return lab.memory["finished proxies"]
+    """Id -> spec of every observed proxy that was trained to its end as today's are, but for data, oldest first."""
+    observed = observed_proxies(lab)
+    return lab.once(f"finished proxies {fingerprint(observed)}", lambda: _trained_alike(lab, observed))
+
+
+def _trained_alike(lab: Lab, observed: Sequence[str]) -> dict[str, ProxySpec]:
+    if not observed:
+        return {}
+    proxies, folder, found = lab.study.proxies, lab.path("proxies"), {}
+    seeds = {proxy_seed(lab, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
+    model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(lab)
+    written = {path: path.stat().st_mtime_ns for name in observed if (path := folder / name / "proxy.json").is_file()}
+    for path in sorted(written, key=lambda path: (written[path], path)):
+        try:
+            spec = ProxySpec.model_validate(read_json(path)["spec"])
+        except (ValueError, KeyError, TypeError, OSError):
+            continue  # of other code, or damaged: no evidence
+        spec = spec.model_copy(update={"folder": folder})
+        alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
+        if alike and spec.seed in seeds and spec.id == path.parent.name:
+            found[spec.id] = spec
+    return found
 
 
 def runs_of_other_domains(lab: Lab) -> list[EarlierRun]:
@@ -69,11 +75,6 @@ def runs_besides(lab: Lab, current: Collection[str]) -> list[EarlierRun]:
     return [_read(lab, spec) for name, spec in sorted(finished_proxies(lab).items()) if name not in current]
 
 
-def comparable(lab: Lab, spec: ProxySpec) -> bool:
-    """Whether a run over domains of today is evidence as it is."""
-    return _drawn(lab, spec) <= set(lab.domains) and not _not_comparable(lab, spec)
-
-
 def _drawn(lab: Lab, spec: ProxySpec) -> set[str]:
     """Domains that a run drew on, called as they are today."""
     names = lab.renamed
@@ -89,7 +90,7 @@ def _read(lab: Lab, spec: ProxySpec) -> EarlierRun:
 
 def _not_comparable(lab: Lab, spec: ProxySpec) -> str:
     """Why a run is no evidence whatever became of its domains: other tokens, or documents that changed since."""
-    tokenizer = lab.need("tokenizer").version
+    tokenizer = current_manifest(lab, lab.domains[0]).tokenizer
     names, revised = lab.renamed, lab.revised
     for former in sorted(spec.exact_mixture.weights):
         name, version = names.get(former, former), spec.shards[former].version
@@ -106,19 +107,18 @@ def _not_comparable(lab: Lab, spec: ProxySpec) -> str:
 
 def _tokenizer_of(lab: Lab, name: str, version: str) -> str | None:
     """Version of the tokenizer that made a shard, None where no record says; looked up once, as many runs share it."""
-    known = lab.memory.setdefault("tokenizers of shards", {})
-    if (name, version) not in known:
+
+    def look() -> str | None:
         record = lab.records.version("token_shards", name, version)
-        known[name, version] = None if record is None else record.inputs.get("tokenizer/all")
-    return known[name, version]
+        return None if record is None else record.inputs.get("tokenizer/all")
+
+    return lab.once(f"tokenizer of {name} {version}", look)
 
 
 def _windows(lab: Lab, spec: ProxySpec) -> dict[str, int]:
     """Domain -> windows that a proxy may see today; see `tasks.available_windows`."""
-    if "windows" not in lab.memory:
-        files, tokens = training_files(lab), spec.training.tokens
-        lab.memory["windows"] = available_windows(lab, files, tokens, spec.model.context)
-    return lab.memory["windows"]
+    tokens, context = spec.training.tokens, spec.model.context
+    return lab.once("windows", lambda: available_windows(lab, training_files(lab), tokens, context))
 
 
 def usable_runs(lab: Lab) -> list[EarlierRun]:

@@ -16,7 +16,7 @@ from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
-from regmix_pipeline.mixtures.mixture import PARTS
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs
@@ -27,13 +27,20 @@ from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
 from regmix_pipeline.proxies.whole import WEIGHTS
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def earlier_runs(lab: Lab) -> list[EarlierRun]:
     """Every finished proxy that is not one of today's, evidence or not."""
     current = {spec.id for group in current_specs(lab, current_mixtures(lab)).values() for spec in group}
     return runs_besides(lab, current)
+
+
+def earlier_evidence(lab: Lab) -> tuple[dict[str, Mixture], list[str]]:
+    """Id -> mixture of the earlier runs that are kept, as recorded, and the former domains that they draw on."""
+    content = lab.json("earlier_runs")
+    mixtures = (Mixture.of(run["parts"]) for run in content["runs"])
+    return {mixture.id: mixture for mixture in mixtures}, content["former_domains"]
 
 
 def _wanted(lab: Lab) -> dict[str, Recipe]:
@@ -75,7 +82,10 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     lab.write_rows("earlier_runs", version, [row for run in runs for row in _rows(run)])
     lab.write_rows("proxy_losses", version, losses)
     path = lab.write_json(
-        {"runs": [{"id": run.spec.id, "parts": dict(run.mixture.parts)} for run in kept]},
+        {
+            "runs": [{"id": run.spec.id, "parts": dict(run.mixture.parts)} for run in kept],
+            "former_domains": domains[len(lab.domains) :],
+        },
         "earlier",
         f"{version}.json",
     )
@@ -84,7 +94,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "found": len(runs),
         "kept": len(kept),
         "distinct mixtures": len(distinct),
-        "former domains": sorted(set(domains) - set(lab.domains)),
+        "former domains": domains[len(lab.domains) :],
         "not kept": {why: refused.count(why) for why in sorted(set(refused))},
         "tokens not trained again": sum(run.spec.training.tokens for run in kept),
     }
@@ -158,4 +168,12 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
     return [{name: item for name, item in row.items() if name != "id"} for row in rows]
 
 
-EARLIER_RUNS = Stage("earlier_runs", ("mixtures", "token_shards"), None, CODE_VERSION, _wanted, _make)
+EARLIER_RUNS = Stage(
+    "earlier_runs",
+    ("mixtures", "token_shards", "finished_proxies"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    folders=("earlier", "evaluations"),
+)

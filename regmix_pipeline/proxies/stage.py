@@ -23,6 +23,7 @@ from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, trained_specs
 from regmix_pipeline.proxies.early_stopping import Line, stopped
 from regmix_pipeline.proxies.engine.choose import trainer_of
+from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
@@ -301,17 +302,20 @@ def _ending(spec: ProxySpec, proxy: Mapping[str, Any], loss: Mapping[str, Any], 
 
 PROXY_CHECKPOINTS = Stage(
     "proxy_checkpoints",
-    ("mixtures", "token_shards"),
+    ("mixtures", "token_shards", "finished_proxies"),
     "mixture",
     TRAINING_CODE,
     _checkpoints_wanted,
     _checkpoints_make,
+    folders=("proxies", "evaluations"),
+    observers=(FINISHED_PROXIES,),
 )
 PROXY_LOSSES = Stage(
     "proxy_losses",
-    ("proxy_checkpoints", "token_shards"),
+    ("mixtures", "proxy_checkpoints", "token_shards", "finished_proxies"),
     "mixture",
     EVALUATION_CODE,
     _losses_wanted,
     _losses_make,
+    folders=("evaluations",),
 )

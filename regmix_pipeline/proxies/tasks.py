@@ -9,7 +9,7 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
-from regmix_pipeline.tokens.stage import current_manifest, current_shard, current_tokenizer
+from regmix_pipeline.tokens.stage import current_manifest, current_shard
 
 
 def training_files(lab: Lab) -> dict[str, TokenFile]:
@@ -46,12 +46,12 @@ def target_files(lab: Lab) -> dict[str, TargetFile]:
 
 
 def vocabulary_of(lab: Lab) -> int:
-    """Rows of the embedding: the tokenizer's, or the study's padded number.
+    """Rows of the embedding: the tokenizer's, as the shards' manifests say, or the study's padded number.
 
     Raises:
         StudyError: the study's number is smaller than the tokenizer's vocabulary.
     """
-    tokenizer, asked = current_tokenizer(lab).vocab_size, lab.study.proxies.vocabulary
+    tokenizer, asked = current_manifest(lab, lab.domains[0]).vocabulary, lab.study.proxies.vocabulary
     if asked is not None and asked < tokenizer:
         raise StudyError(
             f"{asked} is less than the tokenizer's vocabulary of {tokenizer}",

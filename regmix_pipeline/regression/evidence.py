@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import current_mixtures
-from regmix_pipeline.proxies.earlier import former_domains
-from regmix_pipeline.proxies.earlier_stage import earlier_runs
+from regmix_pipeline.proxies.earlier_stage import earlier_evidence
 from regmix_pipeline.proxies.imports import imported_runs
 from regmix_pipeline.proxies.noise import ELSEWHERE, NoiseFloor, mixture_means, noise_floor
 
@@ -73,10 +72,9 @@ def loss_table(lab: Lab) -> LossTable:
         RegressionError: a mixture lacks a loss.
     """
     elsewhere = {run.mixture.id: run.mixture for run in imported_runs(lab)}
-    runs = earlier_runs(lab) if lab.study.trains else []
-    before = {run.mixture.id: run.mixture for run in runs if not run.reading.refused}
+    before, former = earlier_evidence(lab) if lab.study.trains else ({}, [])
     mixtures = current_mixtures(lab) | elsewhere | before
-    domains = lab.domains + (former_domains(lab) if before else [])
+    domains = lab.domains + former
     with lab.tables("proxy_losses", "proxies", "earlier_runs") as connection:
         rows = connection.sql(
             "select mixture, coalesce(seed, $elsewhere) as seed, target, avg(loss) as loss, "
@@ -150,7 +148,10 @@ def _by_run(rows: pl.DataFrame, value: str, targets: Sequence[str]) -> dict[tupl
 
 
 def available_tokens(lab: Lab) -> dict[str, int | None]:
-    """Domain -> tokens that a run over all of it could draw, from the inventory; None where nobody knows."""
+    """Domain -> tokens that a run over all of it could draw, from the inventory; None where nobody knows. Empty unless
+    imported runs state their tokens: only their epochs follow from it, proxies' own are recorded with them."""
+    if not any(pair.tokens for pair in lab.study.imports):
+        return {}
     return {
         row["source"]: row["available_tokens"]
         for row in lab.json("domain_inventory")["sources"]

@@ -36,9 +36,8 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "code": CODE_VERSION,
         "noise": lab.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
     }
-    if any(pair.tokens for pair in lab.study.imports):
-        # Only imported runs' epochs hang on the inventory; proxies' own are recorded with them.
-        settings["available tokens"] = available_tokens(lab)
+    if available := available_tokens(lab):
+        settings["available tokens"] = available
     return {WHOLE: Recipe(inputs, settings)}
 
 
@@ -151,5 +150,11 @@ def _shortest(steps: list[dict[str, Any]], objective: Mapping[str, float]) -> di
 
 
 REGRESSOR = Stage(
-    "regressor", ("proxy_losses", "mixtures", "earlier_runs", "imported_runs"), None, CODE_VERSION, _wanted, _make
+    "regressor",
+    ("proxy_losses", "proxy_checkpoints", "mixtures", "earlier_runs", "imported_runs", "domain_inventory"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    folders=("regressors",),
 )

@@ -14,6 +14,17 @@ import numpy as np
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.numbers import finite
 
+TABLES_SHOWN = (
+    "domain_inventory",
+    "mixtures",
+    "proxy_losses",
+    "regressor_scores",
+    "noise_floor",
+    "out_of_fold",
+    "confirmations",
+)
+"""Tables of the ledger that the report is made from, besides the records themselves."""
+
 OBJECTIVE = "objective"
 """Name of the weighted mean of the targets, as the ledger has it."""
 

@@ -27,12 +27,13 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
 
 
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    from regmix_pipeline.report.data import TABLES_SHOWN
     from regmix_pipeline.report.page import render
 
     decision = lab.json("mixture_decision", "decision.json")
     fitted = regressors_behind(lab, decision)
     said = verdicts_of(lab, decision["decision"])
-    page = render(lab.ledger, decision, fitted, said)
+    page = render(lab.ledger_of(*TABLES_SHOWN), decision, fitted, said)
     version = fingerprint("report", recipes[WHOLE].id)
     path = lab.path("reports", f"{decision['decision']}-{version}.html")
     with written_atomically(path) as temporary:
@@ -60,4 +61,17 @@ def regressors_behind(lab: Lab, decision: Mapping[str, Any]) -> FittedRegressor 
     return None
 
 
-MIXTURE_REPORT = Stage("mixture_report", ("mixture_decision", "confirmation"), None, CODE_VERSION, _wanted, _make)
+MIXTURE_REPORT = Stage(
+    "mixture_report",
+    (
+        "mixture_decision",
+        "confirmation",
+        "regressor",
+        *("domain_inventory", "mixtures", "proxy_losses", "earlier_runs", "imported_runs"),
+    ),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    folders=("reports",),
+)

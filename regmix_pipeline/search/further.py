@@ -135,4 +135,12 @@ def take_up(lab: Lab, by: str, allowed: int | None = None, left: int | None = No
     return TakenUp(number, f"{found}; asked for {number} more proxies")
 
 
-FURTHER_MIXTURES = Stage("further_mixtures", ("optimal_mixture", "regressor"), None, CODE_VERSION, _wanted, _make)
+FURTHER_MIXTURES = Stage(
+    "further_mixtures",
+    ("optimal_mixture", "regressor", "domain_inventory"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    folders=("further",),
+)

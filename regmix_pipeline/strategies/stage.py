@@ -76,5 +76,19 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 STRATEGY_COMPARISON = Stage(
-    "strategy_comparison", ("mixture_decision", "token_shards"), None, CODE_VERSION, _wanted, _make
+    "strategy_comparison",
+    (
+        "mixture_decision",
+        "optimal_mixture",
+        "regressor",
+        "domain_inventory",
+        "token_shards",
+        "proxy_checkpoints",
+    ),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    # The larger models of a confirmation are named by what they are: whoever trained one, it is the same.
+    folders=(FOLDER, "compared", "confirmations", "evaluations"),
 )

@@ -50,6 +50,8 @@ class Manifest(Settings):
     """The shard's version: fingerprint of all that its bytes follow from."""
     tokenizer: str
     """Version of the tokenizer."""
+    vocabulary: int
+    """Size of the tokenizer's vocabulary."""
     dtype: Literal["uint16", "uint32"]
     """Type of a token, little-endian."""
     splits: dict[str, SplitFile]

@@ -216,6 +216,7 @@ def manifest_of(
         source=name,
         version="",
         tokenizer=tokenizer.version,
+        vocabulary=tokenizer.vocab_size,
         dtype=tokenizer.dtype,  # pyright: ignore[reportArgumentType]
         splits=dict(splits),
         duplicates=duplicates,

@@ -266,7 +266,15 @@ def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-TOKENIZER = Stage("tokenizer", (DOCUMENTS.name,), None, str(TRAINER_VERSION), _tokenizer_wanted, _tokenizer_make)
+TOKENIZER = Stage(
+    "tokenizer",
+    (DOCUMENTS.name,),
+    None,
+    str(TRAINER_VERSION),
+    _tokenizer_wanted,
+    _tokenizer_make,
+    folders=("tokenizers",),
+)
 TOKEN_SHARDS = Stage(
     "token_shards",
     (DOCUMENTS.name, TOKENIZER.name),
@@ -275,7 +283,14 @@ TOKEN_SHARDS = Stage(
     _shards_wanted,
     _shards_make,
     restores=False,  # shards that are there are taken up as they are, with their sizes checked
+    folders=("shards",),
 )
 DOMAIN_INVENTORY = Stage(
-    "domain_inventory", (DOMAINS.name, TOKEN_SHARDS.name), None, INVENTORY_CODE, _inventory_wanted, _inventory_make
+    "domain_inventory",
+    (DOMAINS.name, TOKEN_SHARDS.name),
+    None,
+    INVENTORY_CODE,
+    _inventory_wanted,
+    _inventory_make,
+    folders=("inventory",),
 )

@@ -1,5 +1,6 @@
 """The whole method on real text through Dagster: made once, then only what changed, and every artefact checked."""
 
+import collections
 import contextlib
 import io
 import json
@@ -13,12 +14,15 @@ import pytest
 import yaml
 
 from assets.runner import RunFailedError, run_stale
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.stages import STAGES
+from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 
 ORDER = [stage.name for stage in STAGES]
+OBSERVED_BACK = ("finished_proxies", "adopted_mixtures")
+"""Recipes name what matters of these, not their versions."""
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +43,25 @@ def lab_at(place, said=None):
 
 
 @pytest.fixture(scope="module")
-def first_run(place):
-    said, progress = [], io.StringIO()
-    with contextlib.redirect_stderr(progress):
+def reads():
+    """Stage -> the others that it read in the first run."""
+    return collections.defaultdict(set)
+
+
+@pytest.fixture(scope="module")
+def first_run(place, reads):
+    said, progress, view = [], io.StringIO(), Stage.view
+
+    def noting(stage, lab):
+        def note(assets):
+            declared = assets & {stage.name, *stage.upstream}
+            if len(declared) == 1:
+                reads[stage.name].update(declared - {stage.name})
+
+        return view(stage, lab).read_by(note)
+
+    with contextlib.redirect_stderr(progress), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Stage, "view", noting)
         done = run_stale(lab_at(place, said))
     return done, said, progress.getvalue()
 
@@ -90,6 +110,18 @@ def test_training_on_code_helps_on_code(place, first_run):
     assert correlation < -0.5
 
 
+def test_every_stage_reads_all_that_it_declares(first_run, reads):
+    unread = {stage.name: set(stage.upstream) - reads[stage.name] for stage in STAGES}
+    assert {name: missing for name, missing in unread.items() if missing} == {
+        # After a revision of documents alone.
+        "proxy_checkpoints": {"finished_proxies"},
+        "proxy_losses": {"finished_proxies"},
+        # Of imported runs whose tokens are known.
+        "regressor": {"domain_inventory"},
+        "strategy_comparison": set(STRATEGY_COMPARISON.upstream),  # not part of the study
+    }
+
+
 def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
     record = lab_at(place).json("mixture_decision", "decision.json")
     weights = record["mixture"]["weights"]
@@ -98,7 +130,7 @@ def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
     for row in record["domains"]:
         assert row["floor"] - 1e-9 <= row["weight"] <= row["cap"] + 1e-9
     assets = {place.split("/")[0] for place in record["versions"]}
-    assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {"imported_runs"}
+    assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {"imported_runs", *OBSERVED_BACK}
     names = {row["name"] for row in record["predictions"]}
     assert {"chosen", "natural", "uniform", "best_observed"} <= names
     exported = yaml.safe_load(lab_at(place).artefact("mixture_decision", suffix="mixture.yaml").read_text())

@@ -143,12 +143,12 @@ def test_a_ledger_that_a_killed_run_left_behind_is_built_again_before_anything_r
     seen = []
 
     def make(lab, recipes):
-        with read_ledger(lab.ledger) as connection:
+        with read_ledger(lab.ledger_of()) as connection:
             query = "select version from records where current and asset = 'source' and key = 'a'"
             seen.extend(connection.execute(query).fetchall())
         yield Output("all", "x")
 
-    run(lab, replace(counter.total, make=make))
+    run(lab, replace(counter.total, outputs=make))
     assert seen == [("9",)]
 
 
@@ -202,7 +202,7 @@ def test_outputs_that_follow_at_once_are_recorded_together_and_told_once_they_ar
         for output in counter._source_make(lab, recipes):
             yield replace(output, followed=output.key != "k19")
 
-    for made in lab.materialise(replace(counter.source, make=make)):
+    for made in lab.materialise(replace(counter.source, outputs=make)):
         assert lab.records.current("source", made.key) == made.record
         made_when_told.append(len(counter.made))
     assert made_when_told == [16] * 16 + [20] * 4
@@ -215,7 +215,7 @@ def test_a_stage_that_breaks_keeps_and_tells_what_it_held(lab, counter):
             yield replace(output, followed=True)
         raise ProxyError("out of luck", where="b", remedy="run again")
 
-    stream = lab.materialise(replace(counter.source, make=make))
+    stream = lab.materialise(replace(counter.source, outputs=make))
     assert next(stream).key == "a"
     with pytest.raises(ProxyError, match="out of luck"):
         next(stream)
@@ -232,7 +232,7 @@ def test_a_part_is_written_with_its_record_or_not_at_all(lab, counter):
             lab.write_rows("domain_inventory", f"version-{key}", [row])
             yield Output(key, f"version-{key}", error=ProxyError("no", where=key) if key == "b" else None)
 
-    run(lab, replace(counter.source, make=make))
+    run(lab, replace(counter.source, outputs=make))
     parts = lab.path("tables", "domain_inventory")
     assert [path.name for path in parts.iterdir()] == ["version-a.parquet"]
     assert lab.need("source", "a").sums == {

@@ -20,6 +20,8 @@ ELSEWHERE = (
     "mixture",
     "earlier runs",
     "adopted",
+    "kept",
+    "parts",
     "domains",
     "targets",
     "runs",

@@ -1,22 +1,18 @@
-"""A process in which one strategy chooses, and steers its target runs where its mixture changes on the way.
+"""A job: one strategy chooses, and steers its target runs where its mixture changes on the way.
 
-Started by `jobs.done`, as ``python -P -m regmix_pipeline.strategies.comparison.job``; its task is a line of
-JSON on standard input, its answer one on standard output. What it finds is kept in files, so it may be killed.
+Done in a process of its own, see `process`. What it finds is kept in files, so it may be killed.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from regmix_pipeline.lab import Lab
-from regmix_pipeline.progress import Progress, to_stderr
+from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.tasks import proxy_seed
-from regmix_pipeline.proxies.trainer import explained
-from regmix_pipeline.proxies.worker import answers_no_signals, lines_of_stdin, private_stdout
 from regmix_pipeline.strategies.arena import Account, Choice, Session, Strategy
 from regmix_pipeline.strategies.comparison.files import Kept, SteeredRun, choice_id, run_id
 from regmix_pipeline.strategies.named import named_strategy, version_of
@@ -24,24 +20,6 @@ from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
 SEED = 0
 """Strategies choose once: with the seed of the study's own proxies, so that they can share them."""
-
-
-def main() -> None:
-    """Do the one task of standard input, and answer."""
-    answers_no_signals()
-    answers = private_stdout()
-    line = lines_of_stdin().get()
-    if line is None:
-        return
-    task = json.loads(line)
-    try:
-        lab = Lab(task["study_file"], task["home"], task["data"], workers=task["workers"], say=to_stderr)
-        chosen_and_steered(lab, task["strategy"])
-        answer: dict[str, Any] = {}
-    except Exception as error:
-        answer = {"error": explained(error, f"strategy {task['strategy']}").texts}
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
 
 
 def budget(arena: TrainedArena) -> float:
@@ -118,7 +96,3 @@ def task_of(lab: Lab, name: str, workers: int) -> Mapping[str, Any]:
     """What a process has to know to let a strategy choose."""
     places = {"study_file": str(lab.study_file), "home": str(lab.home), "data": str(lab.data)}
     return places | {"strategy": name, "workers": workers}
-
-
-if __name__ == "__main__":
-    main()

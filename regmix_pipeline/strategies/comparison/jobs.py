@@ -48,7 +48,7 @@ class _Job:
 
     def __init__(self, lab: Lab, name: str, workers: int) -> None:
         self.name = name
-        self._child = Child("regmix_pipeline.strategies.comparison.job", WORKER_SETTINGS)
+        self._child = Child("regmix_pipeline.strategies.comparison.process", WORKER_SETTINGS)
         self._child.tell(task_of(lab, name, workers))
 
     @property

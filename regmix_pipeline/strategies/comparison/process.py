@@ -1,0 +1,39 @@
+"""The process of one job of a comparison: ``python -P -m regmix_pipeline.strategies.comparison.process``.
+
+Started by `jobs.done`. Its task is a line of JSON on standard input, its answer one on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from regmix_pipeline.lab import Lab
+from regmix_pipeline.progress import to_stderr
+from regmix_pipeline.proxies.trainer import explained
+from regmix_pipeline.proxies.worker import answers_no_signals, lines_of_stdin, private_stdout
+from regmix_pipeline.strategies.comparison.job import chosen_and_steered
+from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
+
+
+def main() -> None:
+    """Do the one task of standard input, and answer."""
+    answers_no_signals()
+    answers = private_stdout()
+    line = lines_of_stdin().get()
+    if line is None:
+        return
+    task = json.loads(line)
+    try:
+        lab = Lab(task["study_file"], task["home"], task["data"], workers=task["workers"], say=to_stderr)
+        lab = STRATEGY_COMPARISON.view(lab)
+        chosen_and_steered(lab, task["strategy"])
+        answer: dict[str, Any] = {}
+    except Exception as error:
+        answer = {"error": explained(error, f"strategy {task['strategy']}").texts}
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()
