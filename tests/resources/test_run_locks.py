@@ -19,11 +19,9 @@ STARTED = dg.DagsterRunStatus.STARTED
 
 @pytest.fixture
 def instance(tmp_path, monkeypatch):
-    # Both are set by what is under test; pytest puts them back.
+    # Set by what is under test; pytest puts it back.
     monkeypatch.setenv("DAGSTER_HOME", "")
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "")
     prepare_instance(tmp_path)
-    del os.environ["DAGSTER_EVENT_BATCH_SIZE"]
     with dg.DagsterInstance.get() as instance:
         yield instance
 
