@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from assets.events import metadata_of
-from assets.partitions import SOURCES, register
+from assets.names import asset_key, names_of
+from assets.partitions import register
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.lab import Lab, Made, Stage
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
@@ -23,11 +26,11 @@ def observe_domains(context: Context, lab: Lab) -> dg.ObserveResult:
     for line in look_around(lab).lines:
         context.log.warning(line)
     assert made.record is not None
-    register(context.instance, SOURCES, list(lab.study.sources))
+    register(context.instance, names_of(lab).sources, list(lab.study.sources))
     return dg.ObserveResult(data_version=dg.DataVersion(made.record.version), metadata=metadata_of(made))
 
 
-def observe_documents(context: Context, lab: Lab) -> None:
+def observe_documents(context: Context, lab: Lab) -> dg.DataVersionsByPartition:
     """Observe every source, one event each; fetches corpora that are not there, and makes each source a partition.
 
     Raises:
@@ -36,7 +39,29 @@ def observe_documents(context: Context, lab: Lab) -> None:
     for made in lab.materialise(DOCUMENTS):
         if made.error is not None:
             raise made.error
-        assert made.record is not None
-        tags = {"dagster/data_version": made.record.version}
-        context.log_event(dg.AssetObservation("documents", partition=made.key, metadata=metadata_of(made), tags=tags))
-    register(context.instance, SOURCES, list(lab.study.sources))
+        context.log_event(documents_observed(lab, made))
+    register(context.instance, names_of(lab).sources, list(lab.study.sources))
+    # The versions are in the events, each beside its metadata: versions returned here would come without.
+    return dg.DataVersionsByPartition({})
+
+
+def domains_observed(lab: Lab, made: Made, **metadata: str) -> dg.AssetObservation:
+    """The list of domains, as an event."""
+    return _observed(lab, DOMAINS, made, None, metadata)
+
+
+def documents_observed(lab: Lab, made: Made) -> dg.AssetObservation:
+    """One source's documents, as an event."""
+    return _observed(lab, DOCUMENTS, made, made.key, {})
+
+
+def _observed(
+    lab: Lab, stage: Stage, made: Made, partition: str | None, metadata: Mapping[str, str]
+) -> dg.AssetObservation:
+    assert made.record is not None
+    return dg.AssetObservation(
+        asset_key(lab, stage),
+        partition=partition,
+        metadata={**metadata_of(made), **metadata},
+        tags={"dagster/data_version": made.record.version},
+    )

@@ -1,4 +1,4 @@
-"""The two kinds of partition: sources of text, and mixtures. Both grow and shrink with the study."""
+"""Registering partitions: sources of text, and mixtures. Both grow and shrink with the study."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ from dagster._core.execution.backfill import (
     BulkActionsFilter,
     BulkActionStatus,
 )
-
-SOURCES = dg.DynamicPartitionsDefinition(name="domain")
-"""Domains, and target sets that are not domains: everything that is tokenised."""
-
-MIXTURES = dg.DynamicPartitionsDefinition(name="mixture")
-"""Mixture ids: what proxies are trained on."""
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 """Run tags: the first and the last partition that a run makes."""

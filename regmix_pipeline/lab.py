@@ -78,6 +78,9 @@ class Stage:
         make: lab, recipes to make -> outputs, one by one as they are finished.
         restores: whether what was made from a recipe before is made current again when the recipe is wanted again. No
             for what observes the world, and for what costs nothing to make again and is checked as it is made.
+        kinds: what it is made of or with, at most three words that the Dagster UI shows as icons.
+        group: the part of the graph that it belongs to: data, proxies or decision.
+        description: what the asset is, in one or two sentences.
     """
 
     name: str
@@ -87,6 +90,9 @@ class Stage:
     wanted: Callable[[Lab], dict[str, Recipe]]
     make: Callable[[Lab, Mapping[str, Recipe]], Iterator[Output]]
     restores: bool = True
+    kinds: tuple[str, ...] = ()
+    group: str = ""
+    description: str = ""
 
 
 class Lab:

@@ -156,4 +156,16 @@ def _facts(lab: Lab, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return facts
 
 
-CONFIRMATION = Stage("confirmation", ("mixture_decision", "token_shards"), None, CODE_VERSION, _wanted, _make)
+CONFIRMATION = Stage(
+    "confirmation",
+    ("mixture_decision", "token_shards"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("torch",),
+    group="decision",
+    description=(
+        "Larger models, trained for longer on the chosen, the natural and the uniform mixture: did the prediction hold?"
+    ),
+)

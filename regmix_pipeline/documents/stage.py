@@ -68,4 +68,14 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         yield Output(name, seen.version, facts)
 
 
-DOCUMENTS = Stage("documents", (), "domain", CODE_VERSION, _wanted, _make, restores=False)
+DOCUMENTS = Stage(
+    "documents",
+    (),
+    "domain",
+    CODE_VERSION,
+    _wanted,
+    _make,
+    restores=False,
+    group="data",
+    description="Every source's documents, observed: the data version is a hash of their content, never of a time.",
+)

@@ -187,4 +187,14 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, version, facts, [path])
 
 
-MIXTURES = Stage("mixtures", ("domain_inventory",), None, CODE_VERSION, _wanted, _make)
+MIXTURES = Stage(
+    "mixtures",
+    ("domain_inventory",),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("numpy",),
+    group="proxies",
+    description="Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition.",
+)

@@ -158,4 +158,16 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
     return [{name: item for name, item in row.items() if name != "id"} for row in rows]
 
 
-EARLIER_RUNS = Stage("earlier_runs", ("mixtures", "token_shards"), None, CODE_VERSION, _wanted, _make)
+EARLIER_RUNS = Stage(
+    "earlier_runs",
+    ("mixtures", "token_shards"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("torch",),
+    group="proxies",
+    description=(
+        "Proxies of withdrawn, split or merged domains, measured on today's targets; each with the rule it was kept by."
+    ),
+)

@@ -306,6 +306,9 @@ PROXY_CHECKPOINTS = Stage(
     TRAINING_CODE,
     _checkpoints_wanted,
     _checkpoints_make,
+    kinds=("torch",),
+    group="proxies",
+    description="Small models trained on a mixture, one per seed, and the tokens they drew from each domain.",
 )
 PROXY_LOSSES = Stage(
     "proxy_losses",
@@ -314,4 +317,7 @@ PROXY_LOSSES = Stage(
     EVALUATION_CODE,
     _losses_wanted,
     _losses_make,
+    kinds=("torch", "duckdb"),
+    group="proxies",
+    description="Every target's loss with its standard error, at the end of training and along the way.",
 )

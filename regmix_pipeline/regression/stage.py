@@ -151,5 +151,15 @@ def _shortest(steps: list[dict[str, Any]], objective: Mapping[str, float]) -> di
 
 
 REGRESSOR = Stage(
-    "regressor", ("proxy_losses", "mixtures", "earlier_runs", "imported_runs"), None, CODE_VERSION, _wanted, _make
+    "regressor",
+    ("proxy_losses", "mixtures", "earlier_runs", "imported_runs"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("lightgbm", "scikitlearn"),
+    group="decision",
+    description=(
+        "What predicts each target's loss from the mixture, chosen by cross-validation on rows it did not see."
+    ),
 )

@@ -60,4 +60,14 @@ def regressors_behind(lab: Lab, decision: Mapping[str, Any]) -> FittedRegressor 
     return None
 
 
-MIXTURE_REPORT = Stage("mixture_report", ("mixture_decision", "confirmation"), None, CODE_VERSION, _wanted, _make)
+MIXTURE_REPORT = Stage(
+    "mixture_report",
+    ("mixture_decision", "confirmation"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("plotly",),
+    group="decision",
+    description="One self-contained HTML page: the decision, its certainty, the evidence and the method.",
+)

@@ -135,4 +135,17 @@ def take_up(lab: Lab, by: str, allowed: int | None = None, left: int | None = No
     return TakenUp(number, f"{found}; asked for {number} more proxies")
 
 
-FURTHER_MIXTURES = Stage("further_mixtures", ("optimal_mixture", "regressor"), None, CODE_VERSION, _wanted, _make)
+FURTHER_MIXTURES = Stage(
+    "further_mixtures",
+    ("optimal_mixture", "regressor"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("duckdb",),
+    group="decision",
+    description=(
+        "Expected regret of the optimal mixture, and the mixtures whose proxies would lower it most; none is "
+        "trained by itself: `regmix refit` and the schedule take them up within the study's budget."
+    ),
+)

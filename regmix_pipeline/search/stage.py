@@ -88,4 +88,14 @@ def _repetition(lab: Lab, row: Mapping[str, Any], available: int | None) -> dict
     return {"available_tokens": available, "epochs": epochs}
 
 
-OPTIMAL_MIXTURE = Stage("optimal_mixture", ("regressor", "domain_inventory"), None, CODE_VERSION, _wanted, _make)
+OPTIMAL_MIXTURE = Stage(
+    "optimal_mixture",
+    ("regressor", "domain_inventory"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("scipy", "duckdb"),
+    group="decision",
+    description="The mixture with the lowest predicted objective under caps and floors.",
+)

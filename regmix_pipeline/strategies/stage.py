@@ -76,5 +76,16 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 STRATEGY_COMPARISON = Stage(
-    "strategy_comparison", ("mixture_decision", "token_shards"), None, CODE_VERSION, _wanted, _make
+    "strategy_comparison",
+    ("mixture_decision", "token_shards"),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    kinds=("torch",),
+    group="decision",
+    description=(
+        "Strategies choose within one budget, and the target model is trained on each choice: which way of "
+        "choosing is best?"
+    ),
 )

@@ -266,7 +266,19 @@ def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-TOKENIZER = Stage("tokenizer", (DOCUMENTS.name,), None, str(TRAINER_VERSION), _tokenizer_wanted, _tokenizer_make)
+TOKENIZER = Stage(
+    "tokenizer",
+    (DOCUMENTS.name,),
+    None,
+    str(TRAINER_VERSION),
+    _tokenizer_wanted,
+    _tokenizer_make,
+    kinds=("python",),
+    group="data",
+    description=(
+        "The tokenizer: the study's file, or a byte-level BPE trained once on a stated sample and frozen from then on."
+    ),
+)
 TOKEN_SHARDS = Stage(
     "token_shards",
     (DOCUMENTS.name, TOKENIZER.name),
@@ -275,7 +287,18 @@ TOKEN_SHARDS = Stage(
     _shards_wanted,
     _shards_make,
     restores=False,  # shards that are there are taken up as they are, with their sizes checked
+    kinds=("datatrove",),
+    group="data",
+    description="A source's distinct documents as tokens, training and validation split by hash of the text.",
 )
 DOMAIN_INVENTORY = Stage(
-    "domain_inventory", (DOMAINS.name, TOKEN_SHARDS.name), None, INVENTORY_CODE, _inventory_wanted, _inventory_make
+    "domain_inventory",
+    (DOMAINS.name, TOKEN_SHARDS.name),
+    None,
+    INVENTORY_CODE,
+    _inventory_wanted,
+    _inventory_make,
+    kinds=("duckdb",),
+    group="data",
+    description="Tokens available, natural prior, bytes per token and caps of every domain.",
 )

@@ -156,20 +156,20 @@ def test_dagster_knows_every_partition_version_and_check(place, first_run):
     lab = lab_at(place)
     os.environ["DAGSTER_HOME"] = str(lab.path("dagster"))
     with dg.DagsterInstance.get() as instance:
-        assert sorted(instance.get_dynamic_partitions("domain")) == ["code", "descriptions", "licences", "science"]
-        mixtures = set(instance.get_dynamic_partitions("mixture"))
+        assert sorted(instance.get_dynamic_partitions("tiny/domain")) == ["code", "descriptions", "licences", "science"]
+        mixtures = set(instance.get_dynamic_partitions("tiny/mixture"))
         assert len(mixtures) == 13
         for name in ("proxy_checkpoints", "proxy_losses"):
-            assert set(instance.get_materialized_partitions(dg.AssetKey(name))) == mixtures
+            assert set(instance.get_materialized_partitions(dg.AssetKey(["tiny", name]))) == mixtures
         for name in ("domain_inventory", "mixtures", "regressor", "optimal_mixture", "mixture_decision"):
-            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", name]))
             assert event is not None
             tags = event.asset_materialization.tags
             assert tags["dagster/data_version"] == lab.need(name).version
         checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [
-                dg.AssetCheckKey(dg.AssetKey("proxy_losses"), "every_loss_is_finite"),
-                dg.AssetCheckKey(dg.AssetKey("optimal_mixture"), "optimum_respects_the_limits"),
+                dg.AssetCheckKey(dg.AssetKey(["tiny", "proxy_losses"]), "every_loss_is_finite"),
+                dg.AssetCheckKey(dg.AssetKey(["tiny", "optimal_mixture"]), "optimum_respects_the_limits"),
             ]
         )
         assert {record.status.value for record in checks.values()} == {"SUCCEEDED"}
