@@ -24,7 +24,7 @@ def why_and_from_what(made: Made) -> dict[str, Any]:
     if made.record is None or made.reused:
         return {"what changed": NOTHING_COMPUTED}
     changes = input_changes(made.before, made.record)
-    said: dict[str, Any] = {"what changed": made.reason}
+    said: dict[str, Any] = {"what changed": str(made.reason)}
     if made.before is not None and made.record.inputs:
         said["inputs as before"] = len(changes.kept)
         named = {"inputs changed": changes.changed, "inputs new": changes.new, "inputs gone": changes.gone}

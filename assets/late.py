@@ -14,7 +14,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 from assets.events import BACKFILL, partitions_made, plain_failures
 from assets.looks import observe_documents, observe_domains
 from assets.names import asset_key
-from assets.triggers import triggered_by
+from assets.triggers import FORCE, triggered_by
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Lab, Stage
@@ -36,6 +36,8 @@ def opened(context: dg.AssetExecutionContext, lab: LabResource, stage: Stage) ->
     """
     ready = lab.open(context.run.run_id)
     ready.triggered = triggered_by(context.run)
+    if context.run.tags.get(FORCE) == "yes":
+        ready.forced = frozenset([stage.name])
     backfill = _backfill(context)
     if backfill is not None:
         with plain_failures():

@@ -14,6 +14,7 @@ from assets.hooks import OBSERVED
 from assets.names import names_of
 from assets.partitions import register
 from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.reasons import Reason
 from regmix_pipeline.progress import at_work, clock
 
 
@@ -23,7 +24,7 @@ class StageRun:
 
     stage: str
     keys: int
-    stale: dict[str, str]
+    stale: dict[str, Reason]
     seconds: float
     failed_checks: tuple[str, ...] = ()
     restored: frozenset[str] = frozenset()
@@ -45,7 +46,7 @@ class Work:
 
     stage: Stage
     total: int
-    stale: dict[str, str]
+    stale: dict[str, Reason]
     withdrawn: Sequence[str]
     unreported: Sequence[str]
     restored: frozenset[str]
@@ -61,7 +62,7 @@ class Work:
         if self.stale:
             reasons: dict[str, list[str]] = {}
             for key, reason in self.stale.items():
-                reasons.setdefault(reason, []).append(key)
+                reasons.setdefault(str(reason), []).append(key)
             listed = [
                 reason if list(names) == ["all"] else f"{_some(names, 3)} ({reason})"
                 for reason, names in list(reasons.items())[:4]
@@ -125,6 +126,7 @@ class RunProgress:
     def of(self, context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> Iterator[list[str] | None]:
         """The keys that a step makes, which runs inside; None if there is nothing to make."""
         self.at = stage
+        lab.forced = self._lab.forced
         with plain_failures():
             work = work_of(self._instance, lab, stage)
         if not work.any:

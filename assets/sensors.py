@@ -15,6 +15,7 @@ from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at_a_glance
 from regmix_pipeline.errors import BusyError
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.reasons import Kind
 from regmix_pipeline.ledger.records import WHOLE
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
@@ -128,8 +129,8 @@ def _mark(lab: Lab, source: str) -> Any:
 def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     data = standing(lab, *DATA)
     waiting = data.of(*DATA)
-    mixtures = data.stale.get(MIXTURES.name, {}).get(WHOLE, "")
-    if len(data.stale) == 1 and not data.blocked and mixtures.startswith("settings changed"):
+    mixtures = data.stale.get(MIXTURES.name, {}).get(WHOLE)
+    if len(data.stale) == 1 and not data.blocked and mixtures and mixtures.kind is Kind.SETTINGS_CHANGED:
         # Conditions see what changes upstream. A change of the study itself, or further mixtures that were asked for,
         # changes nothing upstream.
         recipe = MIXTURES.wanted(lab)[WHOLE].id

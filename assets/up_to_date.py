@@ -90,8 +90,8 @@ def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
         said = "up to date"
     reasons: dict[str, list[str]] = {}
     for key, reason in sorted(stale.items()):
-        reasons.setdefault(reason, []).append(key)
-    rows = [{"partition": key, "reason": reason} for key, reason in sorted(stale.items())]
+        reasons.setdefault(str(reason), []).append(key)
+    rows = [{"partition": key, "reason": str(reason)} for key, reason in sorted(stale.items())]
     return dg.AssetCheckEvaluation(
         asset_key=asset_key(lab, stage),
         check_name=NAME,

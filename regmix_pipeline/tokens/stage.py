@@ -287,6 +287,7 @@ TOKEN_SHARDS = Stage(
     _shards_wanted,
     _shards_make,
     restores=False,  # shards that are there are taken up as they are, with their sizes checked
+    output_folder="shards",
     kinds=("datatrove",),
     group="data",
     description="A source's distinct documents as tokens, training and validation split by hash of the text.",

@@ -4,10 +4,10 @@ import datetime
 
 import dagster as dg
 
-from assets.names import stage_name
+from assets.names import StudyNames, stage_name
+from assets.schedules import schedules
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import say_of
-from regmix_pipeline.definitions import definitions
 from regmix_pipeline.refit import Refit, confirmation_tokens
 
 TOKENS = 16_384
@@ -174,7 +174,8 @@ def test_a_confirmation_is_trained_by_the_schedule_only_within_the_budget(world,
 
 
 def test_a_study_without_a_cron_has_no_schedule():
-    assert not definitions(Refit()).schedules
-    (schedule,) = definitions(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin")).schedules
+    names = StudyNames.of("a study")
+    assert schedules(Refit(), names) == []
+    (schedule,) = schedules(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin"), names)
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 2 * * 1-5", "Europe/Berlin")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
