@@ -7,9 +7,9 @@ where a study was never run, are made by the first step that needs them.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.execution.backfill import PartitionBackfill
 
 from assets.events import BACKFILL, partitions_made, plain_failures
 from assets.looks import observe_documents, observe_domains
@@ -23,6 +23,9 @@ from regmix_pipeline.refit import standing
 from regmix_pipeline.stages import behind
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
 from resources.lab import LabResource
+
+if TYPE_CHECKING:
+    from dagster._core.execution.backfill import PartitionBackfill
 
 _LIST = {"domain": DOMAINS, "mixture": MIXTURES}
 """Kind of partition -> the stage that says which there are."""

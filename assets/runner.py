@@ -90,17 +90,17 @@ def _definitions(lab: Lab, progress: RunProgress) -> dg.Definitions:
 def _observe(lab: Lab, instance: dg.DagsterInstance, stage: Stage, progress: RunProgress) -> None:
     """Look at the world outside, and report what is there."""
     work = work_of(instance, lab, stage)
-    if not work.any:
+    if work.any:
+        with progress.making(stage, work):
+            for made in lab.materialise(stage, list(work.stale)):
+                if made.error is not None:
+                    raise RunFailedError(str(made.error), where=stage.name, remedy=_REMEDY)
+                event = domains_observed(lab, made) if stage is DOMAINS else documents_observed(lab, made)
+                instance.report_runless_asset_event(event)
+        lab.join()
+        register(instance, names_of(lab).sources, list(lab.study.sources))
+    else:
         progress.up_to_date(stage, work)
-        return
-    with progress.making(stage, work):
-        for made in lab.materialise(stage, list(work.stale)):
-            if made.error is not None:
-                raise RunFailedError(str(made.error), where=stage.name, remedy=_REMEDY)
-            event = domains_observed(lab, made) if stage is DOMAINS else documents_observed(lab, made)
-            instance.report_runless_asset_event(event)
-    lab.join()
-    register(instance, names_of(lab).sources, list(lab.study.sources))
     if stage is DOMAINS:
         for line in look_around(lab).lines:
             lab.say(f"      {line}")

@@ -74,7 +74,9 @@ def _domains(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     sources = names_of(lab).sources
     present = context.instance.get_dynamic_partitions(sources.name or "")
     came = [name for name in lab.study.sources if name not in present]
-    went = [name for name in present if name not in lab.study.sources and not backfill_going(context.instance)]
+    went = [name for name in present if name not in lab.study.sources]
+    if went and backfill_going(context.instance, names_of(lab).study):
+        went = []
     requests = [sources.build_add_request(came)] * bool(came) + [sources.build_delete_request(went)] * bool(went)
     said = [f"arrived: {some(came)}"] * bool(came) + [f"went: {some(went)}"] * bool(went)
     if not requests and version == context.cursor:
@@ -116,7 +118,7 @@ def _withdrawn_mixtures(instance: dg.DagsterInstance, lab: Lab) -> list[str]:
         return []
     wanted = current_mixtures(lab)
     gone = [key for key in present if key not in wanted]
-    return [] if gone and backfill_going(instance) else gone
+    return [] if gone and backfill_going(instance, names_of(lab).study) else gone
 
 
 def _mark(lab: Lab, source: str) -> Any:

@@ -7,13 +7,9 @@ that becomes stale gets an observation with the reason as well.
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 
 from assets.asking import UNFINISHED
 from assets.names import StudyNames, asset_key
@@ -23,6 +19,9 @@ from regmix_pipeline.ledger.records import Record
 from regmix_pipeline.refit import Standing, in_words, standing
 from regmix_pipeline.stages import STAGES, behind
 from resources.lab import LabResource
+
+if TYPE_CHECKING:
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 NAME = "up_to_date"
 STALE = "regmix/stale"
@@ -109,7 +108,7 @@ def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
 
 
 def observations(
-    lab: Lab, stage: Stage, said: dg.AssetCheckEvaluation, before: AssetCheckExecutionRecord | None
+    lab: Lab, stage: Stage, said: dg.AssetCheckEvaluation, before: "AssetCheckExecutionRecord | None"
 ) -> Iterator[dg.AssetObservation]:
     """One for each partition whose reason changed, and one for each that is up to date again though nobody made it.
 
@@ -147,16 +146,16 @@ def _time(record: Record) -> float:
     return datetime.fromisoformat(record.made_at).timestamp()
 
 
-def _answered(record: AssetCheckExecutionRecord) -> bool:
-    return record.status in (AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED)
+def _answered(record: "AssetCheckExecutionRecord") -> bool:
+    return record.status.value in ("SUCCEEDED", "FAILED")
 
 
-def _history(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> list[AssetCheckExecutionRecord]:
+def _history(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> "list[AssetCheckExecutionRecord]":
     key = dg.AssetCheckKey(asset_key(lab, stage), NAME)
     return list(instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOKED_AT))
 
 
-def _last_answer(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> AssetCheckExecutionRecord | None:
+def _last_answer(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> "AssetCheckExecutionRecord | None":
     return next((record for record in _history(instance, lab, stage) if _answered(record)), None)
 
 
@@ -165,7 +164,7 @@ def _shown(
     lab: Lab,
     stage: Stage,
     said: dg.AssetCheckEvaluation,
-    before: AssetCheckExecutionRecord | None,
+    before: "AssetCheckExecutionRecord | None",
 ) -> bool:
     """Whether Dagster shows this answer already, or a run that is going will give one."""
     latest = next(iter(_history(instance, lab, stage)), None)
