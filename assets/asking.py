@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.names import stage_name
 from assets.triggers import WHY
 from regmix_pipeline.files import fingerprint
 
@@ -25,7 +26,7 @@ TRIES = 2
 def ask(
     context: dg.SensorEvaluationContext,
     wanted: Any,
-    assets: Sequence[str],
+    assets: Sequence[dg.AssetKey],
     why: str,
     tags: Mapping[str, str] | None = None,
 ) -> dg.SensorResult:
@@ -36,7 +37,7 @@ def ask(
     Args:
         context: of the sensor.
         wanted: what the run is to bring about, JSON-able; asked for at most `TRIES` times.
-        assets: names of the assets to run.
+        assets: keys of the assets to run.
         why: one line, shown with the run.
         tags: further tags of the run.
     """
@@ -49,18 +50,16 @@ def ask(
         if before["tries"] >= TRIES:
             return dg.SensorResult(
                 skip_reason=f"{why} · asked {TRIES} times in vain: see the failed runs, mend it, and materialise "
-                f"{', '.join(assets)} by hand"
+                f"{', '.join(map(stage_name, assets))} by hand"
             )
         asked["tries"] = before["tries"] + 1
-    request = dg.RunRequest(
-        asset_selection=[dg.AssetKey(name) for name in assets], tags={**(tags or {}), WHY: why[:250]}
-    )
+    request = dg.RunRequest(asset_selection=list(assets), tags={**(tags or {}), WHY: why[:250]})
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
 
 
-def running(instance: dg.DagsterInstance, assets: Sequence[str]) -> str | None:
+def running(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> str | None:
     """Id of an unfinished run that makes one of ``assets``."""
-    keys = {dg.AssetKey(name) for name in assets}
+    keys = set(assets)
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
         if keys & set(run.asset_selection or ()):
             return run.run_id

@@ -14,11 +14,11 @@ import dagster as dg
 AC = dg.AutomationCondition
 
 
-def inputs_changed(*followed: str) -> dg.AutomationCondition:
+def inputs_changed(*followed: dg.AssetKey) -> dg.AutomationCondition:
     """Make an asset when the content of an input or its code changed, or once its inputs are there; try twice.
 
     Args:
-        followed: names of the inputs that it follows; default all. Others must be named where every change that matters
+        followed: keys of the inputs that it follows; default all. Others must be named where every change that matters
             also changes one of these, or where the inputs are observed by the asset's own run.
 
     What changes while a run is going is kept for the next one, since only a request resets it; a failed run is tried
@@ -36,12 +36,12 @@ def inputs_there() -> dg.AutomationCondition:
     return ((_possible(()) | _retry_once()) & _ready(()) & AC.missing()).with_label("inputs_there")
 
 
-def _of(followed: Sequence[str], condition: Any) -> Any:
+def _of(followed: Sequence[dg.AssetKey], condition: Any) -> Any:
     """The condition on inputs, for those that are followed alone."""
     return condition.allow(dg.AssetSelection.assets(*followed)) if followed else condition
 
 
-def _possible(followed: Sequence[str]) -> dg.AutomationCondition:
+def _possible(followed: Sequence[dg.AssetKey]) -> dg.AutomationCondition:
     """Never made, and its last missing input has come; not reset by the first evaluation, which may find it so."""
     return (AC.missing() & ~_of(followed, AC.any_deps_missing())).newly_true().since(AC.newly_requested())
 
@@ -50,7 +50,7 @@ def _retry_once() -> dg.AutomationCondition:
     return AC.execution_failed().newly_true()
 
 
-def _ready(followed: Sequence[str]) -> dg.AutomationCondition:
+def _ready(followed: Sequence[dg.AssetKey]) -> dg.AutomationCondition:
     # An input that has no partition yet misses none: each must have some that were made.
     there = _of(followed, AC.all_deps_match(~AC.missing())) & ~_of(followed, AC.any_deps_missing())
     return there & ~_of(followed, AC.any_deps_in_progress()) & ~AC.in_progress()

@@ -16,15 +16,15 @@ from regmix_pipeline.stages import STAGES
 
 SHOWN = 8
 """Names listed before the rest is counted."""
-NOTHING_CHANGED = "nothing: all that it is made from is as before, so it was reused"
+NOTHING_COMPUTED = "up to date, nothing computed"
 
 
 def why_and_from_what(made: Made) -> dict[str, Any]:
     """Why a key was made, and which of its inputs are those of the version before."""
     if made.record is None or made.reused:
-        return {"what changed": NOTHING_CHANGED}
+        return {"what changed": NOTHING_COMPUTED}
     changes = input_changes(made.before, made.record)
-    said: dict[str, Any] = {"what changed": made.reason}
+    said: dict[str, Any] = {"what changed": str(made.reason)}
     if made.before is not None and made.record.inputs:
         said["inputs as before"] = len(changes.kept)
         named = {"inputs changed": changes.changed, "inputs new": changes.new, "inputs gone": changes.gone}

@@ -4,15 +4,37 @@ The checks of `proxy_checkpoints` and `proxy_losses` are in the assets themselve
 an asset that reports its partitions one by one.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 
 from assets.events import blocking_result, check_result
+from assets.names import StudyNames
 from regmix_pipeline.ledger import audit
 from resources.lab import LabResource
 from resources.ledger import LedgerResource
 
+CHECKS: list[Callable[[StudyNames], dg.AssetChecksDefinition]] = []
+"""What makes each check, for a study's names."""
 
-@dg.asset_check(asset="domain_inventory", blocking=True)
+
+def _check(stage: str, *, blocking: bool = False) -> Callable[..., Any]:
+    """Register a function as a check of a stage's asset."""
+
+    def register(function: Callable[..., dg.AssetCheckResult]) -> Callable[..., dg.AssetCheckResult]:
+        CHECKS.append(lambda names: dg.asset_check(asset=names.asset_key(stage), blocking=blocking)(function))
+        return function
+
+    return register
+
+
+def method_checks(names: StudyNames) -> list[dg.AssetChecksDefinition]:
+    """The checks of a study's assets."""
+    return [make(names) for make in CHECKS]
+
+
+@_check("domain_inventory", blocking=True)
 def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every shard's files have the tokens and the checksum that its manifest and the inventory state."""
     opened = lab.open()
@@ -21,7 +43,7 @@ def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource
     return blocking_result(opened, finding, "domain_inventory")
 
 
-@dg.asset_check(asset="mixtures", blocking=True)
+@_check("mixtures", blocking=True)
 def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every mixture's weights sum to 1, and drawn ones respect the caps that held when they were drawn."""
     opened = lab.open()
@@ -30,7 +52,7 @@ def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> 
     return blocking_result(opened, finding, "mixtures")
 
 
-@dg.asset_check(asset="regressor")
+@_check("regressor")
 def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The chosen regressor's out-of-fold rank correlation reaches the study's floor on every target that counts."""
     study = lab.open().study
@@ -39,7 +61,7 @@ def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.A
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
 
-@dg.asset_check(asset="regressor")
+@_check("regressor")
 def intervals_hold_what_they_promise(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Prediction intervals cover the losses of mixtures they did not see about as often as they say."""
     study = lab.open().study
@@ -48,7 +70,7 @@ def intervals_hold_what_they_promise(lab: LabResource, ledger: LedgerResource) -
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
 
-@dg.asset_check(asset="optimal_mixture", blocking=True)
+@_check("optimal_mixture", blocking=True)
 def optimum_respects_the_limits(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The optimal mixture sums to 1 and keeps every cap and floor."""
     with ledger.read("optimal_mixture") as connection:
@@ -56,7 +78,7 @@ def optimum_respects_the_limits(lab: LabResource, ledger: LedgerResource) -> dg.
     return blocking_result(lab.open(), finding, "optimal_mixture")
 
 
-@dg.asset_check(asset="mixture_decision")
+@_check("mixture_decision")
 def decision_inside_the_sampled_region(ledger: LedgerResource) -> dg.AssetCheckResult:
     """The decision is no farther from the trained mixtures than these usually are from each other."""
     with ledger.read("optimal_mixture", "mixtures") as connection:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from assets.changes import SHOWN, now_stale, why_and_from_what
+from assets.changes import NOTHING_COMPUTED, SHOWN, now_stale, why_and_from_what
 from assets.heads import head_of
 from assets.marks import marks_of
+from assets.names import StudyNames, asset_key, names_of
 from assets.questions import QUESTIONS
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab, Made, Stage
@@ -22,13 +22,15 @@ from regmix_pipeline.progress import so_far
 
 ONLY_STALE = "regmix/only_stale"
 """Run tag: partitions that were reused and that Dagster knows are not reported again."""
+_NO_MATERIALIZATION = "__source_asset_observation__"
+"""Metadata of an output that Dagster's own observations have, so that they are told as no materialisation."""
 BACKFILL = "dagster/backfill"
 """Run tag: the backfill that a run is part of."""
 
 
-def told_of(instance: dg.DagsterInstance, stage: Stage) -> set[str]:
+def told_of(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> set[str]:
     """Partitions that Dagster knows a materialisation of: a run that was killed may have recorded more than it told."""
-    return set(instance.get_materialized_partitions(dg.AssetKey(stage.name)))
+    return set(instance.get_materialized_partitions(asset_key(lab, stage)))
 
 
 @contextmanager
@@ -45,12 +47,12 @@ def plain_failures() -> Iterator[None]:
 
 
 def partitions_made(
-    context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: Sequence[str] | None = None
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.Output]:
+    context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: Sequence[str]
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckResult | dg.Output]:
     """Make partitions of a stage and yield one materialisation for each, as it is ready; then its check, if it has one.
 
     Args:
-        keys: the partitions; default those of the run.
+        keys: the partitions.
 
     Raises:
         dg.Failure: at the end, when some partitions failed; the others are kept.
@@ -58,8 +60,8 @@ def partitions_made(
     failed: dict[str, str] = {}
     done = {"made in this run": 0, "reused in this run": 0, "taken up as made before": 0}
     quiet = ONLY_STALE in context.run.tags
-    asked, started = list(context.partition_keys if keys is None else keys), time.monotonic()
-    told = told_of(context.instance, stage) if quiet else set()
+    asked, started = list(keys), time.monotonic()
+    told = told_of(context.instance, lab, stage) if quiet else set()
     with plain_failures():
         marks = marks_of(lab) if stage.partitions == "mixture" else {}
         wanted = stage.wanted(lab) if BACKFILL in context.run.tags else asked
@@ -68,7 +70,7 @@ def partitions_made(
             # The backfill was launched before this partition was withdrawn, and would wait for it.
             context.log.warning(f"{key}: not a partition of the study any more; nothing is made")
             yield dg.AssetMaterialization(
-                stage.name,
+                asset_key(lab, stage),
                 partition=key,
                 metadata={"what changed": "not a partition of the study any more: nothing was made"},
             )
@@ -76,13 +78,16 @@ def partitions_made(
         for made in lab.materialise(stage, asked):
             if made.error is not None:
                 failed[made.key] = str(made.error)
+                yield dg.AssetObservation(
+                    asset_key(lab, stage), partition=made.key, description=f"failed: {made.error}"
+                )
                 continue
             kind = "taken up as made before" if made.restored else "made in this run"
             done["reused in this run" if made.reused else kind] += 1
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
-                yield _materialisation(stage, made, {**pace, **marks.get(made.key, {}), **head_of(lab)})
+                yield _materialisation(lab, stage, made, {**pace, **marks.get(made.key, {}), **head_of(lab)})
     question = QUESTIONS.get(stage.name)
     # Where all partitions failed there is nothing to ask about, and the answer would hide why.
     if question is not None and not (failed and not lab.records.keys(stage.name)):
@@ -97,9 +102,17 @@ def partitions_made(
             metadata={"failed": list(failed)},
             allow_retries=False,
         )
-    # Without an output Dagster would skip what is behind this step in the same run. An output on its own is told as a
-    # second materialisation of every partition; with this mark it is not.
-    yield dg.Output(None, stage.name, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
+    context.log.info(f"{stage.name}: " + ", ".join(f"{count} {what}" for what, count in done.items()))
+    yield unchanged(names_of(lab), stage)
+
+
+def unchanged(names: StudyNames, stage: Stage) -> dg.Output:
+    """The end of a step of which no further materialisation is told.
+
+    Without an output Dagster would skip what is behind this step in the same run. An output on its own is told as a
+    materialisation; with this mark it is not.
+    """
+    return dg.Output(None, names.op_name(stage), metadata={_NO_MATERIALIZATION: True})
 
 
 def blocking_result(
@@ -108,13 +121,13 @@ def blocking_result(
     """The result of a check that must pass. A failure also withdraws the asset, so that no later run builds on it."""
     if not finding.passed:
         lab.withdraw(asset)
-    return check_result(finding, asset=asset if name else None, name=name, shown=shown)
+    return check_result(finding, asset=asset_key(lab, asset) if name else None, name=name, shown=shown)
 
 
 def check_result(
     finding: Finding,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
-    asset: str | None = None,
+    asset: dg.AssetKey | None = None,
     name: str | None = None,
     shown: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
@@ -130,24 +143,29 @@ def check_result(
 
 
 def whole_made(
+    context: dg.AssetExecutionContext,
     lab: Lab,
     stage: Stage,
-    picture: Callable[[Lab], Mapping[str, dg.MetadataValue]] | None = None,
-    changes: Callable[[Lab, Made], Mapping[str, Any]] | None = None,
+    tables: Callable[[Lab], Mapping[str, Any]],
+    changes: Callable[[Lab, Made], Mapping[str, Any]],
 ) -> dg.MaterializeResult:
-    """Make a stage that has no partitions; ``picture`` and ``changes`` add to its metadata once it is made."""
+    """Make a stage that has no partitions; ``tables`` and ``changes`` add to its metadata once it is made."""
+    key = asset_key(lab, stage)
     with plain_failures():
         made = next(iter(list(lab.materialise(stage))), None)
         if made is None:
-            return dg.MaterializeResult(metadata={"not part of this study": True})
+            return dg.MaterializeResult(asset_key=key, metadata={"not part of this study": True})
         if made.error is not None:
             raise made.error
     assert made.record is not None
+    context.log.info(f"{stage.name}: {outcome(made)}")
     return dg.MaterializeResult(
+        asset_key=key,
         data_version=dg.DataVersion(made.record.version),
-        metadata=dict(picture(lab) if picture else {})
+        metadata={"result": outcome(made)}
+        | dict(tables(lab))
         | why_and_from_what(made)
-        | (dict(changes(lab, made)) if changes else {})
+        | dict(changes(lab, made))
         | now_stale(lab, stage)
         | _metadata(made)
         | head_of(lab),
@@ -174,11 +192,19 @@ def _metadata(made: Made) -> dict[str, Any]:
     }
 
 
-def _materialisation(stage: Stage, made: Made, shown: Mapping[str, str]) -> dg.AssetMaterialization:
+def outcome(made: Made) -> str:
+    """What a run did about a key, in words."""
+    if made.reused:
+        return NOTHING_COMPUTED
+    return "made before from the same inputs, nothing computed" if made.restored else f"computed: {made.reason}"
+
+
+def _materialisation(lab: Lab, stage: Stage, made: Made, shown: Mapping[str, str]) -> dg.AssetMaterialization:
     assert made.record is not None
     return dg.AssetMaterialization(
-        stage.name,
+        asset_key(lab, stage),
         partition=made.key,
+        description=outcome(made),
         metadata={**shown, **metadata_of(made)},
         tags={"dagster/data_version": made.record.version, "regmix/recipe": made.record.recipe},
     )

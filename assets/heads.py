@@ -38,7 +38,8 @@ def heads_told(home: Path) -> list[tuple[Head, str]]:
         with instance_of(home) as instance:
             return [
                 told
-                for asset in TOLD
+                for asset in instance.all_asset_keys()
+                if asset.path[-1] in TOLD
                 for fetch in (instance.fetch_materializations, instance.fetch_observations)
                 for told in _told(fetch, asset)
             ]
@@ -71,15 +72,18 @@ def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
             os.environ["DAGSTER_HOME"] = before
 
 
-def _told(fetch: Callable[..., dg.EventRecordsResult], asset: str) -> Iterator[tuple[Head, str]]:
-    cursor, more = None, True
+def _told(fetch: Callable[..., dg.EventRecordsResult], asset: dg.AssetKey) -> Iterator[tuple[Head, str]]:
+    name, cursor, more = asset.path[-1], None, True
     while more:
-        found = fetch(dg.AssetKey(asset), PAGE, cursor)
+        found = fetch(asset, PAGE, cursor)
         for record in found.records:
             event: Any = record.asset_materialization or record.asset_observation
             said = event.metadata.get(JOURNAL) if event else None
             try:
-                yield Head.of(str(said.value if said else "")), f"Dagster's event {record.storage_id} of {asset}"
+                yield (
+                    Head.of(str(said.value if said else "")),
+                    f"Dagster's event {record.storage_id} of {name}",
+                )
             except ValueError:
                 continue  # an event without a head
         cursor, more = found.cursor, found.has_more

@@ -6,15 +6,15 @@ where a study was never run, are made by the first step that needs them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.execution.backfill import PartitionBackfill
 
 from assets.events import BACKFILL, partitions_made, plain_failures
 from assets.looks import observe_documents, observe_domains
-from assets.triggers import triggered_by
+from assets.names import asset_key
+from assets.triggers import FORCE, triggered_by
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Lab, Stage
@@ -23,6 +23,9 @@ from regmix_pipeline.refit import standing
 from regmix_pipeline.stages import behind
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
 from resources.lab import LabResource
+
+if TYPE_CHECKING:
+    from dagster._core.execution.backfill import PartitionBackfill
 
 _LIST = {"domain": DOMAINS, "mixture": MIXTURES}
 """Kind of partition -> the stage that says which there are."""
@@ -36,6 +39,8 @@ def opened(context: dg.AssetExecutionContext, lab: LabResource, stage: Stage) ->
     """
     ready = lab.open(context.run.run_id)
     ready.triggered = triggered_by(context.run)
+    if context.run.tags.get(FORCE) == "yes":
+        ready.forced = frozenset([stage.name])
     backfill = _backfill(context)
     if backfill is not None:
         with plain_failures():
@@ -43,15 +48,13 @@ def opened(context: dg.AssetExecutionContext, lab: LabResource, stage: Stage) ->
     return ready
 
 
-def partitions_and_late(
-    context: dg.AssetExecutionContext, lab: LabResource, stage: Stage
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.Output]:
-    """Make the run's partitions of a stage, and those of its own that came late; see `partitions_made`."""
-    ready, backfill, late = opened(context, lab, stage), _backfill(context), []
+def late_partitions(context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> list[str]:
+    """The partitions of a step that makes ``stage``: those of its run, and in a backfill those that came late."""
+    keys, backfill = list(context.partition_keys), _backfill(context)
     if backfill is not None:
         with plain_failures():
-            late = [key for key in _late(ready, stage, backfill) if key not in context.partition_keys]
-    yield from partitions_made(context, ready, stage, [*context.partition_keys, *late])
+            keys += [key for key in _late(lab, stage, backfill) if key not in keys]
+    return keys
 
 
 def _backfill(context: dg.AssetExecutionContext) -> PartitionBackfill | None:
@@ -64,16 +67,16 @@ def _make_late(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, backfi
         if each is DOMAINS and lab.stale(DOMAINS):
             seen = observe_domains(context, lab)
             tags = {"dagster/data_version": seen.data_version.value} if seen.data_version else {}
-            context.log_event(dg.AssetObservation(DOMAINS.name, metadata=seen.metadata, tags=tags))
+            context.log_event(dg.AssetObservation(asset_key(lab, DOMAINS), metadata=seen.metadata, tags=tags))
         elif each is DOCUMENTS and standing(lab, DOCUMENTS).stale:
             observe_documents(context, lab)
         elif each.partitions is not None:
             late = _late(lab, each, backfill)
-            if each is TOKEN_SHARDS and each.name in _selected(backfill):
+            if each is TOKEN_SHARDS and _is_selected(lab, each, backfill):
                 # Without them the step would fail.
                 late += [key for key in each.wanted(lab) if lab.records.current(each.name, key) is None]
             _make(context, lab, each, list(dict.fromkeys(late)))
-        elif each.name in _selected(backfill):
+        elif _is_selected(lab, each, backfill):
             # Without partitions between them, Dagster knows no order of the two. Its own step tells of it.
             for made in lab.materialise(each):
                 if made.error is not None:
@@ -85,19 +88,19 @@ def _late(lab: Lab, stage: Stage, backfill: PartitionBackfill) -> list[str]:
 
     Training is asked for by a click: only where the list of mixtures itself was part of what was clicked.
     """
-    if stage.partitions is None or stage is DOCUMENTS or stage.name not in _selected(backfill):
+    if stage.partitions is None or stage is DOCUMENTS or not _is_selected(lab, stage, backfill):
         return []
     names = _LIST[stage.partitions]
     record = lab.records.current(names.name)
-    if record is None or (names is MIXTURES and names.name not in _selected(backfill)):
+    if record is None or (names is MIXTURES and not _is_selected(lab, names, backfill)):
         return []
     since = datetime.fromisoformat(record.made_at).timestamp() >= backfill.backfill_timestamp
     return list(lab.stale(stage)) if since else []
 
 
-def _selected(backfill: PartitionBackfill) -> set[str]:
-    """Names of the assets that the backfill was launched for."""
-    return {key.to_user_string() for key in backfill.asset_selection or ()}
+def _is_selected(lab: Lab, stage: Stage, backfill: PartitionBackfill) -> bool:
+    """Whether the backfill was launched for a stage's asset, among others."""
+    return asset_key(lab, stage) in (backfill.asset_selection or ())
 
 
 def _make(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: list[str]) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import dagster as dg
 
 from assets.events import metadata_of
-from assets.partitions import SOURCES, register
+from assets.names import asset_key, names_of
+from assets.partitions import register
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.lab import Lab, Made, Stage
+from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
+from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 
+FEEDBACK = (FINISHED_PROXIES, ADOPTED_MIXTURES)
+"""Stages that observe what later stages and people leave for the mixtures."""
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
 
@@ -23,11 +28,11 @@ def observe_domains(context: Context, lab: Lab) -> dg.ObserveResult:
     for line in look_around(lab).lines:
         context.log.warning(line)
     assert made.record is not None
-    register(context.instance, SOURCES, list(lab.study.sources))
+    register(context.instance, names_of(lab).sources, list(lab.study.sources))
     return dg.ObserveResult(data_version=dg.DataVersion(made.record.version), metadata=metadata_of(made))
 
 
-def observe_documents(context: Context, lab: Lab) -> None:
+def observe_documents(context: Context, lab: Lab) -> dg.DataVersionsByPartition:
     """Observe every source, one event each; fetches corpora that are not there, and makes each source a partition.
 
     Raises:
@@ -36,10 +41,10 @@ def observe_documents(context: Context, lab: Lab) -> None:
     for made in lab.materialise(DOCUMENTS):
         if made.error is not None:
             raise made.error
-        assert made.record is not None
-        tags = {"dagster/data_version": made.record.version}
-        context.log_event(dg.AssetObservation("documents", partition=made.key, metadata=metadata_of(made), tags=tags))
-    register(context.instance, SOURCES, list(lab.study.sources))
+        context.log_event(observation_of(lab, DOCUMENTS, made))
+    register(context.instance, names_of(lab).sources, list(lab.study.sources))
+    # The versions are in the events, each beside its metadata: versions returned here would come without.
+    return dg.DataVersionsByPartition({})
 
 
 def observe_feedback(lab: Lab, stage: Stage) -> dg.ObserveResult:
@@ -48,3 +53,14 @@ def observe_feedback(lab: Lab, stage: Stage) -> dg.ObserveResult:
     for made in lab.materialise(stage):
         return dg.ObserveResult(metadata=metadata_of(made))
     return dg.ObserveResult(metadata={"not part of this study": True})
+
+
+def observation_of(lab: Lab, stage: Stage, made: Made, **metadata: str) -> dg.AssetObservation:
+    """What was observed of a stage, as an event; of its partition where it has any."""
+    assert made.record is not None
+    return dg.AssetObservation(
+        asset_key(lab, stage),
+        partition=made.key if stage.partitions else None,
+        metadata={**metadata_of(made), **metadata},
+        tags={} if stage in FEEDBACK else {"dagster/data_version": made.record.version},
+    )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.names import asset_key
 from regmix_pipeline.decisions.names import mixture_names, weights_in_words
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import current_mixtures
@@ -34,7 +35,7 @@ def named_partitions(lab: Lab) -> Iterator[dg.AssetObservation]:
         for stage in (PROXY_CHECKPOINTS, PROXY_LOSSES):
             said = {"mixture": name, "decision": decision}
             yield dg.AssetObservation(
-                stage.name,
+                asset_key(lab, stage),
                 partition=key,
                 description=name,
                 metadata=said,

@@ -1,24 +1,17 @@
-"""The two kinds of partition: sources of text, and mixtures. Both grow and shrink with the study."""
+"""Registering partitions: sources of text, and mixtures. Both grow and shrink with the study."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster._core.execution.backfill import (
-    BULK_ACTION_TERMINAL_STATUSES,
-    BulkActionsFilter,
-    BulkActionStatus,
-)
-
-SOURCES = dg.DynamicPartitionsDefinition(name="domain")
-"""Domains, and target sets that are not domains: everything that is tokenised."""
-
-MIXTURES = dg.DynamicPartitionsDefinition(name="mixture")
-"""Mixture ids: what proxies are trained on."""
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 """Run tags: the first and the last partition that a run makes."""
+
+
+_BACKFILLS = 20
+_UNFINISHED = ("REQUESTED", "CANCELING", "FAILING")
 
 
 def register(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefinition, keys: Sequence[str]) -> None:
@@ -31,14 +24,20 @@ def register(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefin
     assert name is not None, "dynamic partitions are registered by name"
     present = instance.get_dynamic_partitions(name)
     gone = sorted(set(present) - set(keys))
-    for key in [] if gone and backfill_going(instance) else gone:
+    for key in [] if gone and backfill_going(instance, name.split("/")[0]) else gone:
         instance.delete_dynamic_partition(name, key)
     new = [key for key in keys if key not in present]
     if new:
         instance.add_dynamic_partitions(name, new)
 
 
-def backfill_going(instance: dg.DagsterInstance) -> bool:
-    """Whether any backfill has not ended."""
-    unfinished = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
-    return bool(instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished), limit=1))
+def backfill_going(instance: dg.DagsterInstance, study: str) -> bool:
+    """Whether a backfill of a study's assets has not ended; of the latest `_BACKFILLS`.
+
+    Args:
+        study: the study's name in asset keys and partitions.
+    """
+    return any(
+        backfill.status.value in _UNFINISHED and study in {key.path[0] for key in backfill.asset_selection or ()}
+        for backfill in instance.get_backfills(limit=_BACKFILLS)
+    )

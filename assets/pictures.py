@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from assets.names import asset_key
 from regmix_pipeline.decisions.names import mixture_names, weights_in_words
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
@@ -36,8 +37,9 @@ def weights_covered(lab: Lab) -> Metadata:
 def by_name(lab: Lab) -> Metadata:
     """Which partitions are natural, uniform, best observed, chosen or nearest to it, each with a link to its losses."""
     mixtures, lines = current_mixtures(lab), ["| mixture | partition | weights |", "|---|---|---|"]
+    place = "/".join(asset_key(lab, PROXY_LOSSES).path)
     for name, key in mixture_names(lab).items():
-        link = f"[{key}](/assets/{PROXY_LOSSES.name}?view=partitions&partition={key})"
+        link = f"[{key}](/assets/{place}?view=partitions&partition={key})"
         lines.append(f"| {name} | {link} | {weights_in_words(mixtures[key], shown=3)} |")
     return {"mixtures by name": dg.MetadataValue.md("\n".join(lines))} if len(lines) > 2 else {}
 

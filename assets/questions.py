@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from assets.names import StudyNames
 from assets.pictures import losses_spread
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger import audit
@@ -54,7 +55,10 @@ QUESTIONS = {
 """Asset -> its question."""
 
 
-def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
-    """The check of a stage's question, for its asset's definition."""
-    question = QUESTIONS[stage.name]
-    return [dg.AssetCheckSpec(question.check, asset=stage.name, blocking=True, description=question.description)]
+def check_specs(stage: Stage, names: StudyNames) -> list[dg.AssetCheckSpec]:
+    """The check of a stage's question, for its asset's definition; none where there is no question."""
+    question = QUESTIONS.get(stage.name)
+    if question is None:
+        return []
+    key = names.asset_key(stage)
+    return [dg.AssetCheckSpec(question.check, asset=key, blocking=True, description=question.description)]

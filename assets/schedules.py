@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.asking import running
+from assets.names import StudyNames, names_of
 from assets.sensors import DATA
 from assets.triggers import WHY
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
@@ -20,23 +21,24 @@ from resources.lab import LabResource
 
 EVIDENCE = (*DATA, PROXY_CHECKPOINTS, PROXY_LOSSES)
 DECISION = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES, MIXTURE_DECISION)
-TARGETS = [stage.name for stage in (*DECISION, CONFIRMATION, MIXTURE_REPORT)]
+TARGETS = (*DECISION, CONFIRMATION, MIXTURE_REPORT)
 
 
-def schedules(settings: Refit) -> list[dg.ScheduleDefinition]:
+def schedules(settings: Refit, names: StudyNames) -> list[dg.ScheduleDefinition]:
     """The schedule `refit` at the study's cron, running unless somebody stops it; none without a cron."""
     if settings.cron is None:
         return []
+    targets = names.asset_keys(TARGETS)
 
     @dg.schedule(
         cron_schedule=settings.cron,
         execution_timezone=settings.timezone,
-        target=TARGETS,
+        target=targets,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def refit(context: dg.ScheduleEvaluationContext, lab: LabResource) -> dg.RunRequest | dg.SkipReason:
         """Fit, search, decide and report again when anything they rest on changed; otherwise say why not."""
-        going = running(context.instance, TARGETS)
+        going = running(context.instance, targets)
         if going is not None:
             return dg.SkipReason(f"run {going[:8]} makes the decision already")
         return what_to_refit(lab.open())
@@ -72,6 +74,6 @@ def what_to_refit(lab: Lab) -> dg.RunRequest | dg.SkipReason:
     first = stages.index(stale_stages[0])
     why = stale.of(*stale_stages)
     return dg.RunRequest(
-        asset_selection=[dg.AssetKey(stage.name) for stage in stages[first:]],
+        asset_selection=names_of(lab).asset_keys(stages[first:]),
         tags={WHY: why[:250], **({"regmix/spared": spared[:250]} if spared else {})},
     )

@@ -7,14 +7,16 @@ import dagster as dg
 
 from assets.asking import ask
 from assets.changes import some
-from assets.events import ONLY_STALE, metadata_of
-from assets.partitions import MIXTURES as MIXTURE_PARTITIONS
-from assets.partitions import RANGE_END, RANGE_START, SOURCES, backfill_going
+from assets.events import ONLY_STALE
+from assets.looks import observation_of
+from assets.names import StudyNames, asset_key, names_of
+from assets.partitions import RANGE_END, RANGE_START, backfill_going
 from assets.up_to_date import stale_assets
 from regmix_pipeline.documents.domains import DOMAINS, look_around
 from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_at_a_glance
 from regmix_pipeline.errors import BusyError
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.reasons import Kind
 from regmix_pipeline.ledger.records import WHOLE
 from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
@@ -28,24 +30,24 @@ DATA = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY, MIXTURES)
 """What must be up to date before anything is trained on it."""
 
 
-def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
+def sensors(look_seconds: int, names: StudyNames) -> list[dg.SensorDefinition]:
     """The four sensors, looking at the world every ``look_seconds``; they run unless somebody stops them."""
     running: dict[str, Any] = {
         "minimum_interval_seconds": look_seconds,
         "default_status": dg.DefaultSensorStatus.RUNNING,
     }
 
-    @dg.sensor(target="domains", **running)
+    @dg.sensor(target=[names.asset_key(DOMAINS)], **running)
     def new_domains(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
         """Register domains that came to the study file or the watched address, and take away those that went."""
         return _domains(context, lab.open())
 
-    @dg.sensor(target="documents", **running)
+    @dg.sensor(target=[names.asset_key(DOCUMENTS)], **running)
     def changed_text(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
         """Ask for one observation when names, sizes or times show that some text changed; reads no text itself."""
         return _documents(context, lab.open())
 
-    @dg.sensor(target=["mixtures", "proxy_checkpoints", "proxy_losses"], **running)
+    @dg.sensor(target=names.asset_keys([MIXTURES, PROXY_CHECKPOINTS, PROXY_LOSSES]), **running)
     def proxies_within_budget(context: dg.SensorEvaluationContext, lab: LabResource) -> dg.SensorResult:
         """Train and evaluate stale proxies as long as their tokens are within `refit.max_new_tokens`."""
         return _proxies(context, lab.open())
@@ -56,7 +58,7 @@ def sensors(look_seconds: int) -> list[dg.SensorDefinition]:
         opened = lab.open()
         stands, events = stale_assets(context.instance, opened)
         gone = _withdrawn_mixtures(context.instance, opened)
-        requests = [MIXTURE_PARTITIONS.build_delete_request(gone)] if gone else []
+        requests = [names.mixtures.build_delete_request(gone)] if gone else []
         return dg.SensorResult(skip_reason=stands, asset_events=events, dynamic_partitions_requests=requests)
 
     return [new_domains, changed_text, proxies_within_budget, staleness]
@@ -72,21 +74,19 @@ def _domains(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
         return dg.SensorResult(skip_reason="domains came or went; they are registered once the run at work has ended")
     assert made.record is not None
     version = made.record.version
-    present = context.instance.get_dynamic_partitions("domain")
+    sources = names_of(lab).sources
+    present = context.instance.get_dynamic_partitions(sources.name or "")
     came = [name for name in lab.study.sources if name not in present]
-    went = [name for name in present if name not in lab.study.sources and not backfill_going(context.instance)]
-    requests = [SOURCES.build_add_request(came)] * bool(came) + [SOURCES.build_delete_request(went)] * bool(went)
+    went = [name for name in present if name not in lab.study.sources]
+    if went and backfill_going(context.instance, names_of(lab).study):
+        went = []
+    requests = [sources.build_add_request(came)] * bool(came) + [sources.build_delete_request(went)] * bool(went)
     said = [f"arrived: {some(came)}"] * bool(came) + [f"went: {some(went)}"] * bool(went)
     if not requests and version == context.cursor:
         return dg.SensorResult(skip_reason="; ".join(["no domain came or went", *seen.lines]), cursor=version)
     # The list's version is what tells the inventory of a domain that went: a partition that is gone tells nobody.
-    observation = dg.AssetObservation(
-        "domains",
-        tags={"dagster/data_version": version},
-        metadata={
-            **metadata_of(made),
-            **({"not taken, or not yet": "\n".join(seen.lines)} if seen.lines else {}),
-        },
+    observation = observation_of(
+        lab, DOMAINS, made, **({"not taken, or not yet": "\n".join(seen.lines)} if seen.lines else {})
     )
     return dg.SensorResult(
         skip_reason="; ".join([*(said or ["the study says something else of its domains"]), *seen.lines]),
@@ -102,24 +102,26 @@ def _documents(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult
         return dg.SensorResult(
             skip_reason=f"not fetched yet: {some(missing)}; `regmix run`, or observing documents by hand, fetches them"
         )
-    unregistered = set(lab.study.sources) - set(context.instance.get_dynamic_partitions("domain"))
+    unregistered = set(lab.study.sources) - set(
+        context.instance.get_dynamic_partitions(names_of(lab).sources.name or "")
+    )
     if unregistered:
         return dg.SensorResult(skip_reason=f"{some(sorted(unregistered))}: not registered yet")
     stale = stale_at_a_glance(lab)
     if not stale:
         return dg.SensorResult(skip_reason=f"no text changed in {len(lab.study.sources)} sources")
     marks = {name: _mark(lab, name) for name in stale}
-    return ask(context, marks, ["documents"], f"documents: {in_words(stale)}")
+    return ask(context, marks, [asset_key(lab, DOCUMENTS)], f"documents: {in_words(stale)}")
 
 
 def _withdrawn_mixtures(instance: dg.DagsterInstance, lab: Lab) -> list[str]:
     """Partitions of mixtures that stayed because a backfill was going when they were withdrawn."""
-    present = instance.get_dynamic_partitions(MIXTURE_PARTITIONS.name or "")
+    present = instance.get_dynamic_partitions(names_of(lab).mixtures.name or "")
     if lab.records.current(MIXTURES.name) is None:
         return []
     wanted = current_mixtures(lab)
     gone = [key for key in present if key not in wanted]
-    return [] if gone and backfill_going(instance) else gone
+    return [] if gone and backfill_going(instance, names_of(lab).study) else gone
 
 
 def _mark(lab: Lab, source: str) -> Any:
@@ -136,12 +138,12 @@ def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
                 list(lab.materialise(stage, wait=False))
     data = standing(lab, *DATA)
     waiting = data.of(*DATA)
-    mixtures = data.stale.get(MIXTURES.name, {}).get(WHOLE, "")
-    if len(data.stale) == 1 and not data.blocked and mixtures.startswith("settings changed"):
+    mixtures = data.stale.get(MIXTURES.name, {}).get(WHOLE)
+    if len(data.stale) == 1 and not data.blocked and mixtures and mixtures.kind is Kind.SETTINGS_CHANGED:
         # Conditions see what changes upstream. A change of the study itself, or further mixtures that were asked for,
         # changes nothing upstream.
         recipe = MIXTURES.wanted(lab)[WHOLE].id
-        return ask(context, [MIXTURES.name, recipe], [MIXTURES.name], f"mixtures: {mixtures}")
+        return ask(context, [MIXTURES.name, recipe], [asset_key(lab, MIXTURES)], f"mixtures: {mixtures}")
     if waiting:
         return dg.SensorResult(skip_reason=f"proxies wait for what they are trained on: {waiting}")
     found = standing(lab, PROXY_CHECKPOINTS, PROXY_LOSSES)
@@ -160,7 +162,7 @@ def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
             return dg.SensorResult(
                 skip_reason=f"{asked}, so this waits for a click on {stage.name}. Stale: {in_words(stale)}"
             )
-    keys = context.instance.get_dynamic_partitions("mixture")
+    keys = context.instance.get_dynamic_partitions(names_of(lab).mixtures.name or "")
     places = sorted(keys.index(key) for key in stale if key in keys)
     if len(places) < len(stale):
         return dg.SensorResult(skip_reason=f"{asked}: their mixtures are not registered yet; materialise mixtures")
@@ -168,7 +170,7 @@ def _proxies(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     return ask(
         context,
         [stage.name, recipes],
-        [stage.name],
+        [asset_key(lab, stage)],
         asked,
         {ONLY_STALE: "yes", RANGE_START: keys[places[0]], RANGE_END: keys[places[-1]]},
     )

@@ -7,6 +7,8 @@ import dagster as dg
 from regmix_pipeline.decisions.verdicts import person
 
 BY, WHY = "regmix/by", "regmix/why"
+FORCE = "regmix/force"
+"""Run tag: ``yes`` computes what the run makes even where it is up to date."""
 _AUTOMATIC = {
     "dagster/schedule_name": "schedule",
     "dagster/from_automation_condition": "automation condition",

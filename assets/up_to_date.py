@@ -7,21 +7,21 @@ that becomes stale gets an observation with the reason as well.
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 
 from assets.asking import UNFINISHED
+from assets.names import StudyNames, asset_key
 from assets.pictures import table
 from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.records import Record
 from regmix_pipeline.refit import Standing, in_words, standing
 from regmix_pipeline.stages import STAGES, behind
 from resources.lab import LabResource
+
+if TYPE_CHECKING:
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 NAME = "up_to_date"
 STALE = "regmix/stale"
@@ -31,19 +31,21 @@ _LOOKED_AT = 5
 """Executions of a check that are searched for the last one with an answer."""
 
 
-def up_to_date_checks() -> list[dg.AssetChecksDefinition]:
+def up_to_date_checks(names: StudyNames) -> list[dg.AssetChecksDefinition]:
     """One check for every stage's asset: a warning, which stops nothing."""
-    return [_check(stage) for stage in STAGES]
+    return [_check(stage, names) for stage in STAGES]
 
 
-def _check(stage: Stage) -> dg.AssetChecksDefinition:
+def _check(stage: Stage, names: StudyNames) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=stage.name, name=NAME, description="Still what the study, its inputs and its code ask for; if not, why."
+        asset=names.asset_key(stage),
+        name=NAME,
+        description="Still what the study, its inputs and its code ask for; if not, why.",
     )
     def check(context: dg.AssetCheckExecutionContext, lab: LabResource) -> dg.AssetCheckResult:
         opened = lab.open()
         said = answer(opened, stage, standing(opened, *behind(stage), stage))
-        for observation in observations(opened, stage, said, _last_answer(context.instance, stage)):
+        for observation in observations(opened, stage, said, _last_answer(context.instance, opened, stage)):
             context.op_execution_context.log_event(observation)
         return dg.AssetCheckResult(
             passed=said.passed, severity=said.severity, description=said.description, metadata=said.metadata
@@ -58,10 +60,10 @@ def stale_assets(instance: dg.DagsterInstance, lab: Lab) -> tuple[str, list[Any]
     events: list[Any] = []
     warned = []
     for stage in STAGES:
-        said, before = answer(lab, stage, found), _last_answer(instance, stage)
+        said, before = answer(lab, stage, found), _last_answer(instance, lab, stage)
         if not said.passed:
             warned.append(stage.name)
-        if _shown(instance, stage, said, before):
+        if _shown(instance, lab, stage, said, before):
             continue
         events += [*observations(lab, stage, said, before), said]
     stands = f"{len(warned)} of {len(STAGES)} assets are not up to date: {', '.join(warned)}"
@@ -87,10 +89,10 @@ def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
         said = "up to date"
     reasons: dict[str, list[str]] = {}
     for key, reason in sorted(stale.items()):
-        reasons.setdefault(reason, []).append(key)
-    rows = [{"partition": key, "reason": reason} for key, reason in sorted(stale.items())]
+        reasons.setdefault(str(reason), []).append(key)
+    rows = [{"partition": key, "reason": str(reason)} for key, reason in sorted(stale.items())]
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(stage.name),
+        asset_key=asset_key(lab, stage),
         check_name=NAME,
         passed=said == "up to date",
         severity=dg.AssetCheckSeverity.WARN,
@@ -106,7 +108,7 @@ def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
 
 
 def observations(
-    lab: Lab, stage: Stage, said: dg.AssetCheckEvaluation, before: AssetCheckExecutionRecord | None
+    lab: Lab, stage: Stage, said: dg.AssetCheckEvaluation, before: "AssetCheckExecutionRecord | None"
 ) -> Iterator[dg.AssetObservation]:
     """One for each partition whose reason changed, and one for each that is up to date again though nobody made it.
 
@@ -117,16 +119,20 @@ def observations(
     now, then = _by_key(said), _by_key(before.evaluation) if before and before.evaluation else {}
     for key, reason in now.items():
         if then.get(key) != reason:
-            yield _observation(stage, key, reason, "yes")
+            yield _observation(lab, stage, key, reason, "yes")
     for key in then.keys() - now.keys():
         record = lab.records.current(stage.name, key)
         if record and before and before.event and _time(record) < before.event.timestamp:
-            yield _observation(stage, key, "up to date again", "no")
+            yield _observation(lab, stage, key, "up to date again", "no")
 
 
-def _observation(stage: Stage, key: str, reason: str, stale: str) -> dg.AssetObservation:
+def _observation(lab: Lab, stage: Stage, key: str, reason: str, stale: str) -> dg.AssetObservation:
     return dg.AssetObservation(
-        stage.name, partition=key, description=reason, metadata={"stale": stale, "reason": reason}, tags={STALE: stale}
+        asset_key(lab, stage),
+        partition=key,
+        description=reason,
+        metadata={"stale": stale, "reason": reason},
+        tags={STALE: stale},
     )
 
 
@@ -140,31 +146,35 @@ def _time(record: Record) -> float:
     return datetime.fromisoformat(record.made_at).timestamp()
 
 
-def _answered(record: AssetCheckExecutionRecord) -> bool:
-    return record.status in (AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED)
+def _answered(record: "AssetCheckExecutionRecord") -> bool:
+    return record.status.value in ("SUCCEEDED", "FAILED")
 
 
-def _history(instance: dg.DagsterInstance, stage: Stage) -> list[AssetCheckExecutionRecord]:
-    key = dg.AssetCheckKey(dg.AssetKey(stage.name), NAME)
+def _history(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> "list[AssetCheckExecutionRecord]":
+    key = dg.AssetCheckKey(asset_key(lab, stage), NAME)
     return list(instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOKED_AT))
 
 
-def _last_answer(instance: dg.DagsterInstance, stage: Stage) -> AssetCheckExecutionRecord | None:
-    return next((record for record in _history(instance, stage) if _answered(record)), None)
+def _last_answer(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> "AssetCheckExecutionRecord | None":
+    return next((record for record in _history(instance, lab, stage) if _answered(record)), None)
 
 
 def _shown(
-    instance: dg.DagsterInstance, stage: Stage, said: dg.AssetCheckEvaluation, before: AssetCheckExecutionRecord | None
+    instance: dg.DagsterInstance,
+    lab: Lab,
+    stage: Stage,
+    said: dg.AssetCheckEvaluation,
+    before: "AssetCheckExecutionRecord | None",
 ) -> bool:
     """Whether Dagster shows this answer already, or a run that is going will give one."""
-    latest = next(iter(_history(instance, stage)), None)
+    latest = next(iter(_history(instance, lab, stage)), None)
     if latest is None:
         return False
     last = latest.evaluation
     if last is None or not _answered(latest):
         run = instance.get_run_by_id(latest.run_id)
         return run is not None and run.status in UNFINISHED
-    made = instance.get_latest_materialization_event(dg.AssetKey(stage.name))
+    made = instance.get_latest_materialization_event(asset_key(lab, stage))
     # Dagster shows no answer that is older than what was materialised.
     if made is not None and made.timestamp > latest.create_timestamp and made.run_id != latest.run_id:
         return False

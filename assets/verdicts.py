@@ -8,6 +8,7 @@ from pydantic import Field
 
 from assets.events import plain_failures
 from assets.heads import has_instance, head_of, instance_of
+from assets.names import asset_key
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import Verdict as GivenVerdict
 from regmix_pipeline.decisions.verdicts import Word, say_of
@@ -42,7 +43,7 @@ def record_verdict(context: dg.OpExecutionContext, config: Verdict, lab: LabReso
 def observed(lab: Lab, verdict: GivenVerdict, record: Mapping[str, Any]) -> dg.AssetObservation:
     """A verdict as an observation of the decision, with the journal's head."""
     return dg.AssetObservation(
-        "mixture_decision",
+        asset_key(lab, "mixture_decision"),
         description=f"{verdict.said} by {verdict.by}: {verdict.reason}",
         metadata={
             "verdict": verdict.said,

@@ -1,6 +1,6 @@
 """What orchestration costs: proxies that do nothing, through Dagster, records and the ledger.
 
-    python benchmarks/orchestration.py [COUNT ...] [--stock]            # default 100 1000 10000
+    python benchmarks/orchestration.py [COUNT ...]            # default 100 1000 10000
 
 Every proxy and every evaluation is put where a worker would have left it before the run looks, so what is timed is all
 the rest: staleness, Dagster's runs and events, records, tables, checks, the ledger. Wall time and CPU time per proxy,
@@ -14,7 +14,6 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from assets.runner import run_stale
-from regmix_pipeline.files import write_json
+from regmix_pipeline.files import sha256_of_bytes, write_json
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.current import current_specs
@@ -34,7 +33,6 @@ from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
 from regmix_pipeline.proxies.train import trajectory_schema
 from regmix_pipeline.stages import up_to
-from resources import event_log
 
 DOMAINS = ("web", "code", "books", "papers", "talk")
 MODEL = {"context": 32, "layers": 1, "width": 16, "heads": 2, "ffn_width": 16}
@@ -100,7 +98,7 @@ def _leave_proxy(spec: ProxySpec, trajectory: pa.Table) -> None:
         "training_loss": 5.0,
         "seconds": {"total": 0.0},
         "tokens_per_second": 1.0,
-        "sha256": "",
+        "sha256": sha256_of_bytes(b""),
     }
     (spec.output / "model.safetensors").write_bytes(b"")
     pq.write_table(trajectory, spec.output / "trajectory.parquet")
@@ -113,13 +111,11 @@ def _timed(lab: Lab, stages: Sequence[Any]) -> tuple[float, float]:
     return time.monotonic() - wall, time.process_time() - cpu
 
 
-def measured(folder: Path, count: int, stock: bool) -> dict[str, Any]:
+def measured(folder: Path, count: int) -> dict[str, Any]:
     """A first run and an up-to-date one over ``count`` proxies, in seconds (wall, CPU), and the ledger after them."""
     import duckdb
 
     lab = study(folder, count)
-    if stock:
-        _use_stock_storage(lab)
     run_stale(lab, up_to(MIXTURES))
     found: dict[str, Any] = {"proxies": leave_results(lab)}
     for when in ("first", "again"):
@@ -131,33 +127,24 @@ def measured(folder: Path, count: int, stock: bool) -> dict[str, Any]:
     return found
 
 
-def _use_stock_storage(lab: Lab) -> None:
-    settings = yaml.safe_load(Path(event_log.__file__).with_name("dagster.yaml").read_text())
-    del settings["event_log_storage"]
-    (lab.home / "dagster").mkdir(parents=True)
-    (lab.home / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(settings))
-
-
 def main() -> None:
-    """One line a count and storage."""
+    """One line a count."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("counts", nargs="*", type=int, default=[100, 1000, 10_000])
-    arguments.add_argument("--stock", action="store_true", help="Dagster's own SQLite storage beside the shipped one")
     asked = arguments.parse_args()
     print("milliseconds a proxy, checkpoints and losses together; wall (CPU)\n")
-    print("| proxies | event log | first run | up to date | rows in the ledger | ledger |")
-    print("|---:|---|---:|---:|---:|---:|")
+    print("| proxies | first run | up to date | rows in the ledger | ledger |")
+    print("|---:|---:|---:|---:|---:|")
     # Nothing is deleted before all is measured: ext4 without a journal passes over files that were deleted in the last
     # minutes one by one, and making a file takes twenty times as long.
     with tempfile.TemporaryDirectory() as temporary:
-        for number, (count, stock) in enumerate(product(asked.counts, (True, False) if asked.stock else (False,))):
+        for number, count in enumerate(asked.counts):
             folder = Path(temporary) / str(number)
             folder.mkdir()
-            found = measured(folder, count, stock)
+            found = measured(folder, count)
             first, again = (_per_proxy(found[when], found["proxies"]) for when in ("first", "again"))
-            name = "Dagster's own" if stock else "as shipped"
             end = f"{found['rows']:,} | {found['megabytes']:.1f} MB |"
-            print(f"| {found['proxies']:,} | {name} | {first} | {again} | {end}", flush=True)
+            print(f"| {found['proxies']:,} | {first} | {again} | {end}", flush=True)
 
 
 def _per_proxy(seconds: tuple[float, float], proxies: int) -> str:

@@ -1,14 +1,20 @@
 """The entry point for Dagster: assets, checks, sensors, resources. The one module of the method that knows the engine.
 
-How often sensors look and when the schedule runs is read from the study file when the code location is loaded.
+A study's name, how often sensors look and when the schedule runs are read from the study file when the code location is
+loaded. A workspace may have several studies, each a code location of a file that says
+``defs = build_definitions("my_study.yaml")``.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 
-import assets
 from assets.automation import automation
+from assets.checks import method_checks
+from assets.graph import StaleKeys, asset_definitions
+from assets.names import names_in
 from assets.schedules import schedules
 from assets.sensors import sensors
 from assets.up_to_date import up_to_date_checks
@@ -22,29 +28,57 @@ from resources.ledger import LedgerResource
 from resources.trainer import TrainerResource
 
 
-def _refit_settings() -> Refit:
-    """The study's settings; its defaults while the file is wrong: then every sensor says at each look what is wrong."""
-    try:
-        return load_study(default_study_file()).refit
-    except RegmixError:
-        return Refit()
+def build_definitions(
+    study_file: Path | str, home: Path | str = "", data: Path | str = "", workers: int = 0
+) -> dg.Definitions:
+    """All that Dagster runs for a study. Its asset keys and partitions begin with the study's name.
 
-
-def definitions(refit: Refit) -> dg.Definitions:
-    """All that Dagster runs, for a study that re-fits as ``refit`` says."""
-    trainer = TrainerResource()
-    lab = LabResource(trainer=trainer)
+    Args:
+        study_file: the study's YAML.
+        home: the study's home; default found by the study file.
+        data: folder of downloaded corpora; default $REGMIX_DATA, or data beside the home.
+        workers: processes that train at once; 0 takes the study's number.
+    """
+    names, refit = names_in(Path(study_file)), _refit_settings(study_file)
     return dg.Definitions(
-        assets=dg.load_assets_from_package_module(assets),
-        asset_checks=[*dg.load_asset_checks_from_package_module(assets), *up_to_date_checks()],
-        sensors=[*sensors(refit.look_seconds), automation(refit.look_seconds)],
-        schedules=schedules(refit),
+        assets=asset_definitions(names),
+        asset_checks=[*method_checks(names), *up_to_date_checks(names)],
+        sensors=[*sensors(refit.look_seconds, names), automation(refit.look_seconds)],
+        schedules=schedules(refit, names),
         jobs=[judge_decision],
-        resources={"lab": lab, "trainer": trainer, "ledger": LedgerResource(lab=lab)},
+        resources=_resources(study_file, home, data, workers),
         # Assets are few, run one after another and keep their own worker processes: a process per step only adds
         # start-up.
         executor=locked_in_process,
     )
 
 
-defs = definitions(_refit_settings())
+def command_definitions(
+    study_file: Path, home: Path, data: Path, workers: int, stale_keys: StaleKeys
+) -> dg.Definitions:
+    """What a command runs in its own process: the same assets, of which each makes what is stale of it."""
+    names = names_in(study_file)
+    return dg.Definitions(
+        assets=asset_definitions(names, stale_keys),
+        asset_checks=[*method_checks(names), *up_to_date_checks(names)],
+        resources=_resources(study_file, home, data, workers),
+        executor=dg.in_process_executor,
+    )
+
+
+def _resources(study_file: Path | str, home: Path | str, data: Path | str, workers: int) -> dict[str, object]:
+    trainer = TrainerResource(workers=workers)
+    lab = LabResource(trainer=trainer, study_file=str(Path(study_file).resolve()), home=str(home), data=str(data))
+    return {"lab": lab, "trainer": trainer, "ledger": LedgerResource(lab=lab)}
+
+
+def _refit_settings(study_file: Path | str) -> Refit:
+    """The study's settings; its defaults while the file is wrong: then every sensor says at each look what is wrong."""
+    try:
+        return load_study(study_file).refit
+    except RegmixError:
+        return Refit()
+
+
+defs = build_definitions(default_study_file())
+"""The study of $REGMIX_STUDY, or the demo."""

@@ -26,6 +26,7 @@ from regmix_pipeline.home_lock import home_lock
 from regmix_pipeline.ledger.build import build_ledger, head_in, ledger_is_current
 from regmix_pipeline.ledger.changes import recipe_changes
 from regmix_pipeline.ledger.parts import part_bytes, part_path
+from regmix_pipeline.ledger.reasons import FORCED, NEW, Kind, Reason
 from regmix_pipeline.ledger.recorder import Output, Recorder
 from regmix_pipeline.ledger.records import WHOLE, Recipe, Record, Records
 from regmix_pipeline.ledger.sums import written_to
@@ -56,7 +57,7 @@ class Made:
         record: what it holds now; None when it failed.
         reused: whether it was there before.
         error: why it failed.
-        reason: why it had to be made; "" when it was reused.
+        reason: why it had to be made; None when it was reused.
         before: what it held until now; None when it is new.
         restored: whether it was made from the same recipe before, and only made current again.
     """
@@ -65,7 +66,7 @@ class Made:
     record: Record | None
     reused: bool
     error: RegmixError | None = None
-    reason: str = ""
+    reason: Reason | None = None
     before: Record | None = None
     restored: bool = False
 
@@ -89,6 +90,10 @@ class Stage:
             for what observes the world, and for what costs nothing to make again and is checked as it is made.
         folders: folders and files under the home that are its own. A folder of content-addressed files may be shared.
         observers: stages that observe what this one leaves on disk; they observe again each time it was made.
+        output_folder: folder of the home whose files are taken up by their names where they are there.
+        kinds: what it is made of or with, at most three words that the Dagster UI shows as icons.
+        group: the part of the graph that it belongs to: data, proxies or decision.
+        description: what the asset is, in one or two sentences.
     """
 
     name: str
@@ -100,6 +105,10 @@ class Stage:
     restores: bool = True
     folders: tuple[str, ...] = ()
     observers: tuple[Stage, ...] = ()
+    output_folder: str = ""
+    kinds: tuple[str, ...] = ()
+    group: str = ""
+    description: str = ""
 
     def __post_init__(self) -> None:
         for folder in self.folders:
@@ -174,6 +183,8 @@ class Lab:
         """What was looked at once and holds for this lab's life."""
         self._viewed: Lab | None = None
         """The lab that this one is a stage's view of."""
+        self.forced: frozenset[str] = frozenset()
+        """Stages that are computed even where they are up to date."""
         self.study: Study = self.study_in_file
         self.join()
 
@@ -356,7 +367,7 @@ class Lab:
             self.say(f"{self.ledger} was written to by something else than regmix: it is built again from its parts")
             self.build_ledger()
 
-    def stale(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> dict[str, str]:
+    def stale(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> dict[str, Reason]:
         """Key -> why it has to be made, for every key that is not what it should be; ``wanted`` if it is known."""
         reasons = {}
         for key, recipe in (stage.wanted(self) if wanted is None else wanted).items():
@@ -402,6 +413,8 @@ class Lab:
                     yield Made(key, self.records.current(stage.name, key), reused=True)
             for key in missing:
                 self._delete_damaged(stage, key)
+                if reasons[key] is FORCED:
+                    self._delete_output(stage, key)
             # Not when nobody waits for the rest any more: then the next run builds the ledger.
             made = bool(missing)
             try:
@@ -424,7 +437,7 @@ class Lab:
             found += self._make(each, {key: wanted[key] for key in stale}, stale) if stale else []
         return bool(found)
 
-    def _restored(self, stage: Stage, missing: dict[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
+    def _restored(self, stage: Stage, missing: dict[str, Recipe], reasons: Mapping[str, Reason]) -> Iterator[Made]:
         """Make former records current again where they are just what is wanted; these keys are missing no more."""
         kept = self.restorable(stage, missing)
         before = {key: self.records.current(stage.name, key) for key in kept}
@@ -433,6 +446,13 @@ class Lab:
         for key, record in kept.items():
             del missing[key]
             yield Made(key, record, reused=False, reason=reasons[key], before=before[key], restored=True)
+
+    def _delete_output(self, stage: Stage, key: str) -> None:
+        """Delete the files of a key that would be taken up by their names."""
+        record = self.records.current(stage.name, key)
+        for name in record.files if record is not None and stage.output_folder else ():
+            if name.startswith(f"{stage.output_folder}/"):
+                self.path(name).unlink(missing_ok=True)
 
     def _delete_damaged(self, stage: Stage, key: str) -> None:
         """Delete what is damaged of a key: what is named by its content is otherwise taken for made."""
@@ -448,7 +468,7 @@ class Lab:
             recipes: key -> recipe wanted now, of keys that are stale.
         """
         found = {}
-        for key, recipe in recipes.items() if stage.restores else ():
+        for key, recipe in recipes.items() if stage.restores and stage.name not in self.forced else ():
             kept = self.records.made_from(stage.name, key, recipe.id)
             if kept and self._whole(kept[-1]):
                 found[key] = kept[-1]
@@ -479,7 +499,7 @@ class Lab:
             remember_file(self.home, self.study_file)
             yield
 
-    def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, str]) -> Iterator[Made]:
+    def _make(self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, Reason]) -> Iterator[Made]:
         recorder = self._recorder = Recorder(self.records, self.home, stage.name, self.run)
         try:
             for output in _timed(stage, stage.make(self, recipes)):
@@ -495,18 +515,22 @@ class Lab:
             self._recorder = None
         yield from _recorded(recorder, reasons)
 
-    def _reason(self, stage: Stage, key: str, recipe: Recipe) -> str:
-        """Why the key must be made again, or "" when its record and files stand."""
+    def _reason(self, stage: Stage, key: str, recipe: Recipe) -> Reason | None:
+        """Why the key must be made again, or None when its record and files stand."""
+        if stage.name in self.forced:
+            return FORCED
         record = self.records.current(stage.name, key)
         if record is None:
             damage = self.records.damage(stage.name, key)
             # As all reasons, by its name in the home: a forecast looks at a copy of the home's folders.
-            return f"its record {Path(damage.where).relative_to(self.home)} {damage.problem}" if damage else "new"
+            if damage is None:
+                return NEW
+            return Reason(Kind.DAMAGED, (f"its record {Path(damage.where).relative_to(self.home)}",), damage.problem)
         gone = [name for name in (*record.files, *record.sums) if not (self.home / name).exists()]
         if gone:
-            return f"{gone[0]} is missing"
+            return Reason(Kind.MISSING, tuple(gone))
         for name, problem in self._damaged(record):
-            return f"{name} {problem}"
+            return Reason(Kind.DAMAGED, (name,), problem)
         return recipe_changes(record, recipe)
 
     def _damaged(self, record: Record) -> Iterator[tuple[str, str]]:
@@ -525,7 +549,7 @@ class Lab:
                     yield name, problem
 
 
-def _recorded(recorder: Recorder, reasons: Mapping[str, str]) -> Iterator[Made]:
+def _recorded(recorder: Recorder, reasons: Mapping[str, Reason]) -> Iterator[Made]:
     """Put on record what is held, and tell it."""
     for record, before in recorder.put_down():
         yield Made(record.key, record, reused=False, reason=reasons[record.key], before=before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,9 +14,7 @@ from regmix_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from regmix_pipeline.lab import Lab, Stage
-
-_CRON = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
-_CRON_ITEM = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?")
+    from regmix_pipeline.ledger.reasons import Reason
 
 
 class Refit(Settings):
@@ -42,9 +39,17 @@ class Refit(Settings):
 
     @field_validator("cron")
     @classmethod
-    def _five_fields(cls, cron: str | None) -> str | None:
+    def _valid_cron(cls, cron: str | None) -> str | None:
         if cron is not None:
-            _check_cron(cron)
+            import dagster as dg  # the schedule's own check; takes its time to import
+
+            try:
+                dg.ScheduleDefinition(name="refit", job_name="refit", cron_schedule=cron)
+            except dg.DagsterInvalidDefinitionError as error:
+                raise ValueError(
+                    f"{cron!r} is not a cron schedule: five fields (minute, hour, day of the month, month, weekday) "
+                    "such as 0 3 * * MON, or @daily"
+                ) from error
         return cron
 
     @field_validator("timezone")
@@ -57,22 +62,6 @@ class Refit(Settings):
         return zone
 
 
-def _check_cron(cron: str) -> None:
-    """Raise ValueError unless ``cron`` is five fields of numbers, ranges, lists and steps."""
-    parts = cron.split()
-    if len(parts) != len(_CRON):
-        raise ValueError(f"{cron!r} has {len(parts)} fields, cron has five: minute hour day month weekday (0 3 * * *)")
-    for part, (name, low, high) in zip(parts, _CRON, strict=True):
-        for item in part.split(","):
-            found = _CRON_ITEM.fullmatch(item)
-            ends = [int(end) for end in found.groups()[:2] if end] if found else []
-            step = int(found.group(3) or 1) if found else 0
-            if not found or step < 1 or ends != sorted(ends) or any(not low <= end <= high for end in ends):
-                raise ValueError(
-                    f"{item!r} is no {name} in {cron!r}: numbers {low}-{high}, ranges a-b, lists, steps */n"
-                )
-
-
 @dataclass(frozen=True)
 class Standing:
     """Where a study stands.
@@ -82,7 +71,7 @@ class Standing:
         blocked: stage name -> what it waits for: an upstream stage that was never made, or a source out of reach.
     """
 
-    stale: Mapping[str, Mapping[str, str]]
+    stale: Mapping[str, Mapping[str, Reason]]
     blocked: Mapping[str, str]
 
     def of(self, *stages: Stage) -> str:
@@ -112,11 +101,11 @@ def standing(lab: Lab, *stages: Stage) -> Standing:
     return Standing(stale, blocked)
 
 
-def in_words(stale: Mapping[str, str], shown: int = 3) -> str:
+def in_words(stale: Mapping[str, Reason | str], shown: int = 3) -> str:
     """``books, poems (new); code (changed: documents/code)``, at most ``shown`` keys for each reason."""
     keys: dict[str, list[str]] = {}
     for key, reason in stale.items():
-        keys.setdefault(reason, []).append(key)
+        keys.setdefault(str(reason), []).append(key)
     parts = []
     for reason, names in list(keys.items())[:shown]:
         more = f" and {len(names) - shown} more" if len(names) > shown else ""

@@ -13,9 +13,6 @@ import yaml
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint, write_together
 
-BATCH = 500
-"""Events that Dagster hands over at once where it knows them together: those that it plans at a run's start."""
-
 
 def prepare_instance(home: Path) -> Path:
     """Make ``<home>/dagster`` with the shipped dagster.yaml, point DAGSTER_HOME at it, and return it.
@@ -35,7 +32,6 @@ def prepare_instance(home: Path) -> Path:
     elif content != shipped:
         _check(settings, content)
     os.environ["DAGSTER_HOME"] = str(_plain(folder))
-    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH))
     return folder
 
 

@@ -1,7 +1,7 @@
 """Which of a home's Dagster runs are dead: each process at work on a run holds a lock, and loses it when it dies.
 
 Dagster itself takes a run for alive until somebody reports its end. A process that was killed reports nothing: its run
-would keep its place among the runs at work and its slot of a pool for ever.
+would keep its place among the runs at work for ever.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HOST_TAG, BOOT_TAG = "regmix/host", "regmix/boot"
 """Run tags: the machine that a run was launched from."""
 LOCKED_TAG = "regmix/locked"
 """Run tag: ``yes`` for a run that does not begin before its process holds the lock."""
-KILLED = "the process of this run was killed; its slots are free again, and the next run continues"
+KILLED = "the process of this run was killed; the next run continues"
 _ENDED_BY_US = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -122,7 +122,7 @@ def state_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> State:
 
 
 def end_dead_runs(instance: dg.DagsterInstance, say: Say) -> list[str]:
-    """Report the runs whose processes were killed as failed, and free their slots; returns their ids.
+    """Report the runs whose processes were killed as failed; returns their ids.
 
     Runs that wait in the queue are left alone, and so are those of which it cannot be known whether they live.
     """
@@ -147,11 +147,9 @@ def end_dead_runs(instance: dg.DagsterInstance, say: Say) -> list[str]:
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str, *, canceled: bool = False) -> None:
-    """Report that a run has ended, unless that is known, and free its slots."""
+    """Report that a run has ended, unless that is known, and delete its lock."""
     if not run.is_finished:
         (instance.report_run_canceled if canceled else instance.report_run_failed)(run, why)
-    if instance.event_log_storage.supports_global_concurrency_limits:
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     RunLock(instance.root_directory, run.run_id).remove()
 
 

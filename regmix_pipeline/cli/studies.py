@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
+from regmix_pipeline.errors import StudyError
 from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
 from regmix_pipeline.stopping import stoppable
@@ -37,11 +38,21 @@ Changes = Annotated[
 @plain_errors
 @stoppable
 def run(
-    study: StudyFile = None, home: Home = None, data: Data = None, workers: Workers = None, as_json: AsJson = False
+    study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    workers: Workers = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what is up to date as well.")] = False,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="With --force: the stage to compute again, instead of all; may be given several times."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the whole study up to date through Dagster; what is up to date is left alone."""
     started = time.monotonic()
     lab = open_lab(study, home, data, workers=workers)
+    lab.forced = _forced(force, stage or [])
     from assets.runner import run_stale
     from regmix_pipeline.decisions.show import show_decision
 
@@ -90,12 +101,24 @@ def refit(
     )
 
 
+def _forced(force: bool, stages: Sequence[str]) -> frozenset[str]:
+    """The stages to compute even where they are up to date."""
+    from regmix_pipeline.stages import STAGES
+
+    names = [stage.name for stage in STAGES]
+    if unknown := [name for name in stages if name not in names]:
+        raise StudyError(f"no such stage: {', '.join(unknown)}", where="--stage", remedy=f"one of {', '.join(names)}")
+    if stages and not force:
+        raise StudyError("says what to compute again", where="--stage", remedy="give --force with it")
+    return frozenset(stages or names) if force else frozenset()
+
+
 def _outcome(lab: Lab, done: Sequence[StageRun]) -> dict[str, Any]:
     """What a run ends with, JSON-able: what was made and why, and the decision's record."""
     made = [
         {
             "stage": run.stage,
-            "made": run.stale,
+            "made": {key: str(reason) for key, reason in run.stale.items()},
             "restored": sorted(run.restored),
             "failed_checks": run.failed_checks,
         }

@@ -164,4 +164,9 @@ CONFIRMATION = Stage(
     _wanted,
     _make,
     folders=("confirmations", "evaluations"),
+    kinds=("torch",),
+    group="decision",
+    description=(
+        "Larger models, trained for longer on the chosen, the natural and the uniform mixture: did the prediction hold?"
+    ),
 )

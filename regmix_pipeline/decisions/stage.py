@@ -84,4 +84,7 @@ MIXTURE_DECISION = Stage(
     _make,
     restores=False,  # taken anew: its checks are asked again, and the same evidence leads to the same decision
     folders=("decisions",),
+    kinds=("yaml", "duckdb"),
+    group="decision",
+    description="What was chosen, from which upstream versions, beside natural and uniform.",
 )

@@ -70,4 +70,15 @@ def _named(settings: Mapping[str, Any], role: str) -> list[str]:
     return [key.removeprefix(f"{role} ") for key in settings if key.startswith(f"{role} ")]
 
 
-DOMAINS = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False, folders=("watch.json",))
+DOMAINS = Stage(
+    NAME,
+    (),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    restores=False,
+    folders=("watch.json",),
+    group="data",
+    description="The study's domains and targets, those of its file and the folders under its watched address.",
+)

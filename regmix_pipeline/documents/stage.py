@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from regmix_pipeline.documents.observe import Observation, observe, version_at_a_glance
 from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.ledger.reasons import NEW, Kind, Reason
 from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import Recipe
 
@@ -33,7 +34,7 @@ def observations(lab: Lab) -> dict[str, Observation]:
     return lab.once("observations", look)
 
 
-def stale_at_a_glance(lab: Lab) -> dict[str, str]:
+def stale_at_a_glance(lab: Lab) -> dict[str, Reason]:
     """Source -> why it has to be observed again, as far as names, sizes and times tell. Reads and fetches nothing.
 
     Raises:
@@ -44,11 +45,11 @@ def stale_at_a_glance(lab: Lab) -> dict[str, str]:
         record = lab.records.current("documents", name)
         version = version_at_a_glance(source, lab.base, lab.data)
         if record is None:
-            stale[name] = "new"
+            stale[name] = NEW
         elif version is None:
-            stale[name] = "files changed"
+            stale[name] = Reason(Kind.FILES_CHANGED)
         elif version != record.version:
-            stale[name] = "settings changed: content"
+            stale[name] = Reason(Kind.SETTINGS_CHANGED, ("content",))
     return stale
 
 
@@ -68,4 +69,14 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         yield Output(name, seen.version, facts)
 
 
-DOCUMENTS = Stage("documents", (), "domain", CODE_VERSION, _wanted, _make, restores=False)
+DOCUMENTS = Stage(
+    "documents",
+    (),
+    "domain",
+    CODE_VERSION,
+    _wanted,
+    _make,
+    restores=False,
+    group="data",
+    description="Every source's documents, observed: the data version is a hash of their content, never of a time.",
+)

@@ -147,7 +147,7 @@ class _Walk:
         try:
             wanted = self._wanted(stage)
             row.wanted = len(wanted)
-            row.stale = {key: self._told(reason) for key, reason in lab.stale(stage, wanted).items()}
+            row.stale = {key: self._told(str(reason)) for key, reason in lab.stale(stage, wanted).items()}
             row.withdrawn = lab.withdrawn(stage, wanted)
             for key in row.withdrawn:
                 lab.records.forget(stage.name, key)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from regmix_pipeline.ledger.reasons import Kind, Reason
 from regmix_pipeline.ledger.records import Recipe, Record
 
 
@@ -30,15 +31,15 @@ def input_changes(before: Record | None, after: Record) -> InputChanges:
     )
 
 
-def recipe_changes(record: Record, recipe: Recipe) -> str:
-    """In what a recipe differs from the one that a record was made by, in a line; "" where it does not."""
+def recipe_changes(record: Record, recipe: Recipe) -> Reason | None:
+    """In what a recipe differs from the one that a record was made by; None where it does not."""
     if record.recipe == recipe.id:
-        return ""
+        return None
     changed = _unlike(record.inputs, recipe.inputs)
     if changed:
-        return "changed: " + ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-    return "settings changed: " + ", ".join(_unlike(record.settings, recipe.settings))
+        return Reason(Kind.INPUTS_CHANGED, changed)
+    return Reason(Kind.SETTINGS_CHANGED, _unlike(record.settings, recipe.settings))
 
 
-def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))

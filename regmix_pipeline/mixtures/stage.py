@@ -193,4 +193,7 @@ MIXTURES = Stage(
     _wanted,
     _make,
     folders=("mixtures",),
+    kinds=("numpy",),
+    group="proxies",
+    description="Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition.",
 )

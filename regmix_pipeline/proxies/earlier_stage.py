@@ -176,4 +176,9 @@ EARLIER_RUNS = Stage(
     _wanted,
     _make,
     folders=("earlier", "evaluations"),
+    kinds=("torch",),
+    group="proxies",
+    description=(
+        "Proxies of withdrawn, split or merged domains, measured on today's targets; each with the rule it was kept by."
+    ),
 )

@@ -109,4 +109,15 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, version, facts, [path])
 
 
-IMPORTED_RUNS = Stage("imported_runs", (), None, CODE_VERSION, _wanted, _make, folders=("imports",))
+IMPORTED_RUNS = Stage(
+    "imported_runs",
+    (),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    folders=("imports",),
+    kinds=("csv",),
+    group="proxies",
+    description="Mixtures and losses of runs trained elsewhere, joined by id; empty when the study imports none.",
+)

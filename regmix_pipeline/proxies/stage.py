@@ -309,6 +309,10 @@ PROXY_CHECKPOINTS = Stage(
     _checkpoints_make,
     folders=("proxies", "evaluations"),
     observers=(FINISHED_PROXIES,),
+    output_folder="proxies",
+    kinds=("torch",),
+    group="proxies",
+    description="Small models trained on a mixture, one per seed, and the tokens they drew from each domain.",
 )
 PROXY_LOSSES = Stage(
     "proxy_losses",
@@ -318,4 +322,8 @@ PROXY_LOSSES = Stage(
     _losses_wanted,
     _losses_make,
     folders=("evaluations",),
+    output_folder="evaluations",
+    kinds=("torch", "duckdb"),
+    group="proxies",
+    description="Every target's loss with its standard error, at the end of training and along the way.",
 )

@@ -157,4 +157,9 @@ REGRESSOR = Stage(
     _wanted,
     _make,
     folders=("regressors",),
+    kinds=("lightgbm", "scikitlearn"),
+    group="decision",
+    description=(
+        "What predicts each target's loss from the mixture, chosen by cross-validation on rows it did not see."
+    ),
 )

@@ -74,4 +74,7 @@ MIXTURE_REPORT = Stage(
     _wanted,
     _make,
     folders=("reports",),
+    kinds=("plotly",),
+    group="decision",
+    description="One self-contained HTML page: the decision, its certainty, the evidence and the method.",
 )

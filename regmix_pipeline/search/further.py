@@ -143,4 +143,10 @@ FURTHER_MIXTURES = Stage(
     _wanted,
     _make,
     folders=("further",),
+    kinds=("duckdb",),
+    group="decision",
+    description=(
+        "Expected regret of the optimal mixture, and the mixtures whose proxies would lower it most; none is "
+        "trained by itself: `regmix refit` and the schedule take them up within the study's budget."
+    ),
 )

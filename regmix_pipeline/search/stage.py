@@ -96,4 +96,7 @@ OPTIMAL_MIXTURE = Stage(
     _wanted,
     _make,
     folders=("optima",),
+    kinds=("scipy", "duckdb"),
+    group="decision",
+    description="The mixture with the lowest predicted objective under caps and floors.",
 )

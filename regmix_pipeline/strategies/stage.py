@@ -91,4 +91,10 @@ STRATEGY_COMPARISON = Stage(
     _make,
     # The larger models of a confirmation are named by what they are: whoever trained one, it is the same.
     folders=(FOLDER, "compared", "confirmations", "evaluations"),
+    kinds=("torch",),
+    group="decision",
+    description=(
+        "Strategies choose within one budget, and the target model is trained on each choice: which way of "
+        "choosing is best?"
+    ),
 )

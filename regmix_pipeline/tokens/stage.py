@@ -274,6 +274,11 @@ TOKENIZER = Stage(
     _tokenizer_wanted,
     _tokenizer_make,
     folders=("tokenizers",),
+    kinds=("python",),
+    group="data",
+    description=(
+        "The tokenizer: the study's file, or a byte-level BPE trained once on a stated sample and frozen from then on."
+    ),
 )
 TOKEN_SHARDS = Stage(
     "token_shards",
@@ -284,6 +289,10 @@ TOKEN_SHARDS = Stage(
     _shards_make,
     restores=False,  # shards that are there are taken up as they are, with their sizes checked
     folders=("shards",),
+    output_folder="shards",
+    kinds=("datatrove",),
+    group="data",
+    description="A source's distinct documents as tokens, training and validation split by hash of the text.",
 )
 DOMAIN_INVENTORY = Stage(
     "domain_inventory",
@@ -293,4 +302,7 @@ DOMAIN_INVENTORY = Stage(
     _inventory_wanted,
     _inventory_make,
     folders=("inventory",),
+    kinds=("duckdb",),
+    group="data",
+    description="Tokens available, natural prior, bytes per token and caps of every domain.",
 )

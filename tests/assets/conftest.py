@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 import yaml
 
+from assets.names import names_of, stage_name
 from assets.runner import run_stale
-from regmix_pipeline.definitions import definitions
+from regmix_pipeline.definitions import build_definitions
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.lab import Lab
 
@@ -25,7 +26,8 @@ class World:
 
     def reload(self):
         """Load the definitions again, as a code location does after the study file changed."""
-        self.defs = definitions(self.lab().study.refit)
+        self.names = names_of(self.lab())
+        self.defs = build_definitions(self.folder / "tiny.yaml", self.folder / "home")
         self.job = self.defs.resolve_implicit_global_asset_job_def()
 
     def lab(self):
@@ -60,7 +62,7 @@ class World:
         found = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.condition_cursor)
         self.condition_cursor = found.cursor
         return {
-            result.key.to_user_string(): sorted(map(str, found.get_requested_partitions(result.key)))
+            stage_name(result.key): sorted(map(str, found.get_requested_partitions(result.key)))
             for result in found.results
             if found.get_num_requested(result.key)
         }
@@ -71,7 +73,7 @@ class World:
         tags = {f"dagster/asset_partition_range_{end}": key for end, key in ends.items()} | (tags or {})
         result = self.job.execute_in_process(
             instance=self.instance,
-            asset_selection=[dg.AssetKey(name) for name in assets],
+            asset_selection=self.names.asset_keys(assets),
             tags=tags,
             raise_on_error=False,
         )
@@ -79,21 +81,29 @@ class World:
 
     def asked(self, request):
         """Run what a sensor or the schedule asked for."""
-        return self.run(*(key.to_user_string() for key in request.asset_selection), tags=dict(request.tags))
+        return self.run(*map(stage_name, request.asset_selection), tags=dict(request.tags))
 
     def start(self, asset):
         """A run of an asset that is under way, as another process would have it; returns its id."""
         run = self.instance.create_run_for_job(
-            self.job.get_subset(asset_selection={dg.AssetKey(asset)}),
-            asset_selection=frozenset({dg.AssetKey(asset)}),
+            self.job.get_subset(asset_selection={self.key(asset)}),
+            asset_selection=frozenset({self.key(asset)}),
             status=dg.DagsterRunStatus.STARTED,
         )
         return run.run_id
 
+    def key(self, asset):
+        """The key of an asset."""
+        return self.names.asset_key(asset)
+
+    def partitions(self, kind):
+        """The registered partitions: of sources, or of mixtures."""
+        return list(self.instance.get_dynamic_partitions(getattr(self.names, kind).name))
+
     def facts(self, asset, key=None):
         """Metadata of an asset's latest materialisation."""
         records = self.instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[key] if key else None), limit=1
+            dg.AssetRecordsFilter(self.key(asset), asset_partitions=[key] if key else None), limit=1
         ).records
         return {name: value.value for name, value in records[0].asset_materialization.metadata.items()}
 

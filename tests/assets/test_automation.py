@@ -14,7 +14,7 @@ DATA = ["documents", "token_shards", "domain_inventory", "mixtures"]
 def test_a_new_folder_arrives_and_is_taken_in(world):
     world.drop_in("poems")
     assert world.look("new_domains") == (None, "arrived: poems")
-    assert world.instance.has_dynamic_partition("domain", "poems")
+    assert "poems" in world.partitions("sources")
     assert world.tick() == {}
 
     request, _ = world.look("changed_text")
@@ -38,9 +38,7 @@ def test_a_new_folder_arrives_and_is_taken_in(world):
     assert shown["proxies to train"] == shown["mixtures new"] > 0
     assert shown["tokens they ask"] == shown["mixtures new"] * 16_384
     assert "proxy_checkpoints" in shown["stale now"]
-    assert set(world.instance.get_dynamic_partitions("mixture")) >= {
-        entry["id"] for entry in world.lab().json("mixtures")["mixtures"]
-    }
+    assert set(world.partitions("mixtures")) >= {entry["id"] for entry in world.lab().json("mixtures")["mixtures"]}
 
 
 def test_a_new_entry_in_the_study_file_arrives_as_well(world):
@@ -73,7 +71,7 @@ def test_a_domain_that_went_is_noticed(world):
     world.settle()
     shutil.rmtree(world.inbox / "poems")
     assert world.look("new_domains") == (None, "went: poems")
-    assert not world.instance.has_dynamic_partition("domain", "poems")
+    assert "poems" not in world.partitions("sources")
     assert world.tick() == {"domain_inventory": ["None"]}
     assert world.run("domain_inventory")
     assert world.tick() == {"mixtures": ["None"]}
@@ -129,7 +127,7 @@ def test_an_address_out_of_reach_withdraws_nothing(world):
     with pytest.raises(DocumentError, match="the watched folder does not exist"):
         world.look("new_domains")
     assert "poems" in world.lab().domains
-    assert world.instance.has_dynamic_partition("domain", "poems")
+    assert "poems" in world.partitions("sources")
 
 
 def test_a_broken_study_file_is_said_at_every_look(world):

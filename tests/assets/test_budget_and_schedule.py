@@ -4,9 +4,10 @@ import datetime
 
 import dagster as dg
 
+from assets.names import StudyNames, stage_name
+from assets.schedules import schedules
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import say_of
-from regmix_pipeline.definitions import definitions
 from regmix_pipeline.refit import Refit, confirmation_tokens
 
 TOKENS = 16_384
@@ -55,11 +56,11 @@ def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
     new = keys - set(world.lab().records.keys("proxy_losses"))
     world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
     request, _ = world.look("proxies_within_budget")
-    assert [key.to_user_string() for key in request.asset_selection] == ["proxy_checkpoints"]
+    assert [stage_name(key) for key in request.asset_selection] == ["proxy_checkpoints"]
     assert request.run_key is None
     assert world.asked(request)
     request, _ = world.look("proxies_within_budget")
-    assert [key.to_user_string() for key in request.asset_selection] == ["proxy_losses"]
+    assert [stage_name(key) for key in request.asset_selection] == ["proxy_losses"]
     assert world.asked(request)
     assert world.look("proxies_within_budget") == (None, "every proxy is up to date")
     assert new <= set(world.lab().records.keys("proxy_losses"))
@@ -69,7 +70,7 @@ def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
     assert any(each["progress"].split(" of ")[0] == each["progress"].split(" of ")[1] for each in shown)
     assert all(each["tokens per second"] > 0 and each["time left"] for each in shown)
     check = world.instance.event_log_storage.get_asset_check_execution_history(
-        dg.AssetCheckKey(dg.AssetKey("proxy_checkpoints"), "executed_tokens_equal_the_mixture"), limit=1
+        dg.AssetCheckKey(world.key("proxy_checkpoints"), "executed_tokens_equal_the_mixture"), limit=1
     )[0]
     made = {name: value.value for name, value in check.event.asset_check_evaluation.metadata.items()}
     assert made["made in this run"] == len(new)
@@ -104,7 +105,7 @@ def test_mixtures_follow_the_study_itself(world):
     world.change_study(mixtures=settings)
     assert world.tick() == {}
     request, _ = world.look("proxies_within_budget")
-    assert [key.to_user_string() for key in request.asset_selection] == ["mixtures"]
+    assert [stage_name(key) for key in request.asset_selection] == ["mixtures"]
     assert request.tags["regmix/why"].startswith("mixtures: settings changed: ")
     assert world.asked(request)
     assert "1 proxy to train" in world.look("proxies_within_budget")[1]
@@ -127,12 +128,12 @@ def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
     _, reason = scheduled(world)
     assert "the evidence is not complete: proxy_checkpoints: " in reason
 
-    keys = list(world.instance.get_dynamic_partitions("mixture"))
+    keys = world.partitions("mixtures")
     assert world.run("proxy_checkpoints", keys=keys)
     # Measuring trains nothing: it needs no budget.
     assert world.asked(world.look("proxies_within_budget")[0])
     request, _ = scheduled(world)
-    names = [key.to_user_string() for key in request.asset_selection]
+    names = [stage_name(key) for key in request.asset_selection]
     assert set(names) >= {"regressor", "optimal_mixture", "mixture_decision", "confirmation", "mixture_report"}
     assert "regressor: changed: " in request.tags["regmix/why"]
     assert world.asked(request)
@@ -155,7 +156,7 @@ def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
     lab = world.lab()
     say_of(lab, find_decision(lab), "approved", "seen and found good", "Ada", "a test")
     request, _ = scheduled(world)
-    assert [key.to_user_string() for key in request.asset_selection] == ["mixture_report"]
+    assert [stage_name(key) for key in request.asset_selection] == ["mixture_report"]
     assert world.asked(request)
     assert "Approved by Ada" in lab.artefact("mixture_report").read_text()
 
@@ -169,11 +170,12 @@ def test_a_confirmation_is_trained_by_the_schedule_only_within_the_budget(world,
     assert f"the confirmation asks {asked:,} tokens, the study's budget is 0: it waits for a click" in reason
     world.change_study(refit={"max_new_tokens": asked, "settle_seconds": 0})
     request, _ = scheduled(world)
-    assert [key.to_user_string() for key in request.asset_selection] == ["confirmation", "mixture_report"]
+    assert [stage_name(key) for key in request.asset_selection] == ["confirmation", "mixture_report"]
 
 
 def test_a_study_without_a_cron_has_no_schedule():
-    assert not definitions(Refit()).schedules
-    (schedule,) = definitions(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin")).schedules
+    names = StudyNames.of("a study")
+    assert schedules(Refit(), names) == []
+    (schedule,) = schedules(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin"), names)
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 2 * * 1-5", "Europe/Berlin")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING

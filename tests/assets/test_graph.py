@@ -6,6 +6,7 @@ import sys
 import dagster as dg
 import pytest
 
+from assets.names import stage_name
 from regmix_pipeline.definitions import defs
 from regmix_pipeline.stages import STAGES
 
@@ -68,18 +69,18 @@ def test_definitions_load():
 
 def test_lineage_reads_like_the_method(graph):
     found = {
-        node.key.to_user_string(): sorted(parent.to_user_string() for parent in node.parent_keys)
-        for node in graph.asset_nodes
+        stage_name(node.key): sorted(stage_name(parent) for parent in node.parent_keys) for node in graph.asset_nodes
     }
     assert found == LINEAGE
 
 
 def test_every_stage_is_an_asset_with_the_same_upstream(graph):
     for stage in STAGES:
-        node = graph.get(dg.AssetKey(stage.name))
-        assert sorted(stage.upstream) == sorted(parent.to_user_string() for parent in node.parent_keys), stage.name
+        node = graph.get(dg.AssetKey(["demo", stage.name]))
+        assert sorted(stage.upstream) == sorted(map(stage_name, node.parent_keys)), stage.name
         name = node.partitions_def.name if node.partitions_def else None
-        assert name == stage.partitions == PARTITIONS.get(stage.name)
+        assert stage.partitions == PARTITIONS.get(stage.name)
+        assert name == (f"demo/{stage.partitions}" if stage.partitions else None)
         if stage.name not in OBSERVED:
             assert node.code_version == stage.code_version
 

@@ -4,41 +4,74 @@ import dagster as dg
 import pytest
 
 from assets.runner import RunFailedError, run_stale
+from assets.triggers import FORCE
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.ledger.reasons import Kind
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies import stage
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.proxies.trainer import Result
+from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.stages import up_to
-
-LOSSES = dg.AssetKey(PROXY_LOSSES.name)
 
 
 def test_partitions_that_dagster_was_not_told_of_are_told_by_the_next_run_and_not_made_again(world):
-    keys = sorted(world.instance.get_materialized_partitions(LOSSES))
+    losses = world.key(PROXY_LOSSES)
+    keys = sorted(world.instance.get_materialized_partitions(losses))
     assert len(keys) > 2
     before = {key: world.lab().need(PROXY_LOSSES.name, key) for key in keys}
     # What it looks like when a run is killed between recording two partitions and telling of them.
     untold = [keys[0], keys[2]]
-    world.instance.wipe_assets([LOSSES])
+    world.instance.wipe_assets([losses])
     for key in set(keys) - set(untold):
-        world.instance.report_runless_asset_event(dg.AssetMaterialization(LOSSES, partition=key))
+        world.instance.report_runless_asset_event(dg.AssetMaterialization(losses, partition=key))
 
     said = []
     lab = Lab(world.folder / "tiny.yaml", world.folder / "home", say=said.append)
     (done,) = run_stale(lab, [PROXY_LOSSES])
     assert done.stale == {}
     assert any("made before, and told now: " + ", ".join(untold) in line for line in said)
-    assert sorted(world.instance.get_materialized_partitions(LOSSES)) == keys
+    assert sorted(world.instance.get_materialized_partitions(losses)) == keys
     assert {key: world.lab().need(PROXY_LOSSES.name, key) for key in keys} == before
-    events = world.instance.fetch_materializations(dg.AssetRecordsFilter(LOSSES), limit=50).records
+    events = world.instance.fetch_materializations(dg.AssetRecordsFilter(losses), limit=50).records
     run = events[0].run_id
     assert sorted(event.partition_key for event in events if event.run_id == run) == untold
 
     said.clear()
     run_stale(lab, [PROXY_LOSSES])
     assert said == ["[1/1] proxy_losses: up to date"]
+
+
+def test_force_computes_what_is_up_to_date_to_the_same_versions(world):
+    stages = [PROXY_CHECKPOINTS, PROXY_LOSSES, OPTIMAL_MIXTURE, MIXTURE_DECISION]
+    keys = world.lab().records.keys(PROXY_LOSSES.name)
+    before = {(stage.name, key): record for stage in stages for key, record in current(world, stage).items()}
+    runs = world.instance.get_runs_count()
+    lab = world.lab()
+    lab.forced = frozenset(stage.name for stage in stages)
+    done = {run.stage: run for run in run_stale(lab)}
+    assert {stage.name for stage in stages} == {name for name, run in done.items() if run.stale}
+    assert set(done[PROXY_LOSSES.name].stale) == set(keys)
+    assert {reason.kind for run in done.values() for reason in run.stale.values()} == {Kind.FORCED}
+    assert world.instance.get_runs_count() == runs + 3  # training, measuring, decision
+    after = {(stage.name, key): record for stage in stages for key, record in current(world, stage).items()}
+    assert {name: record.version for name, record in after.items()} == {
+        name: record.version for name, record in before.items()
+    }
+    made_again = {name for name, record in after.items() if record.made_at > before[name].made_at}
+    assert made_again == set(after)
+
+    assert world.run("optimal_mixture")
+    assert world.facts("optimal_mixture")["result"] == "up to date, nothing computed"
+    assert world.run("optimal_mixture", tags={FORCE: "yes"})
+    assert world.facts("optimal_mixture")["result"] == "computed: forced"
+
+
+def current(world, stage):
+    lab = world.lab()
+    return {key: lab.need(stage.name, key) for key in lab.records.keys(stage.name)}
 
 
 class NoMemory:

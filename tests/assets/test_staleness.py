@@ -4,6 +4,7 @@ import shutil
 
 import dagster as dg
 
+from assets.names import stage_name
 from assets.up_to_date import NAME, STALE, stale_assets
 from regmix_pipeline.stages import STAGES
 
@@ -15,13 +16,13 @@ def news(world):
         world.instance.report_runless_asset_event(event)
     answers = [event for event in events if isinstance(event, dg.AssetCheckEvaluation)]
     return (
-        {event.asset_key.to_user_string(): event.description for event in answers},
+        {stage_name(event.asset_key): event.description for event in answers},
         [event for event in events if isinstance(event, dg.AssetObservation)],
     )
 
 
 def last_answer(world, asset):
-    key = dg.AssetCheckKey(dg.AssetKey(asset), NAME)
+    key = dg.AssetCheckKey(world.key(asset), NAME)
     return world.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0].evaluation
 
 
@@ -58,14 +59,14 @@ def test_what_becomes_stale_is_said_once_with_its_reason_and_taken_back_when_it_
 
 
 def test_a_step_behind_partitions_that_were_all_reused_is_not_skipped(world):
-    keys = list(world.instance.get_dynamic_partitions("mixture"))
+    keys = world.partitions("mixtures")
     before = {asset: last_run(world, asset) for asset in ("proxy_checkpoints", "proxy_losses")}
     assert world.run("proxy_checkpoints", "proxy_losses", keys=keys)
     assert {asset: last_run(world, asset) != run for asset, run in before.items()} == dict.fromkeys(before, True)
-    told = world.instance.fetch_materializations(dg.AssetRecordsFilter(dg.AssetKey("proxy_losses")), limit=100).records
+    told = world.instance.fetch_materializations(dg.AssetRecordsFilter(world.key("proxy_losses")), limit=100).records
     run = last_run(world, "proxy_losses")
     assert sorted(event.partition_key for event in told if event.run_id == run) == sorted(keys)
 
 
 def last_run(world, asset):
-    return world.instance.get_latest_materialization_event(dg.AssetKey(asset)).run_id
+    return world.instance.get_latest_materialization_event(world.key(asset)).run_id

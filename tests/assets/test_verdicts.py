@@ -1,7 +1,5 @@
 """Approving and rejecting a decision in the Dagster UI."""
 
-import dagster as dg
-
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import verdicts_of
 
@@ -21,7 +19,7 @@ def test_a_verdict_is_kept_and_shown_on_the_asset(world):
     (verdict,) = verdicts_of(world.lab(), decision)
     assert (verdict.said, verdict.by, verdict.reason) == ("approved", "ada", "larger models agree")
     assert verdict.through == f"Dagster run {result.run_id}"
-    (seen,) = world.instance.fetch_observations(dg.AssetKey("mixture_decision"), limit=1).records
+    (seen,) = world.instance.fetch_observations(world.key("mixture_decision"), limit=1).records
     shown = seen.asset_observation.metadata
     assert shown["verdict"].value == "approved"
     assert shown["decision"].value == decision

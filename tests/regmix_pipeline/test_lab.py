@@ -55,12 +55,17 @@ def counter():
     return Counter()
 
 
+def in_text(stale):
+    """Key -> reason as text."""
+    return {key: str(reason) for key, reason in stale.items()}
+
+
 def run(lab, stage, keys=None):
     return {made.key: made for made in lab.materialise(stage, keys)}
 
 
 def test_what_exists_is_not_made_again(lab, counter):
-    assert lab.stale(counter.source) == {"a": "new", "b": "new"}
+    assert in_text(lab.stale(counter.source)) == {"a": "new", "b": "new"}
     assert not any(made.reused for made in run(lab, counter.source).values())
     assert lab.stale(counter.source) == {}
     again = run(lab, counter.source)
@@ -72,10 +77,10 @@ def test_only_what_changed_is_made_and_the_reason_is_said(lab, counter):
     run(lab, counter.source)
     run(lab, counter.total)
     counter.contents["b"] = "3"
-    assert lab.stale(counter.source) == {"b": "settings changed: content"}
+    assert in_text(lab.stale(counter.source)) == {"b": "settings changed: content"}
     assert lab.stale(counter.total) == {}
     run(lab, counter.source)
-    assert lab.stale(counter.total) == {"all": "changed: source/b"}
+    assert in_text(lab.stale(counter.total)) == {"all": "changed: source/b"}
     run(lab, counter.total)
     assert counter.made == ["a", "b", "sum", "b", "sum"]
     assert lab.need("sum").inputs == {"source/a": "1", "source/b": "3"}
@@ -84,7 +89,7 @@ def test_only_what_changed_is_made_and_the_reason_is_said(lab, counter):
 def test_a_missing_artefact_is_made_again(lab, counter):
     run(lab, counter.source)
     lab.path("s", "a.json").unlink()
-    assert lab.stale(counter.source) == {"a": "s/a.json is missing"}
+    assert in_text(lab.stale(counter.source)) == {"a": "s/a.json is missing"}
     run(lab, counter.source)
     assert counter.made == ["a", "b", "a"]
 
@@ -107,7 +112,7 @@ def test_a_withdrawn_key_leaves_the_current_records_and_stays_in_history(lab, co
     assert lab.withdrawn(counter.source) == ["b"]
     run(lab, counter.source)
     assert lab.records.keys("source") == ["a"]
-    assert lab.stale(counter.total) == {"all": "changed: source/b"}
+    assert in_text(lab.stale(counter.total)) == {"all": "changed: source/b"}
     with read_ledger(lab.ledger) as connection:
         rows = connection.execute("select key, current from records where asset = 'source' order by key").fetchall()
     assert rows == [("a", True), ("b", False)]
@@ -181,7 +186,7 @@ def test_lineage_follows_the_versions_that_were_used(lab, counter):
 def test_a_withdrawn_asset_is_made_again(lab, counter):
     run(lab, counter.source)
     lab.withdraw("source")
-    assert lab.stale(counter.source) == {"a": "new", "b": "new"}
+    assert in_text(lab.stale(counter.source)) == {"a": "new", "b": "new"}
     with pytest.raises(LedgerError, match="was not materialised yet"):
         run(lab, counter.total)
 
@@ -220,7 +225,7 @@ def test_a_stage_that_breaks_keeps_and_tells_what_it_held(lab, counter):
     with pytest.raises(ProxyError, match="out of luck"):
         next(stream)
     assert lab.records.keys("source") == ["a"]
-    assert lab.stale(counter.source) == {"b": "new"}
+    assert in_text(lab.stale(counter.source)) == {"b": "new"}
 
 
 def test_a_part_is_written_with_its_record_or_not_at_all(lab, counter):

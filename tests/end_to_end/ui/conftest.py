@@ -26,6 +26,8 @@ FLAGS += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usa
 PATIENCE = 600
 """Seconds that anything may take here before the test fails; most take a few."""
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+STUDY = "tiny"
+"""Name of the studies here: their asset keys begin with it."""
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "regmix_pipeline"}
 
 
@@ -52,7 +54,7 @@ class Dagster:
                assetMaterializations(limit: 1) { metadataEntries { label
                  ... on TextMetadataEntry { text } ... on MarkdownMetadataEntry { mdStr }
                  ... on IntMetadataEntry { intRepr } } } } }""",
-            key=[{"path": [name]}],
+            key=[{"path": [STUDY, name]}],
         )["assetNodes"]
         latest = node["assetMaterializations"]
         node["metadata"] = {
@@ -86,7 +88,7 @@ class Dagster:
                 "selector": {
                     **REPOSITORY,
                     "pipelineName": "__ASSET_JOB",
-                    "assetSelection": [{"path": [name]} for name in assets],
+                    "assetSelection": [{"path": [STUDY, name]} for name in assets],
                 },
             },
         )["launchRun"]
@@ -119,7 +121,7 @@ class Dagster:
         launched = self.ask(
             """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename
                ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-            p={"assetSelection": [{"path": [name]} for name in assets], **which},
+            p={"assetSelection": [{"path": [STUDY, name]} for name in assets], **which},
         )["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return launched["backfillId"]
@@ -134,7 +136,7 @@ class Dagster:
         for node in nodes:
             (check,) = [each for each in node["assetChecksOrError"]["checks"] if each["name"] == "up_to_date"]
             execution = check["executionForLatestMaterialization"]
-            found[node["assetKey"]["path"][0]] = ((execution or {}).get("evaluation") or {}).get("description")
+            found[node["assetKey"]["path"][-1]] = ((execution or {}).get("evaluation") or {}).get("description")
         return found
 
     def observations(self, asset, key):
@@ -143,7 +145,7 @@ class Dagster:
             """query($key: [AssetKeyInput!], $of: [String!]) { assetNodes(assetKeys: $key) {
                assetObservations(limit: 20, partitions: $of) { metadataEntries { label
                  ... on TextMetadataEntry { text } } } } }""",
-            key=[{"path": [asset]}],
+            key=[{"path": [STUDY, asset]}],
             of=[key],
         )["assetNodes"]
         return [

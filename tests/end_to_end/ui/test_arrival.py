@@ -81,12 +81,12 @@ def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
 def test_the_ui_shows_what_arrived(place, dagster, page):
     decision = lab_at(place).need("mixture_decision").version
     for path, words in (
-        ("/assets/domains", ["arrived", "poems", "not_a_name"]),
-        ("/assets/mixtures", ["domains arrived", "poems", "proxies to train"]),
-        ("/assets/mixture_decision", ["before and now", "decision before", decision]),
-        ("/assets/token_shards?view=partitions&partition=poems", ["poems", "what changed"]),
+        ("/assets/tiny/domains", ["arrived", "poems", "not_a_name"]),
+        ("/assets/tiny/mixtures", ["domains arrived", "poems", "proxies to train"]),
+        ("/assets/tiny/mixture_decision", ["before and now", "decision before", decision]),
+        ("/assets/tiny/token_shards?view=partitions&partition=poems", ["poems", "what changed"]),
     ):
         page.goto(dagster.url + path)
         for word in words:
             page.get_by_text(word).first.wait_for()
-        page.screenshot(path=place / f"{path.split('/')[2].split('?')[0]}.png")
+        page.screenshot(path=place / f"{path.split('/')[3].split('?')[0]}.png")

@@ -66,7 +66,7 @@ def launched(page, click):
 
 def partition_dialog(page, dagster, asset):
     """The dialog that Materialize opens on a partitioned asset."""
-    page.goto(f"{dagster.url}/assets/{asset}")
+    page.goto(f"{dagster.url}/assets/tiny/{asset}")
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Launch").wait_for()
@@ -92,7 +92,7 @@ def materialise_all(page, dagster, asset):
 
 def materialise_whole(page, dagster, asset):
     """Materialize on an asset without partitions."""
-    page.goto(f"{dagster.url}/assets/{asset}")
+    page.goto(f"{dagster.url}/assets/tiny/{asset}")
     return launched(page, page.get_by_role("button", name="Materialize").first.click)
 
 
@@ -129,7 +129,7 @@ def test_one_click_leads_from_nothing_to_a_decision(page, dagster, lab, until):
 
 def test_the_natural_mixture_s_partition_is_found(page, dagster, lab, place):
     natural = mixture_names(lab)["natural"]
-    page.goto(f"{dagster.url}/assets/mixtures")
+    page.goto(f"{dagster.url}/assets/tiny/mixtures")
     page.get_by_role("link", name=natural).first.click()
     page.get_by_text("natural", exact=False).first.wait_for()
     assert f"partition={natural}" in page.url
@@ -146,7 +146,7 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, la
     until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith(shown), "it is shown as stale")
     assert "made from what is stale now: proxy_checkpoints" in dagster.checks()["mixture_report"]
     assert dagster.observations("proxy_checkpoints", gone[0])[0]["reason"].endswith("is missing")
-    page.goto(f"{dagster.url}/assets/proxy_checkpoints?view=checks&checkDetail=up_to_date")
+    page.goto(f"{dagster.url}/assets/tiny/proxy_checkpoints?view=checks&checkDetail=up_to_date")
     page.get_by_text(shown).first.wait_for()
     page.screenshot(path=place / "stale.png")
     page.goto(dagster.url + GROUPS)

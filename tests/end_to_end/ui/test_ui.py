@@ -45,7 +45,7 @@ def test_the_study_s_assets_are_there_and_sigterm_ends_all_processes(study):
         assert location["name"] == "regmix_pipeline"
         (repository,) = location["locationOrLoadError"]["repositories"]
         assert {"token_shards", "mixtures", "mixture_decision"} <= {
-            node["assetKey"]["path"][0] for node in repository["assetNodes"]
+            node["assetKey"]["path"][-1] for node in repository["assetNodes"]
         }
         second = study.does("ui", "--port", str(a_free_port()), status=1)
         assert f"is open in the UI already: http://127.0.0.1:{port}" in second

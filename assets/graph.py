@@ -1,0 +1,120 @@
+"""The asset graph: every stage as an asset, with what its declaration says of inputs, partitions, version and group."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import dagster as dg
+
+from assets.events import partitions_made, plain_failures, unchanged, whole_made
+from assets.hooks import OBSERVED, hooks_of
+from assets.late import late_partitions, opened
+from assets.names import StudyNames
+from assets.questions import check_specs
+from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.stages import STAGES
+from resources.lab import LabResource
+
+Asset = dg.AssetsDefinition | dg.SourceAsset
+
+
+class StaleKeys(Protocol):
+    """Says which keys a run makes that has no partitions of its own."""
+
+    def of(self, context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> AbstractContextManager[list[str] | None]:
+        """The stale keys of a stage, whose step runs inside; None if there is nothing to do."""
+        ...
+
+
+def asset_definitions(names: StudyNames, stale_keys: StaleKeys | None = None) -> list[Asset]:
+    """The assets of a study.
+
+    Args:
+        names: the study's names.
+        stale_keys: says what runs make whose partitions are not known when they are launched. The assets have no
+            partitions then: Dagster 1.13 asks for the partitions of a run at its launch, one kind for all its assets.
+    """
+    stages = STAGES if stale_keys is None else [stage for stage in STAGES if stage.name not in OBSERVED]
+    return [
+        _observed(stage, names) if stage.name in OBSERVED else _materialised(stage, names, stale_keys)
+        for stage in stages
+    ]
+
+
+def _observed(stage: Stage, names: StudyNames) -> dg.SourceAsset:
+    @dg.observable_source_asset(
+        key=names.asset_key(stage),
+        partitions_def=names.partitions_of(stage),
+        group_name=stage.group,
+        description=stage.description,
+    )
+    def observe(context: dg.OpExecutionContext, lab: LabResource) -> Any:
+        with plain_failures():
+            return OBSERVED[stage.name](context, lab.open(context.run.run_id))
+
+    return observe
+
+
+def _materialised(stage: Stage, names: StudyNames, stale_keys: StaleKeys | None) -> dg.AssetsDefinition:
+    partitions = None if stale_keys else names.partitions_of(stage)
+    spec = dg.AssetSpec(
+        names.asset_key(stage),
+        deps=_upstream(stage, names, partitioned=stale_keys is None),
+        skippable=True,
+        kinds=set(stage.kinds),
+        group_name=stage.group,
+        code_version=stage.code_version,
+        automation_condition=condition(names) if (condition := hooks_of(stage.name).condition) else None,
+        description=stage.description,
+    )
+
+    @dg.multi_asset(
+        name=names.op_name(stage),
+        specs=[spec],
+        check_specs=check_specs(stage, names),
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        # Where Dagster has a choice, steps run in the order of the stages.
+        op_tags={"dagster/priority": str(-STAGES.index(stage))},
+    )
+    def make(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+        ready = opened(context, lab, stage)
+        if stale_keys is None:
+            keys = late_partitions(context, ready, stage) if partitions else None
+            yield from _made(context, ready, stage, keys)
+            return
+        with stale_keys.of(context, ready, stage) as keys:
+            if keys:
+                yield from _made(context, ready, stage, keys)
+            else:
+                yield unchanged(names, stage)
+
+    return make
+
+
+def _made(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: Sequence[str] | None) -> Iterator[Any]:
+    if stage.partitions:
+        yield from partitions_made(context, lab, stage, keys or [])
+        return
+    hooks = hooks_of(stage.name)
+    with plain_failures():
+        hooks.before(context, lab)
+    result = whole_made(context, lab, stage, hooks.tables, hooks.changes)
+    hooks.after(context, lab)
+    yield result
+
+
+def _upstream(stage: Stage, names: StudyNames, *, partitioned: bool) -> list[dg.AssetDep]:
+    """The dependencies of a stage's asset, one for each of ``stage.upstream``.
+
+    Where both sides are partitioned, but by different things, any partition may need any other: a mixture draws on
+    domains. Dagster would look for equal keys and refuse to launch. In all other cases its own mapping is right: equal
+    keys where both are partitioned by the same, all partitions where only the upstream asset is partitioned.
+    """
+    kinds = {each.name: each.partitions for each in STAGES}
+
+    def mapping(name: str) -> dg.PartitionMapping | None:
+        here, there = stage.partitions, kinds[name]
+        return dg.AllPartitionMapping() if partitioned and here and there and here != there else None
+
+    return [dg.AssetDep(names.asset_key(name), partition_mapping=mapping(name)) for name in stage.upstream]

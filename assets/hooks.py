@@ -1,0 +1,107 @@
+"""What single assets have besides their stage: when they run by themselves, what they show, what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from assets.automation import inputs_changed, inputs_there
+from assets.changes import decision_before_and_now, mixtures_and_their_cost
+from assets.looks import FEEDBACK, observation_of, observe_documents, observe_domains, observe_feedback
+from assets.marks import named_partitions
+from assets.names import StudyNames, names_of
+from assets.partitions import register
+from assets.pictures import (
+    chosen_weights,
+    decided,
+    larger_models,
+    mixtures_shown,
+    out_of_fold,
+    strategies_compared,
+    tokens_available,
+)
+from regmix_pipeline.decisions.confirmation import CONFIRMATION
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.documents.domains import DOMAINS
+from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.lab import Lab, Made, Stage
+from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
+from regmix_pipeline.regression.stage import REGRESSOR
+from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
+from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
+from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What an asset has besides its stage.
+
+    Attributes:
+        condition: the study's names -> when Dagster runs it by itself; None: only when somebody or something asks.
+        tables: metadata of a materialisation, from the lab.
+        changes: metadata that compares with the version before.
+        before: what happens first, such as observing what feeds back.
+        after: what follows once it is made, such as registering partitions.
+    """
+
+    condition: Callable[[StudyNames], dg.AutomationCondition] | None = None
+    tables: Callable[[Lab], Mapping[str, Any]] = lambda lab: {}
+    changes: Callable[[Lab, Made], Mapping[str, Any]] = lambda lab, made: {}
+    before: Callable[[dg.AssetExecutionContext, Lab], None] = lambda context, lab: None
+    after: Callable[[dg.AssetExecutionContext, Lab], None] = lambda context, lab: None
+
+
+def _observe_feedback(context: dg.AssetExecutionContext, lab: Lab) -> None:
+    for stage in FEEDBACK:
+        for made in lab.materialise(stage):
+            context.log_event(observation_of(lab, stage, made))
+
+
+def _register_mixtures(context: dg.AssetExecutionContext, lab: Lab) -> None:
+    register(context.instance, names_of(lab).mixtures, list(current_mixtures(lab)))
+
+
+def _name_partitions(context: dg.AssetExecutionContext, lab: Lab) -> None:
+    for observation in named_partitions(lab):
+        context.log_event(observation)
+
+
+HOOKS: dict[str, Hooks] = {
+    TOKENIZER.name: Hooks(lambda names: inputs_there()),
+    TOKEN_SHARDS.name: Hooks(lambda names: inputs_changed()),
+    DOMAIN_INVENTORY.name: Hooks(lambda names: inputs_changed(), tokens_available),
+    MIXTURES.name: Hooks(
+        lambda names: inputs_changed(names.asset_key(DOMAIN_INVENTORY)),
+        mixtures_shown,
+        mixtures_and_their_cost,
+        before=_observe_feedback,
+        after=_register_mixtures,
+    ),
+    REGRESSOR.name: Hooks(tables=out_of_fold),
+    OPTIMAL_MIXTURE.name: Hooks(tables=chosen_weights),
+    MIXTURE_DECISION.name: Hooks(tables=decided, changes=decision_before_and_now, after=_name_partitions),
+    CONFIRMATION.name: Hooks(tables=larger_models),
+    STRATEGY_COMPARISON.name: Hooks(tables=strategies_compared),
+}
+"""Stage -> what its asset has besides it; stages that are not named have nothing."""
+
+
+def _observed_feedback(stage: Stage, context: dg.OpExecutionContext, lab: Lab) -> dg.ObserveResult:
+    return observe_feedback(lab, stage)
+
+
+OBSERVED: dict[str, Callable[[dg.OpExecutionContext, Lab], dg.ObserveResult | dg.DataVersionsByPartition]] = {
+    DOMAINS.name: observe_domains,
+    DOCUMENTS.name: observe_documents,
+    **{stage.name: partial(_observed_feedback, stage) for stage in FEEDBACK},
+}
+"""Stages whose assets are observed, not materialised."""
+
+
+def hooks_of(stage_name: str) -> Hooks:
+    """What a stage's asset has besides it."""
+    return HOOKS.get(stage_name, Hooks())
