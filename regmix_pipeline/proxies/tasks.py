@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
+from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.tokens.stage import current_manifest, current_shard, current_tokenizer
 
 
@@ -41,8 +43,15 @@ def target_files(lab: Lab) -> dict[str, TargetFile]:
             version=manifest.version,
             sha256=split.sha256,
             bytes=split.bytes,
+            kind=lab.study.targets[name].kind,
         )
     return files
+
+
+def target_kinds(lab: Lab) -> dict[str, Any]:
+    """Kinds of the targets that are not plain text, and the versions of the user's own: settings of a recipe."""
+    kinds = {name: target.kind for name, target in lab.study.targets.items() if target.kind != "text"}
+    return {"target kinds": [kinds, TARGET_KINDS.own_versions(kinds.values())]} if kinds else {}
 
 
 def vocabulary_of(lab: Lab) -> int:

@@ -17,9 +17,10 @@ from regmix_pipeline.progress import Progress, to_stderr
 from regmix_pipeline.proxies.tasks import proxy_seed
 from regmix_pipeline.proxies.trainer import explained
 from regmix_pipeline.proxies.worker import answers_no_signals, lines_of_stdin, private_stdout
+from regmix_pipeline.registry import code_version
 from regmix_pipeline.strategies.arena import Account, Choice, Session, Strategy
 from regmix_pipeline.strategies.comparison.files import Kept, SteeredRun, choice_id, run_id
-from regmix_pipeline.strategies.named import named_strategy, version_of
+from regmix_pipeline.strategies.named import named_strategy
 from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
 SEED = 0
@@ -52,7 +53,7 @@ def budget(arena: TrainedArena) -> float:
 def key_of(arena: TrainedArena, name: str, strategy: Strategy) -> str:
     """Id of a strategy's choice."""
     options = arena.settings.options.get(name, {})
-    return choice_id(arena.id, name, options, version_of(strategy), budget(arena), SEED)
+    return choice_id(arena.id, name, options, code_version(strategy), budget(arena), SEED)
 
 
 def what_is_there(arena: TrainedArena, name: str) -> tuple[Kept, list[SteeredRun]] | None:
