@@ -9,7 +9,13 @@ from regmix_pipeline.registry import Registry
 if TYPE_CHECKING:
     import torch
 
-TARGET_KINDS = Registry("target kind", __name__, {"text": "target_kinds:mean_loss"})
+TARGET_KINDS = Registry(
+    "target kind",
+    __name__,
+    {
+        "text": "target_kinds:mean_loss",
+    },
+)
 """Name -> function of token losses, (windows, context) in nats, that gives a number a window, (windows,)."""
 
 
