@@ -42,6 +42,12 @@ def regressor(name: str, epochs_per_weight: list[float] | None = None) -> Mixtur
     Args:
         name: as in the settings and the scores.
         epochs_per_weight: for a repeated one, how often the run sees each domain at weight 1.
+
+    >>> import numpy as np
+    >>> weights = np.array([[0.1, 0.9], [0.4, 0.6], [0.7, 0.3], [0.9, 0.1]])
+    >>> fitted = regressor("linear").fit(weights, 3 - weights[:, 0])
+    >>> fitted.predict(np.array([[0.5, 0.5]])).round(3).tolist()
+    [2.5]
     """
     wrapper, _, base = name.rpartition("+")
     found = REGRESSORS.find(base)()

@@ -30,7 +30,7 @@ def mean(values: list[float]) -> float:
     say("computing")
     return sum(values) / len(values)
 '''
-SAME = '''
+SAME = """
 from statistics import mean as unused
 
 def mean(values):
@@ -39,7 +39,7 @@ def mean(values):
         raise ValueError("give values")
     say("the mean")
     return sum(values) / len(values)
-'''
+"""
 
 
 def test_only_what_computes_counts():
