@@ -1,4 +1,4 @@
-"""Which code each stage computes with. To accept the code as it is now: `python tests/regmix_pipeline/code_versions.py`.
+"""Which code each stage computes with. `python tests/regmix_pipeline/code_versions.py` accepts it as it is.
 
 A stage's code version is raised by hand, because only a person knows whether a change gives other results. The digest
 of the sources behind the stage tells when to think about it. Comments, docstrings, annotations, imports, log lines and
