@@ -13,7 +13,7 @@ from regmix_pipeline.strategies.catalogue import STRATEGIES
 if TYPE_CHECKING:
     StrategyName = str
 else:
-    StrategyName = STRATEGIES.name_type("decision")  # refused below, with a message of its own
+    StrategyName = STRATEGIES.name_type()
 
 RESERVED = ("natural", "decision")
 """Strategies that every comparison has without being asked: the natural mixture, and the study's own decision."""
@@ -26,7 +26,8 @@ class StrategySettings(Settings):
     """
 
     names: tuple[StrategyName, ...] = Field(min_length=1)
-    """Strategies: names of built-in ones, or package.module:Class of your own."""
+    """Strategies: names of built-in ones, or package.module:Class of your own. `natural` and the study's decision need no
+    name."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Strategy -> what it is made with, where it takes something."""
     budget_proxies: int = Field(default=64, ge=1)
@@ -55,6 +56,4 @@ class StrategySettings(Settings):
         unknown = sorted(set(self.options) - set(self.names))
         if unknown:
             raise ValueError(f"options for {unknown}, which are not among the names")
-        if "decision" in self.names:
-            raise ValueError("the study's decision is compared in any case: leave it out of the names")
         return self

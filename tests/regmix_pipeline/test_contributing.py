@@ -1,5 +1,7 @@
 """CONTRIBUTING.md's examples, applied to a copy of the package as they are written, and run by the real command."""
 
+import _pydecimal
+import datetime
 import json
 import os
 import re
@@ -15,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)(?:: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PARTS = ("a regressor", "a reader of documents", "an export format", "a strategy", "a target kind", "an asset")
 
-TEXTS = ("code", "licences")
+SOURCES = {"dates": datetime, "decimals": _pydecimal}
 
 
 def sections():
@@ -41,7 +43,7 @@ def extended(tmp_path_factory):
     """A copy of the package with every example in it."""
     folder = tmp_path_factory.mktemp("extended")
     for name in ("regmix_pipeline", "assets", "resources"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name)
     for blocks in sections().values():
         for block in blocks:
             apply(folder, *block)
@@ -68,27 +70,26 @@ def test_every_part_has_an_example_of_at_most_three_files():
     assert all(1 <= len(blocks) <= 3 for blocks in found.values())
 
 
-def test_a_study_runs_with_a_part_of_each_kind(extended, real_text, tiny_settings, tmp_path):
-    texts = {name: [json.loads(line)["text"] for line in (real_text / f"{name}.jsonl").open()] for name in TEXTS}
+def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path):
     (tmp_path / "text").mkdir()
-    for name, lines in texts.items():
-        content = "\n".join(" ".join(line.split()) for line in lines)
-        (tmp_path / "text" / f"{name}.lines").write_text(content)
-    tiny = {name: part for name, part in tiny_settings.items() if name != "confirmation"}
-    training = tiny["proxies"]["training"]
-    proxies = {name: part for name, part in tiny["proxies"].items() if name != "noise"} | {"training": training}
-    study = tiny | {
-        "domains": {name: {"source": {"lines": f"text/{name}.lines"}} for name in TEXTS[:2]},
-        "targets": {TEXTS[0]: {"kind": "late"}, TEXTS[1]: {"weight": 0}},
-        "mixtures": {"count": 8},
-        "proxies": proxies,
+    for name, module in SOURCES.items():
+        lines = (line for line in Path(module.__file__).read_text().splitlines() if line.strip())
+        (tmp_path / "text" / f"{name}.lines").write_text("\n".join(dict.fromkeys(lines)))
+    model = tiny_settings["proxies"]["model"]
+    training = {"tokens": 2048, "windows_per_step": 16, "warmup_steps": 1}
+    study = {name: tiny_settings[name] for name in ("name", "seed", "shards")} | {
+        "domains": {name: {"source": {"lines": f"text/{name}.lines"}} for name in SOURCES},
+        "targets": {"dates": {"kind": "late"}, "decimals": {"weight": 0}},
+        "tokenizer": {"train": {"vocab_size": 512}},
+        "mixtures": {"count": 8, "minimum": 0.05},
+        "proxies": {"preset": "demo", "model": model, "training": training, "evaluation": {"windows": 8}},
         "regression": {"regressors": ["constant", "linear"], "bootstrap": 50, "step_laws": False},
         "search": {"method": "optimiser"},
         "strategies": {
             "names": ["middle"],
             "budget_proxies": 1,
             "seeds": 1,
-            "target": {"preset": "demo", "model": proxies["model"], "training": training},
+            "target": {"preset": "demo", "model": model, "training": training},
         },
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(study))
