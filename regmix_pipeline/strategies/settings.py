@@ -26,8 +26,7 @@ class StrategySettings(Settings):
     """
 
     names: tuple[StrategyName, ...] = Field(min_length=1)
-    """Strategies: names of built-in ones, or package.module:Class of your own. `natural` and the study's decision need no
-    name."""
+    """Strategies: names of built-in ones, or package.module:Class of your own."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Strategy -> what it is made with, where it takes something."""
     budget_proxies: int = Field(default=64, ge=1)
