@@ -21,6 +21,7 @@ from typing import Any
 
 import polars as pl
 import torch  # noqa: TID253
+from multiple_choice import Question, answered
 from scipy.stats import binomtest, f_oneway
 from strategies import RESULTS, ROOT, markdown
 
@@ -30,7 +31,6 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.evaluate import load_proxy
-from regmix_pipeline.proxies.multiple_choice import Question, answered
 from regmix_pipeline.strategies.trained.arena import FOLDER
 from regmix_pipeline.tokens.stage import current_tokenizer
 from regmix_pipeline.tokens.tokenizer import load

@@ -23,10 +23,10 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from augmentation import augmented
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from regmix_pipeline.regression.catalogue import regressor
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
@@ -255,7 +255,7 @@ def augmentation_study(train: Table) -> None:
     def score(name: str, losses: Array, size: int, seed: int) -> float:
         order = np.random.default_rng(seed).permutation(len(losses))
         few, rest = order[:size], order[size:]
-        model = regressor(name).fit(train.weights[few], losses[few])
+        model = augmented(name).fit(train.weights[few], losses[few])
         return 100 * float(spearman(model.predict(train.weights[rest]), some[rest]).mean())
 
     print(

@@ -71,7 +71,7 @@ def speed(megabytes: int, folder: Path) -> dict[str, float]:
         with (folder / "text" / f"{number}.jsonl").open("w") as file:
             while file.tell() < megabytes * 1_000_000 / FILES:
                 file.write(json.dumps({"text": " ".join(dice.choices(words, k=400))}) + "\n")
-    source = Source(jsonl="text/*.jsonl")
+    source = Source.model_validate({"jsonl": "text/*.jsonl"})
     settings = TokenizerSettings(train=TokenizerTraining(vocab_size=8192))
     tokenizer = ensure_tokenizer(settings, {"text": reader(source, folder, folder)}, folder / "tokenizer", folder)
     wanted = Wanted("text", source, "domain", observe(source, folder, folder).version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -20,24 +21,24 @@ def finite(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def _written(value: Any, write: Callable[[float], str], missing: str = NONE) -> str:
+    number = finite(value)
+    return missing if number is None else write(number)
+
+
 def decimals(value: Any, digits: int = 3) -> str:
     """A loss or a score with ``digits`` decimals; a true minus sign."""
-    number = finite(value)
-    return NONE if number is None else f"{number:.{digits}f}".replace("-", "−")
+    return _written(value, lambda number: f"{number:.{digits}f}".replace("-", "−"))
 
 
 def signed(value: Any, digits: int = 3) -> str:
     """A difference with its sign."""
-    number = finite(value)
-    return NONE if number is None else f"{number:+.{digits}f}".replace("-", "−")
+    return _written(value, lambda number: f"{number:+.{digits}f}".replace("-", "−"))
 
 
 def percent(value: Any) -> str:
     """A weight in [0, 1] as a percentage with one decimal; never "0.0%" for what is not zero."""
-    number = finite(value)
-    if number is None:
-        return NONE
-    return "< 0.1%" if 0 < number < 0.0005 else f"{100 * number:.1f}%"
+    return _written(value, lambda number: "< 0.1%" if 0 < number < 0.0005 else f"{100 * number:.1f}%")
 
 
 def chance(value: Any) -> str:
@@ -54,8 +55,7 @@ def chance(value: Any) -> str:
 
 def whole(value: Any) -> str:
     """A count with thousands separated by commas."""
-    number = finite(value)
-    return NONE if number is None else f"{round(number):,}"
+    return _written(value, lambda number: f"{round(number):,}")
 
 
 def amount(value: Any) -> str:
@@ -81,16 +81,12 @@ def interval(low: Any, high: Any, digits: int = 3) -> str:
 
 def times(value: Any) -> str:
     """A ratio: ``1.99×``, which no narrow column breaks; never "0.00×" for what is not zero."""
-    number = finite(value)
-    if number is None:
-        return NONE
-    return "< 0.01×" if 0 < number < 0.005 else f"{number:.2f}×"
+    return _written(value, lambda number: "< 0.01×" if 0 < number < 0.005 else f"{number:.2f}×")
 
 
 def short(value: Any) -> str:
     """A setting's number with no more digits than it needs: ``4``, ``2.5``; "not recorded" when missing."""
-    number = finite(value)
-    return NOT_RECORDED if number is None else f"{number:g}"
+    return _written(value, lambda number: f"{number:g}", NOT_RECORDED)
 
 
 def listed(names: list[str]) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import regmix_pipeline
 
+T = TypeVar("T")
 WORKER_SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -143,3 +146,45 @@ class Child:
         """End it at once."""
         self._process.terminate()
         self.end()
+
+
+def answers(
+    module: str, tasks: Iterable[T], line_of: Callable[[T], Any], workers: int, *, keep: bool = True
+) -> Generator[tuple[T, Any | None, int]]:
+    """Do tasks in processes of a module, several at once. Closing the iterator stops the processes.
+
+    Args:
+        module: reads a line of JSON and answers it with another one.
+        tasks: the tasks.
+        line_of: a task's line.
+        workers: processes at most; each is started when there is a task for it.
+        keep: whether a process takes another task after its first.
+
+    Yields:
+        the task, its answer, and 0; where its process died, None and the return code.
+    """
+    waiting = deque(tasks)
+    idle: list[tuple[int, Child | None]] = [(number, None) for number in range(min(workers, len(waiting)))]
+    with selectors.DefaultSelector() as busy:
+        try:
+            while waiting or busy.get_map():
+                while waiting and idle:
+                    number, child = idle.pop()
+                    if child is not None and not child.alive:
+                        child.stop()
+                        child = None
+                    child = child or Child(module, WORKER_SETTINGS | {"REGMIX_WORKER": str(number)})
+                    task = waiting.popleft()
+                    busy.register(child.answers, selectors.EVENT_READ, (number, child, task))
+                    child.tell(line_of(task))
+                for key, _ in busy.select():
+                    number, child, task = key.data
+                    busy.unregister(child.answers)
+                    answer = child.answer()
+                    ends = answer is None or not keep
+                    idle.append((number, None if ends else child))
+                    yield task, answer, child.end() if ends else 0
+        finally:
+            for child in [*(each for _, each in idle), *(key.data[1] for key in busy.get_map().values())]:
+                if child is not None:
+                    child.stop()

@@ -1,15 +1,20 @@
-"""Progress of long work: one line now and then, with an estimate of the time left."""
+"""Progress of long work: a bar on a terminal, elsewhere a line now and then; with an estimate of the time left."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from regmix_pipeline.numbers import amount
+
+if TYPE_CHECKING:
+    from rich import progress
 
 Say = Callable[[str], None]
 
@@ -19,6 +24,8 @@ _stage: list[str] = []
 """Name of the stage at work, while one is."""
 _counted: dict[str, Progress] = {}
 """Stage -> what it counts that a person who stops it wants to know."""
+_bars: list[progress.Progress] = []
+"""The bars on the terminal, while there are any."""
 
 
 def to_stderr(line: str) -> None:
@@ -26,12 +33,42 @@ def to_stderr(line: str) -> None:
     if not _silent:
         # A full disk under the log, a terminal that is gone.
         with contextlib.suppress(OSError):
-            print(line, file=sys.stderr, flush=True)
+            if _bars:
+                _bars[0].console.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+
+def _show_bars() -> progress.Progress:
+    """The bars on the terminal. No thread draws them: `Progress.advance` does."""
+    if not _bars:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (
+            TextColumn("  {task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[tail]}"),
+        )
+        bars = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
+        bars.start()
+        _bars.append(bars)
+    return _bars[0]
+
+
+@atexit.register
+def _remove_bars() -> None:
+    """Remove the bars, and give the terminal its cursor back."""
+    while _bars:
+        with contextlib.suppress(OSError):
+            _bars.pop().stop()
 
 
 def be_silent() -> None:
     """Say nothing more: the process is about to end."""
     global _silent
+    _remove_bars()
     _silent = True
 
 
@@ -44,6 +81,7 @@ def at_work(stage: str) -> Iterator[None]:
         yield
     finally:
         _stage.clear()
+        _remove_bars()
 
 
 def work_so_far() -> str:
@@ -99,25 +137,45 @@ class Progress:
     done: int = 0
     started: float = field(default_factory=time.monotonic)
     _last: float = 0.0
+    _bar: progress.TaskID | None = None
 
     def __post_init__(self) -> None:
         if self.what and _stage:
             _counted[_stage[0]] = self
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Count ``amount`` finished items; speak at most once in ``every`` seconds, and at the end."""
+        """Count ``amount`` finished items; speak at most once in ``every`` seconds, and at the end.
+
+        On a terminal a bar moves instead, and only the last line stays.
+        """
         self.done += amount
         now = time.monotonic()
         last_item = self.done >= self.total
-        if not last_item and now - self._last < self.every:
+        on_terminal = self.say is to_stderr and not _silent and sys.stderr.isatty()
+        if not last_item and now - self._last < (DRAW_EVERY if on_terminal else self.every):
             return
         self._last = now
         elapsed = now - self.started
         left = elapsed / self.done * (self.total - self.done) if self.done else 0.0
-        tail = f"took {clock(elapsed)}" if last_item else f"ETA {clock(left)}"
-        self.say(f"  {self.name:<18} {self.done:>4}/{self.total} · {tail}{' · ' + note if note else ''}")
+        tail = f"{f'took {clock(elapsed)}' if last_item else f'ETA {clock(left)}'}{' · ' + note if note else ''}"
+        if on_terminal and not last_item:
+            self._draw(tail)
+            return
+        if self._bar is not None:
+            _remove_bars()
+        self.say(f"  {self.name:<18} {self.done:>4}/{self.total} · {tail}")
+
+    def _draw(self, tail: str) -> None:
+        with contextlib.suppress(OSError):
+            bars = _show_bars()
+            if self._bar is None or self._bar not in bars.task_ids:
+                self._bar = bars.add_task(self.name, total=self.total, completed=self.done, tail=tail)
+            bars.update(self._bar, completed=self.done, tail=tail)
+            bars.refresh()
 
 
+DRAW_EVERY = 0.1
+"""Seconds between two drawings of a bar."""
 WITHIN = 10.0
 """Seconds between two lines about one model; more where it takes hours."""
 

@@ -7,7 +7,7 @@ reads the YAML.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,12 +22,18 @@ from regmix_pipeline.proxies.settings import (
     ModelAndTraining,
     NoiseSettings,
 )
+from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.refit import Refit
 from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.settings import Settings, inside
 from regmix_pipeline.strategies.settings import StrategySettings
 from regmix_pipeline.tokens.settings import ShardSettings, TokenizerSettings
+
+if TYPE_CHECKING:
+    TargetKind = str
+else:
+    TargetKind = TARGET_KINDS.name_type()
 
 
 class Domain(Settings):
@@ -53,6 +59,8 @@ class Target(Settings):
     domains have no sources, the column of that name in the imported losses."""
     weight: float = Field(default=1.0, ge=0)
     """Share in the objective, relative to the other targets. 0: measured and reported only."""
+    kind: TargetKind = "text"
+    """What is measured on its windows: `text`, the mean loss of all tokens, or `package.module:function`, your own."""
 
 
 class ImportedTables(Settings):

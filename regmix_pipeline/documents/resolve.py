@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regmix_pipeline.addresses import without_credentials
+from regmix_pipeline.documents.catalogue import FILE_KINDS, kind_of_file
 from regmix_pipeline.documents.corpora import ensure
 from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
@@ -145,11 +146,13 @@ def _check_kinds(source: Source, files: SourceFiles) -> None:
     for path in files.paths:
         suffix = Path(path).suffix.lower()
         if suffix in UNREADABLE:
-            remedy = "decompress it, or compress it as .gz or .zst" if source.kind == "jsonl" else "give .parquet files"
+            jsonl, endings = source.file_kind == "jsonl", FILE_KINDS[source.file_kind].endings
+            remedy = "decompress it, or compress it as .gz or .zst" if jsonl else f"give {' or '.join(endings)} files"
             raise DocumentError(f"{suffix} files cannot be read", where=files.address(path), remedy=remedy)
-        if source.kind == "jsonl" and suffix == ".parquet":
+        kind = kind_of_file(path) or source.file_kind
+        if kind != source.file_kind:
             raise DocumentError(
-                "is a Parquet file in a jsonl source",
+                f"is a {suffix} file in a {source.kind} source",
                 where=files.address(path),
-                remedy=f"write `parquet: {source.address}`, or narrow the pattern",
+                remedy=f"write `{kind}: {source.address}`, or narrow the pattern",
             )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
 from regmix_pipeline.addresses import without_credentials
+from regmix_pipeline.documents.catalogue import FILE_KINDS
 from regmix_pipeline.settings import Settings
 
-Kind = Literal["corpus", "jsonl", "parquet"]
-KINDS: tuple[Kind, ...] = ("corpus", "jsonl", "parquet")
+KINDS = ("corpus", *FILE_KINDS)
 
 LONGEST_SHOWN = 80
 """Characters of a name that an error repeats."""
@@ -34,15 +34,11 @@ def _safe_name_like(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:63] or "books"
 
 
-class Source(Settings):
-    """A source of documents: exactly one of ``corpus``, ``jsonl`` and ``parquet``."""
+class SourceBase(Settings):
+    """A source of documents: what all have in common, whatever the kind of their files."""
 
     corpus: str | None = None
     """Name of a built-in corpus of the demo."""
-    jsonl: str | None = None
-    """Glob or fsspec address of .jsonl, .jsonl.gz or .jsonl.zst files; relative: from the study file's folder."""
-    parquet: str | None = None
-    """Glob or fsspec address of Parquet files; relative: from the study file's folder."""
     text_field: str = Field(default="text", min_length=1)
     """Field that holds a document's text."""
     id_field: str = Field(default="id", min_length=1)
@@ -63,15 +59,8 @@ class Source(Settings):
             raise ValueError(f"there is no built-in corpus {name!r}: {hint}")
         return name
 
-    @field_validator("jsonl", "parquet")
-    @classmethod
-    def _address_given(cls, address: str | None) -> str | None:
-        if address is not None and not address.strip():
-            raise ValueError("the address is empty: give a glob such as data/books/*.jsonl or an fsspec address")
-        return address
-
     @model_validator(mode="after")
-    def _exactly_one_kind(self) -> Source:
+    def _exactly_one_kind(self) -> Self:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
             found = " and ".join(given) if given else "none of them"
@@ -82,9 +71,14 @@ class Source(Settings):
         return self
 
     @property
-    def kind(self) -> Kind:
-        """Which of the three kinds of source this is."""
+    def kind(self) -> str:
+        """Which field says where the documents are: one of `KINDS`."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def file_kind(self) -> str:
+        """The kind of the files: one of `FILE_KINDS`."""
+        return "jsonl" if self.kind == "corpus" else self.kind
 
     @property
     def address(self) -> str:
@@ -102,10 +96,37 @@ class Source(Settings):
 
     def reading(self) -> dict[str, Any]:
         """The settings that change which text is read from given files: part of the documents' version."""
-        kind = "parquet" if self.kind == "parquet" else "jsonl"
         return {
-            "kind": kind,
+            "kind": self.file_kind,
             "text_field": self.text_field,
             "max_documents": self.max_documents,
             "max_bytes": self.max_bytes,
         }
+
+
+def _address_given(address: str | None) -> str | None:
+    if address is not None and not address.strip():
+        raise ValueError("the address is empty: give a glob such as data/books/*.jsonl or an fsspec address")
+    return address
+
+
+if TYPE_CHECKING:
+    Source = SourceBase
+else:
+    Source = create_model(
+        "Source",
+        __base__=SourceBase,
+        __doc__=f"A source of documents: exactly one of {', '.join(KINDS[:-1])} and {KINDS[-1]}.",
+        __module__=__name__,
+        **{
+            name: (
+                Annotated[str | None, AfterValidator(_address_given)],
+                Field(
+                    default=None,
+                    description=f"Glob or fsspec address of {kind.files} files; relative: from the study file's "
+                    "folder.",
+                ),
+            )
+            for name, kind in FILE_KINDS.items()
+        },
+    )

@@ -15,6 +15,10 @@ def reference_mixtures(prior: NDArray[np.float64], limits: Limits) -> dict[str, 
 
     Args:
         prior: natural token distribution over ``limits.domains``, shape (d,).
+
+    >>> limits = Limits(("web", "code"), caps=np.array([0.6, 1.0]), floors=np.zeros(2))
+    >>> {name: mixture.weights for name, mixture in reference_mixtures(np.array([0.9, 0.1]), limits).items()}
+    {'natural': {'code': 0.4, 'web': 0.6}, 'uniform': {'code': 0.5, 'web': 0.5}}
     """
     return {
         name: Mixture.from_weights(dict(zip(limits.domains, weights.tolist(), strict=True)))

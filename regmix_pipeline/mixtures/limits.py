@@ -63,7 +63,12 @@ class Limits:
             )
 
     def allow(self, weights: NDArray[np.float64], tolerance: float = 1e-9) -> NDArray[np.bool_]:
-        """Which rows of ``weights``, shape (n, d), respect every cap and floor; shape (n,)."""
+        """Which rows of ``weights``, shape (n, d), respect every cap and floor; shape (n,).
+
+        >>> limits = Limits(("web", "code"), caps=np.array([0.5, 1.0]), floors=np.array([0.0, 0.2]))
+        >>> limits.allow(np.array([[0.4, 0.6], [0.6, 0.4]])).tolist()
+        [True, False]
+        """
         inside = (weights <= self.caps + tolerance) & (weights >= self.floors - tolerance)
         return np.asarray(inside.all(axis=-1))
 
@@ -81,6 +86,9 @@ def availability_caps(
         target_tokens: length of the large run in tokens; None leaves only the domains' own caps.
         max_epochs: how often the large run may repeat a token.
         own_caps: a domain's cap from the study file, or None.
+
+    >>> availability_caps([2e9, 1e9], target_tokens=10**10, max_epochs=4, own_caps=[None, 0.3]).tolist()
+    [0.8, 0.3]
     """
     caps = np.array([1.0 if cap is None else cap for cap in own_caps])
     if target_tokens is not None:
@@ -93,6 +101,10 @@ def within_limits(weights: NDArray[np.float64], limits: Limits) -> NDArray[np.fl
 
     It keeps the proportions of all domains that are not at a bound: w_i = clip(s x weights_i, floor_i, cap_i), where s
     makes the sum 1. Domains of weight zero stay at their floor unless the others cannot fill the mixture.
+
+    >>> limits = Limits(("web", "code", "books"), caps=np.array([0.5, 1.0, 1.0]), floors=np.zeros(3))
+    >>> within_limits(np.array([0.7, 0.2, 0.1]), limits).round(3).tolist()
+    [0.5, 0.333, 0.167]
     """
     limits.check()
     base = np.asarray(weights, dtype=float)

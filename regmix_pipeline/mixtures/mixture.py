@@ -49,6 +49,9 @@ class Mixture:
 
         Raises:
             MixtureError: a weight is negative or not finite, or all are zero.
+
+        >>> Mixture.from_weights({"code": 1, "web": 2}).weights
+        {'code': 0.333333, 'web': 0.666667}
         """
         names = sorted(weights)
         values = np.array([float(weights[name]) for name in names])
@@ -58,7 +61,11 @@ class Mixture:
         return cls.of(dict(zip(names, units.tolist(), strict=True)))
 
     def renamed(self, names: Mapping[str, str]) -> Mixture:
-        """The same weights with domains called as ``names`` says, former name -> name; others keep theirs."""
+        """The same weights with domains called as ``names`` says, former name -> name; others keep theirs.
+
+        >>> Mixture.from_weights({"code": 1, "web": 3}).renamed({"web": "pages"}).weights
+        {'code': 0.25, 'pages': 0.75}
+        """
         return Mixture.of({names.get(domain, domain): part for domain, part in self.parts})
 
     @property
@@ -76,6 +83,9 @@ class Mixture:
 
         Raises:
             MixtureError: the mixture draws on a domain that is not listed.
+
+        >>> Mixture.from_weights({"code": 1, "web": 3}).vector(["web", "books", "code"]).tolist()
+        [0.75, 0.0, 0.25]
         """
         weights = self.weights
         unknown = sorted(set(weights) - set(domains))
@@ -90,6 +100,9 @@ def largest_remainder(shares: NDArray[np.float64], total: int) -> NDArray[np.int
     Args:
         shares: shape (d,), not negative, summing to 1.
         total: the sum wanted.
+
+    >>> largest_remainder(np.array([0.5, 0.3, 0.2]), 7).tolist()
+    [4, 2, 1]
     """
     exact = shares * total
     whole = np.floor(exact + 1e-9).astype(np.int64)

@@ -31,7 +31,7 @@ def ledger_rows(study: Study, works: Sequence[Work]) -> dict[str, int]:
     points = works[0].sampled_windows // (targets * study.proxies.evaluation.trajectory_windows) if works else 0
     regions = study.regression.extrapolation != "off" and mixtures >= FEWEST_ROWS_BY_REGION
     splits = 1 + regions
-    regressors = len(study.regression.names) + 2 * (study.limits.target_tokens is not None)
+    regressors = len(study.regression.regressors) + 2 * (study.limits.target_tokens is not None)
     rows = {
         "domain_inventory": max(sources, domains),
         "mixtures": mixtures * domains,

@@ -42,7 +42,7 @@ class FittingSeconds:
 def stated_seconds(study: Study, workers: int) -> FittingSeconds:
     """By the stated model."""
     rows, domains, targets = mixture_count(study) + len(study.imports) * 500, len(study.domains), len(study.targets)
-    regressors = len(study.regression.names) + 2 * (study.limits.target_tokens is not None)
+    regressors = len(study.regression.regressors) + 2 * (study.limits.target_tokens is not None)
     return FittingSeconds(
         stated.regressor_seconds(rows, domains, targets, regressors, workers),
         stated.search_seconds(study.search.candidates if study.search.method == "simulation" else 20_000, domains),
@@ -61,7 +61,7 @@ def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None
     rows, domains, targets = mixture_count(study), len(study.domains), len(study.targets)
     if rows < 8 or domains > MANY:
         return None
-    regressors = len(study.regression.names) + 2 * (study.limits.target_tokens is not None)
+    regressors = len(study.regression.regressors) + 2 * (study.limits.target_tokens is not None)
     few = min(rows, LARGEST)
     expected = sum(stated.regressor_seconds(few, domains, count, regressors, workers) for count in {1, min(targets, 3)})
     if expected > LONGEST:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
+from regmix_pipeline.strategies import catalogue
 from regmix_pipeline.strategies.settings import RESERVED, StrategySettings
 from regmix_pipeline.study import Study
 
@@ -17,8 +18,6 @@ COMPARED = 3
 """Mixtures that a confirmation trains on: the chosen, the natural and the uniform one."""
 STRATEGIES = "strategy_comparison"
 """The stage that trains what a `Comparison` does."""
-UNTRAINED = ("natural", "uniform", "human", "odm")
-"""Strategies that train nothing before the target run."""
 
 
 class Comparison(StrEnum):
@@ -125,7 +124,7 @@ def _comparison(study: Study, proxies: Work) -> list[Work]:
     target = settings.target or study.confirmation
     assert target is not None, "the study file is checked"
     choices, tried = choices_and_candidates(settings)
-    training = sum(name not in UNTRAINED for name in settings.names)
+    training = sum(getattr(catalogue.STRATEGIES.find(name), "trains", True) for name in settings.names)
     sizes = [
         (Comparison.PROXIES, training * settings.budget_proxies + tried, study.proxies),
         (Comparison.SMALL_PROXIES, tried, settings.small_proxy),

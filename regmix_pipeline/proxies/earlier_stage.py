@@ -24,7 +24,7 @@ from regmix_pipeline.proxies.earlier import EarlierRun, former_domains, runs_bes
 from regmix_pipeline.proxies.engine.choose import trainer_of
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES
-from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
+from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.whole import WEIGHTS
 
 CODE_VERSION = "3"
@@ -51,7 +51,7 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "runs": fingerprint([[run.spec.id, dict(run.reading.weights), run.reading.refused] for run in runs]),
         "windows": lab.study.proxies.evaluation.windows,
         "code": f"{CODE_VERSION}-{EVALUATION_CODE}",
-    }
+    } | target_kinds(lab)
     targets = lab.versions("token_shards", lab.targets) if any(not run.reading.refused for run in runs) else {}
     return {WHOLE: Recipe(targets, settings)}
 

@@ -9,6 +9,7 @@ and far more certain than each loss by itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from regmix_pipeline.proxies.loss import token_losses
 from regmix_pipeline.proxies.model import Decoder
 from regmix_pipeline.proxies.settings import ModelSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, TargetFile
+from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.proxies.whole import RECORD, WEIGHTS, need_whole
 from regmix_pipeline.proxies.windows import Windows
 
@@ -87,15 +89,29 @@ def losses_on(model: Decoder, samples: list[Sample]) -> dict[str, Loss]:
     if int(rows.max()) >= model.vocabulary:
         raise ProxyError(f"a token is outside the vocabulary of {model.vocabulary}", where=samples[0].name)
     per_pass = rows_per_pass(model)
-    means = []
+    measures = []
+    kinds = {sample.file.kind: TARGET_KINDS.find(sample.file.kind) for sample in samples}
+    of_row = [sample.file.kind for sample in samples for _ in sample.rows]
     with autocast(device):
         for start in range(0, len(rows), per_pass):
             part = rows[start : start + per_pass].to(device)
             hidden = model(part[:, :-1])
             per_token = token_losses(hidden, model.head, part[:, 1:].reshape(-1))
-            means.append(per_token.view(len(part), -1).double().mean(1).cpu())
-    of_windows = torch.cat(means).split([len(sample.rows) for sample in samples])
+            losses = per_token.view(len(part), -1).double()
+            measures.append(_measured(losses, of_row[start : start + per_pass], kinds).cpu())
+    of_windows = torch.cat(measures).split([len(sample.rows) for sample in samples])
     return {sample.name: _loss(sample, mean) for sample, mean in zip(samples, of_windows, strict=True)}
+
+
+def _measured(losses: torch.Tensor, of_row: list[str], kinds: Mapping[str, Any]) -> torch.Tensor:
+    """What each row's kind makes of its token losses, (rows, context) -> (rows,)."""
+    if len(kinds) == 1:
+        return next(iter(kinds.values()))(losses)
+    found = losses.new_empty(len(losses))
+    for kind, measure in kinds.items():
+        rows = torch.tensor([each == kind for each in of_row], device=losses.device)
+        found[rows] = measure(losses[rows])
+    return found
 
 
 def _loss(sample: Sample, of_windows: torch.Tensor) -> Loss:
@@ -154,7 +170,7 @@ def evaluate_proxy(spec: EvaluationSpec, worker: int = 0) -> dict[str, Any]:
         "id": spec.id,
         "proxy": spec.proxy.name,
         "target": spec.target,
-        "target_version": spec.tokens.version,
+        "target_version": spec.tokens.measure_version,
         **asdict(loss),
     }
     write_evaluation(spec.output, value)

@@ -12,6 +12,8 @@ from pydantic import Field, model_validator
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
+from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
+from regmix_pipeline.registry import code_version
 from regmix_pipeline.settings import Settings
 
 TRAINING_CODE = "2"
@@ -46,6 +48,15 @@ class TargetFile(TokenFile):
 
     bytes: int = Field(gt=0)
     """UTF-8 bytes of the text the tokens stand for."""
+    kind: str = "text"
+    """What is measured, one of `TARGET_KINDS`."""
+
+    @property
+    def measure_version(self) -> str:
+        """Version of what is measured: the shard's, and the kind's where it is not the plain loss."""
+        if self.kind == "text":
+            return self.version
+        return f"{self.version}-{fingerprint(self.kind, code_version(TARGET_KINDS.find(self.kind)))}"
 
 
 class ProxySpec(Settings):
@@ -172,7 +183,7 @@ class EvaluationSpec(Settings):
             EVALUATION_CODE,
             self.proxy.name,
             self.target,
-            self.tokens.version,
+            self.tokens.measure_version,
             self.evaluation.windows,
         )
         return "e" + fingerprint(*key)

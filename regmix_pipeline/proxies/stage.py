@@ -26,7 +26,7 @@ from regmix_pipeline.proxies.engine.choose import trainer_of
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, ProxySpec, TargetFile
-from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
+from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.whole import WEIGHTS
 
 
@@ -173,7 +173,7 @@ def _checkpoint(
 
 def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
     # Trajectories belong to the proxies' training; only the final windows can be measured again.
-    settings = {"windows": lab.study.proxies.evaluation.windows, "code": EVALUATION_CODE}
+    settings = {"windows": lab.study.proxies.evaluation.windows, "code": EVALUATION_CODE} | target_kinds(lab)
     mixtures = current_mixtures(lab)
     targets = lab.versions("token_shards", lab.targets) if mixtures else {}
     recipes, first = {}, pilots(lab)
@@ -258,7 +258,7 @@ def _losses(
             for row in pq.read_table(trajectory).to_pylist()
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
             if (target := row["target"] if row["target"] in targets else names.get(row["target"], "")) in targets
-            and row["target_version"] == targets[target].version
+            and row["target_version"] == targets[target].measure_version
         ]
         for found in measured:
             if found["proxy"] == spec.id:

@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
+from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.tokens.stage import current_manifest, current_shard
 
 
 def training_files(lab: Lab) -> dict[str, TokenFile]:
     """Domain -> its training tokens."""
-    files = {}
-    for name in lab.domains:
-        manifest, folder = current_manifest(lab, name), current_shard(lab, name)
-        split = manifest.splits["train"]
-        files[name] = TokenFile(
-            path=folder / split.file,
-            dtype=manifest.dtype,
-            tokens=split.tokens,
-            version=manifest.version,
-            sha256=split.sha256,
-        )
-    return files
+    return {name: _split(lab, name, "train")[0] for name in lab.domains}
 
 
 def target_files(lab: Lab) -> dict[str, TargetFile]:
     """Target -> its validation tokens."""
     files = {}
     for name in lab.targets:
-        manifest, folder = current_manifest(lab, name), current_shard(lab, name)
-        split = manifest.splits["validation"]
-        files[name] = TargetFile(
-            path=folder / split.file,
-            dtype=manifest.dtype,
-            tokens=split.tokens,
-            version=manifest.version,
-            sha256=split.sha256,
-            bytes=split.bytes,
-        )
+        file, size = _split(lab, name, "validation")
+        files[name] = TargetFile(**file.model_dump(), bytes=size, kind=lab.study.targets[name].kind)
     return files
+
+
+def _split(lab: Lab, name: str, split: str) -> tuple[TokenFile, int]:
+    """A split of a source's shard, and the UTF-8 bytes of its text."""
+    manifest, folder = current_manifest(lab, name), current_shard(lab, name)
+    part = manifest.splits[split]
+    file = TokenFile(
+        path=folder / part.file,
+        dtype=manifest.dtype,
+        tokens=part.tokens,
+        version=manifest.version,
+        sha256=part.sha256,
+    )
+    return file, part.bytes
+
+
+def target_kinds(lab: Lab) -> dict[str, Any]:
+    """Kinds of the targets that are not plain text, and the versions of the user's own: settings of a recipe."""
+    kinds = {name: target.kind for name, target in lab.study.targets.items() if target.kind != "text"}
+    return {"target kinds": [kinds, TARGET_KINDS.own_versions(kinds.values())]} if kinds else {}
 
 
 def vocabulary_of(lab: Lab) -> int:

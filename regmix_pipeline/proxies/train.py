@@ -249,7 +249,13 @@ def _sampled(trainer: Trainer, samples: list[Sample]) -> list[dict[str, Any]]:
         raise ProxyError(error.problem, where=f"proxy {spec.id} step {step}", remedy=_NOT_FINITE) from error
     tokens = step * spec.training.windows_per_step * spec.model.context
     return [
-        {"target": name, "target_version": spec.targets[name].version, "step": step, "tokens": tokens, **asdict(loss)}
+        {
+            "target": name,
+            "target_version": spec.targets[name].measure_version,
+            "step": step,
+            "tokens": tokens,
+            **asdict(loss),
+        }
         for name, loss in losses.items()
     ]
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
 import signal
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from regmix_pipeline.errors import DamagedError, ProxyError, RegmixError, error_of
 from regmix_pipeline.files import read_json
-from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
+from regmix_pipeline.processes import answers, how_it_ended
 from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 
@@ -111,64 +110,11 @@ class LocalTrainer:
         A task that fails, or whose worker is killed, gives a result with an error; the others go on. Closing the
         iterator stops the workers. Equal tasks are done once and yielded once.
         """
-        waiting: deque[Task] = deque()
+        waiting: list[Task] = []
         yield from settled(tasks, waiting.append)
-        if waiting:
-            yield from self._work(waiting)
-
-    def _work(self, waiting: deque[Task]) -> Iterator[Result]:
-        idle = [_Worker(number) for number in range(min(self.workers, len(waiting)))]
-        with selectors.DefaultSelector() as selector:
-            try:
-                while waiting or selector.get_map():
-                    while waiting and idle:
-                        worker = idle.pop()
-                        worker.give(waiting.popleft())
-                        selector.register(worker.answers, selectors.EVENT_READ, worker)
-                    for key, _ in selector.select():
-                        worker: _Worker = key.data
-                        selector.unregister(worker.answers)
-                        result = worker.result()
-                        idle.append(worker)
-                        yield result
-            finally:
-                for worker in [*idle, *(key.data for key in selector.get_map().values())]:
-                    worker.stop()
-
-
-class _Worker:
-    """A worker process, started when it is first given a task."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.task: Task | None = None
-        self._child: Child | None = None
-
-    def give(self, task: Task) -> None:
-        self.task = task
-        if self._child is None or not self._child.alive:
-            self.stop()
-            environment = WORKER_SETTINGS | {"REGMIX_WORKER": str(self.number)}
-            self._child = Child("regmix_pipeline.proxies.worker", environment)
-        self._child.tell(line_of(task))
-
-    @property
-    def answers(self) -> Any:
-        assert self._child is not None
-        return self._child.answers
-
-    def result(self) -> Result:
-        """Wait for the answer to the task given."""
-        assert self._child is not None
-        assert self.task is not None
-        answer = self._child.answer()
-        if answer is None:
-            return Result(self.task, {}, error=_death(self.task, self._child.end()))
-        return result_of(self.task, answer)
-
-    def stop(self) -> None:
-        if self._child is not None:
-            self._child.stop()
+        with closing(answers("regmix_pipeline.proxies.worker", waiting, line_of, self.workers)) as found:
+            for task, answer, code in found:
+                yield result_of(task, answer) if answer else Result(task, {}, error=_death(task, code))
 
 
 def _death(task: Task, code: int) -> ProxyError:

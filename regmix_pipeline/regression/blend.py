@@ -19,6 +19,10 @@ def blend_weights(held_out: Mapping[str, Array], actual: Array) -> Array:
     Args:
         held_out: regressor -> out-of-fold predictions (n, T).
         actual: losses (n, T).
+
+    >>> actual = np.array([[3.0], [2.5], [2.8], [3.2]])
+    >>> blend_weights({"good": actual + 0.01, "bad": actual[::-1]}, actual).round(2).tolist()
+    [[1.0], [0.0]]
     """
     names, targets = list(held_out), actual.shape[1]
     weights = np.empty((len(names), targets))
@@ -62,5 +66,9 @@ def _rows(held_out: Mapping[str, Array], rows: NDArray[np.bool_]) -> dict[str, A
 
 
 def one_hot(names: Sequence[str], chosen: Sequence[str]) -> Array:
-    """Blend weights (regressors, T) that are 1 on each target's chosen regressor."""
+    """Blend weights (regressors, T) that are 1 on each target's chosen regressor.
+
+    >>> one_hot(["linear", "saturation"], chosen=["saturation", "linear", "linear"]).tolist()
+    [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     return np.array([[float(name == pick) for pick in chosen] for name in names])

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from typing import TYPE_CHECKING
 
-from regmix_pipeline.regression.augmentation import CMixup, MixRL, RCMixup
-from regmix_pipeline.regression.estimator import MixtureRegressor
-from regmix_pipeline.regression.laws.corrected import BoostedLaw, GaussianProcessLaw
-from regmix_pipeline.regression.laws.exponential import ExponentialLaw, PowerExponentialLaw
-from regmix_pipeline.regression.laws.saturation import SaturationLaw
-from regmix_pipeline.regression.linear import LinearRegressor
-from regmix_pipeline.regression.repetition import RepeatedDataRegressor
-from regmix_pipeline.regression.trees import LightGBMRegressor, TunedLightGBMRegressor
+from regmix_pipeline.registry import Registry
 
-REGRESSORS: Mapping[str, Callable[[], MixtureRegressor]] = {
-    "linear": LinearRegressor,
-    "lightgbm": LightGBMRegressor,
-    "lightgbm_tuned": TunedLightGBMRegressor,
-    "exponential": ExponentialLaw,
-    "log_linear": partial(ExponentialLaw, positive_offset=True),
-    "power_exponential": PowerExponentialLaw,
-    "saturation": SaturationLaw,
-    "gaussian_process": GaussianProcessLaw,
-    "law_lightgbm": BoostedLaw,
-}
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.estimator import MixtureRegressor
+
+REGRESSORS = Registry(
+    "regressor",
+    __name__,
+    {
+        "linear": "linear:LinearRegressor",
+        "lightgbm": "trees:LightGBMRegressor",
+        "lightgbm_tuned": "trees:TunedLightGBMRegressor",
+        "exponential": "laws.exponential:ExponentialLaw",
+        "log_linear": "laws.exponential:LOG_LINEAR",
+        "power_exponential": "laws.exponential:PowerExponentialLaw",
+        "saturation": "laws.saturation:SaturationLaw",
+        "gaussian_process": "laws.corrected:GaussianProcessLaw",
+        "law_lightgbm": "laws.corrected:BoostedLaw",
+    },
+)
 """Every regressor but the stack, which is a blend of these (see `blend`)."""
 
-AUGMENTATIONS: Mapping[str, type[CMixup]] = {"c_mixup": CMixup, "rc_mixup": RCMixup, "mixrl": MixRL}
-"""Wrappers; an augmented regressor is called ``<augmentation>+<regressor>``."""
+STACK = "stack"
 
 LAWS = ("saturation", "power_exponential", "exponential", "log_linear")
 """Pure laws, best first: smooth, few parameters, the ones to trust beyond the sampled region."""
@@ -39,14 +37,22 @@ REPEATED = "repeated"
 
 
 def regressor(name: str, epochs_per_weight: list[float] | None = None) -> MixtureRegressor:
-    """A new, unfitted regressor, such as ``saturation``, ``c_mixup+lightgbm_tuned`` or ``repeated+saturation``.
+    """A new, unfitted regressor, such as ``saturation``, ``repeated+saturation`` or ``my_package.module:Regressor``.
 
     Args:
         name: as in the settings and the scores.
         epochs_per_weight: for a repeated one, how often the run sees each domain at weight 1.
+
+    >>> import numpy as np
+    >>> weights = np.array([[0.1, 0.9], [0.4, 0.6], [0.7, 0.3], [0.9, 0.1]])
+    >>> fitted = regressor("linear").fit(weights, 3 - weights[:, 0])
+    >>> fitted.predict(np.array([[0.5, 0.5]])).round(3).tolist()
+    [2.5]
     """
     wrapper, _, base = name.rpartition("+")
-    found = REGRESSORS[base]()
-    if wrapper == REPEATED:
-        return RepeatedDataRegressor(found, epochs_per_weight)
-    return AUGMENTATIONS[wrapper](found) if wrapper else found
+    found = REGRESSORS.find(base)()
+    if not wrapper:
+        return found
+    from regmix_pipeline.regression.repetition import RepeatedDataRegressor
+
+    return RepeatedDataRegressor(found, epochs_per_weight)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.blend import blend_weights, cross_fitted, one_hot
-from regmix_pipeline.regression.catalogue import LAWS, REPEATED, regressor
+from regmix_pipeline.regression.catalogue import LAWS, REPEATED, STACK, regressor
 from regmix_pipeline.regression.choice import HeldOut, choose, score_rows
 from regmix_pipeline.regression.cross_validation import Make, fit_group, groups_of, one_thread_each, out_of_fold
 from regmix_pipeline.regression.estimator import MixtureRegressor
@@ -23,7 +23,6 @@ from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.regression.validate import checked
 
 Array = NDArray[np.float64]
-STACK = "stack"
 PROCESS = "gaussian_process"
 
 
@@ -66,7 +65,7 @@ def fit(
     X, Y, errors = checked(weights, losses, standard_errors, domains, targets)
     workers = workers or os.cpu_count() or 1
     row_weight = _row_weight(Y, errors)
-    plain: Make = {name: partial(regressor, name) for name in settings.names if name != STACK}
+    plain: Make = {name: partial(regressor, name) for name in settings.regressors if name != STACK}
     rates = _rates(X, epochs_per_weight)
     make = {**plain, **_on_repeated_data(X, rates, predict_at)}
 

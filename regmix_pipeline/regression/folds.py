@@ -15,7 +15,11 @@ FEWEST_ROWS_BY_REGION = 32
 
 
 def random_folds(rows: int, folds: int, seed: int) -> Folds:
-    """A fold number for each row, shape (rows,): balanced and random; never fewer than two rows a fold."""
+    """A fold number for each row, shape (rows,): balanced and random; never fewer than two rows a fold.
+
+    >>> np.bincount(random_folds(7, folds=3, seed=1)).tolist()
+    [3, 2, 2]
+    """
     count = max(2, min(folds, rows // 2))
     generator = np.random.Generator(np.random.PCG64(int(fingerprint("folds", seed), 16)))
     return generator.permutation(rows) % count

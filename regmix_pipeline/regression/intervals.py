@@ -14,7 +14,11 @@ Folds = NDArray[np.int64]
 
 
 def conformal_quantile(sizes: Array, level: float) -> Array:
-    """The ceil(level (n + 1))-th smallest of n residual sizes, (n, T) -> (T,): split conformal (Vovk et al. 2005)."""
+    """The ceil(level (n + 1))-th smallest of n residual sizes, (n, T) -> (T,): split conformal (Vovk et al. 2005).
+
+    >>> conformal_quantile(np.arange(1.0, 11.0)[:, None], level=0.8).tolist()
+    [9.0]
+    """
     n = len(sizes)
     rank = min(int(np.ceil(level * (n + 1))), n)
     return np.sort(sizes, axis=0)[rank - 1]

@@ -32,12 +32,20 @@ def correlation(a: Array, b: Array, weight: Array | None = None) -> Array:
 
 
 def spearman(predicted: Array, actual: Array) -> Array:
-    """Rank correlation per target; predictions and losses (n, T) -> (T,); 0 where a side is constant."""
+    """Rank correlation per target; predictions and losses (n, T) -> (T,); 0 where a side is constant.
+
+    >>> spearman(np.array([[3.1], [2.9], [3.4]]), np.array([[3.0], [2.8], [3.9]])).round(3).tolist()
+    [1.0]
+    """
     return correlation(rankdata(predicted, axis=0), rankdata(actual, axis=0))[0]
 
 
 def rmse(predicted: Array, actual: Array) -> Array:
-    """Root mean square error per target, nats per token, (n, T) -> (T,)."""
+    """Root mean square error per target, nats per token, (n, T) -> (T,).
+
+    >>> rmse(np.array([[3.0], [3.0]]), np.array([[3.3], [2.6]])).round(4).tolist()
+    [0.3536]
+    """
     return np.sqrt(((predicted - actual) ** 2).mean(axis=0))
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
+from regmix_pipeline.regression.catalogue import REGRESSORS, STACK
 from regmix_pipeline.settings import Settings
 
-RegressorName = Literal[
-    "linear",
-    "lightgbm",
-    "lightgbm_tuned",
-    "exponential",
-    "log_linear",
-    "power_exponential",
-    "saturation",
-    "gaussian_process",
-    "law_lightgbm",
-    "stack",
-]
+if TYPE_CHECKING:
+    RegressorName = str
+else:
+    RegressorName = REGRESSORS.name_type(STACK)
 
 
 class RegressionSettings(Settings):
@@ -35,11 +28,8 @@ class RegressionSettings(Settings):
         "law_lightgbm",
         "stack",
     )
-    """Regressors to cross-validate; the choice per target is made among them. `stack` blends the others."""
-    augmentations: tuple[Literal["c_mixup", "rc_mixup", "mixrl"], ...] = ()
-    """Mixup wrappers that compete as well, round each regressor in `augmented`; called c_mixup+saturation and so on."""
-    augmented: tuple[RegressorName, ...] = ("lightgbm_tuned", "saturation")
-    """Regressors that are also tried with each of the augmentations."""
+    """Regressors to cross-validate; the choice per target is made among them. `stack` blends the others.
+    `package.module:Class` is one of your own."""
     choose_by: Literal["rank", "calibration"] = "rank"
     """Choose the highest out-of-fold Spearman correlation, or the lowest out-of-fold root mean square error."""
     extrapolation: Literal["weigh", "report", "off"] = "weigh"
@@ -58,18 +48,6 @@ class RegressionSettings(Settings):
     @field_validator("regressors")
     @classmethod
     def _distinct(cls, regressors: tuple[RegressorName, ...]) -> tuple[RegressorName, ...]:
-        if set(regressors) <= {"stack"} or len(set(regressors)) != len(regressors):
+        if set(regressors) <= {STACK} or len(set(regressors)) != len(regressors):
             raise ValueError("list at least one regressor beside stack, and none twice")
         return regressors
-
-    @field_validator("augmented")
-    @classmethod
-    def _no_stack(cls, augmented: tuple[RegressorName, ...]) -> tuple[RegressorName, ...]:
-        if "stack" in augmented:
-            raise ValueError("the stack is a blend of regressors, it cannot be augmented itself")
-        return augmented
-
-    @property
-    def names(self) -> list[str]:
-        """Everything that competes, the augmented ones included."""
-        return [*self.regressors, *(f"{wrapper}+{base}" for wrapper in self.augmentations for base in self.augmented)]

@@ -10,6 +10,7 @@ from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.regression.catalogue import REGRESSORS
 from regmix_pipeline.regression.evidence import LossTable, available_tokens, loss_curves, loss_table
 from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.regression.signal import noise_rows
@@ -36,6 +37,8 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
         "code": CODE_VERSION,
         "noise": lab.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
     }
+    if own := REGRESSORS.own_versions(lab.study.regression.regressors):
+        settings["own regressors"] = own
     if available := available_tokens(lab):
         settings["available tokens"] = available
     return {WHOLE: Recipe(inputs, settings)}

@@ -15,9 +15,6 @@ from regmix_pipeline.report.tables import Shown
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-IN_THE_PAGE = ("saturation", "power_exponential", "exponential", "log_linear")
-"""Laws that templates/laws.js evaluates."""
-
 DIGITS = 7
 """Decimals of a trained mixture's weights in the page; only distances are computed from them."""
 
@@ -35,7 +32,7 @@ def explorer(
     """
     law = fitted.law if fitted else None
     rows = {row["domain"]: row for row in decision.get("domains") or ()}
-    if fitted is None or law not in IN_THE_PAGE or set(rows) != set(fitted.domains):
+    if fitted is None or law is None or set(rows) != set(fitted.domains):
         return None
     shown = _rows(fitted, decision, targets)
     if not shown:

@@ -52,5 +52,10 @@ def pareto_front(
 
 
 def dominated(losses: Array, row: int) -> bool:
-    """Whether another row of (m, T) is at least as good on every target and better on one."""
+    """Whether another row of (m, T) is at least as good on every target and better on one.
+
+    >>> losses = np.array([[2.0, 3.0], [2.1, 2.9], [2.2, 3.1]])
+    >>> [dominated(losses, row) for row in range(3)]
+    [False, False, True]
+    """
     return bool(((losses <= losses[row]).all(axis=1) & (losses < losses[row]).any(axis=1)).any())

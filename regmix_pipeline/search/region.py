@@ -29,6 +29,10 @@ def moved_inside(weights: Array, limits: Limits) -> Array:
 
     w_i = clip(s x weights_i, floor_i, cap_i), the s of each row found by bisection: domains away from their bounds keep
     their proportions. Rows whose positive domains cannot fill a mixture spread the rest over the others.
+
+    >>> limits = Limits(("web", "code", "books"), caps=np.array([0.5, 1.0, 1.0]), floors=np.zeros(3))
+    >>> moved_inside(np.array([[0.7, 0.2, 0.1], [0.2, 0.4, 0.4]]), limits).round(3).tolist()
+    [[0.5, 0.333, 0.167], [0.2, 0.4, 0.4]]
     """
     # A hair of every domain lets a sparse row reach 1 at all; it stays a hair unless it is needed.
     base = np.maximum(weights, TINY * np.maximum(limits.caps, TINY))
@@ -48,6 +52,10 @@ def rounded_inside(weights: Array, limits: Limits) -> Mixture:
 
     Raises:
         MixtureError: the limits leave no mixture.
+
+    >>> limits = Limits(("web", "code", "books"), caps=np.ones(3), floors=np.zeros(3))
+    >>> rounded_inside(np.full(3, 1 / 3), limits).weights
+    {'books': 0.333333, 'code': 0.333333, 'web': 0.333334}
     """
     limits.check()
     least, most = (np.rint(bound * PARTS).astype(np.int64) for bound in (limits.floors, limits.caps))
@@ -159,6 +167,9 @@ def usual_distance(observed: Array) -> float:
 
     Args:
         observed: trained mixtures, (n, d).
+
+    >>> round(usual_distance(np.array([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9]])), 3)
+    0.325
     """
     overlap = np.sqrt(observed) @ np.sqrt(observed).T
     np.fill_diagonal(overlap, 0.0)
@@ -166,6 +177,10 @@ def usual_distance(observed: Array) -> float:
 
 
 def divergence(weights: Array, prior: Array) -> Array:
-    """KL(w || prior) in nats of each row, (m,); infinite where a domain outside the prior has weight."""
+    """KL(w || prior) in nats of each row, (m,); infinite where a domain outside the prior has weight.
+
+    >>> divergence(np.array([[0.5, 0.5], [1.0, 0.0]]), prior=np.array([0.5, 0.5])).round(3).tolist()
+    [0.0, 0.693]
+    """
     ratio = np.where(weights > 0, weights / np.maximum(prior, 1e-300), 1.0)
     return (weights * np.log(ratio)).sum(axis=1)

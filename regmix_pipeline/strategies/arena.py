@@ -192,7 +192,11 @@ class Choice:
 
 
 class Strategy(Protocol):
-    """A way of choosing what the large run draws."""
+    """A way of choosing what the large run draws.
+
+    A class may also have ``code_version``, raised by hand when its code changes its choices, and ``trains = False``
+    where it trains nothing before the target run, which plans count on.
+    """
 
     @property
     def name(self) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
 from regmix_pipeline.proxies.settings import ModelAndTraining
 from regmix_pipeline.settings import Settings
+from regmix_pipeline.strategies.catalogue import STRATEGIES
+
+if TYPE_CHECKING:
+    StrategyName = str
+else:
+    StrategyName = STRATEGIES.name_type()
 
 RESERVED = ("natural", "decision")
 """Strategies that every comparison has without being asked: the natural mixture, and the study's own decision."""
@@ -19,7 +25,7 @@ class StrategySettings(Settings):
     The natural mixture and the study's own decision are compared in any case.
     """
 
-    names: tuple[str, ...] = Field(min_length=1)
+    names: tuple[StrategyName, ...] = Field(min_length=1)
     """Strategies: names of built-in ones, or package.module:Class of your own."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Strategy -> what it is made with, where it takes something."""
@@ -49,6 +55,4 @@ class StrategySettings(Settings):
         unknown = sorted(set(self.options) - set(self.names))
         if unknown:
             raise ValueError(f"options for {unknown}, which are not among the names")
-        if "decision" in self.names:
-            raise ValueError("the study's decision is compared in any case: leave it out of the names")
         return self

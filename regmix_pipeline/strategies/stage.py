@@ -10,6 +10,7 @@ from regmix_pipeline.lab import Lab, Stage
 from regmix_pipeline.ledger.recorder import Output
 from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE
+from regmix_pipeline.registry import code_version
 from regmix_pipeline.strategies.comparison.files import CODE_VERSION as COMPARISON_CODE
 from regmix_pipeline.strategies.comparison.files import FOLDER
 
@@ -20,13 +21,13 @@ def _wanted(lab: Lab) -> dict[str, Recipe]:
     strategies = lab.study.strategies
     if strategies is None:
         return {}
-    from regmix_pipeline.strategies.named import named_strategy, version_of
+    from regmix_pipeline.strategies.named import named_strategy
 
     options = {name: strategies.options.get(name, {}) for name in strategies.names if name != "natural"}
     confirmation = lab.study.confirmation
     settings = {
         "strategies": strategies.model_dump(mode="json"),
-        "codes": {name: version_of(named_strategy(name, given)) for name, given in options.items()},
+        "codes": {name: code_version(named_strategy(name, given)) for name, given in options.items()},
         "confirmation": confirmation.model_dump(mode="json") if confirmation and not strategies.target else None,
         "evaluation": lab.study.proxies.evaluation.model_dump(mode="json"),
         "alternatives": lab.study.alternatives.get(strategies.human or ""),

@@ -8,19 +8,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from regmix_pipeline.documents.catalogue import ENDINGS, kind_of_file
 from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
-
-Kind = Literal["jsonl", "parquet"]
-READABLE: dict[str, Kind] = {
-    ".jsonl": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".jsonl.zst": "jsonl",
-    ".parquet": "parquet",
-}
-"""Ending -> kind of source."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +26,7 @@ class FoundDomain:
     """
 
     name: str
-    kind: Kind
+    kind: str
     pattern: str
     files: tuple[Path, ...]
 
@@ -67,35 +58,32 @@ def found_domains(folder: Path, base: Path) -> tuple[list[FoundDomain], list[str
         if entry.name.startswith((".", "_")):
             continue
         files = _files(entry)
-        kinds: set[Kind] = {kind for kind in map(kind_of, files) if kind is not None}
+        kinds = {kind for kind in map(kind_of, files) if kind is not None}
         unread = [path for path in files if kind_of(path) is None]
         if unread:
             left_out.append(_unreadable(entry, unread))
-        # Where a folder holds both kinds, the one with more bytes is taken.
-        sizes: dict[Kind, int] = {
-            kind: sum(path.stat().st_size for path in files if kind_of(path) == kind) for kind in kinds
-        }
+        # Where a folder holds several kinds, the one with the most bytes is taken.
+        sizes = {kind: sum(path.stat().st_size for path in files if kind_of(path) == kind) for kind in kinds}
         if not sizes or not max(sizes.values()):
             left_out += [f"{entry.name}: empty"] if sizes or not files else []
             continue
-        taken: Kind = max(sizes, key=lambda each: sizes[each])
+        taken = max(sizes, key=lambda each: sizes[each])
         if len(sizes) > 1:
-            left_out.append(f"{entry.name}: holds both JSONL and Parquet; only the {taken} files are read")
+            left_out.append(f"{entry.name}: holds {' and '.join(sorted(sizes))} files; only the {taken} files are read")
         domains.append(_domain(entry, taken, [path for path in files if kind_of(path) == taken], base))
     _check(domains, folder, left_out)
     return domains, left_out
 
 
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: Path) -> str | None:
     """How a file is read; None for one that is not."""
-    name = path.name.lower()
-    return next((kind for ending, kind in READABLE.items() if name.endswith(ending)), None)
+    return kind_of_file(path.name)
 
 
 def domain_name(entry: Path) -> str:
     """A file's or folder's name as a domain may be called: lower case, digits, underscores; endings dropped."""
     stem = entry.name
-    for ending in sorted(READABLE, key=len, reverse=True):
+    for ending in sorted(ENDINGS, key=len, reverse=True):
         if entry.is_file() and stem.lower().endswith(ending):
             stem = stem[: -len(ending)]
             break
@@ -113,7 +101,7 @@ def _hidden(part: str) -> bool:
     return part.startswith((".", "_"))
 
 
-def _domain(entry: Path, kind: Kind, files: Sequence[Path], base: Path) -> FoundDomain:
+def _domain(entry: Path, kind: str, files: Sequence[Path], base: Path) -> FoundDomain:
     address = Path(os.path.abspath(entry))
     near = address.is_relative_to(base)
     # Data beside the study file move with it; data elsewhere are named in full.
@@ -122,13 +110,13 @@ def _domain(entry: Path, kind: Kind, files: Sequence[Path], base: Path) -> Found
         # A literal name is tried before it is taken for a pattern, so it needs no escape.
         return FoundDomain(domain_name(entry), kind, str(address.relative_to(base) if near else address), tuple(files))
     endings = sorted({_ending(path) for path in files})
-    ending = endings[0] if len(endings) == 1 else ".jsonl*"
+    ending = endings[0] if len(endings) == 1 else f".{endings[0].split('.')[1]}*"
     deep = "" if all(path.parent == entry for path in files) else "**/"
     return FoundDomain(domain_name(entry), kind, f"{shown}/{deep}*{ending}", tuple(files))
 
 
 def _ending(path: Path) -> str:
-    ending = next(each for each in sorted(READABLE, key=len, reverse=True) if path.name.lower().endswith(each))
+    ending = next(each for each in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(each))
     return path.name[-len(ending) :]
 
 
@@ -151,5 +139,5 @@ def _check(domains: Sequence[FoundDomain], folder: Path, left_out: Sequence[str]
         raise DocumentError(
             f"holds {len(domains) or 'no'} domain that can be read, and a mixture needs two{seen}",
             where=str(folder),
-            remedy=f"give a folder with a sub-folder or a file per domain, of {', '.join(READABLE)}",
+            remedy=f"give a folder with a sub-folder or a file per domain, of {', '.join(ENDINGS)}",
         )

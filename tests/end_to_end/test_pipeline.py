@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -69,6 +70,13 @@ def first_run(place, reads):
         patched.setattr(Stage, "view", noting)
         done = run_stale(lab_at(place, said))
     return done, said, progress.getvalue()
+
+
+@pytest.fixture
+def copy(place, first_run, tmp_path):
+    """A copy of the study after its first run, for a test that changes it."""
+    shutil.copytree(place, tmp_path / "study")
+    return tmp_path / "study"
 
 
 def query(place, sql):
@@ -168,7 +176,11 @@ def test_regressor_records_its_choices_and_what_unfinished_proxies_foretell(plac
 
 def test_the_pure_law_is_recorded_beside_the_chosen_regressors(place, first_run):
     rows = query(place, "select name, law, predicted, predicted_by_law from current_predictions")
+    assert {name for name, *_ in rows} >= {"chosen", "natural", "uniform", "best_observed"}
     assert {law for _, law, *_ in rows} == {"saturation"}
+    # The law is a regressor of its own: where another one was chosen, the two differ.
+    chosen = set(lab_at(place).json("mixture_decision", "decision.json")["regressors"].values())
+    assert (chosen == {"saturation"}) == all(predicted == by_law for *_, predicted, by_law in rows)
     assert all(abs(predicted - by_law) < 0.5 for *_, predicted, by_law in rows)
 
 
@@ -221,16 +233,16 @@ def test_a_second_run_does_nothing(place, first_run):
     assert _runs(place) == runs
 
 
-def test_a_changed_source_remakes_what_depends_on_it_and_nothing_else(place, first_run):
-    before = lab_at(place)
+def test_a_changed_source_remakes_what_depends_on_it_and_nothing_else(copy):
+    before = lab_at(copy)
     shards = {key: before.need("token_shards", key).version for key in before.study.sources}
     mixtures = {entry["id"]: entry["parts"] for entry in before.json("mixtures")["mixtures"]}
-    with (place / "text" / "licences.jsonl").open("a") as file:
+    with (copy / "text" / "licences.jsonl").open("a") as file:
         file.write(json.dumps({"id": "new", "text": "A licence that nobody has read before. " * 20}) + "\n")
 
-    done = {stage.stage: stage for stage in run_stale(lab_at(place))}
+    done = {stage.stage: stage for stage in run_stale(lab_at(copy))}
 
-    after = lab_at(place)
+    after = lab_at(copy)
     assert list(done["documents"].stale) == ["licences"]
     assert done["tokenizer"].stale == {}
     assert in_text(done["token_shards"].stale) == {"licences": "changed: documents/licences"}
@@ -245,18 +257,18 @@ def test_a_changed_source_remakes_what_depends_on_it_and_nothing_else(place, fir
     assert done["mixture_decision"].stale
 
 
-def test_a_failed_stage_says_why_and_what_was_finished_is_kept(place, first_run):
-    path = place / "text" / "descriptions.jsonl"
+def test_a_failed_stage_says_why_and_what_was_finished_is_kept(copy):
+    path = copy / "text" / "descriptions.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"text": "half')
     with pytest.raises(RunFailedError, match=r"descriptions\.jsonl:\d+"):
-        run_stale(lab_at(place))
+        run_stale(lab_at(copy))
     path.write_bytes(whole)
-    assert [stage.stage for stage in run_stale(lab_at(place)) if stage.stale] == ["documents"]
+    assert [stage.stage for stage in run_stale(lab_at(copy)) if stage.stale] == ["documents"]
 
 
-def test_missing_artefacts_are_put_back(place, first_run):
-    lab = lab_at(place)
+def test_missing_artefacts_are_put_back(copy):
+    lab = lab_at(copy)
     key = next(iter(lab.records.keys("proxy_checkpoints")))
     lost = [
         lab.artefact("proxy_checkpoints", key, "model.safetensors"),
@@ -266,38 +278,38 @@ def test_missing_artefacts_are_put_back(place, first_run):
     before = [path.read_bytes() for path in lost]
     for path in lost:
         path.unlink()
-    stale = {stage.stage: stage.stale for stage in run_stale(lab_at(place)) if stage.stale}
+    stale = {stage.stage: stage.stale for stage in run_stale(lab_at(copy)) if stage.stale}
     assert in_text(stale["token_shards"]) == {"code": f"{lost[2].relative_to(lab.home)} is missing"}
     assert list(stale["proxy_checkpoints"]) == [key]
     assert [path.read_bytes() for path in lost] == before
-    assert all(not stage.stale for stage in run_stale(lab_at(place)))
+    assert all(not stage.stale for stage in run_stale(lab_at(copy)))
 
 
-def test_a_failed_blocking_check_stops_every_later_run_until_it_is_mended(place, first_run):
-    path = lab_at(place).artefact("token_shards", "code", "train.ds")
+def test_a_failed_blocking_check_stops_every_later_run_until_it_is_mended(copy):
+    path = lab_at(copy).artefact("token_shards", "code", "train.ds")
     whole = path.read_bytes()
     path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    lab_at(place).withdraw("domain_inventory")
+    lab_at(copy).withdraw("domain_inventory")
     for _ in range(2):
         with pytest.raises(RunFailedError, match="altered after the shard was made"):
-            run_stale(lab_at(place))
+            run_stale(lab_at(copy))
     path.write_bytes(whole)
-    assert [stage.stage for stage in run_stale(lab_at(place)) if stage.stale] == ["domain_inventory"]
+    assert [stage.stage for stage in run_stale(lab_at(copy)) if stage.stale] == ["domain_inventory"]
 
 
-def test_another_question_is_another_decision(place, first_run, tiny_settings):
-    before = lab_at(place).need("mixture_decision").version
-    study = place / "tiny.yaml"
+def test_another_question_is_another_decision(copy, tiny_settings):
+    before = lab_at(copy).need("mixture_decision").version
+    study = copy / "tiny.yaml"
     text = study.read_text()
     study.write_text(yaml.safe_dump(tiny_settings | {"rank_correlation_floor": 0.9999}, sort_keys=False))
-    stale = [stage.stage for stage in run_stale(lab_at(place)) if stage.stale]
+    stale = [stage.stage for stage in run_stale(lab_at(copy)) if stage.stale]
     assert stale == ["mixture_decision", "confirmation", "mixture_report"]
-    record = lab_at(place).json("mixture_decision", "decision.json")
+    record = lab_at(copy).json("mixture_decision", "decision.json")
     assert record["decision"] != before
     assert any("floor 0.9999" in flag for flag in record["flags"])
     study.write_text(text)
-    run_stale(lab_at(place))
-    assert lab_at(place).need("mixture_decision").version == before
+    run_stale(lab_at(copy))
+    assert lab_at(copy).need("mixture_decision").version == before
 
 
 def test_the_command_line_runs_reports_and_refuses(place, first_run):
@@ -325,11 +337,11 @@ def _runs(place):
         return instance.get_runs_count()
 
 
-def test_a_domain_can_be_withdrawn(place, first_run, tiny_settings):
+def test_a_domain_can_be_withdrawn(copy, tiny_settings):
     domains = {name: domain for name, domain in tiny_settings["domains"].items() if name != "licences"}
-    (place / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"domains": domains}, sort_keys=False))
-    run_stale(lab_at(place))
-    lab = lab_at(place)
+    (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"domains": domains}, sort_keys=False))
+    run_stale(lab_at(copy))
+    lab = lab_at(copy)
     assert "licences" not in lab.json("mixture_decision", "decision.json")["mixture"]["weights"]
     assert lab.records.keys("token_shards") == ["code", "descriptions", "science"]
-    assert all(not stage.stale for stage in run_stale(lab_at(place)))
+    assert all(not stage.stale for stage in run_stale(lab_at(copy)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from regmix_pipeline.decisions.find import record_named
+from regmix_pipeline.documents.catalogue import FILE_KINDS
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.ledger.verified import rows_of
@@ -138,7 +139,8 @@ def _in_template(
 
 
 def _reader_of(address: str) -> str:
-    return "parquet" if ".parquet" in address else "json" if re.search(r"\.jsonl?(\.|$)", address) else ""
+    found = next((kind.builder for kind in FILE_KINDS.values() if any(end in address for end in kind.endings)), "")
+    return found or ("json" if re.search(r"\.json(\.|$)", address) else "")
 
 
 def _named(lab: Lab, record: Mapping[str, Any], domain: str, counted: Mapping[str, Mapping[str, Any]]) -> DomainData:
@@ -189,7 +191,7 @@ def _source(lab: Lab, record: Mapping[str, Any], domain: str, counted: Mapping[s
         _available(record, domain),
         tokens_per_document=_mean_tokens(counted, domain),
         text_field=source.text_field,
-        reader="parquet" if source.kind == "parquet" else "json",
+        reader=FILE_KINDS[source.kind].builder,
         note=f"the study read {source.label()}; a loader reads all" if limited else "",
         remedy=f"add text, or state its tokens as domains.{domain}.available_tokens, and decide again",
     )

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.decisions.exports import count
 from regmix_pipeline.decisions.exports.about import Export, counts_of
-from regmix_pipeline.decisions.exports.data import DataFile, DomainData, Need, data_of
-from regmix_pipeline.decisions.exports.huggingface import hf
-from regmix_pipeline.decisions.exports.litgpt import litgpt
-from regmix_pipeline.decisions.exports.megatron import megatron
-from regmix_pipeline.decisions.exports.mixtera import mixtera
-from regmix_pipeline.decisions.exports.olmo_core import olmo_core
+from regmix_pipeline.decisions.exports.data import DomainData, data_of
+from regmix_pipeline.decisions.exports.format import Format
 from regmix_pipeline.decisions.exports.plan import Drawn, by_domain, sampling_plan
-from regmix_pipeline.decisions.exports.regmix import regmix
-from regmix_pipeline.decisions.exports.streaming import streaming
 from regmix_pipeline.decisions.find import find_decision, record_named
 from regmix_pipeline.decisions.journal_check import Told, heads_of, journal_differences, nobody_told
 from regmix_pipeline.decisions.signed import need_signature
@@ -26,38 +19,25 @@ from regmix_pipeline.decisions.verification import decision_differences
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.files import write_json, written_atomically
 from regmix_pipeline.lab import Lab
+from regmix_pipeline.registry import Registry
 
 PLAN = ".plan.json"
 
 
-@dataclass(frozen=True)
-class Format:
-    """A format that trainers read.
-
-    Attributes:
-        write: what to write -> suffix of the file beside the main one ("" for the main one itself) -> its text.
-        suffix: ending of the main file.
-        need: what it can take from the study when no template says where the data are.
-        documents: whether samples are whole documents unless told otherwise; None where they never can be.
-        count: address and type of a token -> the files there, with their tokens; None where the format cannot say.
-    """
-
-    write: Callable[[Export], dict[str, str]]
-    suffix: str
-    need: Need
-    documents: bool | None = None
-    count: Callable[[str, str], tuple[DataFile, ...]] | None = None
-
-
-FORMATS = {
-    "regmix": Format(regmix, ".yaml", "nothing"),
-    "olmo-core": Format(olmo_core, ".yaml", "token files", count=count.token_files),
-    "megatron": Format(megatron, ".txt", "template", count=count.megatron_prefix),
-    "litgpt": Format(litgpt, ".py", "template", count=count.litdata_folder),
-    "mixtera": Format(mixtera, ".py", "nothing"),
-    "hf": Format(hf, ".json", "text", documents=True),
-    "streaming": Format(streaming, ".yaml", "template", documents=False),
-}
+FORMATS = Registry(
+    "format",
+    __name__,
+    {
+        "regmix": "regmix:REGMIX",
+        "olmo-core": "olmo_core:OLMO_CORE",
+        "megatron": "megatron:MEGATRON",
+        "litgpt": "litgpt:LITGPT",
+        "mixtera": "mixtera:MIXTERA",
+        "hf": "huggingface:HF",
+        "streaming": "streaming:STREAMING",
+    },
+)
+"""Name -> `Format`."""
 
 
 @dataclass(frozen=True)
@@ -161,18 +141,17 @@ def export_decision(
 
 
 def _format(name: str, documents: bool | None, tokens: int | None) -> Format:
-    if name not in FORMATS:
-        raise StudyError(f"there is no format {name!r}", where="--format", remedy=f"take one of: {', '.join(FORMATS)}")
+    found: Format = FORMATS.find(name, f"--format {name}")
     if tokens is not None and tokens < 1:
         raise StudyError(f"{tokens:,} tokens are no budget", where="--tokens", remedy="give at least 1")
-    if documents is not None and FORMATS[name].documents is None:
+    if documents is not None and found.documents is None:
         others = ", ".join(each for each in FORMATS if FORMATS[each].documents is not None)
         raise StudyError(
             f"{name} always counts tokens, so nothing is to be turned into documents",
             where="--documents / --packed",
             remedy=f"leave it out; it is for {others}",
         )
-    return FORMATS[name]
+    return found
 
 
 def _token_type(lab: Lab, record: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from regmix_pipeline.decisions.exports.about import Export, counts_of
+from regmix_pipeline.decisions.exports.format import Format
 
 STOPPING = "all_exhausted"
 """Go on until every domain was read once: the budget ends the run, not the smallest domain."""
@@ -69,3 +70,6 @@ def hf(export: Export) -> dict[str, str]:
     }
     loader = export.comment() + "\n" + LOADER.replace("{main}", json.dumps(export.main))
     return {"": json.dumps(content, indent=2, ensure_ascii=False) + "\n", ".loader.py": loader}
+
+
+HF = Format(hf, ".json", "text", documents=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from regmix_pipeline.decisions.exports.about import Export
+from regmix_pipeline.decisions.exports.count import litdata_folder
+from regmix_pipeline.decisions.exports.format import Format
 
 MODULE = '''
 from dataclasses import dataclass, field
@@ -104,3 +106,6 @@ def litgpt(export: Export) -> dict[str, str]:
         .replace("{module}", export.main.removesuffix(".py"))
     )
     return {"": comment + body}
+
+
+LITGPT = Format(litgpt, ".py", "template", count=litdata_folder)

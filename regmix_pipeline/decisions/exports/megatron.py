@@ -5,6 +5,8 @@ from __future__ import annotations
 import yaml
 
 from regmix_pipeline.decisions.exports.about import Export
+from regmix_pipeline.decisions.exports.count import megatron_prefix
+from regmix_pipeline.decisions.exports.format import Format
 from regmix_pipeline.errors import StudyError
 
 
@@ -36,3 +38,6 @@ def megatron(export: Export) -> dict[str, str]:
         "repeats a domain as often as the run needs: it knows no limit on epochs, the plan does.",
     )
     return {"": lines, ".yaml": comment + yaml.safe_dump({"data_path": blend}, sort_keys=False, allow_unicode=True)}
+
+
+MEGATRON = Format(megatron, ".txt", "template", count=megatron_prefix)

@@ -6,6 +6,7 @@ import json
 import math
 
 from regmix_pipeline.decisions.exports.about import Export
+from regmix_pipeline.decisions.exports.format import Format
 from regmix_pipeline.errors import StudyError
 
 MODULE = '''
@@ -58,3 +59,6 @@ def mixtera(export: Export) -> dict[str, str]:
         .replace("{smallest}", str(math.ceil(1 / min(values.values()))))
     )
     return {"": comment + body}
+
+
+MIXTERA = Format(mixtera, ".py", "nothing")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import yaml
 
 from regmix_pipeline.decisions.exports.about import Export
+from regmix_pipeline.decisions.exports.count import token_files
+from regmix_pipeline.decisions.exports.format import Format
 
 
 def olmo_core(export: Export) -> dict[str, str]:
@@ -35,3 +37,6 @@ def olmo_core(export: Export) -> dict[str, str]:
     if kinds:
         notes.append(f"The paths are headless token files, {' and '.join(kinds)} little-endian: npdtype has to agree.")
     return {"": export.comment(*notes) + yaml.safe_dump({"sources": sources}, sort_keys=False, allow_unicode=True)}
+
+
+OLMO_CORE = Format(olmo_core, ".yaml", "token files", count=token_files)

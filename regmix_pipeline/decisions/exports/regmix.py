@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from regmix_pipeline.decisions.exports.about import Export
+from regmix_pipeline.decisions.exports.format import Format
 
 
 def regmix_yaml(record: Mapping[str, Any]) -> str:
@@ -26,3 +27,6 @@ def _content(record: Mapping[str, Any]) -> str:
         "valid": {f"valid_{target}": share for target, share in record["objective"].items()},
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+REGMIX = Format(regmix, ".yaml", "nothing")

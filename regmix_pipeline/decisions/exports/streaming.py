@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from regmix_pipeline.decisions.exports.about import Export, counts_of
+from regmix_pipeline.decisions.exports.format import Format
 
 
 def streaming(export: Export) -> dict[str, str]:
@@ -30,3 +31,6 @@ def streaming(export: Export) -> dict[str, str]:
         "epoch_size an epoch has as many samples as all streams together. The library knows no limit on epochs.",
     ]
     return {"": export.comment(*notes) + yaml.safe_dump({"streams": streams}, sort_keys=False, allow_unicode=True)}
+
+
+STREAMING = Format(streaming, ".yaml", "template", documents=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,7 @@ class ExponentialLaw(PowerExponentialLaw):
             problem = Problems(y, sample_weight[None], mean, precision)
             learned["theta"][target] = minimise(self.exponent, start, X, problem)[0][0]
         return learned
+
+
+LOG_LINEAR = partial(ExponentialLaw, positive_offset=True)
+"""olmix's log-linear form, as a regressor."""

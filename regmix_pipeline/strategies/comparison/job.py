@@ -13,9 +13,10 @@ from typing import Any
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.tasks import proxy_seed
+from regmix_pipeline.registry import code_version
 from regmix_pipeline.strategies.arena import Account, Choice, Session, Strategy
 from regmix_pipeline.strategies.comparison.files import Kept, SteeredRun, choice_id, run_id
-from regmix_pipeline.strategies.named import named_strategy, version_of
+from regmix_pipeline.strategies.named import named_strategy
 from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
 SEED = 0
@@ -30,7 +31,7 @@ def budget(arena: TrainedArena) -> float:
 def key_of(arena: TrainedArena, name: str, strategy: Strategy) -> str:
     """Id of a strategy's choice."""
     options = arena.settings.options.get(name, {})
-    return choice_id(arena.id, name, options, version_of(strategy), budget(arena), SEED)
+    return choice_id(arena.id, name, options, code_version(strategy), budget(arena), SEED)
 
 
 def what_is_there(arena: TrainedArena, name: str) -> tuple[Kept, list[SteeredRun]] | None:

@@ -63,6 +63,7 @@ class OnlineDataMixing:
 
     name = "odm"
     paper = "Albalak et al., Efficient Online Data Mixing For Language Model Pre-Training, 2312.02406"
+    trains = False
 
     turns: int = 1000
     smoothing: float = 0.9

@@ -14,6 +14,7 @@ class Natural:
 
     name = "natural"
     paper = ""
+    trains = False
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
@@ -25,6 +26,7 @@ class Uniform:
 
     name = "uniform"
     paper = ""
+    trains = False
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
@@ -36,6 +38,7 @@ class Human:
 
     name = "human"
     paper = ""
+    trains = False
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`.

@@ -219,7 +219,11 @@ def _size(name: str, model: ModelSettings, training: TrainingSettings, vocabular
 def _run(spec: ProxySpec, seed: int, losses: dict[str, float], targets: Mapping[str, TargetFile]) -> Run:
     rows = trajectory_of(spec.output)
     # A run of earlier days was looked at on what the targets were then.
-    rows = [row for row in rows if row["target"] in targets and row["target_version"] == targets[row["target"]].version]
+    rows = [
+        row
+        for row in rows
+        if row["target"] in targets and row["target_version"] == targets[row["target"]].measure_version
+    ]
     steps = sorted({row["step"] for row in rows})
     along = {name: [row["loss"] for row in sorted(rows, key=_step) if row["target"] == name] for name in losses}
     whole = {name: np.array(values) for name, values in along.items() if len(values) == len(steps)}

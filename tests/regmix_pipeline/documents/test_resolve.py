@@ -80,7 +80,7 @@ def test_empty_files(base):
 @pytest.mark.parametrize(
     ("kind", "name", "problem"),
     [
-        ("jsonl", "a.parquet", "is a Parquet file in a jsonl source"),
+        ("jsonl", "a.parquet", r"is a \.parquet file in a jsonl source"),
         ("jsonl", "a.jsonl.bz2", r"\.bz2 files cannot be read"),
         ("parquet", "a.zip", r"\.zip files cannot be read"),
     ],

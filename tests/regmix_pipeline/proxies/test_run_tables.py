@@ -62,7 +62,9 @@ def test_order_of_rows_does_not_matter(tmp_path_factory, one, other, seed):
     mixtures, losses = folder / "m.csv", folder / "l.csv"
     mixtures.write_text("index,a,b,c\n" + "".join(f"{i},{','.join(map(repr, weights[i].tolist()))}\n" for i in one))
     losses.write_text("index,t\n" + "".join(f"{i},{(i + 1) / 10}\n" for i in other))
-    for run in read_runs(mixtures, losses):
+    runs = list(read_runs(mixtures, losses))
+    assert {run.id for run in runs} == {str(number) for number in range(8)}
+    for run in runs:
         assert run.losses["t"] == (int(run.id) + 1) / 10
         assert run.mixture.vector(["a", "b", "c"]) == pytest.approx(weights[int(run.id)], abs=2e-6)
 

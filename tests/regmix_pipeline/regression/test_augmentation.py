@@ -1,4 +1,4 @@
-"""Mixup keeps to its rows and to the simplex, cleans what is noisy, and competes like any regressor."""
+"""Mixup keeps to its rows and to the simplex, and cleans what is noisy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from augmentation import AUGMENTATIONS, MixRL, RCMixup, augmented, mixed_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regmix_pipeline.regression.augmentation import MixRL, RCMixup, mixed_rows
-from regmix_pipeline.regression.catalogue import AUGMENTATIONS, regressor
-from regmix_pipeline.regression.fitting import fit
+from regmix_pipeline.regression.catalogue import regressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
-from regmix_pipeline.regression.settings import RegressionSettings
 
 
 @given(seed=st.integers(0, 2**31), rows=st.integers(3, 20))
@@ -37,11 +35,11 @@ def test_mixed_rows_lie_between_their_partners(seed: int, rows: int) -> None:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_fits_predicts_and_survives_json(name: str, world: Callable) -> None:
     made, fresh = world(60), world(200, noise=0.0, seed=4)
-    fitted = regressor(f"{name}+saturation").fit(made.weights, made.losses)
+    fitted = augmented(f"{name}+saturation").fit(made.weights, made.losses)
     predicted = fitted.predict(fresh.weights)
     assert np.sqrt(((predicted - fresh.losses) ** 2).mean()) < 0.05
     state = json.loads(json.dumps(fitted.state(), allow_nan=False))
-    np.testing.assert_array_equal(regressor(f"{name}+saturation").restore(state).predict(fresh.weights), predicted)
+    np.testing.assert_array_equal(augmented(f"{name}+saturation").restore(state).predict(fresh.weights), predicted)
 
 
 def test_rc_mixup_drops_the_rows_that_are_wrong(world: Callable) -> None:
@@ -64,17 +62,3 @@ def test_mixrl_learns_not_to_mix_what_is_far_apart() -> None:
     policy = wrapped.fit(weights, losses).learned_["policy"].reshape(3, 3)
     assert policy.shape == (3, 3)
     assert policy[0, 0] > policy[2].min()
-
-
-def test_augmented_regressors_compete_and_are_named(world: Callable) -> None:
-    made = world(48)
-    settings = RegressionSettings(
-        regressors=("linear", "stack"), augmentations=("c_mixup",), augmented=("linear", "saturation"), bootstrap=50
-    )
-    names = ["books", "code", "papers", "web"]
-    found = fit(made.weights, made.losses, None, names, ["a", "b", "c"], settings, workers=2, say=lambda line: None)
-    scored = {row["regressor"] for row in found.scores}
-    assert {"linear", "c_mixup+linear", "c_mixup+saturation", "stack"} <= scored
-    assert np.isfinite(found.predict(made.weights)).all()
-    with pytest.raises(ValueError, match="cannot be augmented"):
-        RegressionSettings(augmented=("stack",))

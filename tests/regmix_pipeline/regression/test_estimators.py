@@ -10,9 +10,10 @@ from unittest import SkipTest
 
 import numpy as np
 import pytest
+from augmentation import AUGMENTATIONS, augmented
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from regmix_pipeline.regression.catalogue import AUGMENTATIONS, REGRESSORS, REPEATED, regressor
+from regmix_pipeline.regression.catalogue import REGRESSORS, REPEATED
 from regmix_pipeline.regression.estimator import MixtureRegressor
 from regmix_pipeline.regression.laws.bimix import BiMixLaw
 
@@ -28,7 +29,7 @@ WRAPPED = [f"{wrapper}+linear" for wrapper in (*AUGMENTATIONS, REPEATED)]
 
 @pytest.mark.parametrize("name", [*REGRESSORS, *WRAPPED, "bimix"])
 def test_keeps_scikit_learns_contract(name: str) -> None:
-    estimator = BiMixLaw() if name == "bimix" else regressor(name)
+    estimator = BiMixLaw() if name == "bimix" else augmented(name)
     if "rounds" in estimator.get_params():
         estimator.set_params(rounds=10)
     if "max_rounds" in estimator.get_params():

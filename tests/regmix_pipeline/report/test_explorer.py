@@ -68,10 +68,6 @@ def mixtures(count: int, domains: int, seed: int) -> np.ndarray:
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 
-def test_every_law_has_its_place_in_the_page() -> None:
-    assert set(explorer.IN_THE_PAGE) == set(LAWS)
-
-
 @needs_browser
 @pytest.mark.parametrize("law", LAWS)
 def test_the_page_computes_what_python_computes(law: str, tmp_path: Path) -> None:

@@ -64,7 +64,10 @@ def test_what_is_left_out_is_counted() -> None:
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), max_size=600))
 def test_scatter_always_fits(pairs: list[tuple[float, float]]) -> None:
     _, dots = _paths(scatter_svg([a for a, _ in pairs], [b for _, b in pairs]))
-    for x, y in re.findall(r"M(\d+) (\d+)h0", dots):
+    placed = re.findall(r"M(\d+) (\d+)h0", dots)
+    assert len(placed) == dots.count("M")
+    assert bool(placed) == bool(pairs)
+    for x, y in placed:
         assert 4 <= int(x) <= 96
         assert 4 <= int(y) <= 96
 

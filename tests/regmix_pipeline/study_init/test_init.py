@@ -72,7 +72,9 @@ def test_estimates_from_a_part_are_near_the_whole(real_text, tmp_path, monkeypat
     pq.write_table(pa.table({"text": texts}), data / "table.parquet")
     monkeypatch.setattr("regmix_pipeline.study_init.sampled.SAMPLE_BYTES", 250_000)
     whole = sum(len(text.encode()) for text in texts)
-    for domain in found_domains(data, tmp_path)[0]:
+    domains = found_domains(data, tmp_path)[0]
+    assert [domain.name for domain in domains] == ["plain", "table", "zipped", "zstd"]
+    for domain in domains:
         sample = sample_of(domain)
         assert not sample.whole
         assert sample.text_bytes == pytest.approx(whole, rel=0.4)

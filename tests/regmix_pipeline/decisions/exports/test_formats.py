@@ -207,7 +207,7 @@ def test_mixtera_is_told_the_property_and_the_least_chunk(export, decision):
 
 
 def test_unknown_formats_and_useless_options_are_refused(export, tmp_path):
-    with pytest.raises(StudyError, match="no format") as caught:
+    with pytest.raises(StudyError, match="no such format") as caught:
         export("tensorflow")
     assert "olmo-core" in caught.value.remedy
     with pytest.raises(StudyError, match="always counts tokens"):

@@ -1,15 +1,17 @@
 """Mixup for regression as wrappers: rows are mixed inside `fit`, so never across folds.
 
 A convex combination of two mixtures is a mixture, which makes Mixup natural here; whether the combination of their
-losses is anywhere near its loss is another matter, so augmented regressors compete in cross-validation like any other.
+losses is anywhere near its loss is another matter: see docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 
+from regmix_pipeline.regression.catalogue import regressor
 from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor, unfitted
 
 SHAPE = 2.0
@@ -164,6 +166,15 @@ class MixRL(CMixup):
         by_mixture = np.digitize(near, np.quantile(near, bins))
         losses = _loss_distances(Y)
         return by_mixture * self.kinds + np.digitize(losses, np.quantile(losses, bins))
+
+
+AUGMENTATIONS: Mapping[str, type[CMixup]] = {"c_mixup": CMixup, "rc_mixup": RCMixup, "mixrl": MixRL}
+
+
+def augmented(name: str) -> MixtureRegressor:
+    """A new, unfitted regressor, such as ``c_mixup+saturation`` or ``saturation`` alone."""
+    wrapper, _, base = name.rpartition("+")
+    return AUGMENTATIONS[wrapper](regressor(base)) if wrapper in AUGMENTATIONS else regressor(name)
 
 
 def _loss_distances(Y: Array) -> Array:

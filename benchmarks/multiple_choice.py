@@ -1,4 +1,4 @@
-# ruff: noqa: TID253  (imported only by evaluation code, which is itself imported lazily)
+# ruff: noqa: TID253  (imported only by downstream.py)
 """Multiple-choice questions: a model answers with the continuation that it finds most likely.
 
 As in lm-evaluation-harness (Gao et al., doi:10.5281/zenodo.12608602): the log-likelihood of each choice after the

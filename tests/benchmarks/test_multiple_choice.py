@@ -4,10 +4,10 @@
 import numpy as np
 import pytest
 import torch
+from multiple_choice import Question, answered, log_likelihoods
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.model import Decoder, initialise
-from regmix_pipeline.proxies.multiple_choice import Question, answered, log_likelihoods
 from regmix_pipeline.proxies.settings import ModelSettings
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regmix_pipeline.documents.catalogue import READERS
 from regmix_pipeline.documents.resolve import SourceFiles, resolve
 from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.progress import Say, to_stderr
 
 if TYPE_CHECKING:
-    from regmix_pipeline.documents.strict_readers import StrictReader
+    from regmix_pipeline.documents.readers.base import StrictReader
 
 
 def reader(source: Source, base: Path, data_folder: Path, say: Say = to_stderr) -> StrictReader:
@@ -28,10 +29,7 @@ def reader(source: Source, base: Path, data_folder: Path, say: Say = to_stderr) 
 
 def reader_of(files: SourceFiles, source: Source) -> StrictReader:
     """As `reader`, of these files alone: all of the source's, or some of them."""
-    from regmix_pipeline.documents.strict_readers import StrictJsonlReader, StrictParquetReader
-
-    kind = StrictParquetReader if source.kind == "parquet" else StrictJsonlReader
-    return kind(
+    return READERS[source.file_kind](
         files,
         text_field=source.text_field,
         id_field=source.id_field,

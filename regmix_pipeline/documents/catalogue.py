@@ -1,0 +1,43 @@
+"""The kinds of files that documents are read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regmix_pipeline.registry import Registry
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file that a source may name.
+
+    Attributes:
+        reader: its reader, as ``module:Class`` in `regmix_pipeline.documents.readers`.
+        files: which files these are, for the study file's reference.
+        endings: of their names.
+        builder: name of the builder of Hugging Face's datasets that reads them; "" where there is none.
+    """
+
+    reader: str
+    files: str
+    endings: tuple[str, ...]
+    builder: str = ""
+
+
+FILE_KINDS = {
+    "jsonl": FileKind(
+        "jsonl:StrictJsonlReader", ".jsonl, .jsonl.gz or .jsonl.zst", (".jsonl", ".jsonl.gz", ".jsonl.zst"), "json"
+    ),
+    "parquet": FileKind("parquet:StrictParquetReader", "Parquet", (".parquet",), "parquet"),
+}
+"""Field of a source -> what it reads. Documents of built-in corpora are read as JSON lines."""
+
+ENDINGS = {ending: name for name, kind in FILE_KINDS.items() for ending in kind.endings}
+"""Ending -> name of the kind."""
+
+READERS = Registry("reader", __name__, {name: f"readers.{kind.reader}" for name, kind in FILE_KINDS.items()})
+
+
+def kind_of_file(name: str) -> str | None:
+    """The kind of a file by its name's ending; None for a file of no kind."""
+    return next((kind for ending, kind in ENDINGS.items() if name.lower().endswith(ending)), None)

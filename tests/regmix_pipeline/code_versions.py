@@ -1,0 +1,115 @@
+"""Which code each stage computes with. `python tests/regmix_pipeline/code_versions.py` accepts it as it is.
+
+A stage's code version is raised by hand, because only a person knows whether a change gives other results. The digest
+of the sources behind the stage tells when to think about it. Comments, docstrings, annotations, imports, log lines and
+messages of errors do not count. Names do: after a rename without other effect, run this file.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILE = Path(__file__).with_suffix(".json")
+
+SOURCES = {
+    "domains": ["documents/domains.py"],
+    "documents": ["documents/observe.py", "documents/corpora.py", "documents/extractors/*.py"],
+    "tokenizer": ["tokens/tokenizer.py", "documents/readers/*.py", "documents/decompress.py"],
+    "token_shards": [
+        *("documents/readers/*.py", "documents/decompress.py"),
+        *(f"tokens/{name}.py" for name in ("join", "long_documents", "part_steps", "shards", "split", "steps")),
+    ],
+    "domain_inventory": ["mixtures/limits.py"],
+    "mixtures": [f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "sampler")],
+    "proxy_checkpoints": [
+        f"proxies/{name}.py"
+        for name in ("attention", "loss", "model", "optimiser", "permutation", "quota", "train", "windows")
+    ],
+    "proxy_losses": [f"proxies/{name}.py" for name in ("early_stopping", "evaluate", "loss", "model", "target_kinds")],
+    "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "mixtures/changes.py"],
+    "imported_runs": ["proxies/run_tables.py", "mixtures/mixture.py"],
+    "regressor": ["regression/*.py", "regression/laws/*.py"],
+    "optimal_mixture": [
+        f"search/{name}.py"
+        for name in ("best", "convex", "objective", "optimiser", "pareto", "region", "result", "simulation")
+    ],
+    "further_mixtures": ["search/assessment.py", "search/proposals.py"],
+    "mixture_decision": [f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record")],
+    "confirmation": ["decisions/confirmation.py", "proxies/evaluate.py", "proxies/train.py"],
+    "mixture_report": ["report/*.py"],
+    "strategy_comparison": ["strategies/*.py", "strategies/methods/*.py", "strategies/comparison/*.py"],
+}
+"""Stage -> files behind its results, below regmix_pipeline. Settings, stages and catalogues are left out."""
+LEFT_OUT = ("settings.py", "stage.py", "catalogue.py", "__init__.py", "named.py")
+
+
+class _Bare(ast.NodeTransformer):
+    """Leaves what computes."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        if isinstance(node.value, ast.Constant):  # docstrings
+            return None
+        if isinstance(node.value, ast.Call) and _name(node.value.func) in ("say", "print"):
+            return None
+        return self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return ast.Pass()
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        return self.generic_visit(ast.Assign([node.target], node.value)) if node.value is not None else node.target
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(node.arg)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+
+def _name(node: ast.AST) -> str:
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
+def digest_of(source: str) -> str:
+    """Digest of what a module computes."""
+    return hashlib.sha256(ast.dump(_Bare().visit(ast.parse(source))).encode()).hexdigest()
+
+
+def digests() -> dict[str, str]:
+    """Stage -> digest of the sources behind it."""
+    package = ROOT / "regmix_pipeline"
+    found = {}
+    for stage, patterns in SOURCES.items():
+        named = {pattern: sorted(package.glob(pattern)) for pattern in patterns}
+        assert all(named.values()), f"{stage}: no file is called {[each for each in named if not named[each]]}"
+        paths = {path for each in named.values() for path in each if path.name not in LEFT_OUT}
+        # Without their names: to move a module is no change.
+        each = sorted(digest_of(path.read_text(encoding="utf-8")) for path in paths)
+        found[stage] = hashlib.sha256("".join(each).encode()).hexdigest()[:16]
+    return found
+
+
+def current() -> dict[str, list[str]]:
+    """Stage -> its code version and the digest of its sources."""
+    from regmix_pipeline.stages import STAGES
+
+    versions = {stage.name: stage.code_version for stage in STAGES}
+    assert set(versions) == set(SOURCES), "SOURCES must name every stage of regmix_pipeline/stages.py, and no other"
+    return {name: [versions[name], digest] for name, digest in digests().items()}
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    FILE.write_text(json.dumps(current(), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,118 @@
+"""CONTRIBUTING.md's examples, applied to a copy of the package as they are written, and run by the real command."""
+
+import _pydecimal
+import datetime
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)(?:: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PARTS = ("a regressor", "a reader of documents", "an export format", "a strategy", "a target kind", "an asset")
+
+SOURCES = {"dates": datetime, "decimals": _pydecimal}
+
+
+def sections():
+    """Heading -> its blocks: path, name of the registry or "", text."""
+    parts = re.split(r"^### (.+)$", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    return {name.lower(): BLOCK.findall(text) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def apply(folder, path, registry, text):
+    """Write a new file, or add a line to a registry."""
+    file = folder / path
+    if not registry:
+        assert not file.exists()
+        file.write_text(text)
+        return
+    content = file.read_text()
+    brace = content.index("{\n", re.search(rf"^{registry}\b", content, re.MULTILINE).start()) + 2
+    file.write_text(content[:brace] + text + content[brace:])
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of the package with every example in it."""
+    folder = tmp_path_factory.mktemp("extended")
+    for name in ("regmix_pipeline", "assets", "resources"):
+        shutil.copytree(ROOT / name, folder / name)
+    for blocks in sections().values():
+        for block in blocks:
+            apply(folder, *block)
+    return folder
+
+
+def run(extended, folder, *words):
+    """Run Python on the copy; returns what it printed."""
+    told = subprocess.run(
+        [sys.executable, "-P", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(extended)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def test_every_part_has_an_example_of_at_most_three_files():
+    found = sections()
+    assert tuple(found) == PARTS
+    assert all(1 <= len(blocks) <= 3 for blocks in found.values())
+
+
+def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path):
+    (tmp_path / "text").mkdir()
+    for name, module in SOURCES.items():
+        lines = (line for line in Path(module.__file__).read_text().splitlines() if line.strip())
+        (tmp_path / "text" / f"{name}.lines").write_text("\n".join(dict.fromkeys(lines)))
+    model = tiny_settings["proxies"]["model"]
+    training = {"tokens": 2048, "windows_per_step": 16, "warmup_steps": 1}
+    study = {name: tiny_settings[name] for name in ("name", "seed", "shards")} | {
+        "domains": {name: {"source": {"lines": f"text/{name}.lines"}} for name in SOURCES},
+        "targets": {"dates": {"kind": "late"}, "decimals": {"weight": 0}},
+        "tokenizer": {"train": {"vocab_size": 512}},
+        "mixtures": {"count": 8, "minimum": 0.05},
+        "proxies": {"preset": "demo", "model": model, "training": training, "evaluation": {"windows": 8}},
+        "regression": {"regressors": ["constant", "linear"], "bootstrap": 50, "step_laws": False},
+        "search": {"method": "optimiser"},
+        "strategies": {
+            "names": ["middle"],
+            "budget_proxies": 1,
+            "seeds": 1,
+            "target": {"preset": "demo", "model": model, "training": training},
+        },
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(study))
+    run(extended, tmp_path, "-m", "regmix_pipeline", "run", "--study", "tiny.yaml", "--home", "home")
+    read = "import json, duckdb; c = duckdb.connect('home/ledger.duckdb', read_only=True); "
+    query = (
+        "select (select count(*) from current_regressor_scores where regressor = 'constant'), "
+        "(select count(*) from current_strategy_choices where strategy = 'middle'), "
+        "(select count(distinct target_version) from current_proxy_losses)"
+    )
+    printed = run(
+        extended,
+        tmp_path,
+        "-c",
+        read + f"print(json.dumps(c.sql({query!r}).fetchall()[0])); "
+        "from regmix_pipeline.decisions.exports.formats import export_decision; "
+        "from regmix_pipeline.lab import Lab; "
+        "w = export_decision(Lab('tiny.yaml', 'home'), None, 'table', unapproved=True); "
+        "print(w.files[0].read_text()); "
+        "from regmix_pipeline.definitions import defs; "
+        "print('decided_mixtures' in {k.path[-1] for k in defs.resolve_all_asset_keys()})",
+    )
+    scores, choices, versions = json.loads(printed.splitlines()[0])
+    assert (scores > 0, choices, versions) == (True, 1, 2)
+    assert "domain,weight\n" in printed
+    assert printed.splitlines()[-1] == "True"
