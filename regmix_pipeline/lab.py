@@ -1,8 +1,6 @@
 """The lab: a study, the folder where its artefacts live, and what each stage has to make again.
 
-A stage is a name and two functions: `wanted` says from what each partition should be made now, `make` makes the ones
-that are asked for. Everything between is here: what exists is not made again, what is made is recorded, what changed is
-said.
+What exists is not made again, what is made is recorded, what changed is said.
 """
 
 from __future__ import annotations
@@ -15,11 +13,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.documents.watched import joined, recorded
-from regmix_pipeline.errors import LedgerError, RegmixError, UndeclaredReadError
+from regmix_pipeline.errors import LedgerError, RegmixError
 from regmix_pipeline.files import damage_of, read_json, sha256_of, write_json, write_together
 from regmix_pipeline.home import home_of, remember_file
 from regmix_pipeline.home_lock import home_lock
@@ -34,6 +32,7 @@ from regmix_pipeline.ledger.tables import TABLES
 from regmix_pipeline.ledger.verified import verified_tables
 from regmix_pipeline.mixtures.changes import Change, names_today
 from regmix_pipeline.progress import Say, to_stderr
+from regmix_pipeline.stage import OWNERS, Stage
 from regmix_pipeline.study import Study
 from regmix_pipeline.study_file import load_study
 
@@ -69,73 +68,6 @@ class Made:
     reason: Reason | None = None
     before: Record | None = None
     restored: bool = False
-
-
-_OWNERS: defaultdict[str, set[str]] = defaultdict(set)
-"""Folder or file under the home -> names of the stages that declare it as theirs."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of the method; an asset of the same name runs it. It reads itself and its upstream, and nothing else.
-
-    Attributes:
-        name: the asset's name.
-        upstream: names of the stages it reads, in order.
-        partitions: what its keys are, or None when it is made as a whole.
-        code_version: raised by hand when the code comes to mean something else; part of every recipe.
-        recipes: lab -> key -> recipe; reads records only, or the outside world for the first stage.
-        outputs: lab, recipes to make -> outputs, one by one as they are finished.
-        restores: whether what was made from a recipe before is made current again when the recipe is wanted again. No
-            for what observes the world, and for what costs nothing to make again and is checked as it is made.
-        folders: folders and files under the home that are its own. A folder of content-addressed files may be shared.
-        observers: stages that observe what this one leaves on disk; they observe again each time it was made.
-        output_folder: folder of the home whose files are taken up by their names where they are there.
-        kinds: what it is made of or with, at most three words that the Dagster UI shows as icons.
-        group: the part of the graph that it belongs to: data, proxies or decision.
-        description: what the asset is, in one or two sentences.
-    """
-
-    name: str
-    upstream: tuple[str, ...]
-    partitions: Literal["domain", "mixture"] | None
-    code_version: str
-    recipes: Callable[[Lab], dict[str, Recipe]]
-    outputs: Callable[[Lab, Mapping[str, Recipe]], Iterator[Output]]
-    restores: bool = True
-    folders: tuple[str, ...] = ()
-    observers: tuple[Stage, ...] = ()
-    output_folder: str = ""
-    kinds: tuple[str, ...] = ()
-    group: str = ""
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        for folder in self.folders:
-            _OWNERS[folder].add(self.name)
-
-    def wanted(self, lab: Lab) -> dict[str, Recipe]:
-        """Key -> what it should be made from now.
-
-        Raises:
-            LedgerError: an upstream stage was not made.
-            UndeclaredReadError: the stage reads what it does not declare.
-        """
-        return self.recipes(self.view(lab))
-
-    def make(self, lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-        """Make keys from their recipes, one by one; raises as `wanted`, and what the stage itself raises."""
-        return self.outputs(self.view(lab), recipes)
-
-    def view(self, lab: Lab) -> Lab:
-        """The lab as this stage may see it: every read of what it does not declare raises `UndeclaredReadError`."""
-        declared = {self.name, *self.upstream}
-
-        def reader(assets: frozenset[str]) -> None:
-            if not assets & declared:
-                raise UndeclaredReadError(self.name, assets)
-
-        return lab.read_by(reader)
 
 
 class Lab:
@@ -247,7 +179,7 @@ class Lab:
 
     def path(self, *parts: str) -> Path:
         """A path under the home; counts as a read of the stages whose folder it is in."""
-        if owners := _OWNERS.get(parts[0]):
+        if owners := OWNERS.get(parts[0]):
             self.records.note_read(*owners)
         return self.home.joinpath(*parts)
 

@@ -90,4 +90,15 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     yield Output(WHOLE, fingerprint(NAME, mixtures), {"mixtures asked for": len(mixtures)})
 
 
-ADOPTED_MIXTURES = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False, folders=(FILE,))
+ADOPTED_MIXTURES = Stage(
+    NAME,
+    (),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    restores=False,
+    folders=(FILE,),
+    group="proxies",
+    description="Mixtures proposed after a decision that somebody, or the schedule within its budget, asked for.",
+)

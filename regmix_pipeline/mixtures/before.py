@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.files import read_json, sha256_of
@@ -72,16 +71,20 @@ class ListBefore:
 
 def lists_before(lab: Lab) -> Iterator[ListBefore]:
     """Every list made so far whose file is as it was written, the last one first, withdrawn ones too."""
-    latest, seen = lab.records.latest("mixtures"), set()
-    for record in (latest, *reversed(lab.records.history("mixtures"))) if latest is not None else ():
-        name = record.files[0]
-        if name not in seen and record.sums.get(name) in (None, _sum_of(lab.home / name)):
-            yield _list_of(lab, record, read_json(lab.home / name))
+    seen = set()
+    for record in _records(lab):
+        name, path = record.files[0], lab.home / record.files[0]
+        if name not in seen and path.is_file() and record.sums.get(name) in (None, sha256_of(path)):
+            yield _list_of(lab, record, read_json(path))
         seen.add(name)
 
 
-def _sum_of(path: Path) -> str:
-    return sha256_of(path) if path.is_file() else "missing"
+def _records(lab: Lab) -> Iterator[Record]:
+    """Records of all lists, the last one first; it comes twice."""
+    latest = lab.records.latest("mixtures")
+    if latest is not None:
+        yield latest
+        yield from reversed(lab.records.history("mixtures"))
 
 
 def _list_of(lab: Lab, record: Record, content: Mapping[str, Any]) -> ListBefore:
@@ -156,8 +159,7 @@ def taken_over(
 def _made_alike(lab: Lab, recipe: Recipe) -> Iterator[Record]:
     """Records of lists that were made from the same recipe but for what they took over, the last one first, and whose
     file is there."""
-    latest = lab.records.latest("mixtures")
-    for record in (latest, *reversed(lab.records.history("mixtures"))) if latest is not None else ():
+    for record in _records(lab):
         rest = {name: value for name, value in record.settings.items() if name != TAKEN_OVER}
         alike = TAKEN_OVER in record.settings and Recipe(record.inputs, rest).id == recipe.id
         if alike and lab.records.is_saved(record) and (lab.home / record.files[0]).is_file():

@@ -1,4 +1,4 @@
-"""Stage of finished proxies: every proxy that was trained to its end and is on disk, observed and not made.
+"""Stage of finished proxies: every proxy that was found on disk, trained to its end; observed and not made.
 
 Training feeds back through it: proxies of earlier days are evidence, and stand for mixtures that need not be drawn.
 """
@@ -24,13 +24,28 @@ def observed_proxies(lab: Lab) -> list[str]:
 def _wanted(lab: Lab) -> dict[str, Recipe]:
     if not lab.study.trains:
         return {}
-    proxies = sorted(path.parent.name for path in lab.path("proxies").glob("p*/proxy.json"))
+    names = (path.parent.name for path in lab.path("proxies").glob("p*/proxy.json"))
+    proxies, last = sorted(name for name in names if name.isalnum()), lab.records.current(NAME)
+    if last is not None and set(proxies) <= set(last.settings["proxies"]):
+        # One that is gone is no evidence any more, which its readers see; nothing new was finished.
+        proxies = last.settings["proxies"]
     return {WHOLE: Recipe({}, {"proxies": proxies, "code": CODE_VERSION})}
 
 
 def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     proxies = recipes[WHOLE].settings["proxies"]
-    yield Output(WHOLE, fingerprint(NAME, proxies), {"proxies on disk": len(proxies)})
+    yield Output(WHOLE, fingerprint(NAME, proxies), {"finished proxies": len(proxies)})
 
 
-FINISHED_PROXIES = Stage(NAME, (), None, CODE_VERSION, _wanted, _make, restores=False, folders=("proxies",))
+FINISHED_PROXIES = Stage(
+    NAME,
+    (),
+    None,
+    CODE_VERSION,
+    _wanted,
+    _make,
+    restores=False,
+    folders=("proxies",),
+    group="proxies",
+    description="Proxies that were trained to their end and are on disk, of today's mixtures and of earlier ones.",
+)
