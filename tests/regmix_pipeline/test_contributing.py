@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)(?:: (.+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)(?:: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PARTS = ("a regressor", "a reader of documents", "an export format", "a strategy", "a target kind", "an asset")
 
 SOURCES = {"dates": datetime, "decimals": _pydecimal}
