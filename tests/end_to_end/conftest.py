@@ -190,5 +190,5 @@ def finished(tmp_path_factory, real_text, tiny_settings):
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     study = Study(folder)
-    study.does("run")
+    study.does("run", "--workers", "1")  # to start another one costs more than it trains
     return study

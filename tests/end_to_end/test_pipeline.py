@@ -45,7 +45,8 @@ def in_text(stale):
 
 def lab_at(place, said=None):
     lines = [] if said is None else said
-    return Lab(place / "tiny.yaml", place / "home", say=lines.append)
+    # One worker: to start another one costs more than it trains.
+    return Lab(place / "tiny.yaml", place / "home", say=lines.append, workers=1)
 
 
 @pytest.fixture(scope="module")

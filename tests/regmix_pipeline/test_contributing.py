@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)(?:: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)(?:: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PARTS = ("a regressor", "a reader of documents", "an export format", "a strategy", "a target kind", "an asset")
 
 SOURCES = {"dates": datetime, "decimals": _pydecimal}
@@ -26,16 +26,19 @@ def sections():
     return {name.lower(): BLOCK.findall(text) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def apply(folder, path, registry, text):
-    """Write a new file, or add a line to a registry."""
+def apply(folder, path, place, text):
+    """Write a new file, or add lines: first in a registry, or ``after`` a line."""
     file = folder / path
-    if not registry:
+    if not place:
         assert not file.exists()
         file.write_text(text)
         return
     content = file.read_text()
-    brace = content.index("{\n", re.search(rf"^{registry}\b", content, re.MULTILINE).start()) + 2
-    file.write_text(content[:brace] + text + content[brace:])
+    line = (
+        rf"^ *{re.escape(place.removeprefix('after '))}\n" if place.startswith("after ") else rf"^{place} = [^{{]*{{\n"
+    )
+    end = re.search(line, content, re.MULTILINE).end()
+    file.write_text(content[:end] + text + content[end:])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def run(extended, folder, *words):
 def test_every_part_has_an_example_of_at_most_three_files():
     found = sections()
     assert tuple(found) == PARTS
-    assert all(1 <= len(blocks) <= 3 for blocks in found.values())
+    assert all(1 <= len({path for path, *_ in blocks}) <= 3 for blocks in found.values())
 
 
 def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path):
@@ -94,7 +97,6 @@ def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(study))
     run(extended, tmp_path, "-m", "regmix_pipeline", "run", "--study", "tiny.yaml", "--home", "home")
-    read = "import json, duckdb; c = duckdb.connect('home/ledger.duckdb', read_only=True); "
     query = (
         "select (select count(*) from current_regressor_scores where regressor = 'constant'), "
         "(select count(*) from current_strategy_choices where strategy = 'middle'), "
@@ -104,15 +106,14 @@ def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path
         extended,
         tmp_path,
         "-c",
-        read + f"print(json.dumps(c.sql({query!r}).fetchall()[0])); "
-        "from regmix_pipeline.decisions.exports.formats import export_decision; "
-        "from regmix_pipeline.lab import Lab; "
-        "w = export_decision(Lab('tiny.yaml', 'home'), None, 'table', unapproved=True); "
-        "print(w.files[0].read_text()); "
-        "from regmix_pipeline.definitions import defs; "
-        "print('decided_mixtures' in {k.path[-1] for k in defs.resolve_all_asset_keys()})",
+        "import json; from regmix_pipeline.lab import Lab; from regmix_pipeline.ledger.build import read_ledger\n"
+        "from regmix_pipeline.decisions.exports.formats import export_decision\n"
+        "lab = Lab('tiny.yaml', 'home')\n"
+        f"with read_ledger(lab.ledger) as c: print(json.dumps(c.sql({query!r}).fetchall()[0]))\n"
+        "print(lab.json('sparsity'))\n"
+        "print(export_decision(lab, None, 'table', unapproved=True).files[0].read_text())\n",
     )
     scores, choices, versions = json.loads(printed.splitlines()[0])
     assert (scores > 0, choices, versions) == (True, 1, 2)
+    assert printed.splitlines()[1] in ("{'domains': 1}", "{'domains': 2}")
     assert "domain,weight\n" in printed
-    assert printed.splitlines()[-1] == "True"

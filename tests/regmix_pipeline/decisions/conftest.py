@@ -36,7 +36,8 @@ def folder_of(real_text, tmp_path_factory):
 
 def opened(folder):
     """The lab of a tiny study in a folder."""
-    return Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
+    # One worker: to start another one costs more than it trains.
+    return Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def decided(folder_of, quick_settings):
 
     def decide():
         (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        lab = Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
+        lab = Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
         for stage in up_to(MIXTURE_DECISION):
             assert not [made.error for made in lab.materialise(stage) if made.error]
         taken.append(find_decision(lab))
