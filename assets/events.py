@@ -24,6 +24,8 @@ ONLY_STALE = "regmix/only_stale"
 """Run tag: partitions that were reused and that Dagster knows are not reported again."""
 _NO_MATERIALIZATION = "__source_asset_observation__"
 """Metadata of an output that Dagster's own observations have, so that they are told as no materialisation."""
+_LOG_LINES = 5
+"""Lines of progress in Dagster's log for the partitions of a step: each is a row of its database."""
 BACKFILL = "dagster/backfill"
 """Run tag: the backfill that a run is part of."""
 
@@ -84,6 +86,9 @@ def partitions_made(
                 continue
             kind = "taken up as made before" if made.restored else "made in this run"
             done["reused in this run" if made.reused else kind] += 1
+            count = sum(done.values())
+            if count * _LOG_LINES // len(asked) > (count - 1) * _LOG_LINES // len(asked):
+                context.log.info(f"{stage.name}: {count} of {len(asked)} partitions")
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)

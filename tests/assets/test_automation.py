@@ -6,6 +6,7 @@ import shutil
 import dagster as dg
 import pytest
 
+from assets.names import stage_name
 from regmix_pipeline.errors import DocumentError, StudyError
 
 DATA = ["documents", "token_shards", "domain_inventory", "mixtures"]
@@ -193,7 +194,7 @@ def test_only_data_follows_by_itself():
     from regmix_pipeline.definitions import defs
 
     graph = defs.resolve_asset_graph()
-    conditioned = {node.key.to_user_string() for node in graph.asset_nodes if node.automation_condition}
+    conditioned = {stage_name(node.key) for node in graph.asset_nodes if node.automation_condition}
     assert conditioned == {"tokenizer", "token_shards", "domain_inventory", "mixtures"}
     assert {sensor.name for sensor in defs.sensors} == {
         "new_domains",
