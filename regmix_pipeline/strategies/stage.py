@@ -84,6 +84,7 @@ STRATEGY_COMPARISON = Stage(
         "regressor",
         "domain_inventory",
         "token_shards",
+        "mixtures",
         "proxy_checkpoints",
     ),
     None,

@@ -38,7 +38,7 @@ LINEAGE = {
         *("proxy_losses", "regressor"),
     ],
     "strategy_comparison": [
-        *("domain_inventory", "mixture_decision", "optimal_mixture", "proxy_checkpoints", "regressor"),
+        *("domain_inventory", "mixture_decision", "mixtures", "optimal_mixture", "proxy_checkpoints", "regressor"),
         "token_shards",
     ],
 }

@@ -5,14 +5,12 @@ import json
 
 import pytest
 
-from regmix_pipeline.documents.domains import DOMAINS
-from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import MIXTURES
-from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
+from regmix_pipeline.stages import up_to
 
-BEFORE_TRAINING = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY, MIXTURES)
+BEFORE_TRAINING = up_to(MIXTURES)
 
 
 def line_of(**fields):
