@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import dagster as dg
 
 from assets.events import metadata_of
@@ -39,29 +37,18 @@ def observe_documents(context: Context, lab: Lab) -> dg.DataVersionsByPartition:
     for made in lab.materialise(DOCUMENTS):
         if made.error is not None:
             raise made.error
-        context.log_event(documents_observed(lab, made))
+        context.log_event(observation(lab, DOCUMENTS, made))
     register(context.instance, names_of(lab).sources, list(lab.study.sources))
     # The versions are in the events, each beside its metadata: versions returned here would come without.
     return dg.DataVersionsByPartition({})
 
 
-def domains_observed(lab: Lab, made: Made, **metadata: str) -> dg.AssetObservation:
-    """The list of domains, as an event."""
-    return _observed(lab, DOMAINS, made, None, metadata)
-
-
-def documents_observed(lab: Lab, made: Made) -> dg.AssetObservation:
-    """One source's documents, as an event."""
-    return _observed(lab, DOCUMENTS, made, made.key, {})
-
-
-def _observed(
-    lab: Lab, stage: Stage, made: Made, partition: str | None, metadata: Mapping[str, str]
-) -> dg.AssetObservation:
+def observation(lab: Lab, stage: Stage, made: Made, **metadata: str) -> dg.AssetObservation:
+    """What was observed of a stage, as an event; ``metadata`` besides what its record says."""
     assert made.record is not None
     return dg.AssetObservation(
         asset_key(lab, stage),
-        partition=partition,
+        partition=made.key if stage.partitions else None,
         metadata={**metadata_of(made), **metadata},
         tags={"dagster/data_version": made.record.version},
     )
