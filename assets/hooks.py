@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.automation import inputs_changed, inputs_there
 from assets.changes import decision_before_and_now, mixtures_and_their_cost
-from assets.looks import FEEDBACK, observation_of, observe_documents, observe_domains, observe_feedback
+from assets.looks import FEEDBACK, observation, observe_documents, observe_domains, observe_feedback
 from assets.marks import named_partitions
 from assets.names import StudyNames, names_of
 from assets.partitions import register
@@ -58,7 +58,7 @@ class Hooks:
 def _observe_feedback(context: dg.AssetExecutionContext, lab: Lab) -> None:
     for stage in FEEDBACK:
         for made in lab.materialise(stage):
-            context.log_event(observation_of(lab, stage, made))
+            context.log_event(observation(lab, stage, made))
 
 
 def _register_mixtures(context: dg.AssetExecutionContext, lab: Lab) -> None:
@@ -66,8 +66,8 @@ def _register_mixtures(context: dg.AssetExecutionContext, lab: Lab) -> None:
 
 
 def _name_partitions(context: dg.AssetExecutionContext, lab: Lab) -> None:
-    for observation in named_partitions(lab):
-        context.log_event(observation)
+    for named in named_partitions(lab):
+        context.log_event(named)
 
 
 HOOKS: dict[str, Hooks] = {

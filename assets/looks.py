@@ -41,7 +41,7 @@ def observe_documents(context: Context, lab: Lab) -> dg.DataVersionsByPartition:
     for made in lab.materialise(DOCUMENTS):
         if made.error is not None:
             raise made.error
-        context.log_event(observation_of(lab, DOCUMENTS, made))
+        context.log_event(observation(lab, DOCUMENTS, made))
     register(context.instance, names_of(lab).sources, list(lab.study.sources))
     # The versions are in the events, each beside its metadata: versions returned here would come without.
     return dg.DataVersionsByPartition({})
@@ -55,8 +55,8 @@ def observe_feedback(lab: Lab, stage: Stage) -> dg.ObserveResult:
     return dg.ObserveResult(metadata={"not part of this study": True})
 
 
-def observation_of(lab: Lab, stage: Stage, made: Made, **metadata: str) -> dg.AssetObservation:
-    """What was observed of a stage, as an event; of its partition where it has any."""
+def observation(lab: Lab, stage: Stage, made: Made, **metadata: str) -> dg.AssetObservation:
+    """What was observed of a stage, as an event; ``metadata`` besides what its record says."""
     assert made.record is not None
     return dg.AssetObservation(
         asset_key(lab, stage),

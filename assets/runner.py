@@ -16,7 +16,7 @@ import dagster as dg
 
 from assets.events import ONLY_STALE
 from assets.hooks import OBSERVED
-from assets.looks import observation_of
+from assets.looks import observation
 from assets.names import StudyNames, names_of, stage_name
 from assets.partitions import register
 from assets.run_progress import RunProgress, StageRun, Work, work_of
@@ -59,15 +59,15 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
         progress = RunProgress(lab, instance, stages)
         job = _definitions(lab, progress).resolve_implicit_global_asset_job_def()
         for group in _runs(stages):
-            for number, stage in enumerate(group):
-                # Domains may have come or gone in the stage before.
-                lab.join()
+            for stage in group:
                 if stage.name in OBSERVED:
                     _observe(lab, instance, stage, progress)
-                    continue
+            lab.join()  # domains may have come or gone
+            made = [stage for stage in group if stage.name not in OBSERVED]
+            for number, stage in enumerate(made):
                 work = work_of(instance, lab, stage)
                 if work.any:
-                    _launch(job, instance, lab, group[number:], work, command, progress)
+                    _launch(job, instance, lab, made[number:], work, command, progress)
                     break
                 progress.up_to_date(stage, work)
     return progress.done
@@ -89,13 +89,14 @@ def _definitions(lab: Lab, progress: RunProgress) -> dg.Definitions:
 
 def _observe(lab: Lab, instance: dg.DagsterInstance, stage: Stage, progress: RunProgress) -> None:
     """Look at the world outside, and report what is there."""
+    lab.join()
     work = work_of(instance, lab, stage)
     if work.any:
         with progress.making(stage, work):
             for made in lab.materialise(stage, list(work.stale)):
                 if made.error is not None:
                     raise RunFailedError(str(made.error), where=stage.name, remedy=_REMEDY)
-                instance.report_runless_asset_event(observation_of(lab, stage, made))
+                instance.report_runless_asset_event(observation(lab, stage, made))
         lab.join()
         register(instance, names_of(lab).sources, list(lab.study.sources))
     else:

@@ -8,7 +8,7 @@ import dagster as dg
 from assets.asking import ask
 from assets.changes import some
 from assets.events import ONLY_STALE
-from assets.looks import observation_of
+from assets.looks import observation
 from assets.names import StudyNames, asset_key, names_of
 from assets.partitions import RANGE_END, RANGE_START, backfill_going
 from assets.up_to_date import stale_assets
@@ -85,13 +85,11 @@ def _domains(context: dg.SensorEvaluationContext, lab: Lab) -> dg.SensorResult:
     if not requests and version == context.cursor:
         return dg.SensorResult(skip_reason="; ".join(["no domain came or went", *seen.lines]), cursor=version)
     # The list's version is what tells the inventory of a domain that went: a partition that is gone tells nobody.
-    observation = observation_of(
-        lab, DOMAINS, made, **({"not taken, or not yet": "\n".join(seen.lines)} if seen.lines else {})
-    )
+    notes = {"not taken, or not yet": "\n".join(seen.lines)} if seen.lines else {}
     return dg.SensorResult(
         skip_reason="; ".join([*(said or ["the study says something else of its domains"]), *seen.lines]),
         dynamic_partitions_requests=requests,
-        asset_events=[observation],
+        asset_events=[observation(lab, DOMAINS, made, **notes)],
         cursor=version,
     )
 

@@ -144,7 +144,11 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, la
     for key in gone:
         shutil.rmtree(lab.artefact("proxy_checkpoints", key).parent)
     until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith(shown), "it is shown as stale")
-    assert "made from what is stale now: proxy_checkpoints" in dagster.checks()["mixture_report"]
+    # One look's answers are written one after the other.
+    until(
+        lambda: "made from what is stale now: proxy_checkpoints" in (dagster.checks()["mixture_report"] or ""),
+        "what is made from it is shown as well",
+    )
     assert dagster.observations("proxy_checkpoints", gone[0])[0]["reason"].endswith("is missing")
     page.goto(f"{dagster.url}/assets/tiny/proxy_checkpoints?view=checks&checkDetail=up_to_date")
     page.get_by_text(shown).first.wait_for()
