@@ -12,8 +12,8 @@ from regmix_pipeline.lab import Lab
 from regmix_pipeline.progress import to_stderr
 from regmix_pipeline.proxies.trainer import explained
 from regmix_pipeline.proxies.worker import answers_no_signals, lines_of_stdin, private_stdout
+from regmix_pipeline.stages import STRATEGY_COMPARISON  # with all stages, which say whose each folder is
 from regmix_pipeline.strategies.comparison.job import chosen_and_steered
-from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 
 
 def main() -> None:
