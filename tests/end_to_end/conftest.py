@@ -162,7 +162,8 @@ class Study:
             "confirmations/p*/*.safetensors",
             "shards/*/*/*.ds",
         )
-        files = [path for name in (*names, "evaluations/*/*.json") for path in self.home.glob(name)]
+        # What a kill left half-written begins with a dot.
+        files = [path for name in (*names, "evaluations/*/[!.]*.json") for path in self.home.glob(name)]
         found = {str(path.relative_to(self.home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         with duckdb.connect(str(self.home / "ledger.duckdb"), read_only=True) as ledger:
             tables = [name for (name,) in ledger.execute("select table_name from duckdb_tables()").fetchall()]
