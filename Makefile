@@ -43,7 +43,7 @@ docs: $(VENV)/.installed
 docs-serve: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-# Each page is whole before it takes the old one's place.
+# Each page is complete before it replaces the old one.
 reference: $(VENV)/.installed
 	for page in study-file cli ledger; do \
 		$(BIN)/python -m regmix_pipeline.reference $$page > docs/.$$page.md && mv docs/.$$page.md docs/$$page.md || exit 1; \

@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.names import stage_name
-from assets.triggers import WHY
+from regmix_pipeline.assets.names import stage_name
+from regmix_pipeline.assets.triggers import WHY
 from regmix_pipeline.files import fingerprint
 
 UNFINISHED = [
@@ -32,7 +32,7 @@ def ask(
 ) -> dg.SensorResult:
     """A request for one run of ``assets``, or why none is made.
 
-    There is no run key: keys drop equal requests for ever. What was asked, and how often, is in the cursor.
+    There is no run key: keys drop equal requests forever. What was asked, and how often, is in the cursor.
 
     Args:
         context: of the sensor.
@@ -43,13 +43,14 @@ def ask(
     """
     going = running(context.instance, assets)
     if going is not None:
-        return dg.SensorResult(skip_reason=f"{why} · run {going[:8]} is going already")
+        return dg.SensorResult(skip_reason=f"{why} · run {going[:8]} is already running")
     asked = {"asked": fingerprint(wanted), "tries": 1}
     before = json.loads(context.cursor) if context.cursor else {}
     if before.get("asked") == asked["asked"]:
         if before["tries"] >= TRIES:
             return dg.SensorResult(
-                skip_reason=f"{why} · asked {TRIES} times in vain: see the failed runs, mend it, and materialise "
+                skip_reason=f"{why} · requested {TRIES} times without success: see the failed runs, fix the cause, "
+                f"and materialise "
                 f"{', '.join(map(stage_name, assets))} by hand"
             )
         asked["tries"] = before["tries"] + 1

@@ -9,11 +9,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets.events import blocking_result, check_result
-from assets.names import StudyNames
-from regmix_pipeline.ledger import audit
-from resources.lab import LabResource
-from resources.ledger import LedgerResource
+from regmix_pipeline import checks
+from regmix_pipeline.assets.events import blocking_result, check_result
+from regmix_pipeline.assets.names import StudyNames
+from regmix_pipeline.resources.ledger import LedgerResource
+from regmix_pipeline.resources.workspace import WorkspaceResource
 
 CHECKS: list[Callable[[StudyNames], dg.AssetChecksDefinition]] = []
 """What makes each check, for a study's names."""
@@ -35,51 +35,51 @@ def method_checks(names: StudyNames) -> list[dg.AssetChecksDefinition]:
 
 
 @_check("domain_inventory", blocking=True)
-def shards_hold_what_the_inventory_says(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+def shards_hold_what_the_inventory_says(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every shard's files have the tokens and the checksum that its manifest and the inventory state."""
-    opened = lab.open()
+    opened = workspace.open()
     with ledger.read("domain_inventory") as connection:
-        finding = audit.shards_match_inventory(connection, opened.path("shards"))
+        finding = checks.shards_match_inventory(connection, opened.path("shards"))
     return blocking_result(opened, finding, "domain_inventory")
 
 
 @_check("mixtures", blocking=True)
-def weights_sum_to_one_within_caps(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+def weights_sum_to_one_within_caps(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every mixture's weights sum to 1, and drawn ones respect the caps that held when they were drawn."""
-    opened = lab.open()
+    opened = workspace.open()
     with ledger.read("mixtures", "domain_inventory", ever=["domain_inventory"]) as connection:
-        finding = audit.mixtures_on_simplex(connection)
+        finding = checks.mixtures_on_simplex(connection)
     return blocking_result(opened, finding, "mixtures")
 
 
 @_check("regressor")
-def ranks_mixtures_out_of_fold(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+def ranks_mixtures_out_of_fold(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The chosen regressor's out-of-fold rank correlation reaches the study's floor on every target that counts."""
-    study = lab.open().study
+    study = workspace.open().study
     with ledger.read("regressor_scores") as connection:
-        finding = audit.rank_correlation(connection, list(study.objective), study.rank_correlation_floor)
+        finding = checks.rank_correlation(connection, list(study.objective), study.rank_correlation_floor)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
 
 @_check("regressor")
-def intervals_hold_what_they_promise(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+def intervals_hold_what_they_promise(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Prediction intervals cover the losses of mixtures they did not see about as often as they say."""
-    study = lab.open().study
+    study = workspace.open().study
     with ledger.read("regressor_scores", "out_of_fold") as connection:
-        finding = audit.interval_coverage(connection, list(study.objective), study.regression.level)
+        finding = checks.interval_coverage(connection, list(study.objective), study.regression.level)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
 
 @_check("optimal_mixture", blocking=True)
-def optimum_respects_the_limits(lab: LabResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+def optimum_respects_the_limits(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The optimal mixture sums to 1 and keeps every cap and floor."""
     with ledger.read("optimal_mixture") as connection:
-        finding = audit.optimum_within_limits(connection)
-    return blocking_result(lab.open(), finding, "optimal_mixture")
+        finding = checks.optimum_within_limits(connection)
+    return blocking_result(workspace.open(), finding, "optimal_mixture")
 
 
 @_check("mixture_decision")
 def decision_inside_the_sampled_region(ledger: LedgerResource) -> dg.AssetCheckResult:
     """The decision is no farther from the trained mixtures than these usually are from each other."""
     with ledger.read("optimal_mixture", "mixtures") as connection:
-        return check_result(audit.inside_sampled_region(connection), dg.AssetCheckSeverity.WARN)
+        return check_result(checks.inside_sampled_region(connection), dg.AssetCheckSeverity.WARN)

@@ -1,4 +1,4 @@
-"""What a stage made, told to Dagster: materialisations with data versions, metadata and readable failures."""
+"""What a stage made, reported to Dagster: materialisations with data versions, metadata and readable failures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets.changes import NOTHING_COMPUTED, SHOWN, now_stale, why_and_from_what
-from assets.heads import head_of
-from assets.marks import marks_of
-from assets.names import StudyNames, asset_key, names_of
-from assets.questions import QUESTIONS
+from regmix_pipeline.assets.changes import NOTHING_COMPUTED, SHOWN, now_stale, why_and_from_what
+from regmix_pipeline.assets.heads import head_of
+from regmix_pipeline.assets.marks import marks_of
+from regmix_pipeline.assets.names import StudyNames, asset_key, names_of
+from regmix_pipeline.assets.questions import QUESTIONS
+from regmix_pipeline.checks import Finding
+from regmix_pipeline.engine.workspace import PartitionResult, Stage, Workspace
 from regmix_pipeline.errors import RegmixError
-from regmix_pipeline.lab import Lab, Made, Stage
-from regmix_pipeline.ledger.audit import Finding
 from regmix_pipeline.progress import so_far
 
 ONLY_STALE = "regmix/only_stale"
@@ -30,9 +30,10 @@ BACKFILL = "dagster/backfill"
 """Run tag: the backfill that a run is part of."""
 
 
-def told_of(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> set[str]:
-    """Partitions that Dagster knows a materialisation of: a run that was killed may have recorded more than it told."""
-    return set(instance.get_materialized_partitions(asset_key(lab, stage)))
+def reported_partitions(instance: dg.DagsterInstance, workspace: Workspace, stage: Stage) -> set[str]:
+    """Partitions that Dagster knows a materialisation of: a run that was killed may have recorded more than it
+    reported."""
+    return set(instance.get_materialized_partitions(asset_key(workspace, stage)))
 
 
 @contextmanager
@@ -48,8 +49,8 @@ def plain_failures() -> Iterator[None]:
         ) from None  # what caused it may quote credentials, and the event log is kept
 
 
-def partitions_made(
-    context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: Sequence[str]
+def materialize_partitions(
+    context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, keys: Sequence[str]
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckResult | dg.Output]:
     """Make partitions of a stage and yield one materialisation for each, as it is ready; then its check, if it has one.
 
@@ -60,31 +61,31 @@ def partitions_made(
         dg.Failure: at the end, when some partitions failed; the others are kept.
     """
     failed: dict[str, str] = {}
-    done = {"made in this run": 0, "reused in this run": 0, "taken up as made before": 0}
+    done = {"made in this run": 0, "reused in this run": 0, "restored from earlier records": 0}
     quiet = ONLY_STALE in context.run.tags
     asked, started = list(keys), time.monotonic()
-    told = told_of(context.instance, lab, stage) if quiet else set()
+    told = reported_partitions(context.instance, workspace, stage) if quiet else set()
     with plain_failures():
-        marks = marks_of(lab) if stage.partitions == "mixture" else {}
-        wanted = stage.wanted(lab) if BACKFILL in context.run.tags else asked
+        marks = marks_of(workspace) if stage.partitions == "mixture" else {}
+        wanted = stage.expected_recipes(workspace) if BACKFILL in context.run.tags else asked
         gone = [key for key in asked if key not in wanted]
         for key in gone:
             # The backfill was launched before this partition was withdrawn, and would wait for it.
             context.log.warning(f"{key}: not a partition of the study any more; nothing is made")
             yield dg.AssetMaterialization(
-                asset_key(lab, stage),
+                asset_key(workspace, stage),
                 partition=key,
                 metadata={"what changed": "not a partition of the study any more: nothing was made"},
             )
         asked = [key for key in asked if key not in gone]
-        for made in lab.materialise(stage, asked):
+        for made in workspace.materialise(stage, asked):
             if made.error is not None:
                 failed[made.key] = str(made.error)
                 yield dg.AssetObservation(
-                    asset_key(lab, stage), partition=made.key, description=f"failed: {made.error}"
+                    asset_key(workspace, stage), partition=made.key, description=f"failed: {made.error}"
                 )
                 continue
-            kind = "taken up as made before" if made.restored else "made in this run"
+            kind = "restored from earlier records" if made.restored else "made in this run"
             done["reused in this run" if made.reused else kind] += 1
             count = sum(done.values())
             if count * _LOG_LINES // len(asked) > (count - 1) * _LOG_LINES // len(asked):
@@ -92,14 +93,18 @@ def partitions_made(
             if not (made.reused and made.key in told):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
-                yield _materialisation(lab, stage, made, {**pace, **marks.get(made.key, {}), **head_of(lab)})
+                yield _materialisation(
+                    workspace, stage, made, {**pace, **marks.get(made.key, {}), **head_of(workspace)}
+                )
     question = QUESTIONS.get(stage.name)
     # Where all partitions failed there is nothing to ask about, and the answer would hide why.
-    if question is not None and not (failed and not lab.records.keys(stage.name)):
-        with lab.tables("proxies", "proxy_losses") as connection:
-            finding = question.finding(lab, connection)
-        shown = question.picture(lab) if question.picture else {}
-        yield blocking_result(lab, replace(finding, facts={**finding.facts, **done}), stage.name, question.check, shown)
+    if question is not None and not (failed and not workspace.records.keys(stage.name)):
+        with workspace.tables("proxies", "proxy_losses") as connection:
+            finding = question.finding(workspace, connection)
+        shown = question.picture(workspace) if question.picture else {}
+        yield blocking_result(
+            workspace, replace(finding, facts={**finding.facts, **done}), stage.name, question.check, shown
+        )
     if failed:
         listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
         raise dg.Failure(
@@ -108,25 +113,25 @@ def partitions_made(
             allow_retries=False,
         )
     context.log.info(f"{stage.name}: " + ", ".join(f"{count} {what}" for what, count in done.items()))
-    yield unchanged(names_of(lab), stage)
+    yield unchanged(names_of(workspace), stage)
 
 
 def unchanged(names: StudyNames, stage: Stage) -> dg.Output:
     """The end of a step of which no further materialisation is told.
 
-    Without an output Dagster would skip what is behind this step in the same run. An output on its own is told as a
+    Without an output Dagster would skip what is behind this step in the same run. An output on its own is reported as a
     materialisation; with this mark it is not.
     """
     return dg.Output(None, names.op_name(stage), metadata={_NO_MATERIALIZATION: True})
 
 
 def blocking_result(
-    lab: Lab, finding: Finding, asset: str, name: str | None = None, shown: Mapping[str, Any] | None = None
+    workspace: Workspace, finding: Finding, asset: str, name: str | None = None, shown: Mapping[str, Any] | None = None
 ) -> dg.AssetCheckResult:
     """The result of a check that must pass. A failure also withdraws the asset, so that no later run builds on it."""
     if not finding.passed:
-        lab.withdraw(asset)
-    return check_result(finding, asset=asset_key(lab, asset) if name else None, name=name, shown=shown)
+        workspace.withdraw(asset)
+    return check_result(finding, asset=asset_key(workspace, asset) if name else None, name=name, shown=shown)
 
 
 def check_result(
@@ -147,17 +152,17 @@ def check_result(
     )
 
 
-def whole_made(
+def materialize_asset(
     context: dg.AssetExecutionContext,
-    lab: Lab,
+    workspace: Workspace,
     stage: Stage,
-    tables: Callable[[Lab], Mapping[str, Any]],
-    changes: Callable[[Lab, Made], Mapping[str, Any]],
+    tables: Callable[[Workspace], Mapping[str, Any]],
+    changes: Callable[[Workspace, PartitionResult], Mapping[str, Any]],
 ) -> dg.MaterializeResult:
     """Make a stage that has no partitions; ``tables`` and ``changes`` add to its metadata once it is made."""
-    key = asset_key(lab, stage)
+    key = asset_key(workspace, stage)
     with plain_failures():
-        made = next(iter(list(lab.materialise(stage))), None)
+        made = next(iter(list(workspace.materialise(stage))), None)
         if made is None:
             return dg.MaterializeResult(asset_key=key, metadata={"not part of this study": True})
         if made.error is not None:
@@ -168,22 +173,22 @@ def whole_made(
         asset_key=key,
         data_version=dg.DataVersion(made.record.version),
         metadata={"result": outcome(made)}
-        | dict(tables(lab))
+        | dict(tables(workspace))
         | why_and_from_what(made)
-        | dict(changes(lab, made))
-        | now_stale(lab, stage)
+        | dict(changes(workspace, made))
+        | now_stale(workspace, stage)
         | _metadata(made)
-        | head_of(lab),
+        | head_of(workspace),
     )
 
 
-def metadata_of(made: Made) -> dict[str, Any]:
+def metadata_of(made: PartitionResult) -> dict[str, Any]:
     """What a key holds, as Dagster metadata: why it was made, its record's facts, its version."""
     assert made.record is not None
     return why_and_from_what(made) | _metadata(made)
 
 
-def _metadata(made: Made) -> dict[str, Any]:
+def _metadata(made: PartitionResult) -> dict[str, Any]:
     record = made.record
     assert record is not None
     return {
@@ -197,17 +202,19 @@ def _metadata(made: Made) -> dict[str, Any]:
     }
 
 
-def outcome(made: Made) -> str:
+def outcome(made: PartitionResult) -> str:
     """What a run did about a key, in words."""
     if made.reused:
         return NOTHING_COMPUTED
     return "made before from the same inputs, nothing computed" if made.restored else f"computed: {made.reason}"
 
 
-def _materialisation(lab: Lab, stage: Stage, made: Made, shown: Mapping[str, str]) -> dg.AssetMaterialization:
+def _materialisation(
+    workspace: Workspace, stage: Stage, made: PartitionResult, shown: Mapping[str, str]
+) -> dg.AssetMaterialization:
     assert made.record is not None
     return dg.AssetMaterialization(
-        asset_key(lab, stage),
+        asset_key(workspace, stage),
         partition=made.key,
         description=outcome(made),
         metadata={**shown, **metadata_of(made)},

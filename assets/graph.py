@@ -6,14 +6,14 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from assets.events import partitions_made, plain_failures, unchanged, whole_made
-from assets.hooks import OBSERVED, hooks_of
-from assets.late import late_partitions, opened
-from assets.names import StudyNames
-from assets.questions import check_specs
-from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.assets.events import materialize_asset, materialize_partitions, plain_failures, unchanged
+from regmix_pipeline.assets.hooks import OBSERVED, hooks_of
+from regmix_pipeline.assets.late import late_partitions, opened
+from regmix_pipeline.assets.names import StudyNames
+from regmix_pipeline.assets.questions import check_specs
+from regmix_pipeline.engine.workspace import Stage, Workspace
+from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.stages import STAGES
-from resources.lab import LabResource
 
 Asset = dg.AssetsDefinition | dg.SourceAsset
 
@@ -21,7 +21,9 @@ Asset = dg.AssetsDefinition | dg.SourceAsset
 class StaleKeys(Protocol):
     """Says which keys a run makes that has no partitions of its own."""
 
-    def of(self, context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> AbstractContextManager[list[str] | None]:
+    def of(
+        self, context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage
+    ) -> AbstractContextManager[list[str] | None]:
         """The stale keys of a stage, whose step runs inside; None if there is nothing to do."""
         ...
 
@@ -48,9 +50,9 @@ def _observed(stage: Stage, names: StudyNames) -> dg.SourceAsset:
         group_name=stage.group,
         description=stage.description,
     )
-    def observe(context: dg.OpExecutionContext, lab: LabResource) -> Any:
+    def observe(context: dg.OpExecutionContext, workspace: WorkspaceResource) -> Any:
         with plain_failures():
-            return OBSERVED[stage.name](context, lab.open(context.run.run_id))
+            return OBSERVED[stage.name](context, workspace.open(context.run.run_id))
 
     return observe
 
@@ -77,8 +79,8 @@ def _materialised(stage: Stage, names: StudyNames, stale_keys: StaleKeys | None)
         # Where Dagster has a choice, steps run in the order of the stages.
         op_tags={"dagster/priority": str(-STAGES.index(stage))},
     )
-    def make(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
-        ready = opened(context, lab, stage)
+    def make(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> Iterator[Any]:
+        ready = opened(context, workspace, stage)
         if stale_keys is None:
             keys = late_partitions(context, ready, stage) if partitions else None
             yield from _made(context, ready, stage, keys)
@@ -92,15 +94,17 @@ def _materialised(stage: Stage, names: StudyNames, stale_keys: StaleKeys | None)
     return make
 
 
-def _made(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: Sequence[str] | None) -> Iterator[Any]:
+def _made(
+    context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, keys: Sequence[str] | None
+) -> Iterator[Any]:
     if stage.partitions:
-        yield from partitions_made(context, lab, stage, keys or [])
+        yield from materialize_partitions(context, workspace, stage, keys or [])
         return
     hooks = hooks_of(stage.name)
     with plain_failures():
-        hooks.before(context, lab)
-    result = whole_made(context, lab, stage, hooks.tables, hooks.changes)
-    hooks.after(context, lab)
+        hooks.before(context, workspace)
+    result = materialize_asset(context, workspace, stage, hooks.tables, hooks.changes)
+    hooks.after(context, workspace)
     yield result
 
 

@@ -11,22 +11,22 @@ from typing import Any
 
 import dagster as dg
 
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.journal import Head
+from regmix_pipeline.engine.journal import Head
+from regmix_pipeline.engine.workspace import Workspace
 
 JOURNAL = "journal"
 """Metadata that holds the head."""
-TOLD = ("regressor", "optimal_mixture", "mixture_decision", "confirmation", "mixture_report")
+ASSETS_WITH_HEADS = ("regressor", "optimal_mixture", "mixture_decision", "confirmation", "mixture_report")
 """Assets whose events are read for it: few, and late in a run."""
 PAGE = 1000
 
 
-def head_of(lab: Lab) -> dict[str, str]:
+def head_of(workspace: Workspace) -> dict[str, str]:
     """The journal's head as metadata of an event."""
-    return {JOURNAL: str(lab.records.journal.head)}
+    return {JOURNAL: str(workspace.records.journal.head)}
 
 
-def heads_told(home: Path) -> list[tuple[Head, str]]:
+def reported_heads(home: Path) -> list[tuple[Head, str]]:
     """Heads in the event log of a home's Dagster instance, and the event that has each; none without an instance.
 
     Raises:
@@ -37,11 +37,11 @@ def heads_told(home: Path) -> list[tuple[Head, str]]:
     try:
         with instance_of(home) as instance:
             return [
-                told
+                head
                 for asset in instance.all_asset_keys()
-                if asset.path[-1] in TOLD
+                if asset.path[-1] in ASSETS_WITH_HEADS
                 for fetch in (instance.fetch_materializations, instance.fetch_observations)
-                for told in _told(fetch, asset)
+                for head in _heads_in(fetch, asset)
             ]
     except Exception as error:  # of any storage, such as a folder that cannot be written to, or of its configuration
         raise LookupError(_first_line(error)) from error
@@ -72,7 +72,7 @@ def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
             os.environ["DAGSTER_HOME"] = before
 
 
-def _told(fetch: Callable[..., dg.EventRecordsResult], asset: dg.AssetKey) -> Iterator[tuple[Head, str]]:
+def _heads_in(fetch: Callable[..., dg.EventRecordsResult], asset: dg.AssetKey) -> Iterator[tuple[Head, str]]:
     name, cursor, more = asset.path[-1], None, True
     while more:
         found = fetch(asset, PAGE, cursor)

@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.automation import inputs_changed, inputs_there
-from assets.changes import decision_before_and_now, mixtures_and_their_cost
-from assets.looks import FEEDBACK, observation, observe_documents, observe_domains, observe_feedback
-from assets.marks import named_partitions
-from assets.names import StudyNames, names_of
-from assets.partitions import register
-from assets.pictures import (
+from regmix_pipeline.assets.automation import inputs_changed, inputs_there
+from regmix_pipeline.assets.changes import decision_before_and_now, mixtures_and_their_cost
+from regmix_pipeline.assets.looks import FEEDBACK, observation, observe_documents, observe_domains, observe_feedback
+from regmix_pipeline.assets.marks import named_partitions
+from regmix_pipeline.assets.names import StudyNames, names_of
+from regmix_pipeline.assets.partitions import register
+from regmix_pipeline.assets.pictures import (
     chosen_weights,
     decided,
     larger_models,
@@ -28,7 +28,7 @@ from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Lab, Made, Stage
+from regmix_pipeline.engine.workspace import PartitionResult, Stage, Workspace
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
@@ -42,31 +42,31 @@ class Hooks:
 
     Attributes:
         condition: the study's names -> when Dagster runs it by itself; None: only when somebody or something asks.
-        tables: metadata of a materialisation, from the lab.
+        tables: metadata of a materialisation, from the workspace.
         changes: metadata that compares with the version before.
         before: what happens first, such as observing what feeds back.
         after: what follows once it is made, such as registering partitions.
     """
 
     condition: Callable[[StudyNames], dg.AutomationCondition] | None = None
-    tables: Callable[[Lab], Mapping[str, Any]] = lambda lab: {}
-    changes: Callable[[Lab, Made], Mapping[str, Any]] = lambda lab, made: {}
-    before: Callable[[dg.AssetExecutionContext, Lab], None] = lambda context, lab: None
-    after: Callable[[dg.AssetExecutionContext, Lab], None] = lambda context, lab: None
+    tables: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
+    changes: Callable[[Workspace, PartitionResult], Mapping[str, Any]] = lambda workspace, made: {}
+    before: Callable[[dg.AssetExecutionContext, Workspace], None] = lambda context, workspace: None
+    after: Callable[[dg.AssetExecutionContext, Workspace], None] = lambda context, workspace: None
 
 
-def _observe_feedback(context: dg.AssetExecutionContext, lab: Lab) -> None:
+def _observe_feedback(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
     for stage in FEEDBACK:
-        for made in lab.materialise(stage):
-            context.log_event(observation(lab, stage, made))
+        for made in workspace.materialise(stage):
+            context.log_event(observation(workspace, stage, made))
 
 
-def _register_mixtures(context: dg.AssetExecutionContext, lab: Lab) -> None:
-    register(context.instance, names_of(lab).mixtures, list(current_mixtures(lab)))
+def _register_mixtures(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
+    register(context.instance, names_of(workspace).mixtures, list(current_mixtures(workspace)))
 
 
-def _name_partitions(context: dg.AssetExecutionContext, lab: Lab) -> None:
-    for named in named_partitions(lab):
+def _name_partitions(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
+    for named in named_partitions(workspace):
         context.log_event(named)
 
 
@@ -90,11 +90,11 @@ HOOKS: dict[str, Hooks] = {
 """Stage -> what its asset has besides it; stages that are not named have nothing."""
 
 
-def _observed_feedback(stage: Stage, context: dg.OpExecutionContext, lab: Lab) -> dg.ObserveResult:
-    return observe_feedback(lab, stage)
+def _observed_feedback(stage: Stage, context: dg.OpExecutionContext, workspace: Workspace) -> dg.ObserveResult:
+    return observe_feedback(workspace, stage)
 
 
-OBSERVED: dict[str, Callable[[dg.OpExecutionContext, Lab], dg.ObserveResult | dg.DataVersionsByPartition]] = {
+OBSERVED: dict[str, Callable[[dg.OpExecutionContext, Workspace], dg.ObserveResult | dg.DataVersionsByPartition]] = {
     DOMAINS.name: observe_domains,
     DOCUMENTS.name: observe_documents,
     **{stage.name: partial(_observed_feedback, stage) for stage in FEEDBACK},

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.events import BACKFILL, partitions_made, plain_failures
-from assets.looks import observe_documents, observe_domains
-from assets.names import asset_key
-from assets.triggers import FORCE, triggered_by
+from regmix_pipeline.assets.events import BACKFILL, materialize_partitions, plain_failures
+from regmix_pipeline.assets.looks import observe_documents, observe_domains
+from regmix_pipeline.assets.names import asset_key
+from regmix_pipeline.assets.triggers import FORCE, triggered_by
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.mixtures.stage import MIXTURES
-from regmix_pipeline.refit import standing
+from regmix_pipeline.refit import study_status
+from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.stages import behind
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
-from resources.lab import LabResource
 
 if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
@@ -31,13 +31,13 @@ _LIST = {"domain": DOMAINS, "mixture": MIXTURES}
 """Kind of partition -> the stage that says which there are."""
 
 
-def opened(context: dg.AssetExecutionContext, lab: LabResource, stage: Stage) -> Lab:
-    """The lab for a step that makes ``stage``; in a backfill, once what came late upstream has been made.
+def opened(context: dg.AssetExecutionContext, workspace: WorkspaceResource, stage: Stage) -> Workspace:
+    """The workspace for a step that makes ``stage``; in a backfill, once what came late upstream has been made.
 
     Raises:
         dg.Failure: what came late could not be made.
     """
-    ready = lab.open(context.run.run_id)
+    ready = workspace.open(context.run.run_id)
     ready.triggered = triggered_by(context.run)
     if context.run.tags.get(FORCE) == "yes":
         ready.forced = frozenset([stage.name])
@@ -48,12 +48,12 @@ def opened(context: dg.AssetExecutionContext, lab: LabResource, stage: Stage) ->
     return ready
 
 
-def late_partitions(context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> list[str]:
+def late_partitions(context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage) -> list[str]:
     """The partitions of a step that makes ``stage``: those of its run, and in a backfill those that came late."""
     keys, backfill = list(context.partition_keys), _backfill(context)
     if backfill is not None:
         with plain_failures():
-            keys += [key for key in _late(lab, stage, backfill) if key not in keys]
+            keys += [key for key in _late(workspace, stage, backfill) if key not in keys]
     return keys
 
 
@@ -62,53 +62,57 @@ def _backfill(context: dg.AssetExecutionContext) -> PartitionBackfill | None:
     return context.instance.get_backfill(context.run.tags[BACKFILL]) if BACKFILL in context.run.tags else None
 
 
-def _make_late(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, backfill: PartitionBackfill) -> None:
+def _make_late(
+    context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, backfill: PartitionBackfill
+) -> None:
     for each in behind(stage):
-        if each is DOMAINS and lab.stale(DOMAINS):
-            seen = observe_domains(context, lab)
+        if each is DOMAINS and workspace.stale(DOMAINS):
+            seen = observe_domains(context, workspace)
             tags = {"dagster/data_version": seen.data_version.value} if seen.data_version else {}
-            context.log_event(dg.AssetObservation(asset_key(lab, DOMAINS), metadata=seen.metadata, tags=tags))
-        elif each is DOCUMENTS and standing(lab, DOCUMENTS).stale:
-            observe_documents(context, lab)
+            context.log_event(dg.AssetObservation(asset_key(workspace, DOMAINS), metadata=seen.metadata, tags=tags))
+        elif each is DOCUMENTS and study_status(workspace, DOCUMENTS).stale:
+            observe_documents(context, workspace)
         elif each.partitions is not None:
-            late = _late(lab, each, backfill)
-            if each is TOKEN_SHARDS and _is_selected(lab, each, backfill):
+            late = _late(workspace, each, backfill)
+            if each is TOKEN_SHARDS and _is_selected(workspace, each, backfill):
                 # Without them the step would fail.
-                late += [key for key in each.wanted(lab) if lab.records.current(each.name, key) is None]
-            _make(context, lab, each, list(dict.fromkeys(late)))
-        elif _is_selected(lab, each, backfill):
-            # Without partitions between them, Dagster knows no order of the two. Its own step tells of it.
-            for made in lab.materialise(each):
+                late += [
+                    key for key in each.expected_recipes(workspace) if workspace.records.current(each.name, key) is None
+                ]
+            _make(context, workspace, each, list(dict.fromkeys(late)))
+        elif _is_selected(workspace, each, backfill):
+            # Without partitions between them, Dagster knows no order of the two. Its own step reports it.
+            for made in workspace.materialise(each):
                 if made.error is not None:
                     raise made.error
 
 
-def _late(lab: Lab, stage: Stage, backfill: PartitionBackfill) -> list[str]:
+def _late(workspace: Workspace, stage: Stage, backfill: PartitionBackfill) -> list[str]:
     """Partitions that are to be made and that the backfill could not know of when it was launched.
 
     Training is asked for by a click: only where the list of mixtures itself was part of what was clicked.
     """
-    if stage.partitions is None or stage is DOCUMENTS or not _is_selected(lab, stage, backfill):
+    if stage.partitions is None or stage is DOCUMENTS or not _is_selected(workspace, stage, backfill):
         return []
     names = _LIST[stage.partitions]
-    record = lab.records.current(names.name)
-    if record is None or (names is MIXTURES and not _is_selected(lab, names, backfill)):
+    record = workspace.records.current(names.name)
+    if record is None or (names is MIXTURES and not _is_selected(workspace, names, backfill)):
         return []
     since = datetime.fromisoformat(record.made_at).timestamp() >= backfill.backfill_timestamp
-    return list(lab.stale(stage)) if since else []
+    return list(workspace.stale(stage)) if since else []
 
 
-def _is_selected(lab: Lab, stage: Stage, backfill: PartitionBackfill) -> bool:
+def _is_selected(workspace: Workspace, stage: Stage, backfill: PartitionBackfill) -> bool:
     """Whether the backfill was launched for a stage's asset, among others."""
-    return asset_key(lab, stage) in (backfill.asset_selection or ())
+    return asset_key(workspace, stage) in (backfill.asset_selection or ())
 
 
-def _make(context: dg.AssetExecutionContext, lab: Lab, stage: Stage, keys: list[str]) -> None:
-    """Make partitions of another asset in this step, and tell Dagster of each."""
+def _make(context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, keys: list[str]) -> None:
+    """Make partitions of another asset in this step, and report each to Dagster."""
     if not keys:
         return
     context.log.info(f"{stage.name}: {len(keys)} partitions came to be after the backfill was launched")
-    for event in partitions_made(context, lab, stage, keys):
+    for event in materialize_partitions(context, workspace, stage, keys):
         if isinstance(event, dg.AssetMaterialization):
             context.log_event(event)
         elif isinstance(event, dg.AssetCheckResult) and not event.passed:

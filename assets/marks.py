@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.names import asset_key
+from regmix_pipeline.assets.names import asset_key
 from regmix_pipeline.decisions.names import mixture_names, weights_in_words
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 
@@ -19,23 +19,23 @@ MIXTURE = "regmix/mixture"
 """Tag of observations: the name of a partition's mixture."""
 
 
-def marks_of(lab: Lab) -> dict[str, dict[str, str]]:
+def marks_of(workspace: Workspace) -> dict[str, dict[str, str]]:
     """Mixture -> metadata that says which it is: its name, where it has one, and its weights."""
-    names = _names(lab)
+    names = _names(workspace)
     return {
         key: {**({"mixture": names[key]} if key in names else {}), "weights in words": weights_in_words(mixture)}
-        for key, mixture in current_mixtures(lab).items()
+        for key, mixture in current_mixtures(workspace).items()
     }
 
 
-def named_partitions(lab: Lab) -> Iterator[dg.AssetObservation]:
+def named_partitions(workspace: Workspace) -> Iterator[dg.AssetObservation]:
     """What the named mixtures are as of the current decision, for their partitions of both assets of proxies."""
-    decision = lab.need("mixture_decision").version
-    for key, name in _names(lab).items():
+    decision = workspace.need("mixture_decision").version
+    for key, name in _names(workspace).items():
         for stage in (PROXY_CHECKPOINTS, PROXY_LOSSES):
             said = {"mixture": name, "decision": decision}
             yield dg.AssetObservation(
-                asset_key(lab, stage),
+                asset_key(workspace, stage),
                 partition=key,
                 description=name,
                 metadata=said,
@@ -43,9 +43,9 @@ def named_partitions(lab: Lab) -> Iterator[dg.AssetObservation]:
             )
 
 
-def _names(lab: Lab) -> dict[str, str]:
+def _names(workspace: Workspace) -> dict[str, str]:
     """Id -> its names, as one text."""
     names: dict[str, list[str]] = {}
-    for name, key in mixture_names(lab).items():
+    for name, key in mixture_names(workspace).items():
         names.setdefault(key, []).append(name)
     return {key: ", ".join(of_key) for key, of_key in names.items()}

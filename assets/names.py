@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.engine.workspace import Stage, Workspace
 
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_]+")
 
@@ -58,14 +58,14 @@ class StudyNames:
         return {None: None, "domain": self.sources, "mixture": self.mixtures}[stage.partitions]
 
 
-def names_of(lab: Lab) -> StudyNames:
-    """The names of the study that a lab holds."""
-    return StudyNames.of(lab.study_in_file.name)
+def names_of(workspace: Workspace) -> StudyNames:
+    """The names of the study that a workspace holds."""
+    return StudyNames.of(workspace.study_in_file.name)
 
 
-def asset_key(lab: Lab, stage: Stage | str) -> dg.AssetKey:
-    """The key of the asset that runs a stage of a lab's study."""
-    return names_of(lab).asset_key(stage)
+def asset_key(workspace: Workspace, stage: Stage | str) -> dg.AssetKey:
+    """The key of the asset that runs a stage of a workspace's study."""
+    return names_of(workspace).asset_key(stage)
 
 
 def stage_name(key: dg.AssetKey) -> str:

@@ -17,8 +17,8 @@ _UNFINISHED = ("REQUESTED", "CANCELING", "FAILING")
 def register(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefinition, keys: Sequence[str]) -> None:
     """Make ``keys`` the partitions there are: new ones are added at the end, withdrawn ones leave the graph.
 
-    Withdrawn ones stay while a backfill is going, because Dagster fails a backfill whose partitions are taken away; the
-    sensors take them away afterwards.
+    Withdrawn ones stay while a backfill is running, because Dagster fails a backfill whose partitions are taken away;
+    the sensors take them away afterwards.
     """
     name = partitions.name
     assert name is not None, "dynamic partitions are registered by name"

@@ -1,4 +1,4 @@
-"""Small pictures and tables that the Dagster UI shows beside an asset; what they show is made in `report.glance`."""
+"""Small pictures and tables that the Dagster UI shows beside an asset; what they show is made in `report.ui_tables`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from assets.names import asset_key
+from regmix_pipeline.assets.names import asset_key
 from regmix_pipeline.decisions.names import mixture_names, weights_in_words
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.stage import PROXY_LOSSES
-from regmix_pipeline.report import glance
+from regmix_pipeline.report import ui_tables
 from regmix_pipeline.report.inline import differences_svg, markdown, scatter_svg, spreads_svg, weights_svg
 from regmix_pipeline.strategies.comparison.show import correlation_rows, ranking_rows
 
@@ -21,92 +21,92 @@ ROWS = 20
 """Rows of a table that are shown; the ledger has the rest."""
 
 
-def tokens_available(lab: Lab) -> Metadata:
+def tokens_available(workspace: Workspace) -> Metadata:
     """What there is to draw from."""
-    with read_ledger(lab.ledger) as connection:
-        return table("tokens available", glance.inventory(connection))
+    with read_ledger(workspace.ledger) as connection:
+        return table("tokens available", ui_tables.inventory(connection))
 
 
-def weights_covered(lab: Lab) -> Metadata:
+def weights_covered(workspace: Workspace) -> Metadata:
     """How far the mixtures reach in each domain's weight; the tick is the natural weight."""
-    with read_ledger(lab.ledger) as connection:
-        rows, spreads = glance.coverage(connection)
+    with read_ledger(workspace.ledger) as connection:
+        rows, spreads = ui_tables.coverage(connection)
     return picture("weights in the mixtures", spreads_svg(spreads)) | table("weights by domain", rows)
 
 
-def by_name(lab: Lab) -> Metadata:
+def by_name(workspace: Workspace) -> Metadata:
     """Which partitions are natural, uniform, best observed, chosen or nearest to it, each with a link to its losses."""
-    mixtures, lines = current_mixtures(lab), ["| mixture | partition | weights |", "|---|---|---|"]
-    place = "/".join(asset_key(lab, PROXY_LOSSES).path)
-    for name, key in mixture_names(lab).items():
+    mixtures, lines = current_mixtures(workspace), ["| mixture | partition | weights |", "|---|---|---|"]
+    place = "/".join(asset_key(workspace, PROXY_LOSSES).path)
+    for name, key in mixture_names(workspace).items():
         link = f"[{key}](/assets/{place}?view=partitions&partition={key})"
         lines.append(f"| {name} | {link} | {weights_in_words(mixtures[key], shown=3)} |")
     return {"mixtures by name": dg.MetadataValue.md("\n".join(lines))} if len(lines) > 2 else {}
 
 
-def mixtures_shown(lab: Lab) -> Metadata:
+def mixtures_shown(workspace: Workspace) -> Metadata:
     """The mixtures that have a name, and what all of them cover."""
-    return by_name(lab) | weights_covered(lab)
+    return by_name(workspace) | weights_covered(workspace)
 
 
-def losses_spread(lab: Lab) -> Metadata:
+def losses_spread(workspace: Workspace) -> Metadata:
     """How the proxies' final losses are spread on every target; the tick is the natural mixture's."""
-    with read_ledger(lab.ledger) as connection:
-        rows, spreads = glance.losses(connection, lab.targets)
+    with read_ledger(workspace.ledger) as connection:
+        rows, spreads = ui_tables.losses(connection, workspace.targets)
     return picture("proxy losses", spreads_svg(spreads)) | table("proxy losses by target", rows)
 
 
-def out_of_fold(lab: Lab) -> Metadata:
+def out_of_fold(workspace: Workspace) -> Metadata:
     """Measured against predicted losses of the heaviest target, the scores of all, and how losses are spread."""
-    target = max(lab.study.objective, key=lambda name: lab.study.objective[name])
-    with read_ledger(lab.ledger) as connection:
+    target = max(workspace.study.objective, key=lambda name: workspace.study.objective[name])
+    with read_ledger(workspace.ledger) as connection:
         rows = connection.execute(
             "select loss, predicted from current_out_of_fold where target = ? order by mixture", [target]
         ).fetchall()
-        scores = glance.scores(connection)
+        scores = ui_tables.scores(connection)
     scatter = scatter_svg([row[0] for row in rows], [row[1] for row in rows])
     return (
-        by_name(lab)
+        by_name(workspace)
         | picture(f"out of fold, {target}"[:60], scatter)
         | table("scores out of fold", scores)
-        | losses_spread(lab)
+        | losses_spread(workspace)
     )
 
 
-def chosen_weights(lab: Lab) -> Metadata:
+def chosen_weights(workspace: Workspace) -> Metadata:
     """The chosen weights as bars with a tick at the natural ones, and what both are predicted to lead to."""
-    optimum = lab.json("optimal_mixture")
-    rows, gaps = glance.predicted(optimum["predictions"], optimum["objective"])
+    optimum = workspace.json("optimal_mixture")
+    rows, gaps = ui_tables.predicted(optimum["predictions"], optimum["objective"])
     return (
         picture("chosen vs natural", weights_svg(optimum["domains"]))
-        | table("weights and limits", glance.weights(optimum["domains"]))
+        | table("weights and limits", ui_tables.weights(optimum["domains"]))
         | picture("loss, chosen - natural", differences_svg(gaps))
         | table("predicted losses", rows)
     )
 
 
-def decided(lab: Lab) -> Metadata:
+def decided(workspace: Workspace) -> Metadata:
     """The decision's weights, and the mixtures it was compared with."""
-    record = lab.json("mixture_decision", "decision.json")
+    record = workspace.json("mixture_decision", "decision.json")
     return (
-        by_name(lab)
+        by_name(workspace)
         | picture("chosen vs natural", weights_svg(record["domains"]))
-        | table("weights and limits", glance.weights(record["domains"]))
-        | table("alternatives", glance.alternatives(record["predictions"]))
+        | table("weights and limits", ui_tables.weights(record["domains"]))
+        | table("alternatives", ui_tables.alternatives(record["predictions"]))
     )
 
 
-def larger_models(lab: Lab) -> Metadata:
+def larger_models(workspace: Workspace) -> Metadata:
     """What larger models measured; nothing where the study asks for none."""
-    with read_ledger(lab.ledger) as connection:
-        return table("larger models (nats/token)", glance.confirmed(connection))
+    with read_ledger(workspace.ledger) as connection:
+        return table("larger models (nats/token)", ui_tables.confirmed(connection))
 
 
-def strategies_compared(lab: Lab) -> Metadata:
-    """Which strategy's target run was best, and how well small models foretold it."""
-    if lab.study.strategies is None:
+def strategies_compared(workspace: Workspace) -> Metadata:
+    """Which strategy's target run was best, and how well small models predicted it."""
+    if workspace.study.strategies is None:
         return {}
-    result = lab.json("strategy_comparison")
+    result = workspace.json("strategy_comparison")
     return table("strategies (nats/token)", ranking_rows(result)) | table("candidates", correlation_rows(result))
 
 

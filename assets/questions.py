@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from assets.names import StudyNames
-from assets.pictures import losses_spread
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger import audit
-from regmix_pipeline.ledger.audit import Finding
+from regmix_pipeline import checks
+from regmix_pipeline.assets.names import StudyNames
+from regmix_pipeline.assets.pictures import losses_spread
+from regmix_pipeline.checks import Finding
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 
 
@@ -24,19 +24,19 @@ class Question:
     Attributes:
         check: its name.
         description: what holds when it passes.
-        finding: the answer, from the lab and the ledger.
+        finding: the answer, from the workspace and the ledger.
         picture: metadata of the check's result, where all partitions are seen at once.
     """
 
     check: str
     description: str
-    finding: Callable[[Lab, duckdb.DuckDBPyConnection], Finding]
-    picture: Callable[[Lab], Mapping[str, Any]] | None = None
+    finding: Callable[[Workspace, duckdb.DuckDBPyConnection], Finding]
+    picture: Callable[[Workspace], Mapping[str, Any]] | None = None
 
 
-def _executed_tokens(lab: Lab, ledger: duckdb.DuckDBPyConnection) -> Finding:
-    proxies = lab.study.proxies
-    return audit.executed_tokens_match(ledger, proxies.training_settings.slack(proxies.model_settings.context))
+def _executed_tokens(workspace: Workspace, ledger: duckdb.DuckDBPyConnection) -> Finding:
+    proxies = workspace.study.proxies
+    return checks.executed_tokens_match(ledger, proxies.training_settings.slack(proxies.model_settings.context))
 
 
 QUESTIONS = {
@@ -48,7 +48,7 @@ QUESTIONS = {
     PROXY_LOSSES.name: Question(
         "every_loss_is_finite",
         "Every proxy that was evaluated has a finite final loss with a standard error on every target.",
-        lambda lab, ledger: audit.losses_complete(ledger, lab.targets, so_far=True),
+        lambda workspace, ledger: checks.losses_complete(ledger, workspace.targets, so_far=True),
         losses_spread,
     ),
 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from assets.runner import StageRun, run_stale
+from regmix_pipeline.assets.runner import StageRun, run_stale
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
-from regmix_pipeline.forecast.forecast import forecast_of
-from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.planning.forecast.forecast import forecast_of
 from regmix_pipeline.report.stage import MIXTURE_REPORT
-from regmix_pipeline.search.further import take_up
+from regmix_pipeline.search.further import adopt_proposals
 from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 
@@ -19,27 +19,27 @@ DATA = up_to(MIXTURES)
 EVIDENCE = tuple(stage for stage in up_to(MIXTURE_DECISION) if stage not in DATA)
 
 
-def refit_within(lab: Lab, allowed: int | None = None) -> tuple[list[StageRun], list[str]]:
+def refit_within(workspace: Workspace, allowed: int | None = None) -> tuple[list[StageRun], list[str]]:
     """Bring the study up to date, then train proposed mixtures in batches until the decision is stable.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         allowed: training tokens to spend on everything; default the study's `refit.max_new_tokens`.
 
     Returns:
         What was made, and what was left out because the budget does not hold it, in words.
     """
-    budget = _Budget(lab, lab.study.refit.max_new_tokens if allowed is None else allowed)
+    budget = _Budget(workspace, workspace.study.refit.max_new_tokens if allowed is None else allowed)
     while True:
         budget.run(DATA)
         if not budget.affords("proxy_checkpoints"):
             return budget.done, budget.left_out
         budget.run(EVIDENCE)
-        if not lab.study.trains:
+        if not workspace.study.trains:
             break
-        taken = take_up(budget.opened(), COMMAND, budget.allowed, budget.left)
-        lab.say(taken.said)
-        if not taken.asked:
+        adoption = adopt_proposals(budget.opened(), COMMAND, budget.allowed, budget.left)
+        workspace.say(adoption.said)
+        if not adoption.asked:
             break
     last = list(STAGES[STAGES.index(MIXTURE_DECISION) + 1 :])
     for stage in (CONFIRMATION, STRATEGY_COMPARISON):
@@ -54,25 +54,32 @@ def refit_within(lab: Lab, allowed: int | None = None) -> tuple[list[StageRun], 
 class _Budget:
     """Training tokens, and what was made of them."""
 
-    def __init__(self, lab: Lab, allowed: int) -> None:
-        self._lab, self.allowed, self.left = lab, allowed, allowed
+    def __init__(self, workspace: Workspace, allowed: int) -> None:
+        self._workspace, self.allowed, self.left = workspace, allowed, allowed
         self.done: list[StageRun] = []
         self.left_out: list[str] = []
 
-    def opened(self) -> Lab:
-        """The lab as it is now: what it looked at before does not count any more."""
-        lab = self._lab
-        return Lab(lab.study_file, lab.home, lab.data, run=lab.run, workers=lab.workers, say=lab.say)
+    def opened(self) -> Workspace:
+        """The workspace as it is now: what it looked at before does not count any more."""
+        workspace = self._workspace
+        return Workspace(
+            workspace.study_file,
+            workspace.home,
+            workspace.data,
+            run=workspace.run,
+            workers=workspace.workers,
+            say=workspace.say,
+        )
 
     def affords(self, stage: str) -> bool:
-        """Whether what a stage would train is within the budget; then it is taken off, else said to be left out."""
+        """Whether what a stage would train is within the budget; then it is adoption off, else said to be left out."""
         found = forecast_of(self.opened()).of(stage)
         if found.tokens <= self.left:
             self.left -= found.tokens
             return True
         said = f"{stage}: {found.models} models on {found.tokens:,} tokens; the budget has {self.left:,} left"
         self.left_out.append(said)
-        self._lab.say(f"left out: {said}")
+        self._workspace.say(f"left out: {said}")
         return False
 
     def run(self, stages: tuple[Stage, ...]) -> None:

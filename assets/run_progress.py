@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
-from assets.events import plain_failures, told_of
-from assets.hooks import OBSERVED
-from assets.names import names_of
-from assets.partitions import register
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.reasons import Reason
+from regmix_pipeline.assets.events import plain_failures, reported_partitions
+from regmix_pipeline.assets.hooks import OBSERVED
+from regmix_pipeline.assets.names import names_of
+from regmix_pipeline.assets.partitions import register
+from regmix_pipeline.engine.reasons import Reason
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.progress import at_work, clock
 
 
@@ -78,27 +78,27 @@ class Work:
         if self.withdrawn:
             parts.append(f"withdrawn: {_some(self.withdrawn, 5)}")
         if self.unreported:
-            parts.append(f"made before, and told now: {_some(self.unreported, 5)}")
+            parts.append(f"recorded earlier, reported to Dagster now: {_some(self.unreported, 5)}")
         return "; ".join(parts)
 
 
-def work_of(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> Work:
+def work_of(instance: dg.DagsterInstance, workspace: Workspace, stage: Stage) -> Work:
     """What there is to do for a stage now; its partitions are registered."""
-    wanted = stage.wanted(lab)
-    stale = lab.stale(stage, wanted)
+    wanted = stage.expected_recipes(workspace)
+    stale = workspace.stale(stage, wanted)
     unreported = []
-    partitions = names_of(lab).partitions_of(stage)
+    partitions = names_of(workspace).partitions_of(stage)
     if partitions is not None:
         register(instance, partitions, list(wanted))
         if stage.name not in OBSERVED:
-            unreported = sorted(set(wanted) - told_of(instance, lab, stage) - stale.keys())
+            unreported = sorted(set(wanted) - reported_partitions(instance, workspace, stage) - stale.keys())
     return Work(
         stage,
         len(wanted),
         stale,
-        lab.withdrawn(stage, wanted),
+        workspace.withdrawn(stage, wanted),
         unreported,
-        frozenset(lab.restorable(stage, {key: wanted[key] for key in stale})),
+        frozenset(workspace.restorable(stage, {key: wanted[key] for key in stale})),
     )
 
 
@@ -106,13 +106,13 @@ class RunProgress:
     """Says which keys of a stage a step makes, prints what it does, and keeps it.
 
     Args:
-        lab: the study on disk; its `say` takes the lines.
+        workspace: the study on disk; its `say` takes the lines.
         instance: the Dagster instance.
         stages: all stages of the command, in order.
     """
 
-    def __init__(self, lab: Lab, instance: dg.DagsterInstance, stages: Sequence[Stage]) -> None:
-        self._lab, self._instance, self._stages = lab, instance, list(stages)
+    def __init__(self, workspace: Workspace, instance: dg.DagsterInstance, stages: Sequence[Stage]) -> None:
+        self._workspace, self._instance, self._stages = workspace, instance, list(stages)
         self._done: dict[str, StageRun] = {}
         self.at: Stage | None = None
         """The stage that was begun last."""
@@ -123,12 +123,12 @@ class RunProgress:
         return [self._done[stage.name] for stage in self._stages if stage.name in self._done]
 
     @contextmanager
-    def of(self, context: dg.AssetExecutionContext, lab: Lab, stage: Stage) -> Iterator[list[str] | None]:
+    def of(self, context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage) -> Iterator[list[str] | None]:
         """The keys that a step makes, which runs inside; None if there is nothing to make."""
         self.at = stage
-        lab.forced = self._lab.forced
+        workspace.forced = self._workspace.forced
         with plain_failures():
-            work = work_of(self._instance, lab, stage)
+            work = work_of(self._instance, workspace, stage)
         if not work.any:
             context.log.info(f"{stage.name}: up to date, nothing computed")
             self.up_to_date(stage, work)
@@ -136,34 +136,34 @@ class RunProgress:
             return
         with self.making(stage, work):
             if not work.stale and not work.unreported:
-                list(lab.materialise(stage, []))
+                list(workspace.materialise(stage, []))
             yield [*work.stale, *work.unreported] or None
 
     @contextmanager
     def making(self, stage: Stage, work: Work) -> Iterator[None]:
         """Say what is made, and once it is, how long it took."""
         self.at, started, place = stage, time.monotonic(), self._place(stage)
-        self._lab.say(f"{place}: {work}")
+        self._workspace.say(f"{place}: {work}")
         with at_work(stage.name):
             yield
         seconds = time.monotonic() - started
-        self._lab.say(f"{place}: done in {clock(seconds)}")
+        self._workspace.say(f"{place}: done in {clock(seconds)}")
         if work.restored:
-            self._lab.say(
-                f"      {len(work.restored)} of {len(work.stale)} taken up as made before from the same inputs"
+            self._workspace.say(
+                f"      {len(work.restored)} of {len(work.stale)} restored: made earlier from the same inputs"
             )
         self._done[stage.name] = StageRun(stage.name, work.total, work.stale, seconds, (), work.restored)
 
     def up_to_date(self, stage: Stage, work: Work) -> None:
         """Say that a stage needs nothing."""
-        self._lab.say(f"{self._place(stage)}: up to date")
+        self._workspace.say(f"{self._place(stage)}: up to date")
         self._done[stage.name] = StageRun(stage.name, work.total, {}, 0.0)
 
     def checked(self, failed: Mapping[str, Sequence[str]]) -> None:
         """Say which checks failed of the stages of a run."""
         for stage, checks in failed.items():
             for check in checks:
-                self._lab.say(f"      check failed: {check}")
+                self._workspace.say(f"      check failed: {check}")
             if stage in self._done:
                 self._done[stage] = replace(self._done[stage], failed_checks=tuple(checks))
 

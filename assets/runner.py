@@ -14,22 +14,22 @@ from operator import itemgetter
 
 import dagster as dg
 
-from assets.events import ONLY_STALE
-from assets.hooks import OBSERVED
-from assets.looks import observation
-from assets.names import StudyNames, names_of, stage_name
-from assets.partitions import register
-from assets.run_progress import RunProgress, StageRun, Work, work_of
-from assets.triggers import tags_of_command
-from regmix_pipeline.documents.domains import DOMAINS, look_around
+from regmix_pipeline.assets.events import ONLY_STALE
+from regmix_pipeline.assets.hooks import OBSERVED
+from regmix_pipeline.assets.looks import observation
+from regmix_pipeline.assets.names import StudyNames, names_of, stage_name
+from regmix_pipeline.assets.partitions import register
+from regmix_pipeline.assets.run_progress import RunProgress, StageRun, Work, work_of
+from regmix_pipeline.assets.triggers import tags_of_command
+from regmix_pipeline.documents.domains import DOMAINS, scan_watched
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import DISK_FULL, FREE_SPACE, DiskFullError, RegmixError, full_disk_named, is_full_disk
-from regmix_pipeline.lab import Lab, Stage
+from regmix_pipeline.resources.instance import opened_instance
+from regmix_pipeline.resources.run_locks import LOCKED_TAG, RunLock, end_dead_runs, end_run
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.stopping import reported_on_stop
-from resources.instance import opened_instance
-from resources.run_locks import LOCKED_TAG, RunLock, end_dead_runs, end_run
 
-_REMEDY = "mend it and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)"
+_REMEDY = "fix the cause and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -37,14 +37,14 @@ class RunFailedError(RegmixError):
     """A stage failed; what had been finished before is kept."""
 
 
-def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix run") -> list[StageRun]:
+def run_stale(workspace: Workspace, stages: Sequence[Stage] = STAGES, command: str = "regmix run") -> list[StageRun]:
     """Bring every stage up to date, in order, and say what was made and why.
 
     Stages that belong together are one Dagster run, from the first that has something to do: the data, the training,
     the measuring, the decision. What is observed needs no run.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         stages: the stages to run, upstream first.
         command: what the person who runs them typed, for the records.
 
@@ -53,21 +53,21 @@ def run_stale(lab: Lab, stages: Sequence[Stage] = STAGES, command: str = "regmix
     """
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    with full_disk_named(str(lab.home)), opened_instance(lab.home) as instance:
-        end_dead_runs(instance, lab.say)
-        lab.keep_ledger()
-        progress = RunProgress(lab, instance, stages)
-        job = _definitions(lab, progress).resolve_implicit_global_asset_job_def()
+    with full_disk_named(str(workspace.home)), opened_instance(workspace.home) as instance:
+        end_dead_runs(instance, workspace.say)
+        workspace.keep_ledger()
+        progress = RunProgress(workspace, instance, stages)
+        job = _definitions(workspace, progress).resolve_implicit_global_asset_job_def()
         for group in _runs(stages):
             for stage in group:
                 if stage.name in OBSERVED:
-                    _observe(lab, instance, stage, progress)
-            lab.join()  # domains may have come or gone
+                    _observe(workspace, instance, stage, progress)
+            workspace.join()  # domains may have come or gone
             made = [stage for stage in group if stage.name not in OBSERVED]
             for number, stage in enumerate(made):
-                work = work_of(instance, lab, stage)
+                work = work_of(instance, workspace, stage)
                 if work.any:
-                    _launch(job, instance, lab, made[number:], work, command, progress)
+                    _launch(job, instance, workspace, made[number:], work, command, progress)
                     break
                 progress.up_to_date(stage, work)
     return progress.done
@@ -80,46 +80,46 @@ def _runs(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
         yield [stage for *_, stage in group]
 
 
-def _definitions(lab: Lab, progress: RunProgress) -> dg.Definitions:
-    """The shipped assets with this lab's folders."""
+def _definitions(workspace: Workspace, progress: RunProgress) -> dg.Definitions:
+    """The shipped assets with this workspace's folders."""
     from regmix_pipeline.definitions import command_definitions
 
-    return command_definitions(lab.study_file, lab.home, lab.data, lab.workers or 0, progress)
+    return command_definitions(workspace.study_file, workspace.home, workspace.data, workspace.workers or 0, progress)
 
 
-def _observe(lab: Lab, instance: dg.DagsterInstance, stage: Stage, progress: RunProgress) -> None:
+def _observe(workspace: Workspace, instance: dg.DagsterInstance, stage: Stage, progress: RunProgress) -> None:
     """Look at the world outside, and report what is there."""
-    lab.join()
-    work = work_of(instance, lab, stage)
+    workspace.join()
+    work = work_of(instance, workspace, stage)
     if work.any:
         with progress.making(stage, work):
-            for made in lab.materialise(stage, list(work.stale)):
+            for made in workspace.materialise(stage, list(work.stale)):
                 if made.error is not None:
                     raise RunFailedError(str(made.error), where=stage.name, remedy=_REMEDY)
-                instance.report_runless_asset_event(observation(lab, stage, made))
-        lab.join()
-        register(instance, names_of(lab).sources, list(lab.study.sources))
+                instance.report_runless_asset_event(observation(workspace, stage, made))
+        workspace.join()
+        register(instance, names_of(workspace).sources, list(workspace.study.sources))
     else:
         progress.up_to_date(stage, work)
     if stage is DOMAINS:
-        for line in look_around(lab).lines:
-            lab.say(f"      {line}")
+        for line in scan_watched(workspace).lines:
+            workspace.say(f"      {line}")
 
 
 def _launch(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
-    lab: Lab,
+    workspace: Workspace,
     stages: Sequence[Stage],
     first: Work,
     command: str,
     progress: RunProgress,
 ) -> None:
     """One run of some stages, of which each makes what is stale of it."""
-    names = names_of(lab)
+    names = names_of(workspace)
     tags = {ONLY_STALE: "yes", LOCKED_TAG: "yes", **tags_of_command(command, f"{stages[0].name}: {first}")}
     run = str(uuid.uuid4())
-    # Its lock first: a run without one cannot be told from one that was killed.
+    # Its lock first: a run without one cannot be distinguished from one that was killed.
     with RunLock(instance.root_directory, run).held(command), _ended_on_stop(run):
         result = job.execute_in_process(
             instance=instance,
@@ -160,7 +160,7 @@ def _full_disk(instance: dg.DagsterInstance, stage: str) -> DiskFullError:
 
 
 def _ended_on_stop(run: str) -> AbstractContextManager[None]:
-    """Report the run as cancelled if the command is stopped while it is at work."""
+    """Report the run as cancelled if the command is stopped while it is running."""
 
     def report() -> None:
         # Of its own: the work's thread may be in the middle of something with the other.

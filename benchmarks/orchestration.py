@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from assets.runner import run_stale
+from regmix_pipeline.assets.runner import run_stale
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import sha256_of_bytes, write_json
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.proxies.evaluations import write_evaluation
@@ -38,7 +38,7 @@ DOMAINS = ("web", "code", "books", "papers", "talk")
 MODEL = {"context": 32, "layers": 1, "width": 16, "heads": 2, "ffn_width": 16}
 
 
-def study(folder: Path, count: int) -> Lab:
+def study(folder: Path, count: int) -> Workspace:
     """A study of five domains of made-up words, with ``count`` mixtures."""
     rng = np.random.Generator(np.random.PCG64(0))
     for name in DOMAINS:
@@ -59,16 +59,18 @@ def study(folder: Path, count: int) -> Lab:
     }
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
-    return Lab(file, folder / "home", say=lambda line: None)
+    return Workspace(file, folder / "home", say=lambda line: None)
 
 
-def leave_results(lab: Lab) -> int:
+def leave_results(workspace: Workspace) -> int:
     """Write every proxy and evaluation as a worker would; returns how many proxies."""
-    specs = [spec for group in current_specs(lab, current_mixtures(lab)).values() for spec in group]
+    specs = [spec for group in current_specs(workspace, current_mixtures(workspace)).values() for spec in group]
     empty = pa.Table.from_pylist([], schema=trajectory_schema())
     for spec in specs:
         _leave_proxy(spec, empty)
-    for number, task in enumerate(evaluation_specs(lab, specs, target_files(lab), lab.study.proxies.evaluation)):
+    for number, task in enumerate(
+        evaluation_specs(workspace, specs, target_files(workspace), workspace.study.proxies.evaluation)
+    ):
         loss = 5.0 + number % 97 / 97
         measured = {"loss": loss, "standard_error": 0.01, "bits_per_byte": 1.0, "bits_per_byte_standard_error": 0.01}
         names = {"id": task.id, "proxy": task.proxy.name, "target": task.target, "target_version": task.tokens.version}
@@ -105,9 +107,9 @@ def _leave_proxy(spec: ProxySpec, trajectory: pa.Table) -> None:
     write_json(spec.output / "proxy.json", value)
 
 
-def _timed(lab: Lab, stages: Sequence[Any]) -> tuple[float, float]:
+def _timed(workspace: Workspace, stages: Sequence[Any]) -> tuple[float, float]:
     wall, cpu = time.monotonic(), time.process_time()
-    run_stale(lab, stages)
+    run_stale(workspace, stages)
     return time.monotonic() - wall, time.process_time() - cpu
 
 
@@ -115,15 +117,15 @@ def measured(folder: Path, count: int) -> dict[str, Any]:
     """A first run and an up-to-date one over ``count`` proxies, in seconds (wall, CPU), and the ledger after them."""
     import duckdb
 
-    lab = study(folder, count)
-    run_stale(lab, up_to(MIXTURES))
-    found: dict[str, Any] = {"proxies": leave_results(lab)}
+    workspace = study(folder, count)
+    run_stale(workspace, up_to(MIXTURES))
+    found: dict[str, Any] = {"proxies": leave_results(workspace)}
     for when in ("first", "again"):
-        fresh = Lab(lab.study_file, lab.home, say=lambda line: None)
+        fresh = Workspace(workspace.study_file, workspace.home, say=lambda line: None)
         found[when] = _timed(fresh, [PROXY_CHECKPOINTS, PROXY_LOSSES])
-    with duckdb.connect(str(lab.ledger), read_only=True) as connection:
+    with duckdb.connect(str(workspace.ledger), read_only=True) as connection:
         found["rows"] = connection.execute("select sum(estimated_size) from duckdb_tables()").fetchall()[0][0]
-    found["megabytes"] = lab.ledger.stat().st_size / 1e6
+    found["megabytes"] = workspace.ledger.stat().st_size / 1e6
     return found
 
 

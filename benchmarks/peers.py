@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 
 from regmix_pipeline.proxies.model import Decoder
-from regmix_pipeline.proxies.train import Trainer
+from regmix_pipeline.proxies.train import TrainingLoop
 
 SAME_PASSES = 2048
-"""Tokens per pass of `Trainer` on a CPU, and of litgpt's default micro-batch, 4 windows, at a context of 512."""
+"""Tokens per pass of `TrainingLoop` on a CPU, and of litgpt's default micro-batch, 4 windows, at a context of 512."""
 
 
 class Peer:
-    """A model of another library in training on the same windows as a `Trainer`; `step` as there.
+    """A model of another library in training on the same windows as a `TrainingLoop`; `step` as there.
 
     Gradients are accumulated over passes of ``tokens_per_pass``, clipped by `clip_grad_norm_` and applied by
     `torch.optim.AdamW(fused=True)`.
     """
 
-    def __init__(self, data: Trainer, tokens_per_pass: int = SAME_PASSES) -> None:
+    def __init__(self, data: TrainingLoop, tokens_per_pass: int = SAME_PASSES) -> None:
         spec = data.spec
         self.settings, self.vocabulary, self.training, self.data = spec.model, spec.vocabulary, spec.training, data
         self.model = self._built()

@@ -24,7 +24,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.planning.plan import StudyPlan, plan_study
 from regmix_pipeline.planning.show import duration
 from regmix_pipeline.planning.stage_plans import TRAINING
@@ -101,10 +101,10 @@ def _own() -> float:
 
 
 def _run_here(study: str, home: str, data: str, workers: str) -> None:
-    from assets.runner import run_stale
+    from regmix_pipeline.assets.runner import run_stale
 
-    lab = Lab(study, home, data, workers=int(workers) or None, say=lambda line: None)
-    print(json.dumps({stage.stage: stage.seconds for stage in run_stale(lab)}))
+    workspace = Workspace(study, home, data, workers=int(workers) or None, say=lambda line: None)
+    print(json.dumps({stage.stage: stage.seconds for stage in run_stale(workspace)}))
 
 
 def compare(name: str, plan: StudyPlan, real: dict[str, float], console: Console) -> None:
@@ -149,16 +149,16 @@ def main() -> None:
             file.write_text(yaml.safe_dump(STUDIES[name], sort_keys=False))
             from regmix_pipeline.documents.corpora import ensure_all
 
-            lab = Lab(file, home, chosen.data, workers=chosen.workers)
-            corpora = [source.corpus for _, source in lab.study.sources.values() if source.corpus]
-            ensure_all(corpora, chosen.data, lab.say)
+            workspace = Workspace(file, home, chosen.data, workers=chosen.workers)
+            corpora = [source.corpus for _, source in workspace.study.sources.values() if source.corpus]
+            ensure_all(corpora, chosen.data, workspace.say)
             started = time.monotonic()
-            plan = plan_study(lab.study, base=lab.base, lab=lab)
+            plan = plan_study(workspace.study, base=workspace.base, workspace=workspace)
             console.print(f"planned in {duration(time.monotonic() - started)}")
             real = run(file, home, chosen.data, chosen.workers)
             compare(f"{name}: from trials", plan, real, console)
-            again = Lab(file, home, chosen.data, workers=chosen.workers)
-            compare(f"{name}: from records", plan_study(again.study, base=again.base, lab=again), real, console)
+            again = Workspace(file, home, chosen.data, workers=chosen.workers)
+            compare(f"{name}: from records", plan_study(again.study, base=again.base, workspace=again), real, console)
 
 
 if __name__ == "__main__":

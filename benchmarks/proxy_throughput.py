@@ -36,10 +36,10 @@ from rich.table import Table
 
 from regmix_pipeline.processes import WORKER_SETTINGS
 from regmix_pipeline.proxies.loss import linear_cross_entropy
-from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
-from regmix_pipeline.proxies.train import Trainer
-from regmix_pipeline.proxies.trainer import LocalTrainer
+from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.workers.local import LocalExecutor
+from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 
 SHAPES = {
     "1m-8k": (ModelSettings.preset("regmix-1m", context=512), 8192, 8, 1),
@@ -108,7 +108,7 @@ def compare(shape: str, rounds: int, folder: Path) -> None:
     would.
     """
     model, vocabulary, windows, steps = SHAPES[shape]
-    trainer = Trainer(spec_of(shape, folder, (rounds + 3) * steps), torch.device("cpu"))
+    trainer = TrainingLoop(spec_of(shape, folder, (rounds + 3) * steps), torch.device("cpu"))
     peers: dict[str, Peer] = {"transformers": Transformers(trainer), "litgpt": LitGPT(trainer)}
     if windows * model.context > SAME_PASSES:
         peers["transformers, one pass"] = Transformers(trainer, windows * model.context)
@@ -159,7 +159,7 @@ def _head_products(rows: int, width: int, vocabulary: int) -> tuple[Work, float]
     return work, 6.0 * rows * width * vocabulary
 
 
-def check_agreement(trainer: Trainer, peers: dict[str, Peer]) -> None:
+def check_agreement(trainer: TrainingLoop, peers: dict[str, Peer]) -> None:
     """Stop unless all give the loss and the gradient norm of the first step at equal weights, within float32."""
     windows = trainer.spec.training.windows_per_step
     trainer.gradient.zero_()
@@ -195,7 +195,7 @@ def _ratio(theirs: list[float], ours: list[float]) -> tuple[float, float, float]
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
-def print_parts(trainer: Trainer, steps: int, rounds: int = 5) -> None:
+def print_parts(trainer: TrainingLoop, steps: int, rounds: int = 5) -> None:
     """Where a step's time goes: the step again, part by part."""
     model, training, windows = trainer.model, trainer.spec.training, trainer.spec.training.windows_per_step
     spent: dict[str, list[float]] = {}
@@ -230,7 +230,7 @@ def print_parts(trainer: Trainer, steps: int, rounds: int = 5) -> None:
     print(f"{1000 * whole:.1f} ms in all")
 
 
-def _head_loss(trainer: Trainer, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _head_loss(trainer: TrainingLoop, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     head = trainer.model.head
     return linear_cross_entropy(states, head, targets, scale=1 / len(targets), gradient=head.grad)
 
@@ -242,7 +242,7 @@ def _peak_in_a_process(shape: str) -> float:
 
 def _peak_of_a_worker(shape: str, folder: Path) -> float:
     """Most resident megabytes of a worker process that trains, evaluates and writes a proxy of four steps."""
-    (result,) = LocalTrainer(1).run([spec_of(shape, folder, 4)])
+    (result,) = LocalExecutor(1).run([spec_of(shape, folder, 4)])
     if result.error:
         raise result.error
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -253,7 +253,7 @@ def outside_the_steps(folder: Path, proxies: int = 64, workers: int = 2) -> None
     training = TrainingSettings.preset("demo")
     specs = [spec_of("demo", folder, 1, seed=seed).model_copy(update={"training": training}) for seed in range(proxies)]
     started = time.monotonic()
-    results = list(LocalTrainer(workers).run(specs))
+    results = list(LocalExecutor(workers).run(specs))
     wall = (time.monotonic() - started) * workers
     if failed := [result for result in results if result.error]:
         raise SystemExit(str(failed[0].error))

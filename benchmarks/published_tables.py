@@ -31,7 +31,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.regression.settings import RegressionSettings
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
 FOCUS = "pile_cc"
@@ -216,7 +216,7 @@ DESIGNS: dict[str, Callable[[Array, int, int], NDArray[np.intp]]] = {
 def design_study(train: Table) -> None:
     """Rows chosen in three ways from three quarters of the training rows; the law is scored on the other quarter.
 
-    The sampler's default hangs on this, so no test row is touched.
+    The sampler's default depends on this, so no test row is touched.
     """
     print(
         f"\ndesign study, saturation law, training rows only, mean of {SUBSETS} splits: Spearman x 100 on {FOCUS}",

@@ -13,26 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures, sampled_mixtures
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.noise import NoiseFloor, noise_floor
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_specs, target_files
-from regmix_pipeline.proxies.trainer import LocalTrainer
+from regmix_pipeline.proxies.workers.local import LocalExecutor
 from regmix_pipeline.stages import up_to
 
 WAYS = ("quota", "multinomial")
 
 
-def specs_of(lab: Lab, draws: str, mixtures: int, seeds: int) -> list[ProxySpec]:
+def specs_of(workspace: Workspace, draws: str, mixtures: int, seeds: int) -> list[ProxySpec]:
     """The proxies of one way of drawing."""
-    chosen = sorted(sampled_mixtures(lab))[:mixtures]
-    study = lab.study.proxies
+    chosen = sorted(sampled_mixtures(workspace))[:mixtures]
+    study = workspace.study.proxies
     training = study.training_settings.model_copy(update={"draws": draws})
     found = proxy_specs(
-        lab,
-        {key: current_mixtures(lab)[key] for key in chosen},
+        workspace,
+        {key: current_mixtures(workspace)[key] for key in chosen},
         study.model_settings,
         training,
         dict.fromkeys(chosen, range(seeds)),
@@ -42,17 +42,17 @@ def specs_of(lab: Lab, draws: str, mixtures: int, seeds: int) -> list[ProxySpec]
     return [spec for group in found.values() for spec in group]
 
 
-def measured(lab: Lab, specs: list[ProxySpec]) -> dict[tuple[str, int], np.ndarray]:
+def measured(workspace: Workspace, specs: list[ProxySpec]) -> dict[tuple[str, int], np.ndarray]:
     """(mixture, seed) -> losses on every target, (T,)."""
-    progress = Progress("proxies", len(specs), lab.say)
-    for result in LocalTrainer(lab.workers).run(specs):
+    progress = Progress("proxies", len(specs), workspace.say)
+    for result in LocalExecutor(workspace.workers).run(specs):
         if result.error:
             raise result.error
         progress.advance()
-    targets = list(target_files(lab))
+    targets = list(target_files(workspace))
     losses = {spec.id: np.full(len(targets), np.nan) for spec in specs}
-    for result in LocalTrainer(lab.workers).run(
-        evaluation_specs(lab, specs, target_files(lab), lab.study.proxies.evaluation)
+    for result in LocalExecutor(workspace.workers).run(
+        evaluation_specs(workspace, specs, target_files(workspace), workspace.study.proxies.evaluation)
     ):
         if result.error:
             raise result.error
@@ -60,13 +60,13 @@ def measured(lab: Lab, specs: list[ProxySpec]) -> dict[tuple[str, int], np.ndarr
     return {(spec.exact_mixture.id, spec.seed): losses[spec.id] for spec in specs}
 
 
-def report(lab: Lab, floors: dict[str, NoiseFloor]) -> None:
+def report(workspace: Workspace, floors: dict[str, NoiseFloor]) -> None:
     """The table: noise that blurs ranks, shifts common to all mixtures, and what each way leaves."""
     quota, dice = (floors[way] for way in WAYS)
     print(f"\n{quota.mixtures} mixtures x {quota.seeds} seeds, standard deviations in millinats per token\n")
     print(f"{'target':<26}{'quota':>8}{'dice':>8}{'shift':>8}{'dice²/quota²':>14}{'RegMix²/ours²':>15}{'S/N':>7}")
     ratios = []
-    for j, target in enumerate(lab.targets):
+    for j, target in enumerate(workspace.targets):
         # RegMix starts every proxy from its own weights and order: shifts do not cancel between its mixtures.
         own_way = dice.noise[j] ** 2 + dice.shift[j] ** 2
         ratio = np.array([dice.noise[j] ** 2, own_way]) / quota.noise[j] ** 2
@@ -78,7 +78,7 @@ def report(lab: Lab, floors: dict[str, NoiseFloor]) -> None:
     mean = np.exp(np.mean(np.log(np.maximum(ratios, 1e-9)), axis=0))
     print(f"{'geometric mean':<50}{mean[0]:>14.2f}{mean[1]:>15.2f}")
     degrees = quota.degrees_of_freedom
-    print(f"\nEach variance has {degrees} degrees of freedom; {len(lab.targets)} targets share the proxies.")
+    print(f"\nEach variance has {degrees} degrees of freedom; {len(workspace.targets)} targets share the proxies.")
 
 
 def main() -> None:
@@ -88,15 +88,15 @@ def main() -> None:
     parser.add_argument("--mixtures", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=6)
     arguments = parser.parse_args()
-    lab = Lab(arguments.study, arguments.home)
+    workspace = Workspace(arguments.study, arguments.home)
     for stage in up_to(MIXTURES):
-        list(lab.materialise(stage))
+        list(workspace.materialise(stage))
     floors = {}
     for way in WAYS:
-        floor = noise_floor(measured(lab, specs_of(lab, way, arguments.mixtures, arguments.seeds)))
+        floor = noise_floor(measured(workspace, specs_of(workspace, way, arguments.mixtures, arguments.seeds)))
         assert floor is not None, "give two mixtures and two seeds at least"
         floors[way] = floor
-    report(lab, floors)
+    report(workspace, floors)
 
 
 if __name__ == "__main__":

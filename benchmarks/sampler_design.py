@@ -21,11 +21,11 @@ from threadpoolctl import threadpool_limits
 
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.sampler import sample
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.study_file import load_study
+from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 SEEDS = 4
 SIZES = (16, 32, 64, 128)

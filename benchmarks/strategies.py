@@ -16,10 +16,10 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.runner import run_stale
+from regmix_pipeline.assets.runner import run_stale
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.numbers import decimals, signed
 from regmix_pipeline.progress import clock
 from regmix_pipeline.stages import TO_COMPARE
@@ -40,21 +40,21 @@ def main() -> None:
     parser.add_argument("--results", default=str(RESULTS))
     arguments = parser.parse_args()
     started = time.monotonic()
-    lab = Lab(arguments.study, arguments.home, arguments.data, workers=arguments.workers)
-    run_stale(lab, TO_COMPARE, "benchmarks/strategies.py")
-    result = lab.json("strategy_comparison")
-    print(f"## {lab.study.description}\n")
+    workspace = Workspace(arguments.study, arguments.home, arguments.data, workers=arguments.workers)
+    run_stale(workspace, TO_COMPARE, "benchmarks/strategies.py")
+    result = workspace.json("strategy_comparison")
+    print(f"## {workspace.study.description}\n")
     print(markdown(ranking_rows(result)))
     if result["candidates"] is not None:
         print(markdown(correlation_rows(result)))
         print("places on the target:", ", ".join(f"{name} {place}" for name, place in _places(result)), "\n")
     folder = Path(arguments.results)
-    write_rows(lab, folder)
+    write_rows(workspace, folder)
     losses, choices = (pl.read_parquet(folder / f"strategy_{name}.parquet") for name in ("losses", "choices"))
     print(markdown(list(against_rows(losses, choices))))
     if result["candidates"] is not None:
         print(markdown(list(confirmed_rows(pl.read_parquet(folder / "strategy_candidates.parquet")))))
-    lab.say(f"took {clock(time.monotonic() - started)}, what was there before not counted")
+    workspace.say(f"took {clock(time.monotonic() - started)}, what was there before not counted")
 
 
 def _places(result: dict) -> list[tuple[str, int]]:
@@ -70,7 +70,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def against_rows(losses: pl.DataFrame, choices: pl.DataFrame, ours: str = "ours") -> Iterator[Row]:
     """How much better ``ours`` is than each other strategy: losses of the same seed are compared, and the difference is
-    told in standard errors over seeds, beside what the other one spent."""
+    given in standard errors over seeds, beside what the other one spent."""
     objective = (
         losses.filter(pl.col("target") == "objective").pivot("strategy", index="seed", values="loss").sort("seed")
     )
@@ -104,9 +104,9 @@ def confirmed_rows(candidates: pl.DataFrame) -> Iterator[Row]:
             }
 
 
-def write_rows(lab: Lab, folder: Path) -> None:
+def write_rows(workspace: Workspace, folder: Path) -> None:
     """Write the current rows of the ledger's tables about strategies, a Parquet file each."""
-    with read_ledger(lab.ledger) as connection:
+    with read_ledger(workspace.ledger) as connection:
         for name in TABLES:
             with written_atomically(folder / f"{name}.parquet") as temporary:
                 rows = f"select * exclude (version) from current_{name} order by all"

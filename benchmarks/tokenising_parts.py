@@ -22,11 +22,11 @@ import numpy as np
 
 from regmix_pipeline.documents.observe import observe
 from regmix_pipeline.documents.readers import reader
-from regmix_pipeline.documents.settings import Source
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import ExecutorSettings, ShardSettings, TokenizerSettings, TokenizerTraining
 from regmix_pipeline.tokens.distribute import Tokenization
-from regmix_pipeline.tokens.join import first_of_equals, joined
-from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings, TokenizerSettings, TokenizerTraining
-from regmix_pipeline.tokens.source_plan import Wanted
+from regmix_pipeline.tokens.join import first_of_equals, join_parts
+from regmix_pipeline.tokens.source_plan import ShardRequest
 from regmix_pipeline.tokens.tokenizer import ensure_tokenizer
 
 FILES = 8
@@ -74,7 +74,7 @@ def speed(megabytes: int, folder: Path) -> dict[str, float]:
     source = Source.model_validate({"jsonl": "text/*.jsonl"})
     settings = TokenizerSettings(train=TokenizerTraining(vocab_size=8192))
     tokenizer = ensure_tokenizer(settings, {"text": reader(source, folder, folder)}, folder / "tokenizer", folder)
-    wanted = Wanted("text", source, "domain", observe(source, folder, folder).version)
+    wanted = ShardRequest("text", source, "domain", observe(source, folder, folder).version)
     seconds = {}
     for name, tasks in (("one process", None), (f"{FILES} tasks", FILES)):
         shards = ShardSettings(executor=ExecutorSettings(tasks=tasks))
@@ -97,7 +97,7 @@ def join_speed(megabytes: int, folder: Path) -> float:
         parts.append(part)
     (folder / "joined").mkdir()
     started = time.monotonic()
-    joined(parts, folder / "joined", ["train"], "uint16")
+    join_parts(parts, folder / "joined", ["train"], "uint16")
     return megabytes / (time.monotonic() - started)
 
 

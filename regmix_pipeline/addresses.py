@@ -10,7 +10,7 @@ _USER = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^/?#]*)@")
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs", "az", "adl")
 """Schemes in which a name before the @ is a container's, part of the address."""
 _NAMED = ("sftp", "ssh", "ftp", "ftps", "hdfs", "smb")
-"""Schemes in which the name of a user is no secret, as a token in its place is on the web."""
+"""Schemes in which the name of a user is not a secret, as a token in its place is on the web."""
 _SECRET = re.compile(
     r"""^(x-(amz|goog|ms|oss|cos|obs|tos)-.*            # presigned by an object store
         |.*(signature|credential|token|secret|passw|pwd|apikey|accesskey|accessid|jwt|hmac|session|authori[sz]ation).*

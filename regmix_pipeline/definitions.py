@@ -11,21 +11,21 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.automation import automation
-from assets.checks import method_checks
-from assets.graph import StaleKeys, asset_definitions
-from assets.names import names_in
-from assets.schedules import schedules
-from assets.sensors import sensors
-from assets.up_to_date import up_to_date_checks
-from assets.verdicts import judge_decision
+from regmix_pipeline.assets.automation import automation
+from regmix_pipeline.assets.checks import method_checks
+from regmix_pipeline.assets.graph import StaleKeys, asset_definitions
+from regmix_pipeline.assets.names import names_in
+from regmix_pipeline.assets.schedules import schedules
+from regmix_pipeline.assets.sensors import sensors
+from regmix_pipeline.assets.up_to_date import up_to_date_checks
+from regmix_pipeline.assets.verdicts import judge_decision
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.refit import Refit
-from regmix_pipeline.study_file import default_study_file, load_study
-from resources.executor import locked_in_process
-from resources.lab import LabResource
-from resources.ledger import LedgerResource
-from resources.trainer import TrainerResource
+from regmix_pipeline.resources.executor import locked_in_process
+from regmix_pipeline.resources.ledger import LedgerResource
+from regmix_pipeline.resources.trainer import TrainerResource
+from regmix_pipeline.resources.workspace import WorkspaceResource
+from regmix_pipeline.study.file import default_study_file, load_study
 
 
 def build_definitions(
@@ -68,8 +68,10 @@ def command_definitions(
 
 def _resources(study_file: Path | str, home: Path | str, data: Path | str, workers: int) -> dict[str, object]:
     trainer = TrainerResource(workers=workers)
-    lab = LabResource(trainer=trainer, study_file=str(Path(study_file).resolve()), home=str(home), data=str(data))
-    return {"lab": lab, "trainer": trainer, "ledger": LedgerResource(lab=lab)}
+    workspace = WorkspaceResource(
+        trainer=trainer, study_file=str(Path(study_file).resolve()), home=str(home), data=str(data)
+    )
+    return {"workspace": workspace, "trainer": trainer, "ledger": LedgerResource(workspace=workspace)}
 
 
 def _refit_settings(study_file: Path | str) -> Refit:

@@ -35,8 +35,9 @@ class RegmixError(Exception):
         return _rebuild, (type(self), self.problem, self.where, self.remedy)
 
     @property
-    def texts(self) -> list[str]:
-        """Its class, problem, place and remedy: of them `error_of` makes an error again, in another process."""
+    def payload(self) -> list[str]:
+        """Its class, problem, place and remedy: of them `error_from_payload` makes an error again, in another
+        process."""
         return [type(self).__name__, self.problem, self.where, self.remedy]
 
 
@@ -86,7 +87,7 @@ class LedgerError(RegmixError):
 
 
 class BusyError(RegmixError):
-    """Another run is at work in the study's home."""
+    """Another run is running in the study's home."""
 
 
 class PlanError(RegmixError):
@@ -137,15 +138,15 @@ def is_full_disk(text: str) -> bool:
     return any(sign in text for sign in _FULL)
 
 
-def error_of(texts: Sequence[str], kind: type[RegmixError], where: str = "") -> RegmixError:
-    """The error that wrote down its ``texts``.
+def error_from_payload(payload: Sequence[str], kind: type[RegmixError], where: str = "") -> RegmixError:
+    """The error that wrote down its ``payload``.
 
     Args:
-        texts: `RegmixError.texts`.
+        payload: `RegmixError.payload`.
         kind: class of an error whose own is none of this module's.
         where: place of an error that names none.
     """
-    name, problem, place, remedy = texts
+    name, problem, place, remedy = payload
     named = globals().get(name)
     if isinstance(named, type) and issubclass(named, RegmixError):
         kind = named

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and fingerprints of what is in them.
+"""Files that are complete or absent, and fingerprints of what is in them.
 
 Every artefact is written beside its final name, flushed to disk and renamed, so a process killed at any moment leaves
 either the old file or the new one (law 3: files are the truth, the ledger is their index).
@@ -89,7 +89,8 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_together(contents: Mapping[Path, bytes], first: Mapping[Path, Path] | None = None) -> None:
-    """Write small files as `written_atomically` does, each whole or absent, with one pass of flushes for all of them.
+    """Write small files as `written_atomically` does, each complete or absent, with one pass of flushes for all of
+    them.
 
     No file has its name before the bytes of all are on disk, and their names are on disk when this returns. The first
     flush of many takes most of the others along, so that thousands of files do not wait for the disk one by one.

@@ -53,7 +53,7 @@ def chance(value: Any) -> str:
     return f"{100 * number:.0f}%" if 0.01 <= number <= 0.99 else f"{100 * number:.1f}%"
 
 
-def whole(value: Any) -> str:
+def integer(value: Any) -> str:
     """A count with thousands separated by commas."""
     return _written(value, lambda number: f"{round(number):,}")
 

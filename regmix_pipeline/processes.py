@@ -36,7 +36,8 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def module_search() -> str:
-    """PYTHONPATH of a process that finds this very package, and after it whatever this process was told to find."""
+    """PYTHONPATH of a process that finds this very package, and after it whatever this process was configured to
+    find."""
     package = str(Path(regmix_pipeline.__file__).resolve().parents[1])
     return os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
 
@@ -98,7 +99,7 @@ gets these signals as well, ends it."""
 class Child:
     """A process that reads lines of JSON and answers each with a line of JSON; what it logs goes to standard error.
 
-    Its standard input stays open until it shall end: that tells it that its parent is gone, however the parent ends.
+    Its standard input stays open until it shall end: its end signals that the parent is gone, however the parent ends.
 
     Args:
         module: the module to run.

@@ -188,7 +188,7 @@ class Within:
         name: of the model.
         steps: at its end.
         tokens: of a step.
-        say: told at most once in `WITHIN` seconds, and nothing of a model that takes less.
+        say: called at most once in `WITHIN` seconds, and nothing of a model that takes less.
         began: steps that were taken before.
     """
 

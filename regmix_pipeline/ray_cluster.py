@@ -1,4 +1,4 @@
-"""A Ray cluster: connected to in one place, and asked whether a task has room there, for which Ray waits for ever."""
+"""A Ray cluster: connected to in one place, and asked whether a task has room there, for which Ray waits forever."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Cluster:
         wait_for_nodes: seconds that a node with room for a task may take to come up.
         fields: the study's settings of it, ``proxies.engine`` or ``shards.executor``.
         error: the kind of error that is raised.
-        say: told when there is no room.
+        say: called when there is no room.
 
     Raises:
         RegmixError: Ray is not installed, or no cluster answers.

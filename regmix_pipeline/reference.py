@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.study import Study
 
 _HEAD = """# The study file
 
@@ -75,7 +75,7 @@ def page_of(name: str) -> str:
 
         return command_page()
     if name == "ledger":
-        from regmix_pipeline.ledger.reference import ledger_page
+        from regmix_pipeline.engine.ledger_page import ledger_page
 
         return ledger_page()
     return reference_page()

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator
 
 from regmix_pipeline.errors import RegmixError
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.study.settings.base import Settings
 
 if TYPE_CHECKING:
-    from regmix_pipeline.lab import Lab, Stage
-    from regmix_pipeline.ledger.reasons import Reason
+    from regmix_pipeline.engine.reasons import Reason
+    from regmix_pipeline.engine.workspace import Stage, Workspace
 
 
 class Refit(Settings):
@@ -58,12 +58,12 @@ class Refit(Settings):
         try:
             ZoneInfo(zone)
         except Exception as error:  # keys that are missing, malformed or folders raise errors of three kinds
-            raise ValueError(f"{zone!r} is no time zone: use a name such as UTC or Europe/Berlin") from error
+            raise ValueError(f"{zone!r} is not a time zone: use a name such as UTC or Europe/Berlin") from error
         return zone
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """Where a study stands.
 
     Attributes:
@@ -85,20 +85,20 @@ class Standing:
         )
 
 
-def standing(lab: Lab, *stages: Stage) -> Standing:
+def study_status(workspace: Workspace, *stages: Stage) -> StudyStatus:
     """What is stale among ``stages`` by the study's own fingerprints. Reads records, and no text."""
-    from regmix_pipeline.documents.stage import DOCUMENTS, stale_at_a_glance
+    from regmix_pipeline.documents.stage import DOCUMENTS, stale_by_listing
 
     stale, blocked = {}, {}
     for stage in stages:
         try:
-            found = stale_at_a_glance(lab) if stage is DOCUMENTS else lab.stale(stage)
+            found = stale_by_listing(workspace) if stage is DOCUMENTS else workspace.stale(stage)
         except RegmixError as error:
             blocked[stage.name] = f"{error.where} {error.problem}".strip()
             continue
         if found:
             stale[stage.name] = found
-    return Standing(stale, blocked)
+    return StudyStatus(stale, blocked)
 
 
 def in_words(stale: Mapping[str, Reason | str], shown: int = 3) -> str:
@@ -114,7 +114,7 @@ def in_words(stale: Mapping[str, Reason | str], shown: int = 3) -> str:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainingCost:
     """What training the proxies of some mixtures takes: proxies that are not there yet, and the tokens they draw."""
 
     proxies: int
@@ -124,17 +124,17 @@ class Asked:
         return f"{self.proxies} prox{'y' if self.proxies == 1 else 'ies'} to train, {self.tokens:,} tokens"
 
 
-def training_asked(lab: Lab, keys: Collection[str]) -> Asked:
+def training_cost(workspace: Workspace, keys: Collection[str]) -> TrainingCost:
     """What training the proxies of the mixtures ``keys`` to their end takes; those on disk already cost nothing."""
     from regmix_pipeline.mixtures.stage import current_mixtures
     from regmix_pipeline.proxies.current import current_specs
 
-    mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in keys}
-    missing = [spec for group in current_specs(lab, mixtures).values() for spec in group if not spec.is_finished]
-    return Asked(len(missing), sum(spec.training.tokens for spec in missing))
+    mixtures = {key: mixture for key, mixture in current_mixtures(workspace).items() if key in keys}
+    missing = [spec for group in current_specs(workspace, mixtures).values() for spec in group if not spec.is_finished]
+    return TrainingCost(len(missing), sum(spec.training.tokens for spec in missing))
 
 
-def confirmation_tokens(lab: Lab) -> int:
+def confirmation_tokens(workspace: Workspace) -> int:
     """Tokens that the confirmation's models take: three mixtures, a model per seed."""
-    confirmation = lab.study.confirmation
+    confirmation = workspace.study.confirmation
     return 0 if confirmation is None else 3 * confirmation.seeds * confirmation.training_settings.tokens

@@ -6,7 +6,7 @@ from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Stage
+from regmix_pipeline.engine.workspace import Stage
 from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS

@@ -1,7 +1,7 @@
-"""Tables in a terminal or a pipe: every value whole, whatever the width.
+"""Tables in a terminal or a pipe: every value in full, whatever the width.
 
 A table that fits is set in columns, without lines around its cells, so that it reads alike in a terminal, a pipe and a
-log. One that does not is told row by row, each value with its heading.
+log. One that does not is printed row by row, each value with its heading.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def show_table(
             _line(console, _set(row, widths, flush), "bold" if number in bold else "")
     else:
         for number, row in enumerate(rows):
-            _told(console, headings, row, "bold" if number in bold else "")
+            _print_row(console, headings, row, "bold" if number in bold else "")
     console.print()
 
 
@@ -62,7 +62,7 @@ def _set(cells: Sequence[Cell], widths: Sequence[int], flush: Sequence[bool]) ->
     return line
 
 
-def _told(console: Console, headings: Sequence[str], row: Sequence[Cell], style: str) -> None:
+def _print_row(console: Console, headings: Sequence[str], row: Sequence[Cell], style: str) -> None:
     """A row as ``name: heading value, heading value``, broken between values only."""
     texts = [cell if isinstance(cell, str) else cell[0] for cell in row]
     items = [f"{heading} {text}".strip() for heading, text in zip(headings[1:], texts[1:], strict=True) if text]

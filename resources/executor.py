@@ -11,7 +11,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 
-from resources.run_locks import RunLock
+from regmix_pipeline.resources.run_locks import RunLock
 
 
 class LockedExecutor(InProcessExecutor):
@@ -21,7 +21,7 @@ class LockedExecutor(InProcessExecutor):
         """Take the lock, and run the steps unless the run was reported as ended before."""
         instance, run = plan_context.instance, plan_context.dagster_run
         if instance.is_persistent:
-            # Never given back: between the last step and the run's end the process is at work as well.
+            # Never given back: between the last step and the run's end the process is running as well.
             RunLock(instance.root_directory, run.run_id).take(f"Dagster run {run.run_id[:8]}")
             now = instance.get_run_by_id(run.run_id)
             if now is not None and now.is_finished:

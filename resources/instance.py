@@ -17,7 +17,7 @@ from regmix_pipeline.files import fingerprint, write_together
 def prepare_instance(home: Path) -> Path:
     """Make ``<home>/dagster`` with the shipped dagster.yaml, point DAGSTER_HOME at it, and return it.
 
-    A dagster.yaml that is there already is the user's and stays as it is, unless it is the beginning of the shipped
+    A dagster.yaml that exists already is the user's and stays as it is, unless it is the beginning of the shipped
     one: then somebody was interrupted while writing it.
 
     Raises:
@@ -43,7 +43,7 @@ def _plain(folder: Path) -> Path:
     with contextlib.suppress(FileExistsError):
         name.symlink_to(folder.resolve(), target_is_directory=True)
     if name.resolve() != folder.resolve():
-        raise StudyError(f"is no link to {folder}", where=str(name), remedy="delete it")
+        raise StudyError(f"is not a link to {folder}", where=str(name), remedy="delete it")
     return name
 
 
@@ -59,7 +59,7 @@ def opened_instance(home: Path) -> dg.DagsterInstance:
     except dg.DagsterInvalidConfigError as error:
         problem = " ".join(str(each.message) for each in error.errors) or str(error)
         raise StudyError(
-            f"Dagster refuses it: {problem}", where=str(folder / "dagster.yaml"), remedy="mend it, or delete it"
+            f"Dagster refuses it: {problem}", where=str(folder / "dagster.yaml"), remedy="correct it, or delete it"
         ) from None
 
 
@@ -72,5 +72,5 @@ def _check(settings: Path, content: bytes) -> None:
         problem = " ".join(str(error).split())
     if problem:
         raise StudyError(
-            f"cannot be read: {problem}", where=str(settings), remedy="mend it, or delete it: it is made again"
+            f"cannot be read: {problem}", where=str(settings), remedy="correct it, or delete it: it is made again"
         )

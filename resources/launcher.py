@@ -1,4 +1,4 @@
-"""Dagster's default launcher, which also tells Dagster's run monitoring whether the process of a run lives."""
+"""Dagster's default launcher, which also reports to Dagster's run monitoring whether the process of a run lives."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 
-from regmix_pipeline.home_lock import Process
-from resources.run_locks import BOOT_TAG, HOST_TAG, KILLED, State, state_of
+from regmix_pipeline.engine.home_lock import Process
+from regmix_pipeline.resources.run_locks import BOOT_TAG, HOST_TAG, KILLED, State, state_of
 
 
 class WatchedRunLauncher(DefaultRunLauncher):

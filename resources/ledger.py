@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import dagster as dg
 import duckdb
 
-from resources.lab import LabResource
+from regmix_pipeline.resources.workspace import WorkspaceResource
 
 
 class LedgerResource(dg.ConfigurableResource):
     """What holds now of the ledger's tables; the DuckDB file itself is for people."""
 
-    lab: LabResource
+    workspace: WorkspaceResource
 
     @contextmanager
     def read(self, *tables: str, ever: Collection[str] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -23,5 +23,5 @@ class LedgerResource(dg.ConfigurableResource):
         Raises:
             LedgerError: a file on record is gone or was altered.
         """
-        with self.lab.open().tables(*tables, ever=ever) as connection:
+        with self.workspace.open().tables(*tables, ever=ever) as connection:
             yield connection

@@ -1,7 +1,7 @@
 """Which of a home's Dagster runs are dead: each process at work on a run holds a lock, and loses it when it dies.
 
 Dagster itself takes a run for alive until somebody reports its end. A process that was killed reports nothing: its run
-would keep its place among the runs at work for ever.
+would keep its place among the runs at work forever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.client import DagsterGrpcClient
 from filelock import FileLock
 
-from regmix_pipeline.home_lock import Process
+from regmix_pipeline.engine.home_lock import Process
 from regmix_pipeline.progress import Say
 
 FOLDER = "run-locks"
@@ -67,7 +67,7 @@ class RunLock:
 
     @contextmanager
     def held(self, command: str = "") -> Iterator[None]:
-        """Hold the lock, and leave nothing of it behind; after an error it stays, and tells that the run is dead."""
+        """Hold the lock, and leave nothing of it behind; after an error it stays, and shows that the run is dead."""
         descriptor = self.take(command)
         try:
             yield

@@ -14,12 +14,12 @@ import typer
 from rich.console import Console
 
 from regmix_pipeline.cli.unexpected import unexpected
+from regmix_pipeline.engine.home import other_file
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import RegmixError, full_disk
-from regmix_pipeline.home import other_file
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.progress import to_stderr
 from regmix_pipeline.stopping import Interrupted, interruptible
-from regmix_pipeline.study_file import default_study_file
+from regmix_pipeline.study.file import default_study_file
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +40,7 @@ AsJson = Annotated[
 ]
 
 
-def open_lab(
+def open_workspace(
     study: Path | None,
     home: Path | None,
     data: Path | None = None,
@@ -48,19 +48,19 @@ def open_lab(
     workers: int | None = None,
     changes: Sequence[str] = (),
     quiet: bool = False,
-) -> Lab:
+) -> Workspace:
     """The study that a command is about; unless ``quiet``, says on standard error which home is used and if it is new.
 
     Raises:
         StudyError: the study file is wrong, or the home found for it is another file's.
     """
-    lab = Lab(study or default_study_file(), home, data, workers=workers, changes=changes)
-    new = "" if (lab.home / "records").is_dir() else ", which is new"
+    workspace = Workspace(study or default_study_file(), home, data, workers=workers, changes=changes)
+    new = "" if (workspace.home / "records").is_dir() else ", which is new"
     if not quiet:
-        to_stderr(f"study {lab.study.name} · home {lab.home}{new}")
-    if other := other_file(lab.home, lab.study_file):
+        to_stderr(f"study {workspace.study.name} · home {workspace.home}{new}")
+    if other := other_file(workspace.home, workspace.study_file):
         to_stderr(f"note: this home was made for another study file, {other}; the two share it")
-    return lab
+    return workspace
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:

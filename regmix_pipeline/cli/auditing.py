@@ -1,4 +1,4 @@
-"""Commands about a decision as a whole: audit it, approve it, reject it."""
+"""Commands about a decision: audit it, approve it, reject it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, open_lab, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, open_workspace, plain_errors
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.verdicts import Word, person, say_of
+from regmix_pipeline.decisions.verdicts import Word, add_verdict, current_user
+from regmix_pipeline.engine.journal import Head
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.journal import Head
 
-Asked = Annotated[
+DecisionArgument = Annotated[
     str | None,
     typer.Argument(metavar="[DECISION]", help="Its id, the start of one, or previous; default: the current one."),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept for ever.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept permanently.")]
 Sign = Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="SSH key to sign it with.")]
 Signers = Annotated[
     Path | None,
@@ -37,7 +37,7 @@ By = Annotated[str | None, typer.Option("--by", help="Who says so; default: the 
 @app.command()
 @plain_errors
 def audit(
-    decision: Asked = None,
+    decision: DecisionArgument = None,
     study: StudyFile = None,
     home: Home = None,
     data: Data = None,
@@ -45,7 +45,7 @@ def audit(
         bool, typer.Option("--contents/--no-contents", help="Take checksums of tokens, weights and source text too.")
     ] = True,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", help="Write the digests of all that it rests on, to keep elsewhere.")
+        Path | None, typer.Option("--manifest", help="Write the digests of all that it is based on, to keep elsewhere.")
     ] = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="Compare with a manifest that was kept elsewhere.")
@@ -54,7 +54,7 @@ def audit(
     sign: Sign = None,
     as_json: AsJson = False,
 ) -> None:
-    """The chain from a decision to its documents: what it rests on, and whether every hash still holds.
+    """The chain from a decision to its documents: what it is based on, and whether every hash still holds.
 
     Leaves with status 1 when anything was altered or is gone.
     """
@@ -63,10 +63,12 @@ def audit(
 
     if sign is not None and manifest is None:
         raise LedgerError("there is nothing to sign", where="--sign", remedy="give --manifest FILE with it")
-    lab = open_lab(study, home, data)
-    found = audit_of(lab, decision, contents=contents, told=heads_told, signers=signers, against=against)
+    workspace = open_workspace(study, home, data)
+    found = audit_of(
+        workspace, decision, contents=contents, head_source=reported_heads, signers=signers, against=against
+    )
     whole = holds(found)
-    written = write_manifest(lab, found["record"], manifest, sign) if manifest is not None and whole else []
+    written = write_manifest(workspace, found["record"], manifest, sign) if manifest is not None and whole else []
 
     def show(console: Console) -> None:
         show_audit(found, console)
@@ -80,16 +82,16 @@ def audit(
         raise typer.Exit(1)
 
 
-def heads_told(home: Path) -> list[tuple[Head, str]]:
-    """Heads of the journal in Dagster's event log; see `assets.heads`."""
-    from assets import heads
+def reported_heads(home: Path) -> list[tuple[Head, str]]:
+    """Heads of the journal in Dagster's event log; see `regmix_pipeline.assets.heads`."""
+    from regmix_pipeline.assets import heads
 
-    return heads.heads_told(home)
+    return heads.reported_heads(home)
 
 
 def _verdict_command(word: Word) -> Callable[..., None]:
     def command(
-        decision: Asked = None,
+        decision: DecisionArgument = None,
         reason: Reason = "",
         by: By = None,
         study: StudyFile = None,
@@ -97,7 +99,7 @@ def _verdict_command(word: Word) -> Callable[..., None]:
         sign: Sign = None,
         as_json: AsJson = False,
     ) -> None:
-        _say(decision, word, reason, by, open_lab(study, home), sign, as_json)
+        _say(decision, word, reason, by, open_workspace(study, home), sign, as_json)
 
     return plain_errors(command)
 
@@ -108,13 +110,15 @@ app.command("approve", help="Approve a decision, with a reason: it may be export
 app.command("reject", help="Reject a decision, with a reason: no export of it is made.")(_verdict_command("rejected"))
 
 
-def _say(asked: str | None, word: Word, reason: str, by: str | None, lab: Lab, key: Path | None, as_json: bool) -> None:
-    record = find_decision(lab, asked)
-    verdict = say_of(lab, record, word, reason, by or person(), "regmix", key)
-    if (lab.home / "dagster").is_dir():
-        from assets.verdicts import tell_verdict
+def _say(
+    asked: str | None, word: Word, reason: str, by: str | None, workspace: Workspace, key: Path | None, as_json: bool
+) -> None:
+    record = find_decision(workspace, asked)
+    verdict = add_verdict(workspace, record, word, reason, by or current_user(), "regmix", key)
+    if (workspace.home / "dagster").is_dir():
+        from regmix_pipeline.assets.verdicts import tell_verdict
 
-        tell_verdict(lab, verdict, record)
+        tell_verdict(workspace, verdict, record)
 
     def show(console: Console) -> None:
         console.print(f"{verdict.decision} {verdict.said} by {verdict.by}: {verdict.reason}", markup=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, open_lab, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, answer, app, open_workspace, plain_errors
 
 
 @app.command()
@@ -25,8 +25,8 @@ def explain(
     from regmix_pipeline.decisions.explain.explanation import explanation_of
     from regmix_pipeline.decisions.explain.show import show_explanation
 
-    lab = open_lab(study, home, data)
-    found = explanation_of(lab, domain, decision)
+    workspace = open_workspace(study, home, data)
+    found = explanation_of(workspace, domain, decision)
     answer(found, lambda console: show_explanation(found, console), as_json)
 
 
@@ -51,6 +51,6 @@ def diff(
     from regmix_pipeline.decisions.diff.difference import difference_of
     from regmix_pipeline.decisions.diff.show import show_difference
 
-    lab = open_lab(study, home, data)
-    found = difference_of(lab, first, second, exact=exact)
+    workspace = open_workspace(study, home, data)
+    found = difference_of(workspace, first, second, exact=exact)
     answer(found, lambda console: show_difference(found, console), as_json)

@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, open_lab, plain_errors
-from regmix_pipeline.cli.auditing import Asked, Signers, heads_told
-from regmix_pipeline.decisions.exports.formats import FORMATS, Written, export_decision
+from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, open_workspace, plain_errors
+from regmix_pipeline.cli.auditing import DecisionArgument, Signers, reported_heads
 from regmix_pipeline.errors import StudyError
+from regmix_pipeline.exports.formats import FORMATS, Written, export_decision
 from regmix_pipeline.tables import show_table
 
 
 @app.command()
 @plain_errors
 def export(
-    decision: Asked = None,
+    decision: DecisionArgument = None,
     form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "regmix",
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write; default: DECISION_FORMAT.* in this folder.")
@@ -41,7 +41,7 @@ def export(
         ),
     ] = None,
     unapproved: Annotated[
-        bool, typer.Option("--unapproved", help="Write it although nobody approved it; the file says so.")
+        bool, typer.Option("--unapproved", help="Write it although nobody approved it; the file states that.")
     ] = False,
     signers: Signers = None,
     study: StudyFile = None,
@@ -55,7 +55,7 @@ def export(
     if decision in FORMATS:
         raise StudyError("names a format, not a decision", where=decision, remedy=f"give it as --format {decision}")
     written = export_decision(
-        open_lab(study, home, corpora),
+        open_workspace(study, home, corpora),
         decision,
         form,
         out=out,
@@ -64,7 +64,7 @@ def export(
         seed=seed,
         documents=documents,
         unapproved=unapproved,
-        told=heads_told,
+        head_source=reported_heads,
         signers=signers,
     )
     answer(written.as_json(), lambda console: _show(written, console), as_json)
@@ -73,7 +73,7 @@ def export(
 def _show(written: Written, console: Console) -> None:
     about = written.export.about()
     console.print(f"{about['decision']}: {about['summary']}", markup=False, highlight=False)
-    console.print(about["standing"], markup=False, style="green" if about["approved"] else "bold yellow")
+    console.print(about["approval"], markup=False, style="green" if about["approved"] else "bold yellow")
     if written.domains:
         _show_domains(written, console)
     else:

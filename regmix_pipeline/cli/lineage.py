@@ -12,13 +12,13 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, open_lab, plain_errors
+from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, open_workspace, plain_errors
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import written_atomically
 
 
 class Format(StrEnum):
-    """What a chain can be told in."""
+    """What a chain can be context in."""
 
     openlineage = "openlineage"
     prov = "prov"
@@ -32,7 +32,7 @@ def lineage(
         typer.Argument(metavar="[DECISION]", help="Its id, the start of one, or previous; default: the current one."),
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", help="OpenLineage events, one a line; or a W3C PROV document, as JSON.")
+        Format, typer.Option("--format", help="OpenLineage events, one per line; or a W3C PROV document, as JSON.")
     ] = Format.openlineage,
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
     send: Annotated[
@@ -51,22 +51,22 @@ def lineage(
 ) -> None:
     """The chain from a decision to its documents, in a format that other tools read.
 
-    With --json and without --out or --send, the whole of it is one JSON value; with them, a summary is.
+    With --json and without --out or --send, all of it is one JSON value; with them, a summary is.
     """
     from regmix_pipeline.decisions.find import find_decision
-    from regmix_pipeline.decisions.lineage.chain import chain_of
     from regmix_pipeline.decisions.verdicts import verdicts_of
+    from regmix_pipeline.lineage.chain import chain_of
 
     if send and format is not Format.openlineage:
         raise LedgerError("only OpenLineage events are sent", where="--send", remedy="leave out --format prov")
     if send and out:
         raise LedgerError("events are sent or written, not both", where="--out", remedy="run the command twice")
-    lab = open_lab(study, home)
-    record = find_decision(lab, decision)
-    steps, verdicts = chain_of(lab, record, collapse=collapse), verdicts_of(lab, record["decision"])
+    workspace = open_workspace(study, home)
+    record = find_decision(workspace, decision)
+    steps, verdicts = chain_of(workspace, record, collapse=collapse), verdicts_of(workspace, record["decision"])
     said: dict[str, Any] = {"decision": record["decision"], "format": format.value}
     if format is Format.prov:
-        from regmix_pipeline.decisions.lineage.prov import document_of
+        from regmix_pipeline.lineage.prov import document_of
 
         document = document_of(steps, record, verdicts)
         with _opened(out) as file:
@@ -74,12 +74,12 @@ def lineage(
             file.write("\n")
         said["records"] = len(document.records)
     else:
-        from regmix_pipeline.decisions.lineage import openlineage
+        from regmix_pipeline.lineage import openlineage
 
-        told = openlineage.Told(record, verdicts, namespace or openlineage.namespace_of(record))
-        events = openlineage.events_of(steps, told)
+        context = openlineage.LineageContext(record, verdicts, namespace or openlineage.namespace_of(record))
+        events = openlineage.events_of(steps, context)
         if send:
-            from regmix_pipeline.decisions.lineage.sending import send_events
+            from regmix_pipeline.lineage.sending import send_events
 
             said["events"] = send_events(events)
         elif as_json and out is None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 import regmix_pipeline
-from regmix_pipeline.cli.app import Data, Home, StudyFile, app, open_lab, plain_errors
+from regmix_pipeline.cli.app import Data, Home, StudyFile, app, open_workspace, plain_errors
+from regmix_pipeline.engine.home_lock import Process
 from regmix_pipeline.errors import BusyError, RegmixError, StudyError
-from regmix_pipeline.home_lock import Process
 from regmix_pipeline.processes import how_it_ended
 from regmix_pipeline.session import run_session
 from regmix_pipeline.study_check.check import begin
@@ -28,42 +28,42 @@ def ui(
     study: StudyFile = None, home: Home = None, data: Data = None, port: int = 3000, host: str = "127.0.0.1"
 ) -> None:
     """Open the study in the Dagster UI: the graph, every run, every partition."""
-    from resources.instance import opened_instance, prepare_instance
-    from resources.run_locks import end_dead_runs
+    from regmix_pipeline.resources.instance import opened_instance, prepare_instance
+    from regmix_pipeline.resources.run_locks import end_dead_runs
 
-    lab = open_lab(study, home, data)
+    workspace = open_workspace(study, home, data)
     try:
-        begin(lab)
+        begin(workspace)
     except RegmixError as error:
-        lab.say(f"note: the study cannot run yet: {error}")
-    folder = prepare_instance(lab.home)
+        workspace.say(f"note: the study cannot run yet: {error}")
+    folder = prepare_instance(workspace.home)
     note, lock = folder / ".ui.json", FileLock(folder / ".ui.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise BusyError(
             f"the study is open in the UI already: {Process.read(note) or 'in another process'}",
-            where=str(lab.home),
+            where=str(workspace.home),
             remedy="use that one, or end it first: two of them would start every automatic run twice",
         ) from None
     _check_port(host, port)
     Process.this(f"http://{host}:{port}").write(note)
     with (
-        opened_instance(lab.home) as instance,
+        opened_instance(workspace.home) as instance,
         tempfile.TemporaryDirectory(prefix="regmix-", dir=_temporary()) as temporary,
     ):
-        end_dead_runs(instance, lab.say)
-        lab.say(f"http://{host}:{port}")
+        end_dead_runs(instance, workspace.say)
+        workspace.say(f"http://{host}:{port}")
         environment = os.environ | {
-            "REGMIX_STUDY": str(lab.study_file),
-            "REGMIX_HOME": str(lab.home),
-            "REGMIX_DATA": str(lab.data),
+            "REGMIX_STUDY": str(workspace.study_file),
+            "REGMIX_HOME": str(workspace.home),
+            "REGMIX_DATA": str(workspace.data),
             "TMPDIR": temporary,
         }
         try:
             status = run_session(_command(host, port), environment)
         finally:
-            end_dead_runs(instance, lab.say)
+            end_dead_runs(instance, workspace.say)
             note.unlink(missing_ok=True)
     if status:
         raise RegmixError(

@@ -49,7 +49,7 @@ def init(
         title = f"{out}: {len(proposal.usable)} domains (sizes are estimates)"
         show_table(console, headings, rows, title=title, left=["text field"])
         for warning in proposal.warnings:
-            console.print(f"mind: {warning}", style="yellow", markup=False, highlight=False)
+            console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
         console.print(f"Next: read {out}, then regmix plan --study {out}", markup=False, highlight=False)
 
     answer({"study": str(out), **proposal_as_json(proposal)}, show, as_json)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_workspace, plain_errors
+from regmix_pipeline.engine.workspace import WORK, Workspace
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.lab import WORK, Lab
 from regmix_pipeline.progress import clock
 from regmix_pipeline.stopping import stoppable
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.study import Study
 from regmix_pipeline.study_check.check import begin, check_study
 
 if TYPE_CHECKING:
-    from assets.runner import StageRun
+    from regmix_pipeline.assets.runner import StageRun
 
 Changes = Annotated[
     list[str] | None,
@@ -51,20 +51,20 @@ def run(
 ) -> None:
     """Bring the whole study up to date through Dagster; what is up to date is left alone."""
     started = time.monotonic()
-    lab = open_lab(study, home, data, workers=workers)
-    lab.forced = _forced(force, stage or [])
-    from assets.runner import run_stale
+    workspace = open_workspace(study, home, data, workers=workers)
+    workspace.forced = _forced(force, stage or [])
+    from regmix_pipeline.assets.runner import run_stale
     from regmix_pipeline.decisions.show import show_decision
 
-    begin(lab)
-    done = run_stale(lab)
+    begin(workspace)
+    done = run_stale(workspace)
     made = sum(len(stage.stale) for stage in done)
-    answer(_outcome(lab, done), lambda console: show_decision(lab, console), as_json)
+    answer(_outcome(workspace, done), lambda console: show_decision(workspace, console), as_json)
     changed = [stage.stage for stage in done if stage.stale]
     what = f"made {made} partitions of {', '.join(changed)}" if changed else "nothing to do: everything is up to date"
     seconds = time.monotonic() - started
     share = f" · {sum(WORK.values()) / seconds:.0%} of it in the stages' own work" if changed else ""
-    lab.say(f"{what} · {clock(seconds)}{share}")
+    workspace.say(f"{what} · {clock(seconds)}{share}")
 
 
 @app.command()
@@ -86,17 +86,17 @@ def refit(
     Whatever would be trained counts: stale proxies, proposed ones, the confirmation. What the budget does not hold is
     left out, and said.
     """
-    from assets.refitting import refit_within
+    from regmix_pipeline.assets.refitting import refit_within
     from regmix_pipeline.decisions.show import show_decision
 
-    lab = open_lab(study, home, data, workers=workers)
-    begin(lab)
-    done, left_out = refit_within(lab, max_new_tokens)
-    lab = Lab(lab.study_file, lab.home, lab.data, workers=workers)
-    decided = lab.records.current("mixture_decision") is not None
+    workspace = open_workspace(study, home, data, workers=workers)
+    begin(workspace)
+    done, left_out = refit_within(workspace, max_new_tokens)
+    workspace = Workspace(workspace.study_file, workspace.home, workspace.data, workers=workers)
+    decided = workspace.records.current("mixture_decision") is not None
     answer(
-        _outcome(lab, done) | {"left_out": left_out},
-        lambda console: show_decision(lab, console) if decided else console.print("no decision yet"),
+        _outcome(workspace, done) | {"left_out": left_out},
+        lambda console: show_decision(workspace, console) if decided else console.print("no decision yet"),
         as_json,
     )
 
@@ -113,7 +113,7 @@ def _forced(force: bool, stages: Sequence[str]) -> frozenset[str]:
     return frozenset(stages or names) if force else frozenset()
 
 
-def _outcome(lab: Lab, done: Sequence[StageRun]) -> dict[str, Any]:
+def _outcome(workspace: Workspace, done: Sequence[StageRun]) -> dict[str, Any]:
     """What a run ends with, JSON-able: what was made and why, and the decision's record."""
     made = [
         {
@@ -125,8 +125,8 @@ def _outcome(lab: Lab, done: Sequence[StageRun]) -> dict[str, Any]:
         for run in done
         if run.stale
     ]
-    decided = lab.records.current("mixture_decision") is not None
-    return {"made": made, "decision": lab.json("mixture_decision", "decision.json") if decided else None}
+    decided = workspace.records.current("mixture_decision") is not None
+    return {"made": made, "decision": workspace.json("mixture_decision", "decision.json") if decided else None}
 
 
 @app.command()
@@ -142,12 +142,12 @@ def status(
 
     Starts nothing, fetches nothing. With --change: what that change of the study would cost.
     """
-    from regmix_pipeline.forecast.forecast import forecast_of
-    from regmix_pipeline.forecast.show import forecast_as_json, show_forecast
+    from regmix_pipeline.planning.forecast.forecast import forecast_of
+    from regmix_pipeline.planning.forecast.show import forecast_as_json, show_forecast
 
-    lab = open_lab(study, home, data, changes=change or (), quiet=True)
-    found = forecast_of(lab)
-    answer(forecast_as_json(lab, found), lambda console: show_forecast(lab, found, console), as_json)
+    workspace = open_workspace(study, home, data, changes=change or (), quiet=True)
+    found = forecast_of(workspace)
+    answer(forecast_as_json(workspace, found), lambda console: show_forecast(workspace, found, console), as_json)
 
 
 @app.command()
@@ -184,10 +184,17 @@ def plan(
         raise PlanError(f"{teraflops} is not a rate", where="--teraflops", remedy="give a number, such as 400")
     if devices is not None and hardware is None:
         raise PlanError("of which hardware?", where="--devices", remedy="name it: --hardware h100-sxm --devices 64")
-    lab = open_lab(study, home, data, workers=workers, changes=change or ())
+    workspace = open_workspace(study, home, data, workers=workers, changes=change or ())
     chosen = hardware_of(hardware, devices) if hardware is not None else None
-    lines = check_study(lab, elsewhere=chosen is not None or teraflops is not None)
-    found = plan_study(lab.study, teraflops=teraflops, hardware=chosen, base=lab.base, lab=lab, say=lab.say)
+    lines = check_study(workspace, elsewhere=chosen is not None or teraflops is not None)
+    found = plan_study(
+        workspace.study,
+        teraflops=teraflops,
+        hardware=chosen,
+        base=workspace.base,
+        workspace=workspace,
+        say=workspace.say,
+    )
     found = replace(found, warnings=(*lines, *found.warnings))
     answer(plan_as_json(found), lambda console: show_plan(found, console), as_json)
 

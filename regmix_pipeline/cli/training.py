@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from regmix_pipeline.addresses import without_credentials
-from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_lab, plain_errors
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.cli.app import AsJson, Data, Home, StudyFile, Workers, answer, app, open_workspace, plain_errors
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.progress import Progress, at_work, to_stderr
 from regmix_pipeline.stopping import stoppable
 
@@ -38,22 +38,22 @@ def train(
 
     Without --from the home must be on a disk that all tasks share. Leaves with status 1 when a proxy failed.
     """
-    from regmix_pipeline.proxies.engine import slices
-    from regmix_pipeline.proxies.engine.settings import EngineSettings
-    from regmix_pipeline.proxies.engine.store import Store
-    from regmix_pipeline.proxies.trainer import LocalTrainer
+    from regmix_pipeline.proxies.workers import slices
+    from regmix_pipeline.proxies.workers.local import LocalExecutor
+    from regmix_pipeline.proxies.workers.store import Store
+    from regmix_pipeline.study.settings.workers import EngineSettings
 
     number, total = slices.parsed_slice(slice_)
-    trainer = LocalTrainer(workers)
+    trainer = LocalExecutor(workers)
     if from_store is not None:
         store, cache = Store(from_store), Path(EngineSettings().overridden().cache).expanduser()
         specs = slices.of_slice(slices.published(store), number, total)
         results = slices.train_from(store, specs, cache, trainer)
     else:
-        lab = open_lab(study, home, data, workers=workers)
+        workspace = open_workspace(study, home, data, workers=workers)
         if publish:
-            store = Store(_store_of(lab))
-            count = slices.publish(lab, store)
+            store = Store(_store_of(workspace))
+            count = slices.publish(workspace, store)
             said = f"{count} proxies to train are listed in {without_credentials(store.address)}"
             answer(
                 {"proxies": count, "store": without_credentials(store.address)},
@@ -61,7 +61,7 @@ def train(
                 as_json,
             )
             return
-        specs = slices.of_slice(slices.specs_to_train(lab), number, total)
+        specs = slices.of_slice(slices.specs_to_train(workspace), number, total)
         results = trainer.run(specs)
     rows: list[dict[str, Any]] = []
     with at_work("train"):
@@ -89,10 +89,10 @@ def train(
         raise typer.Exit(1)
 
 
-def _store_of(lab: Lab) -> str:
+def _store_of(workspace: Workspace) -> str:
     from regmix_pipeline.errors import StudyError
 
-    store = lab.study.proxies.engine.overridden().store
+    store = workspace.study.proxies.engine.overridden().store
     if store is None:
         raise StudyError("there is no store", where="proxies.engine.store", remedy="name one, or set REGMIX_STORE")
     return store

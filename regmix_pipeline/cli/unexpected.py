@@ -31,7 +31,7 @@ def unexpected(error: Exception) -> tuple[int, str]:
     """Exit status, and what to say of an exception that is not a `RegmixError`.
 
     Raises:
-        OSError: the reader of a pipe has gone, which is no error.
+        OSError: the reader of a pipe has gone, which is not an error.
     """
     if isinstance(error, BrokenPipeError):
         raise error

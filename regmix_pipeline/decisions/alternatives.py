@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.decisions import find
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.limits import ROUNDED
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
@@ -43,24 +43,24 @@ class Alternative:
         return {"mixture": self.mixture.id, "weights": self.mixture.weights, "from": self.origin}
 
 
-def compared(lab: Lab, fitted: FittedRegressor) -> list[Alternative]:
+def compared(workspace: Workspace, fitted: FittedRegressor) -> list[Alternative]:
     """What the evidence itself offers beside the chosen mixture, then what the study's file gives."""
     from regmix_pipeline.search.best import named_mixtures
 
-    prior, limits = with_former_domains(*prior_and_limits(lab), fitted.domains)
-    named = named_mixtures(fitted, prior, limits, lab.json("optimal_mixture")["objective"])
+    prior, limits = with_former_domains(*prior_and_limits(workspace), fitted.domains)
+    named = named_mixtures(fitted, prior, limits, workspace.json("optimal_mixture")["objective"])
     return [
         *(Alternative(name, mixture, _ORIGIN[name]) for name, mixture in named.items()),
         *(
             Alternative(name, Mixture.from_weights(weights), "the study file")
-            for name, weights in lab.study.alternatives.items()
+            for name, weights in workspace.study.alternatives.items()
         ),
     ]
 
 
-def before(lab: Lab, decision: str) -> Alternative | None:
+def previous_alternative(workspace: Workspace, decision: str) -> Alternative | None:
     """The decision of this home that was the current one before ``decision``."""
-    last = find.before(lab, decision)
+    last = find.decision_before(workspace, decision)
     if last is None:
         return None
     return Alternative("previous", Mixture.from_weights(last["mixture"]["weights"]), f"decision {last['decision']}")
@@ -77,8 +77,8 @@ def predictions_for(
 
 
 def beyond_limits(record: Mapping[str, Any], weights: Mapping[str, float]) -> str:
-    """Which domains' caps and floors in a decision's record a mixture breaks, in words; "" where none: it was no choice
-    otherwise, however good it is predicted to be."""
+    """Which domains' caps and floors in a decision's record a mixture breaks, in words; "" where none: it was not a
+    choice otherwise, however good it is predicted to be."""
     if not weights:
         return ""
     limits = {each["domain"]: (each.get("floor"), each.get("cap")) for each in record.get("domains") or ()}

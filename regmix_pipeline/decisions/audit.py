@@ -1,4 +1,4 @@
-"""The audit of a decision: what it says, who said what of it, what it rests on, and whether all that still holds."""
+"""The audit of a decision: what it says, who said what of it, what it is based on, and whether all that still holds."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rich.console import Console
 
 from regmix_pipeline.decisions.alternatives import beyond_limits
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.journal_check import Told, nobody_told
+from regmix_pipeline.decisions.journal_check import HeadSource, no_reported_heads
 from regmix_pipeline.decisions.manifest import manifest_link
 from regmix_pipeline.decisions.signed import signatures_link
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.decisions.verification import verified
+from regmix_pipeline.engine.ledger import ledger_is_current
+from regmix_pipeline.engine.verified import rows_of
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import ledger_is_current
-from regmix_pipeline.ledger.verified import rows_of
 from regmix_pipeline.tables import show_table
 
 SHOWN = 8
@@ -28,45 +28,45 @@ SHOWN = 8
 
 
 def audit_of(
-    lab: Lab,
+    workspace: Workspace,
     asked: str | None = None,
     *,
     contents: bool = True,
-    told: Told = nobody_told,
+    head_source: HeadSource = no_reported_heads,
     signers: Path | None = None,
     against: Path | None = None,
 ) -> dict[str, Any]:
     """Everything about a decision, JSON-able: its record, verdicts, confirmation, and the chain behind it, verified.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         asked: the decision; see `find_decision`.
         contents: take the checksums of tokens, model weights and source documents too.
-        told: heads of the journal that are kept outside the home's own files, such as in Dagster's event log.
+        head_source: heads of the journal that are kept outside the home's own files, such as in Dagster's event log.
         signers: file of allowed signers, for the verdicts' and the manifest's signatures.
         against: a manifest to compare the home with.
 
     Raises:
         LedgerError: there is no such decision, or the signatures cannot be checked.
     """
-    record, current = find_decision(lab, asked), ledger_is_current(lab.records, lab.ledger)
+    record, current = find_decision(workspace, asked), ledger_is_current(workspace.records, workspace.ledger)
     notes = []
     try:
-        chain = verified(lab, record, contents=contents, with_ledger=current, told=told)
+        chain = verified(workspace, record, contents=contents, with_ledger=current, head_source=head_source)
     except LookupError as error:
         notes.append(f"Dagster's event log was not compared: {error}")
-        chain = verified(lab, record, contents=contents, with_ledger=current)
+        chain = verified(workspace, record, contents=contents, with_ledger=current)
     if signers is not None:
-        chain.append(signatures_link(lab, record["decision"], signers))
+        chain.append(signatures_link(workspace, record["decision"], signers))
         if unsigned := chain[-1].things - chain[-1].files:
             notes.append(f"{unsigned} of {chain[-1].things} verdicts are not signed.")
     if against is not None:
-        chain.append(manifest_link(lab, against, contents=contents, signers=signers))
+        chain.append(manifest_link(workspace, against, contents=contents, signers=signers))
     return {
         "decision": record["decision"],
         "record": record,
-        "verdicts": [asdict(verdict) for verdict in verdicts_of(lab, record["decision"])],
-        "confirmation": _confirmation(lab, record["decision"]),
+        "verdicts": [asdict(verdict) for verdict in verdicts_of(workspace, record["decision"])],
+        "confirmation": _confirmation(workspace, record["decision"]),
         "chain": [asdict(link) for link in chain],
         "contents": contents,
         "ledger_is_current": current,
@@ -79,14 +79,14 @@ def holds(audit: Mapping[str, Any]) -> bool:
     return not any(each["kind"] != "changed since" for link in audit["chain"] for each in link["differences"])
 
 
-def _confirmation(lab: Lab, decision: str) -> list[dict[str, Any]]:
+def _confirmation(workspace: Workspace, decision: str) -> list[dict[str, Any]]:
     """What larger models said of it: mean loss and its standard error over seeds, per mixture, on the objective."""
-    own = [record for record in lab.records.history("confirmation") if decision in record.inputs.values()]
+    own = [record for record in workspace.records.history("confirmation") if decision in record.inputs.values()]
     if not own:
         return []
     try:
-        rows = rows_of(own[-1], lab.home, "confirmations")
-    except LedgerError:  # it is gone or was altered, which the chain tells
+        rows = rows_of(own[-1], workspace.home, "confirmations")
+    except LedgerError:  # it is gone or was altered, which the chain shows
         return []
     with duckdb.connect() as connection:
         connection.register("confirmations", rows)

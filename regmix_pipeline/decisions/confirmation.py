@@ -9,77 +9,77 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.progress import Progress
+from regmix_pipeline.proxies.integrity import WEIGHTS
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.stage import models_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
-from regmix_pipeline.proxies.whole import WEIGHTS
 
 CODE_VERSION = f"1-{TRAINING_CODE}-{EVALUATION_CODE}"
 
 
-def compared_mixtures(lab: Lab) -> dict[str, Mixture]:
+def compared_mixtures(workspace: Workspace) -> dict[str, Mixture]:
     """Name -> mixture: chosen, natural, uniform; the last two as near as the caps allow."""
-    prior, limits = prior_and_limits(lab)
-    return {"chosen": Mixture.of(lab.json("optimal_mixture")["parts"])} | reference_mixtures(prior, limits)
+    prior, limits = prior_and_limits(workspace)
+    return {"chosen": Mixture.of(workspace.json("optimal_mixture")["parts"])} | reference_mixtures(prior, limits)
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    inputs = lab.versions("mixture_decision") | lab.versions("token_shards", list(lab.study.sources))
-    confirmation = lab.study.confirmation
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    inputs = workspace.versions("mixture_decision") | workspace.versions("token_shards", list(workspace.study.sources))
+    confirmation = workspace.study.confirmation
     settings = {
         "confirmation": confirmation.model_dump(mode="json") if confirmation else None,
-        "evaluation": lab.study.proxies.evaluation.model_dump(mode="json"),
+        "evaluation": workspace.study.proxies.evaluation.model_dump(mode="json"),
         "code": CODE_VERSION,
     }
-    return {WHOLE: Recipe(inputs, settings)}
+    return {UNPARTITIONED: Recipe(inputs, settings)}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    version = fingerprint("confirmation", recipes[WHOLE].id)
-    if lab.study.confirmation is None:
-        yield Output(WHOLE, version, {"confirmation": "the study asks for none"})
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    version = fingerprint("confirmation", recipes[UNPARTITIONED].id)
+    if workspace.study.confirmation is None:
+        yield Output(UNPARTITIONED, version, {"confirmation": "the study asks for none"})
         return
-    mixtures = compared_mixtures(lab)
-    specs = confirmation_specs(lab, mixtures)
-    # Two names may stand for one mixture, hence for one model.
+    mixtures = compared_mixtures(workspace)
+    specs = confirmation_specs(workspace, mixtures)
+    # Two names may represent one mixture, hence for one model.
     models = list({spec.id: spec for group in specs.values() for spec in group}.values())
-    weights = _trained(lab, models)
-    tasks = evaluation_specs(lab, models, target_files(lab), lab.study.proxies.evaluation)
-    rows = _rows(lab, mixtures, specs, tasks)
-    path = lab.write_rows("confirmations", version, rows)
+    weights = _trained(workspace, models)
+    tasks = evaluation_specs(workspace, models, target_files(workspace), workspace.study.proxies.evaluation)
+    rows = _rows(workspace, mixtures, specs, tasks)
+    path = workspace.write_rows("confirmations", version, rows)
     files = [spec.output / name for name in PROXY_FILES for spec in models] + [task.output for task in tasks]
-    yield Output(WHOLE, version, _facts(lab, rows), [path, *files], sums=weights)
+    yield Output(UNPARTITIONED, version, _facts(workspace, rows), [path, *files], sums=weights)
 
 
-def confirmation_specs(lab: Lab, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
+def confirmation_specs(workspace: Workspace, mixtures: Mapping[str, Mixture]) -> dict[str, list[ProxySpec]]:
     """Name -> the larger models of each mixture, one per seed."""
-    confirmation = lab.study.confirmation
+    confirmation = workspace.study.confirmation
     assert confirmation is not None
     # Other seeds than the proxies', so that nothing of their luck is confirmed with them.
-    seeds = [1_000 + proxy_seed(lab, number) for number in range(confirmation.seeds)]
+    seeds = [1_000 + proxy_seed(workspace, number) for number in range(confirmation.seeds)]
     model, training = confirmation.model_settings, confirmation.training_settings
     of_each = dict.fromkeys(mixtures, seeds)
-    return proxy_specs(lab, mixtures, model, training, of_each, "confirmations", trajectory=False)
+    return proxy_specs(workspace, mixtures, model, training, of_each, "confirmations", trajectory=False)
 
 
-def _trained(lab: Lab, specs: list[ProxySpec]) -> dict[Path, str]:
+def _trained(workspace: Workspace, specs: list[ProxySpec]) -> dict[Path, str]:
     """Train the models; path -> SHA-256 of their weights."""
-    from regmix_pipeline.proxies.engine.choose import trainer_of
+    from regmix_pipeline.proxies.workers.choose import executor_of
 
-    lab.say(f"  {models_of(specs)}, on the chosen, the natural and the uniform mixture")
-    progress = Progress("confirmation", len(specs), lab.say, what="confirmation models trained")
-    drop_altered(lab, specs)
+    workspace.say(f"  {models_of(specs)}, on the chosen, the natural and the uniform mixture")
+    progress = Progress("confirmation", len(specs), workspace.say, what="confirmation models trained")
+    drop_altered(workspace, specs)
     failed, weights = [], {}
-    for result in trainer_of(lab).run(specs):
+    for result in executor_of(workspace).run(specs):
         if result.error is not None:
             failed.append(result.error)
         else:
@@ -91,15 +91,20 @@ def _trained(lab: Lab, specs: list[ProxySpec]) -> dict[Path, str]:
 
 
 def _rows(
-    lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, list[ProxySpec]], tasks: list[EvaluationSpec]
+    workspace: Workspace,
+    mixtures: Mapping[str, Mixture],
+    specs: Mapping[str, list[ProxySpec]],
+    tasks: list[EvaluationSpec],
 ) -> list[dict[str, Any]]:
-    from regmix_pipeline.proxies.engine.choose import trainer_of
+    from regmix_pipeline.proxies.workers.choose import executor_of
 
-    decision = lab.need("mixture_decision").version
-    predicted = {(row["name"], row["target"]): row["predicted"] for row in lab.json("optimal_mixture")["predictions"]}
-    drop_altered(lab, tasks)
+    decision = workspace.need("mixture_decision").version
+    predicted = {
+        (row["name"], row["target"]): row["predicted"] for row in workspace.json("optimal_mixture")["predictions"]
+    }
+    drop_altered(workspace, tasks)
     measured: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    for result in trainer_of(lab).run(tasks):
+    for result in executor_of(workspace).run(tasks):
         if result.error is not None:
             raise result.error
         measured[result.value["proxy"]][result.value["target"]] = result.value
@@ -116,17 +121,17 @@ def _rows(
         }
         for name, group in specs.items()
         for spec in group
-        for target, loss in _losses(lab, measured[spec.id]).items()
+        for target, loss in _losses(workspace, measured[spec.id]).items()
     ]
 
 
-def _losses(lab: Lab, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+def _losses(workspace: Workspace, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """One model's loss on every target, and on the objective; targets are independent samples."""
     fields = ("loss", "standard_error", "bits_per_byte")
     losses: dict[str, dict[str, float | None]] = {
-        target: {name: measured[target][name] for name in fields} for target in lab.targets
+        target: {name: measured[target][name] for name in fields} for target in workspace.targets
     }
-    shares = lab.json("optimal_mixture")["objective"]
+    shares = workspace.json("optimal_mixture")["objective"]
     losses["objective"] = {
         "loss": sum(share * measured[target]["loss"] for target, share in shares.items()),
         "standard_error": float(
@@ -137,7 +142,7 @@ def _losses(lab: Lab, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, di
     return losses
 
 
-def _facts(lab: Lab, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(workspace: Workspace, rows: list[dict[str, Any]]) -> dict[str, Any]:
     losses: dict[str, list[float]] = {}
     for row in rows:
         if row["target"] == "objective":
@@ -161,8 +166,8 @@ CONFIRMATION = Stage(
     ("mixture_decision", "optimal_mixture", "domain_inventory", "token_shards"),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     folders=("confirmations", "evaluations"),
     kinds=("torch",),
     group="decision",

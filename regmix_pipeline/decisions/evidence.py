@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.decisions.find import Decision, record_named
+from regmix_pipeline.engine.records import UNPARTITIONED, Record
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, RegressionError
 from regmix_pipeline.files import read_json, sha256_of
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.records import WHOLE, Record
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region
-from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.search.stage import with_former_domains
+from regmix_pipeline.study.settings.search import SearchSettings
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -106,7 +106,7 @@ class Evidence:
         return Mixture.from_weights(self.decision["mixture"]["weights"]).vector(self.domains)
 
 
-def evidence_behind(lab: Lab, decision: Decision) -> Evidence:
+def evidence_behind(workspace: Workspace, decision: Decision) -> Evidence:
     """The evidence of a decision of this home.
 
     Raises:
@@ -115,9 +115,9 @@ def evidence_behind(lab: Lab, decision: Decision) -> Evidence:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
     regressor, searched, counted = (
-        recorded(lab, decision, asset) for asset in ("regressor", "optimal_mixture", "domain_inventory")
+        recorded(workspace, decision, asset) for asset in ("regressor", "optimal_mixture", "domain_inventory")
     )
-    folder = _file(lab, decision, regressor, "regressor.json").parent
+    folder = _file(workspace, decision, regressor, "regressor.json").parent
     try:
         fitted = FittedRegressor.load(folder)
     except RegressionError as error:
@@ -126,53 +126,53 @@ def evidence_behind(lab: Lab, decision: Decision) -> Evidence:
             where=error.where,
             remedy="use the version of this package that took the decision",
         ) from error
-    inventory = read_json(_file(lab, decision, counted, ".json"))["sources"]
+    inventory = read_json(_file(workspace, decision, counted, ".json"))["sources"]
     return Evidence(
         decision,
         fitted,
-        read_json(_file(lab, decision, regressor, "noise.json")),
+        read_json(_file(workspace, decision, regressor, "noise.json")),
         {row["source"]: row for row in inventory},
-        read_json(_file(lab, decision, searched, ".json")),
+        read_json(_file(workspace, decision, searched, ".json")),
         regressor,
         searched,
         counted,
     )
 
 
-def recorded(lab: Lab, decision: Decision, asset: str, key: str = WHOLE) -> Record:
-    """The record of what a decision rests on, in the version that the decision names.
+def recorded(workspace: Workspace, decision: Decision, asset: str, key: str = UNPARTITIONED) -> Record:
+    """The record of what a decision is based on, in the version that the decision names.
 
     Raises:
         LedgerError: the decision names none, or its record is gone.
     """
     place = f"{asset}/{key}"
     version = decision["versions"].get(place)
-    found = record_named(lab, decision, asset, key)
+    found = record_named(workspace, decision, asset, key)
     if found is None:
-        what = "names no version of it" if version is None else f"rests on version {version}, whose record is gone"
+        what = "names no version of it" if version is None else f"is based on version {version}, whose record is gone"
         raise LedgerError(
             f"{decision['decision']} {what}", where=place, remedy="restore records/history of the home from a backup"
         )
     return found
 
 
-def _file(lab: Lab, decision: Decision, record: Record, suffix: str) -> Path:
+def _file(workspace: Workspace, decision: Decision, record: Record, suffix: str) -> Path:
     """An artefact of a record, as it was when it was recorded."""
     name = next((name for name in record.files if name.endswith(suffix)), None)
     place = f"{record.asset}/{record.key}"
-    if name is None or not (lab.home / name).is_file():
+    if name is None or not (workspace.home / name).is_file():
         raise LedgerError(
             f"the evidence of {decision['decision']} is gone ({place}, version {record.version})",
-            where=str(lab.home / (name or f"*{suffix}")),
+            where=str(workspace.home / (name or f"*{suffix}")),
             remedy="restore the file from a backup of the home",
         )
-    if name in record.sums and sha256_of(lab.home / name) != record.sums[name]:
+    if name in record.sums and sha256_of(workspace.home / name) != record.sums[name]:
         raise LedgerError(
             f"the evidence of {decision['decision']} was altered ({place}, version {record.version})",
-            where=str(lab.home / name),
+            where=str(workspace.home / name),
             remedy=f"see `regmix audit {decision['decision']}`, and restore the file from a backup",
         )
-    return lab.home / name
+    return workspace.home / name
 
 
 def inventory_settings(counted: Record) -> Mapping[str, list[Any]]:

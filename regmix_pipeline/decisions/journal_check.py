@@ -1,4 +1,4 @@
-"""Whether the journal is whole, and everything on record is what its lines say."""
+"""Whether the journal is intact, and everything on record is what its lines say."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from pathlib import Path
 from regmix_pipeline.decisions.find import decisions
 from regmix_pipeline.decisions.links import Difference, Files, Link
 from regmix_pipeline.decisions.verdicts import altered, verdicts_of
+from regmix_pipeline.engine.journal import RECORD, VERDICT, Head
+from regmix_pipeline.engine.ledger import head_in
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import head_in
-from regmix_pipeline.ledger.journal import RECORD, VERDICT, Head
 from regmix_pipeline.mixtures.adopted import adopted
 
 JOURNAL = "journal"
-Told = Callable[[Path], list[tuple[Head, str]]]
+HeadSource = Callable[[Path], list[tuple[Head, str]]]
 """Home -> heads of its journal that are kept elsewhere, such as in Dagster's event log, and where."""
 
 
-def nobody_told(home: Path) -> list[tuple[Head, str]]:
+def no_reported_heads(home: Path) -> list[tuple[Head, str]]:
     """Heads where none are kept elsewhere."""
     return []
 
 
-def heads_of(lab: Lab, told: Told = nobody_told) -> list[tuple[Head, str]]:
-    """Every head of the journal that is kept somewhere, and where. From here on, what these knew of is no leftover of a
-    kill for this lab.
+def heads_of(workspace: Workspace, head_source: HeadSource = no_reported_heads) -> list[tuple[Head, str]]:
+    """Every head of the journal that is kept somewhere, and where. From here on, what these knew of is not a leftover
+    of a kill for this workspace.
 
     Raises:
-        LookupError: ``told`` cannot say.
+        LookupError: ``head_source`` cannot be read.
     """
-    found = [*_heads_here(lab), *told(lab.home)]
+    found = [*_heads_here(workspace), *head_source(workspace.home)]
     known = max((head.count for head, _ in found), default=0)
-    lab.records.journal.known_elsewhere = lambda: known
+    workspace.records.journal.known_elsewhere = lambda: known
     return found
 
 
-def journal_link(lab: Lab, files: Files, heads: Collection[tuple[Head, str]]) -> Link:
+def journal_link(workspace: Workspace, files: Files, heads: Collection[tuple[Head, str]]) -> Link:
     """The journal itself, the heads that others keep of it, and every record, verdict and request on its lines."""
-    link = Link(JOURNAL, len(lab.records.journal.lines), 1)
-    link.differences += journal_differences(lab, heads)
-    link.differences += _kept_differ(lab, files, link)
-    link.differences += _current_differ(lab, files)
-    link.differences += _decisions_differ(lab, files, link)
+    link = Link(JOURNAL, len(workspace.records.journal.lines), 1)
+    link.differences += journal_differences(workspace, heads)
+    link.differences += _kept_differ(workspace, files, link)
+    link.differences += _current_differ(workspace, files)
+    link.differences += _decisions_differ(workspace, files, link)
     return link
 
 
-def journal_differences(lab: Lab, heads: Collection[tuple[Head, str]]) -> list[Difference]:
+def journal_differences(workspace: Workspace, heads: Collection[tuple[Head, str]]) -> list[Difference]:
     """Where the journal's own chain is broken, or is not the one that heads kept elsewhere are of."""
-    journal = lab.records.journal
-    if not journal.path.is_file() and any((lab.records.folder / "history").glob("*/*/*.json")):
-        return [Difference(JOURNAL, "gone", lab.name_of(journal.path))]
+    journal = workspace.records.journal
+    if not journal.path.is_file() and any((workspace.records.folder / "history").glob("*/*/*.json")):
+        return [Difference(JOURNAL, "gone", workspace.name_of(journal.path))]
     found = [Difference(JOURNAL, "altered", what) for what in journal.problems]
     lines, voided = journal.lines, journal.voided
     for head, where in heads:
@@ -68,11 +68,11 @@ def journal_differences(lab: Lab, heads: Collection[tuple[Head, str]]) -> list[D
     return list(dict.fromkeys(found))
 
 
-def _heads_here(lab: Lab) -> Iterator[tuple[Head, str]]:
-    kept = [(str(head_in(lab.ledger)), "the ledger")]
-    for record in decisions(lab):
+def _heads_here(workspace: Workspace) -> Iterator[tuple[Head, str]]:
+    kept = [(str(head_in(workspace.ledger)), "the ledger")]
+    for record in decisions(workspace):
         kept.append((record.get("journal", ""), f"decision {record['decision']}"))
-        kept += [(each.journal, f"verdict {each.verdict}") for each in verdicts_of(lab, record["decision"])]
+        kept += [(each.journal, f"verdict {each.verdict}") for each in verdicts_of(workspace, record["decision"])]
     for text, where in kept:
         try:
             yield Head.of(text), where
@@ -80,20 +80,20 @@ def _heads_here(lab: Lab) -> Iterator[tuple[Head, str]]:
             continue
 
 
-def _kept_differ(lab: Lab, files: Files, link: Link) -> Iterator[Difference]:
+def _kept_differ(workspace: Workspace, files: Files, link: Link) -> Iterator[Difference]:
     """Every record ever saved against its line, and every record's file against the lines."""
-    records, voided = lab.records, lab.records.journal.voided
+    records, voided = workspace.records, workspace.records.journal.voided
     known = set()
     for line in records.journal.lines:
         if line.what != RECORD or line.number in voided:
             continue
         path = records.kept(line.says)
-        found = files.sum(lab.name_of(path))
+        found = files.sum(workspace.name_of(path))
         place = f"{line.says.get('asset')}/{line.says.get('key')}"
         link.files += path not in known
         known.add(path)
         if found != line.says.get("digest"):
-            files.wrong.add(lab.name_of(path))
+            files.wrong.add(workspace.name_of(path))
         if found is None and not records.journal.unfinished(line.number):
             yield Difference(place, "gone", f"the record of version {line.says.get('version')}, line {line.number}")
         elif found is not None and found != line.says.get("digest"):
@@ -104,33 +104,35 @@ def _kept_differ(lab: Lab, files: Files, link: Link) -> Iterator[Difference]:
             yield Difference(place, "altered", f"the journal has no line of the record {path.name}")
 
 
-def _current_differ(lab: Lab, files: Files) -> Iterator[Difference]:
+def _current_differ(workspace: Workspace, files: Files) -> Iterator[Difference]:
     """What is listed as current against the line that was noted last."""
-    journal = lab.records.journal
+    journal = workspace.records.journal
     last = {(line.says.get("asset"), line.says.get("key")): line for line in journal.lines if line.what == RECORD}
-    for path in sorted((lab.records.folder / "current").glob("*/[!.]*.json")):
+    for path in sorted((workspace.records.folder / "current").glob("*/[!.]*.json")):
         asset, key = path.parent.name, path.stem
         line = last.get((asset, key))
         if line is not None and line.number in journal.voided:
             expected = journal.last_record(asset, key)
         else:
             expected = line.says.get("digest") if line else None
-        if files.sum(lab.name_of(path)) != expected and not (line and journal.unfinished(line.number)):
+        if files.sum(workspace.name_of(path)) != expected and not (line and journal.unfinished(line.number)):
             yield Difference(f"{asset}/{key}", "altered", "its current record is not the one that was saved last")
 
 
-def _decisions_differ(lab: Lab, files: Files, link: Link) -> Iterator[Difference]:
+def _decisions_differ(workspace: Workspace, files: Files, link: Link) -> Iterator[Difference]:
     """The files of every decision ever taken, all verdicts, and the mixtures that somebody asked for."""
-    taken = lab.records.history("mixture_decision")
+    taken = workspace.records.history("mixture_decision")
     # A decision whose file was damaged is taken again under its id, at another time: the latest record is of its file.
     for record in {record.version: record for record in taken}.values():
         yield from files.differ(record, record.version, link)
     spoken_of = {
-        (line.says.get("verdict") or {}).get("decision") for line in lab.records.journal.lines if line.what == VERDICT
+        (line.says.get("verdict") or {}).get("decision")
+        for line in workspace.records.journal.lines
+        if line.what == VERDICT
     }
     for name in sorted({record.version for record in taken} | {name for name in spoken_of if name}):
-        yield from (Difference(name, "altered", what) for what in altered(lab, name))
+        yield from (Difference(name, "altered", what) for what in altered(workspace, name))
     try:
-        adopted(lab)
+        adopted(workspace)
     except (LedgerError, ValueError) as error:
         yield Difference("adopted.json", "altered", str(error).partition("\n")[0])

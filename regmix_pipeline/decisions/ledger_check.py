@@ -7,28 +7,28 @@ from collections.abc import Collection
 import duckdb
 
 from regmix_pipeline.decisions.links import Difference, Link
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import build_ledger
-from regmix_pipeline.ledger.plain import plain_folder, to_read
-from regmix_pipeline.ledger.tables import TABLES
+from regmix_pipeline.engine.ledger import build_ledger
+from regmix_pipeline.engine.plain import plain_folder, to_read
+from regmix_pipeline.engine.tables import TABLES
+from regmix_pipeline.engine.workspace import Workspace
 
 LEDGER = "ledger"
 
 
-def ledger_link(lab: Lab, damaged: Collection[str]) -> Link:
-    """The ledger's tables against those of one that is built anew.
+def ledger_link(workspace: Workspace, damaged: Collection[str]) -> Link:
+    """The ledger's tables against those of one that is built again.
 
     Args:
-        lab: the study on disk; its ledger was built from the records as they are.
+        workspace: the study on disk; its ledger was built from the records as they are.
         damaged: files that are known to be altered or gone; tables that they are parts of say nothing.
     """
     names = [name for name in TABLES if not any(each.startswith(f"tables/{name}/") for each in damaged)]
     if not any(each.startswith("records/") for each in damaged):
         names += ["records", "lineage"]
     link = Link(LEDGER, len(names), 1)
-    with plain_folder() as folder, to_read(lab.ledger) as held, duckdb.connect() as connection:
+    with plain_folder() as folder, to_read(workspace.ledger) as held, duckdb.connect() as connection:
         try:
-            fresh = build_ledger(lab.records, lab.path("tables"), folder / "ledger.duckdb")
+            fresh = build_ledger(workspace.records, workspace.path("tables"), folder / "ledger.duckdb")
             for name, file in (("held", held), ("fresh", fresh)):
                 connection.execute(f"attach '{str(file).replace(chr(39), 2 * chr(39))}' as {name} (read_only)")
             for name in names:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from regmix_pipeline.engine.records import Record
+from regmix_pipeline.engine.workspace import CONTENT, Workspace
 from regmix_pipeline.files import sha256_of
-from regmix_pipeline.lab import CONTENT, Lab
-from regmix_pipeline.ledger.records import Record
 
 Kind = Literal["altered", "gone", "changed since"]
 
@@ -47,15 +47,15 @@ class Files:
     """Files of a home, each read at most once in an audit.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         contents: whether tokens and weights are read too; without, it is only looked whether they are there.
 
     Attributes:
         wrong: files that are gone or are not what was recorded.
     """
 
-    def __init__(self, lab: Lab, *, contents: bool) -> None:
-        self.lab, self.contents = lab, contents
+    def __init__(self, workspace: Workspace, *, contents: bool) -> None:
+        self.workspace, self.contents = workspace, contents
         self.wrong: set[str] = set()
         self._sums: dict[str, str | None] = {}
 
@@ -63,7 +63,7 @@ class Files:
         """SHA-256 of a file, by its name relative to the home; None for one that is gone."""
         if name not in self._sums:
             try:
-                self._sums[name] = sha256_of(self.lab.home / name)
+                self._sums[name] = sha256_of(self.workspace.home / name)
             except OSError:
                 self._sums[name] = None
         return self._sums[name]
@@ -72,7 +72,7 @@ class Files:
         """Files of a record against its checksums; counted in ``link``."""
         for name, expected in record.sums.items():
             if not self.contents and name.endswith(CONTENT):
-                if not (self.lab.home / name).is_file():
+                if not (self.workspace.home / name).is_file():
                     yield Difference(place, "gone", name)
                 continue
             link.files += 1
@@ -88,7 +88,7 @@ class Files:
         for name in record.files:
             if name not in record.sums:
                 link.unsummed += 1
-                if not (self.lab.home / name).is_file():
+                if not (self.workspace.home / name).is_file():
                     yield Difference(place, "gone", name)
 
     def _made_again(self, record: Record, name: str, found: str) -> bool:
@@ -97,5 +97,5 @@ class Files:
         if not name.endswith("proxy.json"):
             return False
         weights = name.replace("proxy.json", "model.safetensors")
-        again = self.lab.records.sums_on_record((record.asset,))
+        again = self.workspace.records.sums_on_record((record.asset,))
         return found in again.get(name, ()) and again.get(weights) == {record.sums.get(weights)}

@@ -1,4 +1,5 @@
-"""A manifest: the digest of everything that a decision rests on, to be kept where the home's writers cannot write."""
+"""A manifest: the digest of everything that a decision is based on, to be kept where the home's writers cannot
+write."""
 
 from __future__ import annotations
 
@@ -10,45 +11,47 @@ from regmix_pipeline.decisions.find import Decision, decisions, record_behind
 from regmix_pipeline.decisions.links import Difference, Files, Link
 from regmix_pipeline.decisions.signatures import SIGNATURE, checked, signed
 from regmix_pipeline.decisions.verdicts import file_of, verdicts_of
+from regmix_pipeline.engine.journal import Head
+from regmix_pipeline.engine.records import Record, now
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import json_text, read_json, write_together
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.journal import Head
-from regmix_pipeline.ledger.records import Record, now
 
 FORMAT = 1
 MANIFEST = "manifest"
 
 
-def manifest_of(lab: Lab, decision: Decision) -> dict[str, Any]:
+def manifest_of(workspace: Workspace, decision: Decision) -> dict[str, Any]:
     """The manifest of a decision as its records have it, JSON-able.
 
     Returns:
         ``decision`` and ``seal``; ``journal``, its head; ``records``, ``asset/key`` -> digest; ``files``, name relative
         to the home -> SHA-256; ``verdicts``, number -> SHA-256 of its file.
     """
-    files = Files(lab, contents=False)
-    records = dict(_records(lab, decision))
-    said = [verdict.number for verdict in verdicts_of(lab, decision["decision"])]
+    files = Files(workspace, contents=False)
+    records = dict(_records(workspace, decision))
+    said = [verdict.number for verdict in verdicts_of(workspace, decision["decision"])]
     return {
         "format": FORMAT,
         "decision": decision["decision"],
         "seal": decision["seal"],
         "made_at": now(),
-        "journal": str(lab.records.journal.head),
+        "journal": str(workspace.records.journal.head),
         "records": {place: record.digest for place, record in records.items()},
         "files": {name: total for record in records.values() for name, total in sorted(record.sums.items())},
-        "verdicts": {str(each): files.sum(lab.name_of(file_of(lab, decision["decision"], each))) for each in said},
+        "verdicts": {
+            str(each): files.sum(workspace.name_of(file_of(workspace, decision["decision"], each))) for each in said
+        },
     }
 
 
-def write_manifest(lab: Lab, decision: Decision, path: Path, key: Path | None = None) -> list[Path]:
+def write_manifest(workspace: Workspace, decision: Decision, path: Path, key: Path | None = None) -> list[Path]:
     """Write a decision's manifest, and beside it its signature where there is a key; returns the files.
 
     Raises:
         LedgerError: it cannot be written or signed.
     """
-    content = {path: json_text(manifest_of(lab, decision)).encode()}
+    content = {path: json_text(manifest_of(workspace, decision)).encode()}
     if key is not None:
         content[path.with_name(path.name + SIGNATURE)] = signed(content[path], key).encode()
     try:
@@ -73,30 +76,30 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise LedgerError("there is no such manifest", where=str(path), remedy="regmix audit --manifest FILE") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerError(
-            f"is no manifest: {error}", where=str(path), remedy="name a file that regmix audit --manifest wrote"
+            f"is not a manifest: {error}", where=str(path), remedy="name a file that regmix audit --manifest wrote"
         ) from None
     return found
 
 
-def manifest_link(lab: Lab, path: Path, *, contents: bool = True, signers: Path | None = None) -> Link:
+def manifest_link(workspace: Workspace, path: Path, *, contents: bool = True, signers: Path | None = None) -> Link:
     """A home against a manifest that was kept elsewhere, and the manifest's own signature.
 
     Raises:
-        LedgerError: there is no manifest, or its signature cannot be checked.
+        LedgerError: there is not a manifest, or its signature cannot be checked.
     """
     manifest = read_manifest(path)
     link = Link(MANIFEST, len(manifest["records"]), made=(manifest.get("made_at", ""),) * 2)
     link.differences += _signature_differs(path, signers, link)
-    link.differences += _journal_differs(lab, Head.of(manifest["journal"]))
+    link.differences += _journal_differs(workspace, Head.of(manifest["journal"]))
     name = manifest["decision"]
-    decision = next((each for each in decisions(lab) if each["decision"] == name), None)
+    decision = next((each for each in decisions(workspace) if each["decision"] == name), None)
     if decision is None:
         link.differences.append(Difference(name, "gone", "the decision that the manifest is of"))
         return link
     if decision.get("seal") != manifest["seal"]:
         link.differences.append(Difference(name, "altered", "its seal is not that of the manifest"))
-    link.differences += _records_differ(lab, manifest, link)
-    link.differences += _files_differ(lab, manifest, link, contents=contents)
+    link.differences += _records_differ(workspace, manifest, link)
+    link.differences += _files_differ(workspace, manifest, link, contents=contents)
     return link
 
 
@@ -112,8 +115,8 @@ def _signature_differs(path: Path, signers: Path | None, link: Link) -> Iterator
         yield Difference(MANIFEST, "altered", found.problem)
 
 
-def _journal_differs(lab: Lab, head: Head) -> Iterator[Difference]:
-    lines = lab.records.journal.lines
+def _journal_differs(workspace: Workspace, head: Head) -> Iterator[Difference]:
+    lines = workspace.records.journal.lines
     if head.count > len(lines):
         what = f"the manifest knows of {head.count} lines, and there are {len(lines)}: lines were taken out"
         yield Difference("journal", "altered", what)
@@ -121,37 +124,39 @@ def _journal_differs(lab: Lab, head: Head) -> Iterator[Difference]:
         yield Difference("journal", "altered", f"the manifest knows another line {head.count}")
 
 
-def _records_differ(lab: Lab, manifest: dict[str, Any], link: Link) -> Iterator[Difference]:
+def _records_differ(workspace: Workspace, manifest: dict[str, Any], link: Link) -> Iterator[Difference]:
     kept: dict[str, set[str]] = {}
     for place, digest in manifest["records"].items():
         asset, key = place.split("@")[0].split("/", 1)
         if f"{asset}/{key}" not in kept:
-            kept[f"{asset}/{key}"] = {record.digest for record in lab.records.history(asset, key)}
+            kept[f"{asset}/{key}"] = {record.digest for record in workspace.records.history(asset, key)}
         link.files += 1
         if digest not in kept[f"{asset}/{key}"]:
             yield Difference(place, "gone", "the record that the manifest knows")
 
 
-def _files_differ(lab: Lab, manifest: dict[str, Any], link: Link, *, contents: bool) -> Iterator[Difference]:
-    files = Files(lab, contents=contents)
+def _files_differ(
+    workspace: Workspace, manifest: dict[str, Any], link: Link, *, contents: bool
+) -> Iterator[Difference]:
+    files = Files(workspace, contents=contents)
     whole = Record("manifest", "all", "", "", {}, {}, {}, (), "", 0.0, "", manifest["files"])
     yield from files.differ(whole, MANIFEST, link)
     for number, total in manifest.get("verdicts", {}).items():
-        path = lab.name_of(file_of(lab, manifest["decision"], int(number)))
+        path = workspace.name_of(file_of(workspace, manifest["decision"], int(number)))
         if files.sum(path) != total:
             yield Difference(MANIFEST, "altered", f"{path} is not the verdict that the manifest knows")
 
 
-def _records(lab: Lab, decision: Decision) -> Iterator[tuple[str, Record]]:
-    """``asset/key`` -> record, of all that a decision rests on, of itself, and of its confirmations."""
+def _records(workspace: Workspace, decision: Decision) -> Iterator[tuple[str, Record]]:
+    """``asset/key`` -> record, of all that a decision is based on, of itself, and of its confirmations."""
     for place, version in decision["versions"].items():
         asset, key = place.split("@")[0].split("/", 1)
-        record = record_behind(lab, decision, asset, key, version)
+        record = record_behind(workspace, decision, asset, key, version)
         if record is not None:
             yield place, record
     name = decision["decision"]
-    for record in lab.records.of_version("mixture_decision", "all", name)[-1:]:
+    for record in workspace.records.of_version("mixture_decision", "all", name)[-1:]:
         yield "mixture_decision/all", record
-    for record in lab.records.history("confirmation"):
+    for record in workspace.records.history("confirmation"):
         if name in record.inputs.values():
             yield f"confirmation/all@{record.version}", record

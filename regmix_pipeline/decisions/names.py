@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures, prior_and_limits
@@ -13,27 +13,27 @@ from regmix_pipeline.mixtures.stage import current_mixtures, prior_and_limits
 OBJECTIVE = "objective (nats/token)"
 
 
-def mixture_names(lab: Lab) -> dict[str, str]:
-    """Name -> id of a current mixture, as far as the study's records tell.
+def mixture_names(workspace: Workspace) -> dict[str, str]:
+    """Name -> id of a current mixture, as far as the study's records show.
 
     ``natural`` and ``uniform`` where they are among the mixtures; ``best observed`` once losses were measured;
     ``chosen``, or ``nearest to chosen`` where the chosen mixture was not trained, once there is an optimum.
     """
-    mixtures = current_mixtures(lab)
+    mixtures = current_mixtures(workspace)
     if not mixtures:
         return {}
-    references = reference_mixtures(*prior_and_limits(lab))
+    references = reference_mixtures(*prior_and_limits(workspace))
     names = {name: mixture.id for name, mixture in references.items() if mixture.id in mixtures}
     losses = {
         key: record.facts[OBJECTIVE]
         for key in mixtures
-        if (record := lab.records.current("proxy_losses", key)) and OBJECTIVE in record.facts
+        if (record := workspace.records.current("proxy_losses", key)) and OBJECTIVE in record.facts
     }
     if losses:
         names["best observed"] = min(losses, key=lambda key: losses[key])
     # What comes after the mixtures may be damaged or gone: it is made again after them.
     with suppress(LedgerError):
-        parts = lab.json("optimal_mixture")["parts"]
+        parts = workspace.json("optimal_mixture")["parts"]
         nearest = min(mixtures, key=lambda key: _moved(dict(mixtures[key].parts), parts))
         names["chosen" if dict(mixtures[nearest].parts) == parts else "nearest to chosen"] = nearest
     return names

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import regmix_pipeline
-from regmix_pipeline.decisions.alternatives import before, compared, predictions_for
+from regmix_pipeline import checks
+from regmix_pipeline.decisions.alternatives import compared, predictions_for, previous_alternative
+from regmix_pipeline.engine.records import UNPARTITIONED, Record, now
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import canonical_json, fingerprint
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger import audit
-from regmix_pipeline.ledger.records import WHOLE, Record, now
 from regmix_pipeline.mixtures.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ CODE_VERSION = "4"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "tokenizers", "datatrove", "dagster", "duckdb")
 
 
-def lineage_of(lab: Lab, asset: str) -> dict[str, str]:
+def lineage_of(workspace: Workspace, asset: str) -> dict[str, str]:
     """``asset/key`` -> version of an asset's current record and of everything it was made from, however far back.
 
     Inputs are followed by the versions their records name, which need not be the current ones. Where two versions of
@@ -36,8 +36,8 @@ def lineage_of(lab: Lab, asset: str) -> dict[str, str]:
         LedgerError: the asset was not made, or a record it names is gone.
     """
     found: dict[str, str] = {}
-    records = lab.records.for_lineage
-    waiting = [(asset, WHOLE, lab.need(asset).version)]
+    records = workspace.records.for_lineage
+    waiting = [(asset, UNPARTITIONED, workspace.need(asset).version)]
     while waiting:
         name, key, version = waiting.pop()
         place = f"{name}/{key}"
@@ -51,7 +51,7 @@ def lineage_of(lab: Lab, asset: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def decision_record(lab: Lab) -> dict[str, Any]:
+def decision_record(workspace: Workspace) -> dict[str, Any]:
     """The decision that the current optimal mixture leads to, JSON-able.
 
     Its id is the hash of what was asked, what was decided, what the checks found and every upstream version: deciding
@@ -60,38 +60,38 @@ def decision_record(lab: Lab) -> dict[str, Any]:
     """
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-    optimum = lab.json("optimal_mixture")
-    fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
-    alternatives = compared(lab, fitted)
-    given = {each.name: each.mixture for each in alternatives if each.name in lab.study.alternatives}
-    checks = _checks(lab)
+    optimum = workspace.json("optimal_mixture")
+    fitted = FittedRegressor.load(workspace.artefact("regressor", suffix="regressor.json").parent)
+    alternatives = compared(workspace, fitted)
+    given = {each.name: each.mixture for each in alternatives if each.name in workspace.study.alternatives}
+    checks = _checks(workspace)
     decided = {
-        "study": lab.study.name,
-        "description": lab.study.description,
+        "study": workspace.study.name,
+        "description": workspace.study.description,
         "mixture": {"id": optimum["mixture"], "weights": Mixture.of(optimum["parts"]).weights},
         "objective": optimum["objective"],
-        "objective_asked": lab.study.objective,
-        "rank_correlation_floor": lab.study.rank_correlation_floor,
-        "limits": lab.study.limits.model_dump(mode="json"),
+        "objective_asked": workspace.study.objective,
+        "rank_correlation_floor": workspace.study.rank_correlation_floor,
+        "limits": workspace.study.limits.model_dump(mode="json"),
         "domains": optimum["domains"],
         "predictions": optimum["predictions"] + predictions_for(fitted, given, optimum["objective"]),
         "alternatives": {each.name: each.as_json() for each in alternatives},
         "gain": optimum["gain"],
         "active": optimum["active"],
-        "stability": _stability(lab),
+        "stability": _stability(workspace),
         "regressors": fitted.chosen,
         "regression": evidence_of(fitted),
         "search": optimum["search"],
         "checks": checks,
         "flags": [check["description"] for check in checks if not check["passed"]] + optimum.get("flags", []),
-        "versions": versions_behind(lab),
+        "versions": versions_behind(workspace),
         "code": {"package": regmix_pipeline.__version__, "decisions": CODE_VERSION},
     }
     record = {"decision": decision_id(decided), **decided}
-    return sealed(record | _circumstances(lab, record, fitted))
+    return sealed(record | _circumstances(workspace, record, fitted))
 
 
-CIRCUMSTANCES = (
+NON_CONTENT_FIELDS = (
     "decided_at",
     "runs",
     "records",
@@ -103,12 +103,12 @@ CIRCUMSTANCES = (
     "summary",
     "seal",
 )
-"""What a record says beside the decision itself: when, by whom, on which machine, after which other one."""
+"""What a record states beside the decision itself: when, by whom, on which machine, after which other one."""
 
 
 def decision_id(record: Mapping[str, Any]) -> str:
     """The id that a record's content gives, ``d`` and 16 hex digits; circumstances, and the id itself, left out."""
-    content = {name: value for name, value in record.items() if name not in (*CIRCUMSTANCES, "decision")}
+    content = {name: value for name, value in record.items() if name not in (*NON_CONTENT_FIELDS, "decision")}
     content["predictions"] = [row for row in content["predictions"] if row["name"] != "previous"]
     content["alternatives"] = {name: one for name, one in content["alternatives"].items() if name != "previous"}
     return "d" + fingerprint("decision", content)
@@ -120,19 +120,19 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return content | {"seal": hashlib.sha256(canonical_json(content).encode()).hexdigest()}
 
 
-def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor) -> dict[str, Any]:
-    last, behind = before(lab, record["decision"]), _behind(lab, record["versions"])
+def _circumstances(workspace: Workspace, record: Mapping[str, Any], fitted: FittedRegressor) -> dict[str, Any]:
+    last, behind = previous_alternative(workspace, record["decision"]), _behind(workspace, record["versions"])
     named = {"previous": last.mixture} if last else {}
     return {
         "predictions": record["predictions"] + predictions_for(fitted, named, record["objective"]),
         "alternatives": record["alternatives"] | ({"previous": last.as_json()} if last else {}),
         "previous": last.origin.removeprefix("decision ") if last else None,
         "decided_at": now(),
-        "run": lab.run,
+        "run": workspace.run,
         "runs": _by_run(behind),
         "records": {place: {"recipe": each.recipe, "digest": each.digest} for place, each in behind.items()},
-        "journal": str(lab.records.journal.head),
-        "triggered": dict(lab.triggered),
+        "journal": str(workspace.records.journal.head),
+        "triggered": dict(workspace.triggered),
         "environment": {
             "python": platform.python_version(),
             "system": platform.platform(),
@@ -142,9 +142,9 @@ def _circumstances(lab: Lab, record: Mapping[str, Any], fitted: FittedRegressor)
     }
 
 
-def _behind(lab: Lab, versions: Mapping[str, str]) -> dict[str, Record]:
-    """``asset/key`` -> the record that is rested on: the latest of its version, as `lineage_of` followed it."""
-    found, records = {}, lab.records.for_lineage
+def _behind(workspace: Workspace, versions: Mapping[str, str]) -> dict[str, Record]:
+    """``asset/key`` -> the record that is was based on: the latest of its version, as `lineage_of` followed it."""
+    found, records = {}, workspace.records.for_lineage
     for place, version in versions.items():
         asset, key = place.split("@")[0].split("/", 1)
         record = records.version(asset, key, version)
@@ -184,17 +184,17 @@ def evidence_of(fitted: FittedRegressor) -> dict[str, Any]:
     }
 
 
-def versions_behind(lab: Lab) -> dict[str, str]:
-    """``asset/key`` -> version of everything that a decision rests on."""
-    versions = lineage_of(lab, "optimal_mixture")
-    return versions | (lab.versions("further_mixtures") if lab.study.trains else {})
+def versions_behind(workspace: Workspace) -> dict[str, str]:
+    """``asset/key`` -> version of everything that a decision is based on."""
+    versions = lineage_of(workspace, "optimal_mixture")
+    return versions | (workspace.versions("further_mixtures") if workspace.study.trains else {})
 
 
-def _stability(lab: Lab) -> dict[str, Any] | None:
+def _stability(workspace: Workspace) -> dict[str, Any] | None:
     """Expected regret and gain, nats per token, and whether the first is small; None for imported runs alone."""
-    if not lab.study.trains:
+    if not workspace.study.trains:
         return None
-    found = lab.json("further_mixtures")
+    found = workspace.json("further_mixtures")
     return {name: found[name] for name in ("stable", "expected_regret", "expected_gain")}
 
 
@@ -219,24 +219,26 @@ def _chance(chance: float) -> str:
     return "above 99%" if chance > 0.99 else "below 1%" if chance < 0.01 else f"{chance:.0%}"
 
 
-def _checks(lab: Lab) -> list[dict[str, Any]]:
+def _checks(workspace: Workspace) -> list[dict[str, Any]]:
     """What holds of the evidence at the time of the decision."""
-    study, asked = lab.study, list(lab.study.objective)
-    with lab.tables(*audit.TABLES_READ, ever=["domain_inventory"]) as connection:
+    study, asked = workspace.study, list(workspace.study.objective)
+    with workspace.tables(*checks.TABLES_READ, ever=["domain_inventory"]) as connection:
         findings = {}
         if study.trains:
             training, context = study.proxies.training_settings, study.proxies.model_settings.context
             findings |= {
-                "shards hold what the inventory says": audit.shards_match_inventory(connection, lab.path("shards")),
-                "executed tokens equal the mixtures": audit.executed_tokens_match(connection, training.slack(context)),
+                "shards hold what the inventory states": checks.shards_match_inventory(
+                    connection, workspace.path("shards")
+                ),
+                "executed tokens equal the mixtures": checks.executed_tokens_match(connection, training.slack(context)),
             }
         findings |= {
-            "weights sum to one within caps": audit.mixtures_on_simplex(connection),
-            "optimum within limits": audit.optimum_within_limits(connection),
-            "rank correlation out of fold": audit.rank_correlation(connection, asked, study.rank_correlation_floor),
-            "coverage of the intervals": audit.interval_coverage(connection, asked, study.regression.level),
-            "inside the sampled region": audit.inside_sampled_region(connection),
-            "losses complete": audit.losses_complete(connection, lab.targets),
+            "weights sum to one within caps": checks.mixtures_on_simplex(connection),
+            "optimum within limits": checks.optimum_within_limits(connection),
+            "rank correlation out of fold": checks.rank_correlation(connection, asked, study.rank_correlation_floor),
+            "coverage of the intervals": checks.interval_coverage(connection, asked, study.regression.level),
+            "inside the sampled region": checks.inside_sampled_region(connection),
+            "losses complete": checks.losses_complete(connection, workspace.targets),
         }
     return [
         {"check": name, "passed": finding.passed, "description": finding.description}

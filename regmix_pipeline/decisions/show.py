@@ -5,16 +5,16 @@ from __future__ import annotations
 from rich.console import Console
 
 from regmix_pipeline.decisions.caveats import open_weights, price_of
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.tables import show_table
 
 ORDER = ("chosen", "natural", "uniform")
 
 
-def show_decision(lab: Lab, console: Console) -> None:
+def show_decision(workspace: Workspace, console: Console) -> None:
     """Print the current decision, and what larger models say of it, if there are any."""
-    record = lab.json("mixture_decision", "decision.json")
+    record = workspace.json("mixture_decision", "decision.json")
     rows = []
     for row in sorted(record["domains"], key=lambda row: -row["weight"]):
         epochs = "" if row["epochs"] is None else f"{row['epochs']:.2f}"
@@ -26,13 +26,13 @@ def show_decision(lab: Lab, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     for flag in record["flags"]:
         console.print(f"flag: {flag}", style="yellow", markup=False)
-    _show_confirmation(lab, console)
-    if (lab.records.current("mixture_report")) is not None:
-        console.print(f"report: {lab.artefact('mixture_report')}", markup=False, highlight=False, soft_wrap=True)
+    _show_confirmation(workspace, console)
+    if (workspace.records.current("mixture_report")) is not None:
+        console.print(f"report: {workspace.artefact('mixture_report')}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_confirmation(lab: Lab, console: Console) -> None:
-    with read_ledger(lab.ledger) as connection:
+def _show_confirmation(workspace: Workspace, console: Console) -> None:
+    with read_ledger(workspace.ledger) as connection:
         rows = connection.execute(
             "select target, name, avg(loss), stddev_samp(loss) / sqrt(count(*)), any_value(predicted), count(*) "
             "from current_confirmations group by target, name"
@@ -43,14 +43,14 @@ def _show_confirmation(lab: Lab, console: Console) -> None:
     seeds = rows[0][5]
     spread = f" ± one standard error over {seeds} seeds" if seeds > 1 else ""
     table = []
-    for target in ["objective", *lab.targets]:
+    for target in ["objective", *workspace.targets]:
         losses = {name: found[(target, name)][0] for name in ORDER if (target, name) in found}
         cells = [_cell(*found[(target, name)]) if name in losses else "" for name in ORDER]
         table.append((target, *cells, min(losses, key=lambda name: losses[name])))
     title = f"Larger models: loss in nats per token{spread} (in brackets: predicted for a proxy)"
     show_table(console, ("target", *ORDER, "best"), table, title=title, bold=[0])
     if seeds == 1:
-        console.print("one seed each: nothing is known of the spread between seeds", style="yellow")
+        console.print("one seed each: the spread between seeds is unknown", style="yellow")
 
 
 def _cell(loss: float, error: float | None, predicted: float | None) -> str:

@@ -57,7 +57,9 @@ def checked(content: bytes, signature: Path, allowed: Path) -> Checked:
     """
     if not allowed.is_file():
         raise LedgerError(
-            "there is no such file of allowed signers", where=str(allowed), remedy="a line a person: NAME KEYTYPE KEY"
+            "there is no such file of allowed signers",
+            where=str(allowed),
+            remedy="one line per person: NAME KEYTYPE KEY",
         )
     found = _ssh_keygen("find-principals", "-s", str(signature), "-f", str(allowed))
     people = found.stdout.decode(errors="replace").split("\n")[0].strip()

@@ -5,38 +5,38 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from regmix_pipeline.decisions.exports.regmix import regmix_yaml
 from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, versions_behind
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
+from regmix_pipeline.exports.regmix import regmix_yaml
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
-        "study": lab.study.name,
-        "description": lab.study.description,
-        "limits": lab.study.limits.model_dump(mode="json"),
-        "objective": lab.study.objective,
-        "rank_correlation_floor": lab.study.rank_correlation_floor,
-        "alternatives": lab.study.alternatives,
+        "study": workspace.study.name,
+        "description": workspace.study.description,
+        "limits": workspace.study.limits.model_dump(mode="json"),
+        "objective": workspace.study.objective,
+        "rank_correlation_floor": workspace.study.rank_correlation_floor,
+        "alternatives": workspace.study.alternatives,
         "code": CODE_VERSION,
     }
-    return {WHOLE: Recipe(versions_behind(lab), settings)}
+    return {UNPARTITIONED: Recipe(versions_behind(workspace), settings)}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    record = decision_record(lab)
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    record = decision_record(workspace)
     name = record["decision"]
-    folder = lab.path("decisions", name)
+    folder = workspace.path("decisions", name)
     with folder_written_atomically(folder) as temporary:
         write_json(temporary / "decision.json", record)
         (temporary / "mixture.yaml").write_text(regmix_yaml(record), encoding="utf-8")
     # The same evidence leads to the same id: then the first record stands, with its own time and run.
     record = read_json(folder / "decision.json")
     gain = record["gain"]
-    lab.write_rows(
+    workspace.write_rows(
         "decisions",
         name,
         [
@@ -52,10 +52,10 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             }
         ],
     )
-    besides = {"previous", *lab.study.alternatives}
+    besides = {"previous", *workspace.study.alternatives}
     rows = [row for row in record["predictions"] if row["name"] in besides]
     if rows:
-        lab.write_rows("predictions", name, rows)
+        workspace.write_rows("predictions", name, rows)
     facts = {
         "decision": name,
         "summary": record["summary"],
@@ -65,7 +65,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "triggered by": ": ".join(filter(None, [record["triggered"].get("by"), record["triggered"].get("why")])) or "-",
         "previous decision": record["previous"] or "none",
     }
-    yield Output(WHOLE, name, facts, [folder / "decision.json", folder / "mixture.yaml"])
+    yield Output(UNPARTITIONED, name, facts, [folder / "decision.json", folder / "mixture.yaml"])
 
 
 MIXTURE_DECISION = Stage(
@@ -80,9 +80,9 @@ MIXTURE_DECISION = Stage(
     ),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
-    restores=False,  # taken anew: its checks are asked again, and the same evidence leads to the same decision
+    _expected_recipes,
+    _compute,
+    restores=False,  # taken again: its checks are asked again, and the same evidence leads to the same decision
     folders=("decisions",),
     kinds=("yaml", "duckdb"),
     group="decision",

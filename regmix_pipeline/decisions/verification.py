@@ -10,18 +10,18 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from regmix_pipeline.decisions.find import Decision, record_behind, record_on_disk
-from regmix_pipeline.decisions.journal_check import Told, heads_of, journal_link, nobody_told
+from regmix_pipeline.decisions.journal_check import HeadSource, heads_of, journal_link, no_reported_heads
 from regmix_pipeline.decisions.ledger_check import ledger_link
 from regmix_pipeline.decisions.links import Difference, Files, Kind, Link
 from regmix_pipeline.decisions.record import decision_id, sealed
 from regmix_pipeline.decisions.verdicts import altered
 from regmix_pipeline.documents.observe import observe
+from regmix_pipeline.engine.journal import RECORD
+from regmix_pipeline.engine.ledger import ledger_is_current
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe, Record
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import DocumentError, TokenError
 from regmix_pipeline.files import read_json
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import ledger_is_current
-from regmix_pipeline.ledger.journal import RECORD
-from regmix_pipeline.ledger.records import WHOLE, Recipe, Record
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.tokens.manifest import read_manifest
 from regmix_pipeline.tokens.shards import shard_folder
@@ -33,61 +33,66 @@ AFTERWARDS = ("confirmation", "mixture_report", "strategy_comparison")
 
 
 def verified(
-    lab: Lab, decision: Decision, *, contents: bool = True, with_ledger: bool | None = None, told: Told = nobody_told
+    workspace: Workspace,
+    decision: Decision,
+    *,
+    contents: bool = True,
+    with_ledger: bool | None = None,
+    head_source: HeadSource = no_reported_heads,
 ) -> list[Link]:
     """The chain behind a decision, from the decision back to the documents, then the journal and the ledger.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         decision: its record.
         with_ledger: whether the ledger is compared with the files; default: if it was built from the records as they
             are. Files are the truth: a ledger that is behind says nothing.
         contents: take the checksums of tokens, model weights and source documents too; without, of the rest alone.
-        told: heads of the journal that are kept outside the home's own files.
+        head_source: heads of the journal that are kept outside the home's own files.
 
     Raises:
-        LookupError: ``told`` cannot say.
+        LookupError: ``head_source`` cannot be read.
     """
     if with_ledger is None:
-        with_ledger = ledger_is_current(lab.records, lab.ledger)
-    heads, files = heads_of(lab, told), Files(lab, contents=contents)
-    saved = {line.says.get("digest", "") for line in lab.records.journal.lines if line.what == RECORD}
-    first = [*_links_afterwards(lab, decision, files), _decision_link(lab, decision, files)]
+        with_ledger = ledger_is_current(workspace.records, workspace.ledger)
+    heads, files = heads_of(workspace, head_source), Files(workspace, contents=contents)
+    saved = {line.says.get("digest", "") for line in workspace.records.journal.lines if line.what == RECORD}
+    first = [*_links_afterwards(workspace, decision, files), _decision_link(workspace, decision, files)]
     by_asset: dict[str, Link] = {}
     for place, version in decision["versions"].items():
         asset, key = place.split("@")[0].split("/", 1)
         link = by_asset.setdefault(asset, Link(asset))
         link.things += 1
-        record = record_behind(lab, decision, asset, key, version)
+        record = record_behind(workspace, decision, asset, key, version)
         if record is None:
             link.differences.append(Difference(place, "gone", f"no record of version {version}"))
             continue
         link.made = (min(filter(None, [link.made[0], record.made_at])), max(link.made[1], record.made_at))
         link.differences += _record_differs(record, place, decision, saved)
         link.differences += files.differ(record, place, link)
-        link.differences += _content_differs(lab, record, place, link, contents=contents)
-    order = _upstream_order(lab, decision)
+        link.differences += _content_differs(workspace, record, place, link, contents=contents)
+    order = _upstream_order(workspace, decision)
     behind = sorted(by_asset.values(), key=lambda link: order.index(link.asset))
-    last = [journal_link(lab, files, heads)]
-    damaged = [Difference(each.where, "gone", f"{each.problem}; {each.remedy}") for each in lab.records.damaged()]
+    last = [journal_link(workspace, files, heads)]
+    damaged = [Difference(each.where, "gone", f"{each.problem}; {each.remedy}") for each in workspace.records.damaged()]
     if damaged:
         last.append(Link("records", len(damaged), differences=damaged))
     if with_ledger:
-        last.append(ledger_link(lab, files.wrong))
+        last.append(ledger_link(workspace, files.wrong))
     return [*first, *behind, *last]
 
 
-def _upstream_order(lab: Lab, decision: Decision) -> list[str]:
+def _upstream_order(workspace: Workspace, decision: Decision) -> list[str]:
     from regmix_pipeline.stages import STAGES
 
     names = [stage.name for stage in reversed(STAGES)]
     return names + sorted({place.split("/")[0] for place in decision["versions"]} - set(names))
 
 
-def _links_afterwards(lab: Lab, decision: Decision, files: Files) -> Iterator[Link]:
+def _links_afterwards(workspace: Workspace, decision: Decision, files: Files) -> Iterator[Link]:
     """What was made from the decision, such as what larger models said of it, against the checksums on record."""
     for asset in AFTERWARDS:
-        own = [each for each in lab.records.history(asset) if decision["decision"] in each.inputs.values()]
+        own = [each for each in workspace.records.history(asset) if decision["decision"] in each.inputs.values()]
         if own:
             link = Link(asset, len(own), made=(own[0].made_at, own[-1].made_at))
             for record in own:
@@ -95,26 +100,26 @@ def _links_afterwards(lab: Lab, decision: Decision, files: Files) -> Iterator[Li
             yield link
 
 
-def _decision_link(lab: Lab, decision: Decision, files: Files) -> Link:
+def _decision_link(workspace: Workspace, decision: Decision, files: Files) -> Link:
     """The record against its own id, seal and checksums, and its verdicts."""
     name = decision["decision"]
     link = Link("mixture_decision", 1, made=(decision["decided_at"], decision["decided_at"]))
-    link.differences += decision_differences(lab, decision)
+    link.differences += decision_differences(workspace, decision)
     link.unsummed += "seal" not in decision
-    for record in lab.records.of_version("mixture_decision", WHOLE, name)[-1:]:
+    for record in workspace.records.of_version("mixture_decision", UNPARTITIONED, name)[-1:]:
         link.differences += files.differ(record, name, link)
         if dict(record.inputs) != decision["versions"]:
             link.differences.append(Difference(name, "altered", "its record names other versions than it does"))
     return link
 
 
-def decision_differences(lab: Lab, decision: Decision) -> list[Difference]:
+def decision_differences(workspace: Workspace, decision: Decision) -> list[Difference]:
     """What is wrong with a decision's own record, wherever it was found, and with its verdicts; see `verified`."""
     name, found = decision["decision"], []
-    path = lab.path("decisions", name, "decision.json")
+    path = workspace.path("decisions", name, "decision.json")
     if not path.is_file():
         found.append(Difference(name, "gone", "its file; shown as the ledger has it"))
-    elif record_on_disk(lab, name) != decision:
+    elif record_on_disk(workspace, name) != decision:
         found.append(Difference(name, "altered", "its file holds another text; shown as the ledger has it"))
     if "seal" in decision:
         if sealed(decision)["seal"] != decision["seal"]:
@@ -124,7 +129,7 @@ def decision_differences(lab: Lab, decision: Decision) -> list[Difference]:
     mixture = Mixture.from_weights(decision["mixture"]["weights"])
     if mixture.id != decision["mixture"]["id"]:
         found.append(Difference(name, "altered", f"its weights are mixture {mixture.id}"))
-    return found + [Difference(name, "altered", what) for what in altered(lab, name)]
+    return found + [Difference(name, "altered", what) for what in altered(workspace, name)]
 
 
 def _record_differs(record: Record, place: str, decision: Decision, saved: Collection[str]) -> Iterator[Difference]:
@@ -137,21 +142,23 @@ def _record_differs(record: Record, place: str, decision: Decision, saved: Colle
             yield Difference(place, "altered", f"it names {upstream} {version}, which the decision does not")
     named = decision.get("records", {}).get(place)
     if named is not None and named.get("digest") != record.digest:
-        yield Difference(place, "altered", "its record is another than the one that the decision rests on")
+        yield Difference(place, "altered", "its record is another than the one that the decision is based on")
     if record.digest not in saved:
         yield Difference(place, "altered", "the journal has no line of its record")
 
 
-def _content_differs(lab: Lab, record: Record, place: str, link: Link, *, contents: bool) -> Iterator[Difference]:
+def _content_differs(
+    workspace: Workspace, record: Record, place: str, link: Link, *, contents: bool
+) -> Iterator[Difference]:
     """What files say of themselves, and the sources of documents as they are now."""
     if record.asset == "token_shards":
-        yield from _shard_differs(shard_folder(lab.path("shards"), record.key, record.version), place)
+        yield from _shard_differs(shard_folder(workspace.path("shards"), record.key, record.version), place)
     elif record.asset == "proxy_checkpoints":
         for name in record.files:
             if name.endswith("proxy.json"):
-                yield from _proxy_differs((lab.home / name).parent, place)
+                yield from _proxy_differs((workspace.home / name).parent, place)
     elif record.asset == "documents" and contents:
-        yield from _source_differs(lab, record, place, link)
+        yield from _source_differs(workspace, record, place, link)
 
 
 def _shard_differs(folder: Path, place: str) -> Iterator[Difference]:
@@ -170,7 +177,7 @@ def _proxy_differs(folder: Path, place: str) -> Iterator[Difference]:
 
     try:
         value = read_json(folder / "proxy.json")
-        # Proxies' ids hang on the version of the training code: those of another one cannot be told again.
+        # Proxies' ids depend on the version of the training code: those of another one cannot be computed again.
         if value["versions"]["code"] == TRAINING_CODE and ProxySpec.model_validate(value["spec"]).id != folder.name:
             yield Difference(place, "altered", f"the specification of proxy {folder.name} has another id")
     except OSError:
@@ -179,19 +186,19 @@ def _proxy_differs(folder: Path, place: str) -> Iterator[Difference]:
         yield Difference(place, "altered", f"the specification of proxy {folder.name} cannot be read")
 
 
-def _source_differs(lab: Lab, record: Record, place: str, link: Link) -> Iterator[Difference]:
-    source = lab.study.sources.get(record.key)
+def _source_differs(workspace: Workspace, record: Record, place: str, link: Link) -> Iterator[Difference]:
+    source = workspace.study.sources.get(record.key)
     if source is None:
-        yield Difference(place, "changed since", "no source of the study any more")
+        yield Difference(place, "changed since", "not a source of the study any more")
         return
     if source[1].corpus is not None:
         from regmix_pipeline.documents.corpora import corpus_path
 
-        if not corpus_path(source[1].corpus, lab.data).is_file():
+        if not corpus_path(source[1].corpus, workspace.data).is_file():
             yield Difference(place, "gone", "its corpus was not fetched to this machine")
             return
     try:
-        seen = observe(source[1], lab.base, lab.data, lab.say, read_all=True)
+        seen = observe(source[1], workspace.base, workspace.data, workspace.say, read_all=True)
     except DocumentError as error:
         yield Difference(place, "gone", f"{error.where}: {error.problem}")
         return

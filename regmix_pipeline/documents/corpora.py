@@ -14,8 +14,8 @@ from pathlib import Path
 
 from regmix_pipeline.documents.extractors import biomedical, encyclopedia, notation, prose
 from regmix_pipeline.documents.extractors.archives import Extracted
-from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.documents.packages import PACKAGES, fetch_all
+from regmix_pipeline.engine.leftovers import sweep
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, written_atomically
 from regmix_pipeline.progress import Say, clock, to_stderr
@@ -80,7 +80,7 @@ def ensure(name: str, folder: Path, say: Say = to_stderr) -> Path:
     Args:
         name: one of `CORPORA`.
         folder: data folder; packages go to ``packages/``, corpora to ``corpora/``.
-        say: told of each package fetched and each corpus extracted.
+        say: called with a line about each package fetched and each corpus extracted.
 
     Raises:
         DocumentError: a package cannot be had or is damaged.

@@ -5,39 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from regmix_pipeline.documents.watch import Look, look
-from regmix_pipeline.documents.watched import NAME, joined, names_taken, recorded
+from regmix_pipeline.documents.watch import WatchScan, scan
+from regmix_pipeline.documents.watched import NAME, names_taken, recorded, with_watched_domains
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
-from regmix_pipeline.study import Domain
+from regmix_pipeline.study.study import Domain
 
 CODE_VERSION = "1"
 
 
-def look_around(lab: Lab) -> Look:
-    """What is under the study's watched address. Looked at once in a lab's life.
+def scan_watched(workspace: Workspace) -> WatchScan:
+    """What is under the study's watched address. Looked at once in a workspace's life.
 
     Raises:
         DocumentError: the address cannot be listed.
     """
-    study = lab.study_in_file
+    study = workspace.study_in_file
     if study.watch is None:
-        return Look()
+        return WatchScan()
     watch, settle = study.watch, study.refit.settle_seconds
-    return lab.once(
+    return workspace.once(
         "look",
-        lambda: look(watch, lab.base, recorded(lab.records), names_taken(study), lab.path("watch.json"), settle),
+        lambda: scan(
+            watch, workspace.base, recorded(workspace.records), names_taken(study), workspace.path("watch.json"), settle
+        ),
     )
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    watched = list(look_around(lab).domains)
-    study = joined(lab.study_in_file, watched)
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    watched = list(scan_watched(workspace).domains)
+    study = with_watched_domains(workspace.study_in_file, watched)
     settings: dict[str, Any] = {f"domain {name}": _said(domain) for name, domain in study.domains.items()}
     settings |= {f"target {name}": target.source.label() for name, target in study.targets.items() if target.source}
-    return {WHOLE: Recipe({}, settings | {"watched": watched, "code": CODE_VERSION})}
+    return {UNPARTITIONED: Recipe({}, settings | {"watched": watched, "code": CODE_VERSION})}
 
 
 def _said(domain: Domain) -> dict[str, Any]:
@@ -46,9 +48,9 @@ def _said(domain: Domain) -> dict[str, Any]:
     return source | domain.model_dump(mode="json", exclude={"source"}, exclude_none=True)
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    settings = recipes[WHOLE].settings
-    before = lab.records.current(NAME)
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    settings = recipes[UNPARTITIONED].settings
+    before = workspace.records.current(NAME)
     names = {role: _named(settings, role) for role in ("domain", "target")}
     had = {role: _named(before.settings if before else {}, role) for role in names}
     now, then = ({*each["domain"], *each["target"]} for each in (names, had))
@@ -56,14 +58,14 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "domains": names["domain"],
         "targets outside the domains": names["target"],
         "arrived": sorted(now - then),
-        "went": sorted(then - now),
+        "removed": sorted(then - now),
         "watched folders": settings["watched"],
     }
     # Where the text comes from is not part of the version: other documents change their own version, not the list.
     limits = {name: {**settings[f"domain {name}"], "source": None} for name in names["domain"]}
-    yield Output(WHOLE, fingerprint(NAME, limits, names["target"]), facts)
-    # The record stands now, so the lab's study is another one from here on.
-    lab.join()
+    yield Output(UNPARTITIONED, fingerprint(NAME, limits, names["target"]), facts)
+    # The record stands now, so the workspace's study is another one from here on.
+    workspace.join()
 
 
 def _named(settings: Mapping[str, Any], role: str) -> list[str]:
@@ -75,8 +77,8 @@ DOMAINS = Stage(
     (),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     restores=False,
     folders=("watch.json",),
     group="data",

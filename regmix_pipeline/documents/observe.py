@@ -13,11 +13,11 @@ from typing import IO, Any, cast
 
 from regmix_pipeline.documents.corpora import corpus_path
 from regmix_pipeline.documents.resolve import SourceFiles, resolve
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.documents.watch import CHANGED
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, to_stderr
+from regmix_pipeline.study.settings.documents import Source
 
 CHECKSUM_FILE = "checksums.json"
 ETAGS = ("etag", "md5hash", "content_md5", "crc32c")
@@ -75,8 +75,9 @@ def observe(
     return Observation(_version(source, [file.checksum for file in observed]), observed, source.label())
 
 
-def version_at_a_glance(source: Source, base: Path, data_folder: Path) -> str | None:
-    """The version that `observe` would find, told from names, sizes and times; None where a file has to be read for it.
+def version_by_listing(source: Source, base: Path, data_folder: Path) -> str | None:
+    """The version that `observe` would find, derived from names, sizes and times; None where a file has to be read for
+    it.
 
     Reads no file and fetches none: what a built-in corpus that was not fetched holds is unknown.
 
@@ -105,7 +106,8 @@ def version_at_a_glance(source: Source, base: Path, data_folder: Path) -> str | 
 
 
 def names_sizes_times(source: Source, base: Path, data_folder: Path) -> list[list[Any]]:
-    """Path, size and time of every file of ``source``, in reading order: what tells one state of it from another.
+    """Path, size and time of every file of ``source``, in reading order: what distinguishes one state of it from
+    another.
 
     Raises:
         DocumentError: as `resolve`.

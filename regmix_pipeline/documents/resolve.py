@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.catalogue import FILE_KINDS, kind_of_file
 from regmix_pipeline.documents.corpora import ensure
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.progress import Say, to_stderr
+from regmix_pipeline.study.settings.documents import Source
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -45,7 +45,7 @@ def resolve(source: Source, base: Path, data_folder: Path, say: Say = to_stderr)
         source: the source.
         base: folder that relative globs start at (the study file's).
         data_folder: where the built-in corpora are kept.
-        say: told of what is fetched.
+        say: called with a line about what is fetched.
 
     Raises:
         DocumentError: nothing matches, all files are empty, or a file is of a kind that the source cannot read.

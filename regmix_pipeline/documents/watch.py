@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from regmix_pipeline.documents.settings import Source, check_name
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, read_json, write_json
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.study.settings.base import Settings
+from regmix_pipeline.study.settings.documents import Source, check_name
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -60,7 +60,7 @@ class Watch(Settings):
 
 
 @dataclass(frozen=True)
-class Look:
+class WatchScan:
     """What one look at the watched address found.
 
     Attributes:
@@ -75,7 +75,7 @@ class Look:
 
     @property
     def lines(self) -> list[str]:
-        """What a person should know of folders that are not domains, a line each."""
+        """What the user should know of folders that are not domains, one line each."""
         refused = [f"{name}: not taken: {why}" for name, why in self.refused.items()]
         return refused + [f"{name}: {why}" for name, why in self.waiting.items()]
 
@@ -89,9 +89,9 @@ class _Folder:
     problem: str = ""
 
 
-def look(
+def scan(
     watch: Watch, base: Path, known: Collection[str], taken: Collection[str], clock: Path, settle_seconds: float
-) -> Look:
+) -> WatchScan:
     """List the watched address and say which of its folders are domains.
 
     A folder becomes a domain once it holds text and has been still for ``settle_seconds``, and ceases to be one once it
@@ -135,7 +135,7 @@ def look(
             waiting[name] = f"{what} for {now - since:.0f} s, withdrawn after {settle_seconds:g} s"
     if marks != seen:
         write_json(clock, marks)
-    return Look(tuple(domains), waiting, refused)
+    return WatchScan(tuple(domains), waiting, refused)
 
 
 def _refusal(name: str, taken: Collection[str]) -> str:
@@ -159,7 +159,9 @@ def _folders(watch: Watch, base: Path) -> Iterator[tuple[str, _Folder]]:
                 yield name, _inside(fs, path, watch.source)
     except FileNotFoundError as error:
         raise DocumentError(
-            "the watched folder does not exist", where=f"watch: {watch.address}", remedy="make it, or mend the address"
+            "the watched folder does not exist",
+            where=f"watch: {watch.address}",
+            remedy="make it, or correct the address",
         ) from error
     except ImportError as error:
         raise DocumentError(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regmix_pipeline.ledger.records import Records
-from regmix_pipeline.study import Domain, Study, Target
+from regmix_pipeline.engine.records import Records
+from regmix_pipeline.study.study import Domain, Study, Target
 
 NAME = "domains"
 """The stage that looks for them."""
 
 
-def joined(study: Study, watched: Sequence[str]) -> Study:
+def with_watched_domains(study: Study, watched: Sequence[str]) -> Study:
     """The study with the watched folders among its domains, after those of its file; where names collide the file's
     holds."""
     watch = study.watch

@@ -11,12 +11,12 @@ from typing import Any
 
 from filelock import FileLock
 
+from regmix_pipeline.engine.journal import ASKED
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe, now
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import BusyError, LedgerError
 from regmix_pipeline.files import fingerprint, read_json, write_json
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.journal import ASKED
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe, now
 from regmix_pipeline.mixtures.mixture import Mixture
 
 CODE_VERSION = "1"
@@ -24,15 +24,15 @@ FILE = "adopted.json"
 NAME = "adopted_mixtures"
 
 
-def adopted(lab: Lab) -> list[dict[str, Any]]:
+def adopted(workspace: Workspace) -> list[dict[str, Any]]:
     """What was adopted so far, oldest first: proposal, by, at, why, domains (version of the list), mixtures (parts).
 
     Raises:
         LedgerError: the list was edited.
     """
-    path = lab.path(FILE)
+    path = workspace.path(FILE)
     listed = read_json(path, "restore it from a backup") if path.is_file() else []
-    noted = [line.says["entry"] for line in lab.records.journal.lines if line.what == ASKED]
+    noted = [line.says["entry"] for line in workspace.records.journal.lines if line.what == ASKED]
     # A kill may have left an entry noted and not listed: it counts.
     if listed not in (noted, noted[:-1]):
         raise LedgerError(
@@ -43,51 +43,51 @@ def adopted(lab: Lab) -> list[dict[str, Any]]:
     return noted
 
 
-def adopted_mixtures(lab: Lab) -> list[Mixture]:
+def adopted_mixtures(workspace: Workspace) -> list[Mixture]:
     """Distinct adopted mixtures over today's domains, as observed last, in the order of their adoption."""
-    known, names = set(lab.domains), lab.renamed
+    known, names = set(workspace.domains), workspace.renamed
     found = {}
-    for parts in lab.need(NAME).settings["mixtures"]:
+    for parts in workspace.need(NAME).settings["mixtures"]:
         mixture = Mixture.of(parts).renamed(names)
         if set(mixture.weights) <= known:
             found.setdefault(mixture.id, mixture)
     return list(found.values())
 
 
-def adopted_since_domains_changed(lab: Lab) -> int:
+def adopted_since_domains_changed(workspace: Workspace) -> int:
     """How many mixtures were asked for over the list of domains as it is now."""
-    version = lab.need("domains").version
-    return sum(len(entry["mixtures"]) for entry in adopted(lab) if entry["domains"] == version)
+    version = workspace.need("domains").version
+    return sum(len(entry["mixtures"]) for entry in adopted(workspace) if entry["domains"] == version)
 
 
-def adopt(lab: Lab, mixtures: Sequence[Mixture], proposal: str, by: str, why: str) -> None:
+def adopt(workspace: Workspace, mixtures: Sequence[Mixture], proposal: str, by: str, why: str) -> None:
     """Ask for proxies of these mixtures; the next run of the mixtures stage takes them in."""
     entry = {
         "proposal": proposal,
         "by": by,
         "at": now(),
         "why": why,
-        "domains": lab.need("domains").version,
+        "domains": workspace.need("domains").version,
         "mixtures": [dict(mixture.parts) for mixture in mixtures],
     }
-    with FileLock(lab.path(f".{FILE}.lock")):
-        listed = [*adopted(lab), entry]
-        with lab.records.journal.noted({"what": ASKED, "entry": entry}):
-            write_json(lab.path(FILE), listed)
+    with FileLock(workspace.path(f".{FILE}.lock")):
+        listed = [*adopted(workspace), entry]
+        with workspace.records.journal.noted({"what": ASKED, "entry": entry}):
+            write_json(workspace.path(FILE), listed)
     with suppress(BusyError):  # the run at work, or the next one, observes it
-        list(lab.materialise(ADOPTED_MIXTURES, wait=False))
+        list(workspace.materialise(ADOPTED_MIXTURES, wait=False))
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    if not lab.study.trains:
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    if not workspace.study.trains:
         return {}
-    mixtures = [parts for entry in adopted(lab) for parts in entry["mixtures"]]
-    return {WHOLE: Recipe({}, {"mixtures": mixtures, "code": CODE_VERSION})}
+    mixtures = [parts for entry in adopted(workspace) for parts in entry["mixtures"]]
+    return {UNPARTITIONED: Recipe({}, {"mixtures": mixtures, "code": CODE_VERSION})}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    mixtures = recipes[WHOLE].settings["mixtures"]
-    yield Output(WHOLE, fingerprint(NAME, mixtures), {"mixtures asked for": len(mixtures)})
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    mixtures = recipes[UNPARTITIONED].settings["mixtures"]
+    yield Output(UNPARTITIONED, fingerprint(NAME, mixtures), {"mixtures asked for": len(mixtures)})
 
 
 ADOPTED_MIXTURES = Stage(
@@ -95,8 +95,8 @@ ADOPTED_MIXTURES = Stage(
     (),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     restores=False,
     folders=(FILE,),
     group="proxies",

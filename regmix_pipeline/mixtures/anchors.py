@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.mixtures.settings import Anchors
+from regmix_pipeline.study.settings.mixtures import Anchors
 
 
 def reference_mixtures(prior: NDArray[np.float64], limits: Limits) -> dict[str, Mixture]:

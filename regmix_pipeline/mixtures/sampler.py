@@ -19,7 +19,7 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture, largest_remainder
-from regmix_pipeline.mixtures.settings import MixtureSettings
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 BLOCK = 4096
 """Draws per block of counted randomness."""
@@ -140,7 +140,7 @@ def with_new_domain(
     domain: str,
     count: int,
 ) -> list[Mixture]:
-    """Mixtures that tell what a domain is worth that none of ``existing`` has measured enough.
+    """Mixtures that measure what a domain is worth that none of ``existing`` has measured enough.
 
     The domain's weights in the sampler's pool are cut into ``count`` classes of equal width in their square root, and
     each class gives the mixture farthest (Hellinger) from everything measured or picked before.

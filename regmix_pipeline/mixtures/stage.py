@@ -8,79 +8,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.adopted import adopted_mixtures
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
-from regmix_pipeline.mixtures.before import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.sampler import sample, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
 CODE_VERSION = "3"
 
 
-def prior_and_limits(lab: Lab) -> tuple[NDArray[np.float64], Limits]:
+def prior_and_limits(workspace: Workspace) -> tuple[NDArray[np.float64], Limits]:
     """The natural distribution, shape (d,), and the limits over the study's domains, from the inventory."""
-    rows = {row["source"]: row for row in lab.json("domain_inventory")["sources"] if row["role"] == "domain"}
-    domains = tuple(lab.domains)
+    rows = {row["source"]: row for row in workspace.json("domain_inventory")["sources"] if row["role"] == "domain"}
+    domains = tuple(workspace.domains)
     prior = np.array([rows[name]["prior"] for name in domains])
     caps = np.array([rows[name]["cap"] for name in domains])
     floors = np.array([rows[name]["floor"] for name in domains])
     return prior, Limits(domains, caps, floors)
 
 
-def current_mixtures(lab: Lab) -> dict[str, Mixture]:
+def current_mixtures(workspace: Workspace) -> dict[str, Mixture]:
     """Id -> mixture, in order: the ones that proxies are trained on now."""
-    entries = lab.json("mixtures")["mixtures"]
+    entries = workspace.json("mixtures")["mixtures"]
     return {entry["id"]: Mixture.of(entry["parts"]) for entry in entries}
 
 
-def sampled_mixtures(lab: Lab) -> list[str]:
+def sampled_mixtures(workspace: Workspace) -> list[str]:
     """Ids of the current mixtures that the sampler drew, in order."""
-    return [entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] == "sampled"]
+    return [entry["id"] for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] == "sampled"]
 
 
-def anchored_mixtures(lab: Lab) -> set[str]:
+def anchored_mixtures(workspace: Workspace) -> set[str]:
     """Ids of the current mixtures that are anchors."""
     drawn = ("sampled", "arrival", "further")
-    return {entry["id"] for entry in lab.json("mixtures")["mixtures"] if entry["origin"] not in drawn}
+    return {entry["id"] for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] not in drawn}
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    adopted = [mixture.id for mixture in adopted_mixtures(lab)] if lab.study.trains else []
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    adopted = [mixture.id for mixture in adopted_mixtures(workspace)] if workspace.study.trains else []
     settings = {
-        "mixtures": lab.study.mixtures.model_dump(mode="json"),
-        "seed": lab.study.seed,
-        "domains": lab.domains,
-        "earlier runs": fingerprint(sorted({run.mixture.id for run in _earlier(lab)})),
+        "mixtures": workspace.study.mixtures.model_dump(mode="json"),
+        "seed": workspace.study.seed,
+        "domains": workspace.domains,
+        "earlier runs": fingerprint(sorted({run.mixture.id for run in _earlier(workspace)})),
         "adopted": adopted,
         "code": CODE_VERSION,
     }
-    if renamed := lab.renamed:
+    if renamed := workspace.renamed:
         settings["renamed"] = renamed
-    if parts := _parts(lab):
+    if parts := _parts(workspace):
         settings["parts"] = sorted(parts)
-    inputs = lab.versions("domain_inventory")
-    kept = taken_over(lab, Recipe(inputs, settings), lambda: prior_and_limits(lab)[1], _sampler_id(lab), adopted)
-    return {WHOLE: Recipe(inputs, settings | {TAKEN_OVER: kept})}
+    inputs = workspace.versions("domain_inventory")
+    kept = taken_over(
+        workspace, Recipe(inputs, settings), lambda: prior_and_limits(workspace)[1], _sampler_id(workspace), adopted
+    )
+    return {UNPARTITIONED: Recipe(inputs, settings | {TAKEN_OVER: kept})}
 
 
-def _parts(lab: Lab) -> set[str]:
+def _parts(workspace: Workspace) -> set[str]:
     """Domains that are parts of a split one."""
-    return {name for change in lab.study.changes for name in change.into}
+    return {name for change in workspace.study.changes for name in change.into}
 
 
-def _earlier(lab: Lab) -> list[EarlierRun]:
-    """Evidence from earlier days, which stands for as many sampled mixtures."""
-    return usable_runs(lab) if lab.study.trains else []
+def _earlier(workspace: Workspace) -> list[EarlierRun]:
+    """Evidence from earlier days, which replaces as many sampled mixtures."""
+    return usable_runs(workspace) if workspace.study.trains else []
 
 
 def _arrivals(
-    lab: Lab,
+    workspace: Workspace,
     prior: NDArray[np.float64],
     limits: Limits,
     current: list[Mixture],
@@ -88,42 +90,42 @@ def _arrivals(
     arrived: list[str],
 ) -> list[Mixture]:
     """Mixtures for domains that came after the others were sampled: ``kept`` ones, and what each domain still lacks."""
-    settings, found = lab.study.mixtures, list(kept)
-    parts = _parts(lab)
-    before = [run.mixture for run in _earlier(lab)]
+    settings, found = workspace.study.mixtures, list(kept)
+    parts = _parts(workspace)
+    before = [run.mixture for run in _earlier(workspace)]
     for domain in arrived:
         # Runs on the whole say nothing of how its parts differ.
         seen = current + found + ([] if domain in parts else before)
         lacking = settings.arrivals - sum(domain in dict(mixture.parts) for mixture in seen)
         if lacking > 0:
-            inside = [mixture for mixture in seen + before if set(dict(mixture.parts)) <= set(lab.domains)]
-            found += with_new_domain(prior, limits, settings, lab.study.seed, inside, domain, lacking)
+            inside = [mixture for mixture in seen + before if set(dict(mixture.parts)) <= set(workspace.domains)]
+            found += with_new_domain(prior, limits, settings, workspace.study.seed, inside, domain, lacking)
     return found
 
 
-def _sampler_id(lab: Lab) -> str:
-    settings = lab.study.mixtures.model_dump(mode="json", exclude={"count", "anchors", "arrivals", "draw"})
-    return fingerprint(settings, lab.study.seed, CODE_VERSION)
+def _sampler_id(workspace: Workspace) -> str:
+    settings = workspace.study.mixtures.model_dump(mode="json", exclude={"count", "anchors", "arrivals", "draw"})
+    return fingerprint(settings, workspace.study.seed, CODE_VERSION)
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    prior, limits = prior_and_limits(lab)
-    settings, taken = lab.study.mixtures, recipes[WHOLE].settings[TAKEN_OVER]
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    prior, limits = prior_and_limits(workspace)
+    settings, taken = workspace.study.mixtures, recipes[UNPARTITIONED].settings[TAKEN_OVER]
     kept: list[Mixture] = []
     groups: dict[str, list[Mixture]] = {"sampled": [], "arrival": [], "further": []}
     named: dict[str, Mixture] = {}
-    if lab.study.trains:
-        known = _known(lab, taken)
+    if workspace.study.trains:
+        known = _known(workspace, taken)
         before = {name: known[key] for name, key in taken["anchors"].items()}
         today = anchor_mixtures(prior, limits, settings.anchors)
         named = {name: before.get(name, mixture) for name, mixture in today.items()}
         kept, arrivals = ([known[key] for key, _ in taken[origin]] for origin in ("sampled", "arrival"))
-        stand_in = len({run.mixture.id for run in _earlier(lab)})
+        stand_in = len({run.mixture.id for run in _earlier(workspace)})
         wanted = settings.model_copy(update={"count": max(settings.count - stand_in, len(kept))})
-        groups["sampled"] = sample(prior, limits, wanted, lab.study.seed, kept)
-        groups["further"] = adopted_mixtures(lab)
+        groups["sampled"] = sample(prior, limits, wanted, workspace.study.seed, kept)
+        groups["further"] = adopted_mixtures(workspace)
         measured = groups["sampled"] + groups["further"]
-        groups["arrival"] = _arrivals(lab, prior, limits, measured, arrivals, taken["arrived"])
+        groups["arrival"] = _arrivals(workspace, prior, limits, measured, arrivals, taken["arrived"])
     origins: dict[str, str] = {}
     mixtures: dict[str, Mixture] = {}
     for origin, group in groups.items():
@@ -133,23 +135,23 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     for name, mixture in named.items():
         origins.setdefault(mixture.id, name)
         mixtures.setdefault(mixture.id, mixture)
-    now = lab.need("domain_inventory").version if settings.under_caps else None
+    now = workspace.need("domain_inventory").version if settings.under_caps else None
     then = dict(taken["sampled"] + taken["arrival"])
     drawn_under = {key: then.get(key, now) for key in mixtures if origins[key] in ("sampled", "arrival")}
     entries = [
         {"id": key, "origin": origins[key], "parts": dict(mixture.parts), "drawn_under": drawn_under.get(key)}
         for key, mixture in mixtures.items()
     ]
-    version = fingerprint("mixtures", entries, taken["arrived"], lab.domains)
+    version = fingerprint("mixtures", entries, taken["arrived"], workspace.domains)
     content = {
-        "sampler": _sampler_id(lab),
+        "sampler": _sampler_id(workspace),
         "draw": settings.draw,
         "arrived": taken["arrived"],
         "anchors": {name: dict(mixture.parts) for name, mixture in named.items()},
         "mixtures": entries,
     }
     # Other settings may lead to the same list: its version says nothing of them, its file's name has to.
-    path = lab.write_json(content, "mixtures", f"{version}-{fingerprint(content)[:8]}.json")
+    path = workspace.write_json(content, "mixtures", f"{version}-{fingerprint(content)[:8]}.json")
     rows = [
         {
             "mixture": key,
@@ -160,25 +162,25 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             "drawn_under": drawn_under.get(key),
         }
         for position, (key, mixture) in enumerate(mixtures.items())
-        for domain, weight in zip(lab.domains, mixture.vector(lab.domains), strict=True)
+        for domain, weight in zip(workspace.domains, mixture.vector(workspace.domains), strict=True)
     ]
-    lab.write_rows("mixtures", version, rows)
+    workspace.write_rows("mixtures", version, rows)
     facts = {
         "mixtures": len(entries),
         **{origin: sum(found == origin for found in origins.values()) for origin in groups},
         "anchors": sum(found not in groups for found in origins.values()),
         "kept from before": len(kept),
-        "beyond today's limits": sum(not limits.allow(mixture.vector(lab.domains)) for mixture in kept),
+        "beyond today's limits": sum(not limits.allow(mixture.vector(workspace.domains)) for mixture in kept),
         "new": len(groups["sampled"]) - len(kept),
     }
-    yield Output(WHOLE, version, facts, [path])
+    yield Output(UNPARTITIONED, version, facts, [path])
 
 
-def _known(lab: Lab, taken: Mapping[str, Any]) -> dict[str, Mixture]:
+def _known(workspace: Workspace, taken: Mapping[str, Any]) -> dict[str, Mixture]:
     """Id -> mixture of all that is taken over, found in the lists before."""
     missing = {*taken["anchors"].values(), *(key for key, _ in taken["sampled"] + taken["arrival"])}
     found: dict[str, Mixture] = {}
-    for each in lists_before(lab) if missing else ():
+    for each in lists_before(workspace) if missing else ():
         found |= {key: mixture for key, mixture in each.mixtures.items() if key in missing}
         if len(found) == len(missing):
             break
@@ -190,8 +192,8 @@ MIXTURES = Stage(
     ("domain_inventory", "token_shards", "finished_proxies", "adopted_mixtures"),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     folders=("mixtures",),
     kinds=("numpy",),
     group="proxies",

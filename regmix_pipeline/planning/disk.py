@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from regmix_pipeline.planning.text import Text
 from regmix_pipeline.planning.work import COMPARED, Work, choices_and_candidates, mixture_count, proxy_count
 from regmix_pipeline.regression.folds import FEWEST_ROWS_BY_REGION
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.study import Study
 
 _SNAPSHOT = 12
 """Bytes a parameter in a snapshot: itself and AdamW's two averages."""

@@ -12,7 +12,7 @@ from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.work import mixture_count
 from regmix_pipeline.progress import Say, clock
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.study import Study
 
 LARGEST = 132
 """Rows of a trial at most; time grows in proportion to them beyond."""
@@ -54,7 +54,7 @@ def stated_seconds(study: Study, workers: int) -> FittingSeconds:
 def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None:
     """Fit, search and propose once, on made-up losses of one and of three targets; None where that would take long.
 
-    ``say`` is told before it begins, and how long it may take.
+    ``say`` is called before it begins, with how long it may take.
 
     Losses are a law of the mixtures with some noise. Targets are fitted alike, so more of them take in proportion.
     """

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from regmix_pipeline.errors import PlanError
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.study.settings.base import Settings
 
 CATALOGUE = Path(__file__).with_name("hardware.yaml")
 
@@ -115,7 +115,7 @@ def _read(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or error
-        raise PlanError(f"not valid YAML: {problem}", where=where, remedy="mend the line") from error
+        raise PlanError(f"not valid YAML: {problem}", where=where, remedy="correct the line") from error
     if not isinstance(raw, dict):
         raise PlanError("the file holds no fields", where=str(path), remedy=_REMEDY)
     return {"name": path.stem} | raw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import amount
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.measured import STARTING, fits_a_trial, matrix_rate, trial, trial_seconds
@@ -11,14 +11,16 @@ from regmix_pipeline.planning.recorded import recorded_speed
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.progress import Say, clock
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.study import Study
 
 EFFICIENCY = 0.5
 """Share of the matrix rate that whole training steps reach, where no step can be tried."""
 
 
-def speeds_here(study: Study, works: tuple[Work, ...], lab: Lab | None, workers: int, say: Say) -> dict[str, Speed]:
-    """Batch of models -> a worker's speed; ``say`` is told of every trial and how long it may take.
+def speeds_here(
+    study: Study, works: tuple[Work, ...], workspace: Workspace | None, workers: int, say: Say
+) -> dict[str, Speed]:
+    """Batch of models -> a worker's speed; ``say`` is called for every trial with how long it may take.
 
     Raises:
         PlanError: a trial failed.
@@ -26,7 +28,7 @@ def speeds_here(study: Study, works: tuple[Work, ...], lab: Lab | None, workers:
     found: dict[str, Speed] = {}
     rate = 0.0
     for work in works:
-        recorded = recorded_speed(lab, work) if lab is not None else None
+        recorded = recorded_speed(workspace, work) if workspace is not None else None
         if recorded is not None:
             found[work.what] = recorded
             continue

@@ -21,8 +21,8 @@ from regmix_pipeline.planning.memory import worker_memory
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
-from regmix_pipeline.proxies.settings import EvaluationSettings
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
+from regmix_pipeline.study.settings.proxies import EvaluationSettings
 
 SECONDS = 4.0
 """Time that steps are measured for."""
@@ -31,7 +31,7 @@ STARTING = 6.0
 LONGEST = 30.0
 """Seconds that a trial's own work should take at most; a model that would take longer is not tried."""
 DEADLINE = 4 * LONGEST
-"""Seconds after which a trial is given up: the machine is busier than its matrix rate told."""
+"""Seconds after which a trial is given up: the machine is busier than its matrix rate suggested."""
 _PASSES = 14
 """Passes of a trial: steps of one and of two, models written, losses measured."""
 _TARGETS = 2

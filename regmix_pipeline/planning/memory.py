@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from regmix_pipeline.proxies.settings import ModelSettings
+from regmix_pipeline.study.settings.proxies import ModelSettings
 
 Kind = Literal["cpu", "cuda"]
 

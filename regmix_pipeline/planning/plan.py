@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.disk import disk_of, ledger_rows
 from regmix_pipeline.planning.fitting import FittingSeconds, fitting_trial, stated_seconds
@@ -15,13 +15,13 @@ from regmix_pipeline.planning.hardware import Hardware
 from regmix_pipeline.planning.here import speeds_here
 from regmix_pipeline.planning.memory import Memory
 from regmix_pipeline.planning.rates import Devices, Trainers, Workers
-from regmix_pipeline.planning.recorded import Made, ToTrain, made_of, nothing_made
+from regmix_pipeline.planning.recorded import RecordedWork, ToTrain, made_of, nothing_made
 from regmix_pipeline.planning.stage_plans import TRAINING, StagePlan, stage_plans
 from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, stated_speed, text_of, text_trial
 from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
 from regmix_pipeline.progress import Say, to_nobody
-from regmix_pipeline.proxies.trainer import default_workers
-from regmix_pipeline.study import Study
+from regmix_pipeline.proxies.workers.local import default_workers
+from regmix_pipeline.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def plan_study(
     teraflops: float | None = None,
     hardware: Hardware | None = None,
     base: Path | None = None,
-    lab: Lab | None = None,
+    workspace: Workspace | None = None,
     workers: int | None = None,
     say: Say = to_nobody,
 ) -> StudyPlan:
@@ -119,35 +119,37 @@ def plan_study(
         study: the study.
         teraflops: sustained TFLOP/s of the hardware, all devices together.
         hardware: what to plan for; None, without ``teraflops`` as well, measures this machine, which takes up to a
-            minute, or uses what the lab's home recorded.
+            minute, or uses what the workspace's home recorded.
         base: folder that a relative tokenizer file starts at; None does not look for the file.
-        lab: the study on disk: what is made already, its files, its recorded times.
+        workspace: the study on disk: what is made already, its files, its recorded times.
         workers: processes that train at once on this machine.
-        say: told of every trial before it begins, and how long it may take.
+        say: called with a line about every trial before it begins, and how long it may take.
 
     Raises:
         PlanError: a trial failed, or a model does not fit the hardware.
     """
     works = works_of(study, base)
-    workers = workers or (lab.workers if lab is not None else None) or study.proxies.workers or default_workers()
+    workers = (
+        workers or (workspace.workers if workspace is not None else None) or study.proxies.workers or default_workers()
+    )
     here = hardware is None and teraflops is None
     if teraflops is not None:
         hardware = _as_given(teraflops, workers)
-    made = made_of(lab, works) if lab is not None else nothing_made(works)
+    made = made_of(workspace, works) if workspace is not None else nothing_made(works)
     # A home may have more mixtures than the study's count: those that were proposed and trained.
     works = tuple(replace(work, models=max(work.models, made.to_train[work.what].models)) for work in works)
     cores = hardware.cores if hardware is not None else len(os.sched_getaffinity(0))
     text_speed, fitting = stated_speed(cores), stated_seconds(study, cores)
     if here:
-        text_speed, fitting = _tried(study, lab, workers, text_speed, fitting, made, say)
-    text = text_of(study, works, lab, text_speed.bytes_per_token)
+        text_speed, fitting = _tried(study, workspace, workers, text_speed, fitting, made, say)
+    text = text_of(study, works, workspace, text_speed.bytes_per_token)
     if hardware is not None:
         given = teraflops is not None
         trainers: Trainers = Devices(hardware, "as given" if given else f"{hardware.name}, by its stated rate")
         machine = f"{teraflops:g} TFLOP/s as given" if given else f"{hardware.devices} x {hardware.name}"
         peaks: dict[str, int] = {}
     else:
-        speeds = speeds_here(study, works, lab, workers, say)
+        speeds = speeds_here(study, works, workspace, workers, say)
         trainers, machine = Workers(workers, speeds), f"this machine, {workers} workers"
         peaks = {what: speed.peak_bytes for what, speed in speeds.items() if speed.peak_bytes}
     stages = stage_plans(study, works, trainers, text, text_speed, fitting, made)
@@ -205,14 +207,20 @@ def _as_given(teraflops: float, workers: int) -> Hardware:
 
 
 def _tried(
-    study: Study, lab: Lab | None, workers: int, text_speed: TextSpeed, fitting: FittingSeconds, made: Made, say: Say
+    study: Study,
+    workspace: Workspace | None,
+    workers: int,
+    text_speed: TextSpeed,
+    fitting: FittingSeconds,
+    made: RecordedWork,
+    say: Say,
 ) -> tuple[TextSpeed, FittingSeconds]:
     """The speeds of this machine at text and at regression: recorded, else tried, else stated."""
-    if lab is not None:
-        recorded = recorded_text_speed(lab, text_speed)
+    if workspace is not None:
+        recorded = recorded_text_speed(workspace, text_speed)
         if recorded is None:
             say("  plan: trying to read and tokenise the beginning of the text: about 5s")
-        text_speed = recorded or text_trial(study, lab) or text_speed
+        text_speed = recorded or text_trial(study, workspace) or text_speed
     if made.seconds.get("regressor"):
         return text_speed, replace(
             fitting,

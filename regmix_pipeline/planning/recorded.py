@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import read_json
-from regmix_pipeline.forecast.forecast import Forecast, StageForecast, forecast_of
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.planning import stated
+from regmix_pipeline.planning.forecast.forecast import Forecast, StageForecast, forecast_of
 from regmix_pipeline.planning.rates import evaluation_seconds
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import STRATEGIES, Comparison, Work
@@ -36,7 +36,7 @@ class ToTrain:
 
 
 @dataclass(frozen=True)
-class Made:
+class RecordedWork:
     """What a home holds.
 
     Attributes:
@@ -56,29 +56,29 @@ class Made:
         return self.left.get(stage, 1.0)
 
 
-def made_of(lab: Lab, works: Sequence[Work]) -> Made:
+def made_of(workspace: Workspace, works: Sequence[Work]) -> RecordedWork:
     """Look at a home, and ahead at what `regmix run` would make in it; nothing is trained, tokenised or fetched.
 
     Without a home nothing is made: text is then not looked at.
     """
-    if not (lab.home / "records").is_dir():
+    if not (workspace.home / "records").is_dir():
         return nothing_made(works)
-    found = forecast_of(lab)
+    found = forecast_of(workspace)
     seconds = {
         stage.name: sum(
             record.seconds
-            for key in lab.records.keys(stage.name)
-            if (record := lab.records.current(stage.name, key)) is not None
+            for key in workspace.records.keys(stage.name)
+            if (record := workspace.records.current(stage.name, key)) is not None
         )
         for stage in STAGES
     }
     left = {row.stage: _share_left(row) for row in found.stages}
-    return Made(left, {work.what: _to_train(found, work) for work in works}, seconds, found.guesses)
+    return RecordedWork(left, {work.what: _to_train(found, work) for work in works}, seconds, found.guesses)
 
 
-def nothing_made(works: Sequence[Work]) -> Made:
+def nothing_made(works: Sequence[Work]) -> RecordedWork:
     """What there is before anything is made."""
-    return Made(to_train={work.what: _all_of(work) for work in works})
+    return RecordedWork(to_train={work.what: _all_of(work) for work in works})
 
 
 def _share_left(row: StageForecast) -> float:
@@ -103,10 +103,10 @@ def _to_train(found: Forecast, work: Work) -> ToTrain:
     return ToTrain(row.models, row.tokens, row.tokens_at_most and row.models > 0)
 
 
-def recorded_speed(lab: Lab, work: Work) -> Speed | None:
+def recorded_speed(workspace: Workspace, work: Work) -> Speed | None:
     """The speed at which this home's models of the same shape were trained; None where there are none."""
     found: list[dict[str, Any]] = []
-    for path in sorted(lab.path(_FOLDERS[work.what]).glob("p*/proxy.json")):
+    for path in sorted(workspace.path(_FOLDERS[work.what]).glob("p*/proxy.json")):
         try:
             value = read_json(path)
             spec = value["spec"]
@@ -130,5 +130,5 @@ def recorded_speed(lab: Lab, work: Work) -> Speed | None:
         writing=mean(clocks["snapshots"]) + stated.WRITING_SECONDS,
         evaluation=evaluation_seconds(work, mean(clocks["step"])),
         source=f"recorded here: {len(found)} models",
-        workers=lab.workers or 1,
+        workers=workspace.workers or 1,
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from regmix_pipeline.forecast.show import some_of
 from regmix_pipeline.numbers import amount
+from regmix_pipeline.planning.forecast.show import some_of
 from regmix_pipeline.planning.plan import StudyPlan
 from regmix_pipeline.planning.recorded import ToTrain
 from regmix_pipeline.planning.stage_plans import TRAINING
@@ -131,7 +131,7 @@ def _lines(plan: StudyPlan) -> list[str]:
         f"orchestration {duration(plan.orchestration)}"
     ]
     if any(left.at_most for left in plan.to_train.values()) and plan.guesses:
-        lines.append(f"what is to go is an upper bound: {some_of(plan.guesses)}")
+        lines.append(f"the remaining work is an upper bound: {some_of(plan.guesses)}")
     unit = "core hours" if plan.hardware is None or plan.hardware.kind == "cpu" else "device hours"
     spent = f"{unit}: {plan.device_hours():,.1f}, {plan.device_hours(left=True):,.1f} of it to go"
     cost, rest = plan.cost(), plan.cost(left=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.fitting import FittingSeconds
 from regmix_pipeline.planning.rates import Trainers
-from regmix_pipeline.planning.recorded import Made
+from regmix_pipeline.planning.recorded import RecordedWork
 from regmix_pipeline.planning.text import Text, TextSpeed, tokenizer_sample
 from regmix_pipeline.planning.work import STRATEGIES, Comparison, Work
 from regmix_pipeline.stages import STAGES
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.study import Study
 
 TRAINING = ("proxy_checkpoints", "proxy_losses", "confirmation", STRATEGIES)
 """Stages that run on the devices."""
@@ -43,7 +43,7 @@ def stage_plans(
     text: Text,
     speed: TextSpeed,
     fitting: FittingSeconds,
-    made: Made,
+    made: RecordedWork,
 ) -> tuple[StagePlan, ...]:
     """All stages in order; each that has work carries a Dagster run's overhead, the first one the command's start."""
     own: dict[str, tuple[float, float, int, str]] = {}

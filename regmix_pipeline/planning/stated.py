@@ -31,7 +31,7 @@ OBSERVE_MB = 1_000.0
 READING_SECONDS = 1.5
 """Once: importing the reader and the tokenizer."""
 BYTES_PER_TOKEN = 4.2
-"""UTF-8 bytes a token stands for, English text and a vocabulary of 50,000."""
+"""UTF-8 bytes a token represents, English text and a vocabulary of 50,000."""
 COMPRESSION = {".zst": 3.0, ".gz": 2.8, ".parquet": 2.2}
 """Bytes of text in a byte on disk."""
 SMALL_STAGES_SECONDS = {

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.documents.settings import Source
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import RegmixError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.work import Work, caps_of
-from regmix_pipeline.study import Study
-from regmix_pipeline.tokens.settings import TokenizerSettings
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import TokenizerSettings
+from regmix_pipeline.study.study import Study
 
 TRIAL_BYTES = 6_000_000
 """Text tokenised in the trial, from some of the sources."""
@@ -61,26 +61,28 @@ class TextSpeed:
     source: str
 
 
-def text_of(study: Study, works: Sequence[Work], lab: Lab | None, bytes_per_token: float | None = None) -> Text:
+def text_of(
+    study: Study, works: Sequence[Work], workspace: Workspace | None, bytes_per_token: float | None = None
+) -> Text:
     """The study's text.
 
     Args:
         study: the study.
         works: its models.
-        lab: where to look for records and for files; None looks nowhere.
+        workspace: where to look for records and for files; None looks nowhere.
         bytes_per_token: if it was measured; recorded shards go before it, a stated number after it.
     """
     width = 4 if works and works[0].vocabulary > 1 << 16 else 2
     if not study.trains:
         return Text(0.0, 0.0, width, "imported runs alone")
     per_token = bytes_per_token or stated.BYTES_PER_TOKEN
-    if lab is not None:
-        shards = [lab.records.current("token_shards", name) for name in study.sources]
+    if workspace is not None:
+        shards = [workspace.records.current("token_shards", name) for name in study.sources]
         known = [record.facts for record in shards if record is not None]
         if len(known) == len(shards):
             read = 1e6 * sum(fact["megabytes"] for fact in known)
             return Text(read, float(sum(fact["tokens"] for fact in known)), width, "recorded here")
-        sizes = [size_of(source, lab.base, lab.data) for _, source in study.sources.values()]
+        sizes = [size_of(source, workspace.base, workspace.data) for _, source in study.sources.values()]
         if None not in sizes:
             found = float(sum(size or 0 for size in sizes))
             return Text(found, found / per_token, width, "sizes of the files here")
@@ -123,7 +125,7 @@ def size_of(source: Source, base: Path, data: Path) -> float | None:
     return min(found, source.max_bytes) if source.max_bytes is not None else found
 
 
-def text_trial(study: Study, lab: Lab) -> TextSpeed | None:
+def text_trial(study: Study, workspace: Workspace) -> TextSpeed | None:
     """Read, train a tokenizer and make shards of the beginning of some sources, as the study would; None without text.
 
     Raises:
@@ -131,9 +133,9 @@ def text_trial(study: Study, lab: Lab) -> TextSpeed | None:
     """
     from regmix_pipeline.documents.readers import reader
 
-    here = [source for _, source in study.sources.values() if size_of(source, lab.base, lab.data)]
+    here = [source for _, source in study.sources.values() if size_of(source, workspace.base, workspace.data)]
     settings = study.tokenizer
-    if not here or settings is None or (settings.file is not None and not (lab.base / settings.file).is_file()):
+    if not here or settings is None or (settings.file is not None and not (workspace.base / settings.file).is_file()):
         return None
     started = time.perf_counter()
     import regmix_pipeline.tokens.steps  # noqa: F401 - what importing it costs
@@ -143,7 +145,13 @@ def text_trial(study: Study, lab: Lab) -> TextSpeed | None:
     share = TRIAL_BYTES // len(chosen)
     first = [first_bytes(source, share) for source in chosen]
     with tempfile.TemporaryDirectory(prefix="regmix-plan-") as folder:
-        return _tried(settings, [reader(source, lab.base, lab.data) for source in first], Path(folder), beginning, lab)
+        return _tried(
+            settings,
+            [reader(source, workspace.base, workspace.data) for source in first],
+            Path(folder),
+            beginning,
+            workspace,
+        )
 
 
 def first_bytes(source: Source, most: int) -> Source:
@@ -151,7 +159,9 @@ def first_bytes(source: Source, most: int) -> Source:
     return source.model_copy(update={"max_bytes": min(most, source.max_bytes or most)})
 
 
-def _tried(settings: TokenizerSettings, readers: Sequence[Any], folder: Path, beginning: float, lab: Lab) -> TextSpeed:
+def _tried(
+    settings: TokenizerSettings, readers: Sequence[Any], folder: Path, beginning: float, workspace: Workspace
+) -> TextSpeed:
     from regmix_pipeline.tokens.steps import DropDuplicates, SplitTokenizer
     from regmix_pipeline.tokens.tokenizer import ensure_tokenizer
 
@@ -162,7 +172,7 @@ def _tried(settings: TokenizerSettings, readers: Sequence[Any], folder: Path, be
     if settings.train is not None:
         whole = settings.train.model_copy(update={"bytes_per_domain": sample, "domains": None})
         settings = settings.model_copy(update={"train": whole})
-    tokenizer = ensure_tokenizer(settings, parts, folder, lab.base, lambda line: None)
+    tokenizer = ensure_tokenizer(settings, parts, folder, workspace.base, lambda line: None)
     training = time.perf_counter() - started
     write = SplitTokenizer(folder / "shard", tokenizer, ("train", "validation"), 0, 0.1)
     started = time.perf_counter()
@@ -189,9 +199,9 @@ def stated_speed(cores: int) -> TextSpeed:
     )
 
 
-def recorded_text_speed(lab: Lab, otherwise: TextSpeed) -> TextSpeed | None:
+def recorded_text_speed(workspace: Workspace, otherwise: TextSpeed) -> TextSpeed | None:
     """The rate at which this home's shards were made; None where there are none. The rest is as ``otherwise`` says."""
-    records = [lab.records.latest("token_shards", name) for name in lab.study.sources]
+    records = [workspace.records.latest("token_shards", name) for name in workspace.study.sources]
     made = [record for record in records if record is not None and record.seconds > 0]
     seconds = sum(record.seconds for record in made)
     if not seconds:

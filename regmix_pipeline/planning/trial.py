@@ -18,8 +18,8 @@ import torch
 
 from regmix_pipeline.proxies.evaluate import Sample, device_of, evaluate_proxy, losses_on
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-from regmix_pipeline.proxies.train import Trainer, train_proxy
-from regmix_pipeline.proxies.worker import answers_no_signals, prepare_torch
+from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
+from regmix_pipeline.proxies.workers.worker import answers_no_signals, prepare_torch
 
 _WARM_UP = 2
 _FEW_PASSES = 4
@@ -36,7 +36,7 @@ def main() -> None:
     spec = ProxySpec.model_validate(job["spec"])
     started = time.perf_counter()
     device = device_of("auto")
-    trainer = Trainer(spec, device)
+    trainer = TrainingLoop(spec, device)
     loading = time.perf_counter() - started
     print(json.dumps({"ready": True}), flush=True)
     if not sys.stdin.readline():
@@ -48,10 +48,10 @@ def main() -> None:
         step = _of_steps(trainer, job["seconds"])
     else:  # one model at a time, so that the peak is a worker's
         del trainer
-        trainer = Trainer(_short(spec, per_pass, 1), device)
+        trainer = TrainingLoop(_short(spec, per_pass, 1), device)
         one = _of_steps(trainer, job["seconds"] / 2)
         del trainer
-        trainer = Trainer(_short(spec, per_pass, 2), device)
+        trainer = TrainingLoop(_short(spec, per_pass, 2), device)
         step = one + max(_of_steps(trainer, job["seconds"] / 2) - one, 0.0) * (passes - 1)
     busy = (time.process_time() - cpu) / (time.perf_counter() - wall)
     peak = _peak_bytes()
@@ -72,7 +72,7 @@ def main() -> None:
     print(json.dumps(answer), flush=True)
 
 
-def _of_steps(trainer: Trainer, seconds: float) -> float:
+def _of_steps(trainer: TrainingLoop, seconds: float) -> float:
     """Seconds of a step, after some that allocate."""
     started = time.perf_counter()
     for _ in range(_WARM_UP):

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.strategies import catalogue
-from regmix_pipeline.strategies.settings import RESERVED, StrategySettings
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
+from regmix_pipeline.study.settings.strategies import RESERVED, StrategySettings
+from regmix_pipeline.study.study import Study
 
 VOCABULARY_UNKNOWN = 50_432
 """Assumed when the tokenizer's file is not there yet: GPT-NeoX, padded."""

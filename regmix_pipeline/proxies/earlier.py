@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import fingerprint, read_json
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.mixtures.changes import Reading, read_today
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.finished import observed_proxies
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import available_windows, proxy_seed, training_files, vocabulary_of
+from regmix_pipeline.study.changes import Reading, read_today
 from regmix_pipeline.tokens.stage import current_manifest
 
 
@@ -21,7 +21,7 @@ class EarlierRun:
 
     Attributes:
         spec: as it was trained.
-        reading: its mixture in today's terms, or why it is no evidence.
+        reading: its mixture in today's terms, or why it is not evidence.
     """
 
     spec: ProxySpec
@@ -33,18 +33,18 @@ class EarlierRun:
         return Mixture.from_weights(self.reading.weights)
 
 
-def finished_proxies(lab: Lab) -> dict[str, ProxySpec]:
+def finished_proxies(workspace: Workspace) -> dict[str, ProxySpec]:
     """Id -> spec of every observed proxy that was trained to its end as today's are, but for data, oldest first."""
-    observed = observed_proxies(lab)
-    return lab.once(f"finished proxies {fingerprint(observed)}", lambda: _trained_alike(lab, observed))
+    observed = observed_proxies(workspace)
+    return workspace.once(f"finished proxies {fingerprint(observed)}", lambda: _trained_alike(workspace, observed))
 
 
-def _trained_alike(lab: Lab, observed: Sequence[str]) -> dict[str, ProxySpec]:
+def _trained_alike(workspace: Workspace, observed: Sequence[str]) -> dict[str, ProxySpec]:
     if not observed:
         return {}
-    proxies, folder, found = lab.study.proxies, lab.path("proxies"), {}
-    seeds = {proxy_seed(lab, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
-    model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(lab)
+    proxies, folder, found = workspace.study.proxies, workspace.path("proxies"), {}
+    seeds = {proxy_seed(workspace, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
+    model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(workspace)
     written = {path: path.stat().st_mtime_ns for name in observed if (path := folder / name / "proxy.json").is_file()}
     for path in sorted(written, key=lambda path: (written[path], path)):
         try:
@@ -58,74 +58,75 @@ def _trained_alike(lab: Lab, observed: Sequence[str]) -> dict[str, ProxySpec]:
     return found
 
 
-def runs_of_other_domains(lab: Lab) -> list[EarlierRun]:
+def runs_of_other_domains(workspace: Workspace) -> list[EarlierRun]:
     """Every finished proxy whose domains are not today's, sorted by id; those of today's are mixtures of today."""
     # What was renamed is still what it was.
-    changed = {name for change in lab.changes if change.rename is None for name in change.gone}
+    changed = {name for change in workspace.changes if change.rename is None for name in change.gone}
     return [
-        _read(lab, spec)
-        for _, spec in sorted(finished_proxies(lab).items())
-        if not _drawn(lab, spec) <= set(lab.domains) or set(spec.exact_mixture.weights) & changed
+        _read(workspace, spec)
+        for _, spec in sorted(finished_proxies(workspace).items())
+        if not _drawn(workspace, spec) <= set(workspace.domains) or set(spec.exact_mixture.weights) & changed
     ]
 
 
-def runs_besides(lab: Lab, current: Collection[str]) -> list[EarlierRun]:
+def runs_besides(workspace: Workspace, current: Collection[str]) -> list[EarlierRun]:
     """Every finished proxy but those with the ids ``current``, sorted by id: of other domains, former anchors, mixtures
     that a cap has ruled out since."""
-    return [_read(lab, spec) for name, spec in sorted(finished_proxies(lab).items()) if name not in current]
+    return [_read(workspace, spec) for name, spec in sorted(finished_proxies(workspace).items()) if name not in current]
 
 
-def _drawn(lab: Lab, spec: ProxySpec) -> set[str]:
+def _drawn(workspace: Workspace, spec: ProxySpec) -> set[str]:
     """Domains that a run drew on, called as they are today."""
-    names = lab.renamed
+    names = workspace.renamed
     return {names.get(domain, domain) for domain, _ in spec.exact_mixture.parts}
 
 
-def _read(lab: Lab, spec: ProxySpec) -> EarlierRun:
-    problem = _not_comparable(lab, spec)
+def _read(workspace: Workspace, spec: ProxySpec) -> EarlierRun:
+    problem = _not_comparable(workspace, spec)
     weights = spec.exact_mixture.weights
-    reading = read_today(weights, lab.changes, lab.domains, lab.study.evidence_tolerance)
+    reading = read_today(weights, workspace.changes, workspace.domains, workspace.study.evidence_tolerance)
     return EarlierRun(spec, Reading(weights, reading.rules, problem) if problem else reading)
 
 
-def _not_comparable(lab: Lab, spec: ProxySpec) -> str:
-    """Why a run is no evidence whatever became of its domains: other tokens, or documents that changed since."""
-    tokenizer = current_manifest(lab, lab.domains[0]).tokenizer
-    names, revised = lab.renamed, lab.revised
+def _not_comparable(workspace: Workspace, spec: ProxySpec) -> str:
+    """Why a run is not evidence whatever became of its domains: other tokens, or documents that changed since."""
+    tokenizer = current_manifest(workspace, workspace.domains[0]).tokenizer
+    names, revised = workspace.renamed, workspace.revised
     for former in sorted(spec.exact_mixture.weights):
         name, version = names.get(former, former), spec.shards[former].version
-        if _tokenizer_of(lab, former, version) != tokenizer:
+        if _tokenizer_of(workspace, former, version) != tokenizer:
             return f"{name} was tokenised otherwise"
-        current = lab.records.current("token_shards", name)
-        if name in lab.domains and name not in revised and (current is None or current.version != version):
+        current = workspace.records.current("token_shards", name)
+        if name in workspace.domains and name not in revised and (current is None or current.version != version):
             return f"documents of {name} changed since, and no `revise: {name}` says that their nature did not"
-        repeated = spec.available_windows.get(former) != _windows(lab, spec).get(name)
-        if name in lab.domains and name not in revised and repeated:
+        repeated = spec.available_windows.get(former) != _windows(workspace, spec).get(name)
+        if name in workspace.domains and name not in revised and repeated:
             return f"{name} was repeated otherwise than today"
     return ""
 
 
-def _tokenizer_of(lab: Lab, name: str, version: str) -> str | None:
-    """Version of the tokenizer that made a shard, None where no record says; looked up once, as many runs share it."""
+def _tokenizer_of(workspace: Workspace, name: str, version: str) -> str | None:
+    """Version of the tokenizer that made a shard, None where no record states; looked up once, as many runs share
+    it."""
 
     def look() -> str | None:
-        record = lab.records.version("token_shards", name, version)
+        record = workspace.records.version("token_shards", name, version)
         return None if record is None else record.inputs.get("tokenizer/all")
 
-    return lab.once(f"tokenizer of {name} {version}", look)
+    return workspace.once(f"tokenizer of {name} {version}", look)
 
 
-def _windows(lab: Lab, spec: ProxySpec) -> dict[str, int]:
+def _windows(workspace: Workspace, spec: ProxySpec) -> dict[str, int]:
     """Domain -> windows that a proxy may see today; see `tasks.available_windows`."""
     tokens, context = spec.training.tokens, spec.model.context
-    return lab.once("windows", lambda: available_windows(lab, training_files(lab), tokens, context))
+    return workspace.once("windows", lambda: available_windows(workspace, training_files(workspace), tokens, context))
 
 
-def usable_runs(lab: Lab) -> list[EarlierRun]:
+def usable_runs(workspace: Workspace) -> list[EarlierRun]:
     """Runs of other domains that are evidence today."""
-    return [run for run in runs_of_other_domains(lab) if not run.reading.refused]
+    return [run for run in runs_of_other_domains(workspace) if not run.reading.refused]
 
 
-def former_domains(lab: Lab) -> list[str]:
+def former_domains(workspace: Workspace) -> list[str]:
     """Domains that the study no longer has and that are coordinates of earlier runs' mixtures, sorted."""
-    return sorted({name for run in usable_runs(lab) for name in run.reading.weights} - set(lab.domains))
+    return sorted({name for run in usable_runs(workspace) for name in run.reading.weights} - set(workspace.domains))

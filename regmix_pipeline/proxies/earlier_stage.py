@@ -11,59 +11,61 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import fingerprint, read_json
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.proxies.earlier import EarlierRun, former_domains, runs_besides
-from regmix_pipeline.proxies.engine.choose import trainer_of
+from regmix_pipeline.proxies.integrity import WEIGHTS
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
-from regmix_pipeline.proxies.whole import WEIGHTS
+from regmix_pipeline.proxies.workers.choose import executor_of
 
 CODE_VERSION = "3"
 
 
-def earlier_runs(lab: Lab) -> list[EarlierRun]:
+def earlier_runs(workspace: Workspace) -> list[EarlierRun]:
     """Every finished proxy that is not one of today's, evidence or not."""
-    current = {spec.id for group in current_specs(lab, current_mixtures(lab)).values() for spec in group}
-    return runs_besides(lab, current)
+    current = {spec.id for group in current_specs(workspace, current_mixtures(workspace)).values() for spec in group}
+    return runs_besides(workspace, current)
 
 
-def earlier_evidence(lab: Lab) -> tuple[dict[str, Mixture], list[str]]:
+def earlier_evidence(workspace: Workspace) -> tuple[dict[str, Mixture], list[str]]:
     """Id -> mixture of the earlier runs that are kept, as recorded, and the former domains that they draw on."""
-    content = lab.json("earlier_runs")
+    content = workspace.json("earlier_runs")
     mixtures = (Mixture.of(run["parts"]) for run in content["runs"])
     return {mixture.id: mixture for mixture in mixtures}, content["former_domains"]
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    if not lab.study.trains:
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    if not workspace.study.trains:
         return {}
-    runs = earlier_runs(lab)
+    runs = earlier_runs(workspace)
     settings = {
         "runs": fingerprint([[run.spec.id, dict(run.reading.weights), run.reading.refused] for run in runs]),
-        "windows": lab.study.proxies.evaluation.windows,
+        "windows": workspace.study.proxies.evaluation.windows,
         "code": f"{CODE_VERSION}-{EVALUATION_CODE}",
-    } | target_kinds(lab)
-    targets = lab.versions("token_shards", lab.targets) if any(not run.reading.refused for run in runs) else {}
-    return {WHOLE: Recipe(targets, settings)}
+    } | target_kinds(workspace)
+    targets = (
+        workspace.versions("token_shards", workspace.targets) if any(not run.reading.refused for run in runs) else {}
+    )
+    return {UNPARTITIONED: Recipe(targets, settings)}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    runs = earlier_runs(lab)
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    runs = earlier_runs(workspace)
     kept = [run for run in runs if not run.reading.refused]
-    losses = _measured(lab, kept)
-    version = fingerprint("earlier runs", recipes[WHOLE].id)
-    domains = lab.domains + former_domains(lab)
+    losses = _measured(workspace, kept)
+    version = fingerprint("earlier runs", recipes[UNPARTITIONED].id)
+    domains = workspace.domains + former_domains(workspace)
     distinct = {run.mixture.id: run.mixture for run in kept}
-    lab.write_rows(
+    workspace.write_rows(
         "mixtures",
         version,
         [
@@ -79,12 +81,12 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             for domain, weight in zip(domains, mixture.vector(domains), strict=True)
         ],
     )
-    lab.write_rows("earlier_runs", version, [row for run in runs for row in _rows(run)])
-    lab.write_rows("proxy_losses", version, losses)
-    path = lab.write_json(
+    workspace.write_rows("earlier_runs", version, [row for run in runs for row in _rows(run)])
+    workspace.write_rows("proxy_losses", version, losses)
+    path = workspace.write_json(
         {
             "runs": [{"id": run.spec.id, "parts": dict(run.mixture.parts)} for run in kept],
-            "former_domains": domains[len(lab.domains) :],
+            "former_domains": domains[len(workspace.domains) :],
         },
         "earlier",
         f"{version}.json",
@@ -94,18 +96,20 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "found": len(runs),
         "kept": len(kept),
         "distinct mixtures": len(distinct),
-        "former domains": domains[len(lab.domains) :],
+        "former domains": domains[len(workspace.domains) :],
         "not kept": {why: refused.count(why) for why in sorted(set(refused))},
         "tokens not trained again": sum(run.spec.training.tokens for run in kept),
     }
-    files, sums = _evidence(lab, kept)
-    yield Output(WHOLE, version, facts, [path, *files], sums=sums)
+    files, sums = _evidence(workspace, kept)
+    yield Output(UNPARTITIONED, version, facts, [path, *files], sums=sums)
 
 
-def _evidence(lab: Lab, kept: list[EarlierRun]) -> tuple[list[Path], dict[Path, str]]:
+def _evidence(workspace: Workspace, kept: list[EarlierRun]) -> tuple[list[Path], dict[Path, str]]:
     """The files of the runs that are kept and of their evaluations, and the known checksums of weights."""
     specs = [run.spec for run in kept]
-    tasks = evaluation_specs(lab, specs, target_files(lab) if kept else {}, lab.study.proxies.evaluation)
+    tasks = evaluation_specs(
+        workspace, specs, target_files(workspace) if kept else {}, workspace.study.proxies.evaluation
+    )
     files = [spec.output / name for name in PROXY_FILES for spec in specs] + [task.output for task in tasks]
     return files, {spec.output / WEIGHTS: read_json(spec.output / "proxy.json")["sha256"] for spec in specs}
 
@@ -131,17 +135,20 @@ def _rows(run: EarlierRun) -> list[dict[str, Any]]:
     ]
 
 
-def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
+def _measured(workspace: Workspace, runs: list[EarlierRun]) -> list[dict[str, Any]]:
     """Final losses of earlier runs on today's targets, as rows of the ledger."""
     run_of = {run.spec.id: run for run in runs}
     tasks = evaluation_specs(
-        lab, [run.spec for run in runs], target_files(lab) if runs else {}, lab.study.proxies.evaluation
+        workspace,
+        [run.spec for run in runs],
+        target_files(workspace) if runs else {},
+        workspace.study.proxies.evaluation,
     )
-    drop_altered(lab, tasks)
-    progress = Progress("earlier_runs", len(tasks), lab.say)
+    drop_altered(workspace, tasks)
+    progress = Progress("earlier_runs", len(tasks), workspace.say)
     rows = []
     place = {task.id: number for number, task in enumerate(tasks)}
-    for result in trainer_of(lab).run(tasks):
+    for result in executor_of(workspace).run(tasks):
         if result.error is not None:
             raise ProxyError(
                 result.error.problem,
@@ -160,7 +167,7 @@ def _measured(lab: Lab, runs: list[EarlierRun]) -> list[dict[str, Any]]:
                 "step": steps,
                 "tokens": steps * training.windows_per_step * run.spec.model.context,
                 "final": True,
-                "foretold": False,
+                "extrapolated": False,
             }
         )
     # Not in the order in which measurements ended: equal losses give equal files.
@@ -173,8 +180,8 @@ EARLIER_RUNS = Stage(
     ("mixtures", "token_shards", "finished_proxies"),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     folders=("earlier", "evaluations"),
     kinds=("torch",),
     group="proxies",

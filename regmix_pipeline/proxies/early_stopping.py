@@ -22,14 +22,14 @@ FEWEST_PILOTS = 4
 
 
 @dataclass(frozen=True)
-class Line:
+class FinalLossExtrapolation:
     """Final loss = intercept + slope x loss at the stop, per target; arrays of shape (T,).
 
     Attributes:
         targets: names of the targets.
         intercept: nats per token.
         slope: without unit.
-        error: root mean square error of the pilots' final losses, each foretold without itself, nats per token.
+        error: root mean square error of the pilots' final losses, each extrapolated without itself, nats per token.
         spread: standard deviation of the pilots' final losses.
         pilots: how many.
     """
@@ -43,21 +43,21 @@ class Line:
 
     @property
     def relative_error(self) -> dict[str, float]:
-        """Target -> error / spread: 0 foretells exactly, 1 no better than the mean."""
+        """Target -> error / spread: 0 predicts exactly, 1 no better than the mean."""
         relative = self.error / np.maximum(self.spread, 1e-12)
         return dict(zip(self.targets, relative.tolist(), strict=True))
 
     def final(self, target: str, loss: float) -> tuple[float, float]:
-        """Final loss foretold from the loss at the stop, and its standard error; nats per token."""
+        """Final loss extrapolated from the loss at the stop, and its standard error; nats per token."""
         at = self.targets.index(target)
         return float(self.intercept[at] + self.slope[at] * loss), float(self.error[at])
 
     def holds_for(self, targets: Sequence[str], tolerance: float) -> bool:
-        """Whether every one of the targets is foretold to within ``tolerance`` of what mixtures differ by."""
+        """Whether every one of the targets is extrapolated to within ``tolerance`` of what mixtures differ by."""
         return all(self.relative_error[target] <= tolerance for target in targets)
 
 
-def line_through(targets: Sequence[str], at_stop: Array, final: Array) -> Line:
+def fit_extrapolation(targets: Sequence[str], at_stop: Array, final: Array) -> FinalLossExtrapolation:
     """Least squares over the pilots.
 
     Args:
@@ -80,7 +80,7 @@ def line_through(targets: Sequence[str], at_stop: Array, final: Array) -> Line:
     slope = (x * y).sum(axis=0) / squares
     leverage = 1 / p + x**2 / squares
     residual = (y - slope * x) / np.maximum(1 - leverage, 1e-6)
-    return Line(
+    return FinalLossExtrapolation(
         tuple(targets),
         final.mean(axis=0) - slope * at_stop.mean(axis=0),
         slope,
@@ -111,7 +111,7 @@ def pilot_keys(mixtures: Sequence[str], first: set[str], pilots: int) -> list[st
     return [key for key in mixtures if key in first | set(rest[: max(pilots - len(first), 0)])]
 
 
-def settled(spec: ProxySpec, at: float | None) -> ProxySpec:
+def as_trained(spec: ProxySpec, at: float | None) -> ProxySpec:
     """The proxy as it was trained: to the end if that is there, else stopped if that is, else to the end."""
     if at is None or spec.output.is_dir():
         return spec

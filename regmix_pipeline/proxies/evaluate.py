@@ -20,13 +20,13 @@ import torch
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.proxies.evaluations import read_evaluation, write_evaluation
+from regmix_pipeline.proxies.integrity import RECORD, WEIGHTS, require_intact
 from regmix_pipeline.proxies.loss import token_losses
 from regmix_pipeline.proxies.model import Decoder
-from regmix_pipeline.proxies.settings import ModelSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, TargetFile
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
-from regmix_pipeline.proxies.whole import RECORD, WEIGHTS, need_whole
 from regmix_pipeline.proxies.windows import Windows
+from regmix_pipeline.study.settings.proxies import ModelSettings
 
 _TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
 
@@ -146,7 +146,7 @@ def load_proxy(folder: Path, device: torch.device) -> Decoder:
     """
     from safetensors.torch import load_file
 
-    need_whole(folder)
+    require_intact(folder)
     spec = read_json(folder / RECORD)["spec"]
     model = Decoder(ModelSettings(**spec["model"]), spec["vocabulary"])
     model.load_state_dict(load_file(folder / WEIGHTS))

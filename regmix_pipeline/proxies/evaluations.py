@@ -1,4 +1,4 @@
-"""Files of measured losses: each carries the SHA-256 of what it says, so that a changed digit is no measurement."""
+"""Files of measured losses: each carries the SHA-256 of what it says, so that a changed digit is not a measurement."""
 
 from __future__ import annotations
 

@@ -1,40 +1,40 @@
 """Stage of finished proxies: every proxy that was found on disk, trained to its end; observed and not made.
 
-Training feeds back through it: proxies of earlier days are evidence, and stand for mixtures that need not be drawn.
+Training feeds back through it: proxies of earlier days are evidence, and represent mixtures that need not be drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 
 CODE_VERSION = "1"
 NAME = "finished_proxies"
 
 
-def observed_proxies(lab: Lab) -> list[str]:
+def observed_proxies(workspace: Workspace) -> list[str]:
     """Ids of the proxies that were observed last, sorted."""
-    return list(lab.need(NAME).settings["proxies"])
+    return list(workspace.need(NAME).settings["proxies"])
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    if not lab.study.trains:
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    if not workspace.study.trains:
         return {}
-    names = (path.parent.name for path in lab.path("proxies").glob("p*/proxy.json"))
-    proxies, last = sorted(name for name in names if name.isalnum()), lab.records.current(NAME)
+    names = (path.parent.name for path in workspace.path("proxies").glob("p*/proxy.json"))
+    proxies, last = sorted(name for name in names if name.isalnum()), workspace.records.current(NAME)
     if last is not None and set(proxies) <= set(last.settings["proxies"]):
-        # One that is gone is no evidence any more, which its readers see; nothing new was finished.
+        # One that is gone is not evidence any more, which its readers see; nothing new was finished.
         proxies = last.settings["proxies"]
-    return {WHOLE: Recipe({}, {"proxies": proxies, "code": CODE_VERSION})}
+    return {UNPARTITIONED: Recipe({}, {"proxies": proxies, "code": CODE_VERSION})}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    proxies = recipes[WHOLE].settings["proxies"]
-    yield Output(WHOLE, fingerprint(NAME, proxies), {"finished proxies": len(proxies)})
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    proxies = recipes[UNPARTITIONED].settings["proxies"]
+    yield Output(UNPARTITIONED, fingerprint(NAME, proxies), {"finished proxies": len(proxies)})
 
 
 FINISHED_PROXIES = Stage(
@@ -42,8 +42,8 @@ FINISHED_PROXIES = Stage(
     (),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     restores=False,
     folders=("proxies",),
     group="proxies",

@@ -5,58 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint, read_json, sha256_of
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.run_tables import ImportedRun, read_runs
 
 CODE_VERSION = "2"
 
 
-def table_pairs(lab: Lab) -> list[tuple[Path, Path]]:
+def table_pairs(workspace: Workspace) -> list[tuple[Path, Path]]:
     """The study's pairs of tables: mixtures, losses."""
-    return [(lab.base / pair.mixtures, lab.base / pair.losses) for pair in lab.study.imports]
+    return [(workspace.base / pair.mixtures, workspace.base / pair.losses) for pair in workspace.study.imports]
 
 
-def imported_runs(lab: Lab) -> list[ImportedRun]:
+def imported_runs(workspace: Workspace) -> list[ImportedRun]:
     """The runs that were imported, as recorded; none when the study imports none."""
-    if not lab.study.imports:
+    if not workspace.study.imports:
         return []
-    entries = read_json(lab.artefact("imported_runs", suffix=".json"))["runs"]
+    entries = read_json(workspace.artefact("imported_runs", suffix=".json"))["runs"]
     return [ImportedRun(entry["id"], Mixture.of(entry["parts"]), entry["losses"], entry["tokens"]) for entry in entries]
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    if not lab.study.imports:
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    if not workspace.study.imports:
         return {}
-    files = [[sha256_of(path) if path.is_file() else f"missing: {path}" for path in pair] for pair in table_pairs(lab)]
-    tokens = [pair.tokens for pair in lab.study.imports]
+    files = [
+        [sha256_of(path) if path.is_file() else f"missing: {path}" for path in pair] for pair in table_pairs(workspace)
+    ]
+    tokens = [pair.tokens for pair in workspace.study.imports]
     settings = {
         "files": files,
         "tokens": tokens,
-        "domains": lab.domains,
-        "targets": lab.targets,
+        "domains": workspace.domains,
+        "targets": workspace.targets,
         "code": CODE_VERSION,
     }
-    return {WHOLE: Recipe({}, settings)}
+    return {UNPARTITIONED: Recipe({}, settings)}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     runs: list[ImportedRun] = []
-    for number, (mixtures, losses) in enumerate(table_pairs(lab)):
-        found = read_runs(mixtures, losses, lab.domains, lab.targets)
+    for number, (mixtures, losses) in enumerate(table_pairs(workspace)):
+        found = read_runs(mixtures, losses, workspace.domains, workspace.targets)
         # Two pairs of tables may both count their runs from 1.
-        tokens = lab.study.imports[number].tokens
+        tokens = workspace.study.imports[number].tokens
         runs += [ImportedRun(f"i{number}_{run.id}", run.mixture, run.losses, tokens) for run in found]
     entries = [
         {"id": run.id, "parts": dict(run.mixture.parts), "losses": run.losses, "tokens": run.tokens} for run in runs
     ]
     version = fingerprint("imported runs", entries)
-    path = lab.write_json({"runs": entries}, "imports", f"{version}.json")
+    path = workspace.write_json({"runs": entries}, "imports", f"{version}.json")
     distinct = {run.mixture.id: run.mixture for run in runs}
-    lab.write_rows(
+    workspace.write_rows(
         "mixtures",
         version,
         [
@@ -69,7 +71,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
                 "drawn_under": None,
             }
             for position, (key, mixture) in enumerate(distinct.items())
-            for domain, weight in zip(lab.domains, mixture.vector(lab.domains), strict=True)
+            for domain, weight in zip(workspace.domains, mixture.vector(workspace.domains), strict=True)
         ],
     )
     unknown = dict.fromkeys(
@@ -83,7 +85,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             "evaluated_tokens",
         )
     )
-    lab.write_rows(
+    workspace.write_rows(
         "proxy_losses",
         version,
         [
@@ -94,7 +96,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
                 "target": target,
                 "tokens": run.tokens,
                 "final": True,
-                "foretold": False,
+                "extrapolated": False,
                 "loss": loss,
             }
             for run in runs
@@ -104,9 +106,9 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     facts = {
         "runs": len(runs),
         "distinct mixtures": len(distinct),
-        "tables": [f"{pair.mixtures}, {pair.losses}" for pair in lab.study.imports],
+        "tables": [f"{pair.mixtures}, {pair.losses}" for pair in workspace.study.imports],
     }
-    yield Output(WHOLE, version, facts, [path])
+    yield Output(UNPARTITIONED, version, facts, [path])
 
 
 IMPORTED_RUNS = Stage(
@@ -114,8 +116,8 @@ IMPORTED_RUNS = Stage(
     (),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     folders=("imports",),
     kinds=("csv",),
     group="proxies",

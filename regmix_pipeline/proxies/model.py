@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.proxies.attention import attention, rotary_table
-from regmix_pipeline.proxies.settings import ModelSettings
+from regmix_pipeline.study.settings.proxies import ModelSettings
 
 
 class _RMSNormFunction(torch.autograd.Function):

@@ -11,11 +11,11 @@ import yaml
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.proxies.run_tables import ImportedRun, read_runs
-from regmix_pipeline.study_file import load_study
+from regmix_pipeline.study.file import load_study
 
 _HEAD = """# yaml-language-server: $schema=study.schema.json
-# Written by `regmix import-runs`. Nothing is trained: regressor, search and decision rest on the tables below.
-# The natural mixture is not in the tables; the mean of the runs stands for it. Better: give every domain
+# Written by `regmix import-runs`. Nothing is trained: regressor, search and decision are based on the tables below.
+# The natural mixture is not in the tables; the mean of the runs represents it. Better: give every domain
 # available_tokens instead of a prior, and limits: {target_tokens: ..., max_epochs: ...} for caps.
 """
 
@@ -65,7 +65,7 @@ def add_to_study(path: Path, mixtures: Path, losses: Path) -> list[ImportedRun]:
     """Add two tables to a study file's ``imports``, keeping its text and comments; returns the runs.
 
     Raises:
-        RegressionError: the tables are not sound, or a column is none of the study's domains or targets.
+        RegressionError: the tables are not sound, or a column is not one of the study's domains or targets.
         StudyError: the study file is wrong, or its imports are written in a form that cannot be added to.
     """
     study = load_study(path)

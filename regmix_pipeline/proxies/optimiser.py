@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regmix_pipeline.proxies.settings import TrainingSettings
+from regmix_pipeline.study.settings.proxies import TrainingSettings
 
 
 class FlatAdamW:

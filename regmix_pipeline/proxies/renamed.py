@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from regmix_pipeline.mixtures.changes import Change
 from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.study.changes import Change
 
 
 def under_former_names(spec: ProxySpec, changes: Sequence[Change]) -> Iterator[ProxySpec]:

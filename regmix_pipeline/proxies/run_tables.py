@@ -66,7 +66,7 @@ def read_runs(
     Args:
         mixtures: CSV of weights, a row per run.
         losses: CSV of losses, a row per run.
-        domains: the study's domains; a column that is none of them is refused. None takes every column.
+        domains: the study's domains; a column that is not one of them is refused. None takes every column.
         targets: the study's targets, all of which must be there; other columns are refused. None takes every column.
 
     Raises:
@@ -123,13 +123,13 @@ def _read(path: Path) -> _Table:
         raise RegressionError("holds no runs", where=str(path), remedy="give a header and a row per run")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise RegressionError(f"column {twice[0]!r} stands there twice", where=f"{path}:1", remedy="rename one")
+        raise RegressionError(f"column {twice[0]!r} appears twice", where=f"{path}:1", remedy="rename one")
     for line, row in numbered:
         if len(row) != len(header):
             raise RegressionError(
                 f"{len(row)} values where the header names {len(header)}",
                 where=f"{path}:{line}",
-                remedy="mend the line",
+                remedy="correct the line",
             )
     rows = {str(line): dict(zip(header, row, strict=True)) for line, row in numbered}
     # pandas writes an index without a name: it numbers rows, and is an id only where nothing better is there.
@@ -144,7 +144,7 @@ def _read(path: Path) -> _Table:
 
 
 def _by(table: _Table, key: str) -> dict[str, dict[str, str]]:
-    """Rows by id. Raises where an id is empty or stands there twice."""
+    """Rows by id. Raises where an id is empty or appears twice."""
     found: dict[str, dict[str, str]] = {}
     lines: dict[str, int] = {}
     for line, row in table.rows.items():
@@ -153,7 +153,7 @@ def _by(table: _Table, key: str) -> dict[str, dict[str, str]]:
             raise RegressionError(f"the {key} is empty", where=f"{table.path}:{line}", remedy="name the run")
         if run in found:
             raise RegressionError(
-                f"{key} {run!r} stands there twice, first in line {lines[run]}",
+                f"{key} {run!r} appears twice, first in line {lines[run]}",
                 where=f"{table.path}:{line}",
                 remedy="keep one row per run",
             )
@@ -186,7 +186,7 @@ def _named(
         name = column if known is not None and column in known else _known_name(rename(column), known)  # type: ignore[operator]
         if known is not None and name not in known:
             raise RegressionError(
-                f"column {column!r} is no {what} of the study",
+                f"column {column!r} is not a {what} of the study",
                 where=f"{table.path}:1",
                 remedy=f"remove it, or name it one of {', '.join(known)}",
             )

@@ -27,7 +27,7 @@ class Snapshot:
 
     Attributes:
         taken: steps taken.
-        tensors: name -> tensor; see `train.Trainer.tensors`.
+        tensors: name -> tensor; see `train.TrainingLoop.tensors`.
         trajectory: rows of losses sampled so far.
         seconds: spent in steps and in evaluation so far.
     """
@@ -39,7 +39,7 @@ class Snapshot:
 
 
 def save_snapshot(spec: ProxySpec, device: torch.device, snapshot: Snapshot) -> None:
-    """Write the snapshot in place of the one before, whole or not at all.
+    """Write the snapshot in place of the one before, completely or not at all.
 
     Raises:
         OSError, SafetensorError: it cannot be written; the one before stays.

@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.registry import code_version
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.study.settings.base import Settings
+from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
 
 TRAINING_CODE = "2"
 """Raised by hand when the same spec comes to mean other weights."""
@@ -47,7 +47,7 @@ class TargetFile(TokenFile):
     """A validation split whose loss is measured."""
 
     bytes: int = Field(gt=0)
-    """UTF-8 bytes of the text the tokens stand for."""
+    """UTF-8 bytes of the text the tokens represent."""
     kind: str = "text"
     """What is measured, one of `TARGET_KINDS`."""
 
@@ -109,7 +109,7 @@ class ProxySpec(Settings):
         return Mixture.of(self.mixture)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; what was derived from the fields is derived anew."""
+        """As pydantic's; what was derived from the fields is derived again."""
         copied = super().model_copy(update=update, deep=deep)
         for derived in ("exact_mixture", "id"):
             vars(copied).pop(derived, None)

@@ -11,81 +11,81 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.files import fingerprint, read_json
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.numbers import amount
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.proxies.current import current_specs, pilot_line, pilots, trained_specs
-from regmix_pipeline.proxies.early_stopping import Line, stopped
-from regmix_pipeline.proxies.engine.choose import trainer_of
+from regmix_pipeline.proxies.current import current_specs, pilot_extrapolation, pilots, trained_specs
+from regmix_pipeline.proxies.early_stopping import FinalLossExtrapolation, stopped
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
+from regmix_pipeline.proxies.integrity import WEIGHTS
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
-from regmix_pipeline.proxies.whole import WEIGHTS
+from regmix_pipeline.proxies.workers.choose import executor_of
 
 
-def _checkpoints_wanted(lab: Lab) -> dict[str, Recipe]:
-    mixtures = current_mixtures(lab)
+def _expected_checkpoints(workspace: Workspace) -> dict[str, Recipe]:
+    mixtures = current_mixtures(workspace)
     recipes = {}
-    early, first = lab.study.proxies.early_stopping, set(pilots(lab))
-    for key, specs in current_specs(lab, mixtures).items():
+    early, first = workspace.study.proxies.early_stopping, set(pilots(workspace))
+    for key, specs in current_specs(workspace, mixtures).items():
         drawn = [domain for domain, _ in mixtures[key].parts]
         settings: dict[str, Any] = {"proxies": [spec.id for spec in specs], "code": TRAINING_CODE}
         if early is not None:
             settings |= {"early_stopping": early.model_dump(mode="json"), "pilot": key in first}
-        recipes[key] = Recipe(lab.versions("token_shards", drawn), settings)
+        recipes[key] = Recipe(workspace.versions("token_shards", drawn), settings)
     return recipes
 
 
-def _checkpoints_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in recipes}
-    specs = current_specs(lab, mixtures)
-    _drop_snapshots_besides(lab)
-    early = lab.study.proxies.early_stopping
+def _compute_checkpoints(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    mixtures = {key: mixture for key, mixture in current_mixtures(workspace).items() if key in recipes}
+    specs = current_specs(workspace, mixtures)
+    _drop_snapshots_besides(workspace)
+    early = workspace.study.proxies.early_stopping
     if early is None:
-        yield from _trained(lab, mixtures, specs)
+        yield from _trained(workspace, mixtures, specs)
         return
-    first = set(pilots(lab))
-    yield from _trained(lab, mixtures, {key: group for key, group in specs.items() if key in first}, "pilots")
+    first = set(pilots(workspace))
+    yield from _trained(workspace, mixtures, {key: group for key, group in specs.items() if key in first}, "pilots")
     rest = {key: group for key, group in specs.items() if key not in first}
-    line = pilot_line(lab)
+    line = pilot_extrapolation(workspace)
     if line is None:
-        lab.say("  early stopping       no: not all pilots are finished with their losses measured at the stop")
+        workspace.say("  early stopping       no: not all pilots are finished with their losses measured at the stop")
     else:
-        worst = max(line.relative_error[target] for target in lab.study.objective)
-        stops = line.holds_for(list(lab.study.objective), early.tolerance)
+        worst = max(line.relative_error[target] for target in workspace.study.objective)
+        stops = line.holds_for(list(workspace.study.objective), early.tolerance)
         says = (
-            f"{line.pilots} pilots foretell final losses to {worst:.0%} of their spread, {early.tolerance:.0%} allowed"
+            f"{line.pilots} pilots predict final losses to {worst:.0%} of their spread, {early.tolerance:.0%} allowed"
         )
-        lab.say(f"  early stopping       {'yes' if stops else 'no'}: {says}")
+        workspace.say(f"  early stopping       {'yes' if stops else 'no'}: {says}")
         if stops:
             rest = {
                 key: [spec if spec.is_finished else stopped(spec, early.at) for spec in group]
                 for key, group in rest.items()
             }
-    yield from _trained(lab, mixtures, rest)
+    yield from _trained(workspace, mixtures, rest)
 
 
-def _drop_snapshots_besides(lab: Lab) -> None:
+def _drop_snapshots_besides(workspace: Workspace) -> None:
     """Delete snapshots of trainings that the study no longer asks for."""
-    early = lab.study.proxies.early_stopping
+    early = workspace.study.proxies.early_stopping
     wanted = set()
-    for group in current_specs(lab, current_mixtures(lab)).values():
+    for group in current_specs(workspace, current_mixtures(workspace)).values():
         wanted |= {spec.snapshot for spec in group}
         wanted |= {stopped(spec, early.at).snapshot for spec in group} if early is not None else set()
-    for path in lab.path("proxies").glob(".p*.snapshot"):
+    for path in workspace.path("proxies").glob(".p*.snapshot"):
         if path not in wanted:
             path.unlink(missing_ok=True)
 
 
 def _trained(
-    lab: Lab, mixtures: Mapping[str, Mixture], specs: Mapping[str, Sequence[ProxySpec]], what: str = ""
+    workspace: Workspace, mixtures: Mapping[str, Mixture], specs: Mapping[str, Sequence[ProxySpec]], what: str = ""
 ) -> Iterator[Output]:
     """Train proxies; one output a mixture as the last of its proxies ends."""
     key_of = {spec.id: key for key, group in specs.items() for spec in group}
@@ -93,14 +93,14 @@ def _trained(
     failed: dict[str, RegmixError] = {}
     values: dict[str, Mapping[str, Any]] = {}
     tasks = [spec for group in specs.values() for spec in group]
-    drop_altered(lab, tasks)
+    drop_altered(workspace, tasks)
     there = sum(spec.is_finished for spec in tasks)
     if len(key_of) > there:
-        lab.say(
+        workspace.say(
             f"  {len(specs):,} mixtures, {models_of(tasks)}" + (f", {there:,} of them there already" if there else "")
         )
-    progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), lab.say, what="proxies trained")
-    for result in trainer_of(lab).run(tasks):
+    progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), workspace.say, what="proxies trained")
+    for result in executor_of(workspace).run(tasks):
         there -= result.reused
         key = key_of[result.task.id]
         waiting[key] -= 1
@@ -115,7 +115,7 @@ def _trained(
         if key in failed:
             yield Output(key, error=failed[key])
         else:
-            made = _checkpoint(lab, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
+            made = _checkpoint(workspace, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
             yield replace(made, followed=there > 0)
 
 
@@ -134,10 +134,10 @@ def models_of(specs: Sequence[ProxySpec]) -> str:
 
 
 def _checkpoint(
-    lab: Lab, key: str, mixture: Mixture, specs: Sequence[ProxySpec], values: Sequence[Mapping[str, Any]]
+    workspace: Workspace, key: str, mixture: Mixture, specs: Sequence[ProxySpec], values: Sequence[Mapping[str, Any]]
 ) -> Output:
     version = checkpoint_version(key, specs)
-    parts, names = dict(mixture.parts), lab.renamed
+    parts, names = dict(mixture.parts), workspace.renamed
     rows = [
         {
             "proxy": value["id"],
@@ -154,7 +154,7 @@ def _checkpoint(
         for trained_as, used in value["domains"].items()
         if (domain := trained_as if trained_as in parts else names.get(trained_as, trained_as)) in parts
     ]
-    lab.write_rows("proxies", version, rows)
+    workspace.write_rows("proxies", version, rows)
     facts = {
         "proxies": [spec.id for spec in specs],
         "tokens": sum(value["tokens"] for value in values),
@@ -171,36 +171,38 @@ def _checkpoint(
     return Output(key, version, facts, files, sum(value["seconds"]["total"] for value in values), weights)
 
 
-def _losses_wanted(lab: Lab) -> dict[str, Recipe]:
+def _expected_losses(workspace: Workspace) -> dict[str, Recipe]:
     # Trajectories belong to the proxies' training; only the final windows can be measured again.
-    settings = {"windows": lab.study.proxies.evaluation.windows, "code": EVALUATION_CODE} | target_kinds(lab)
-    mixtures = current_mixtures(lab)
-    targets = lab.versions("token_shards", lab.targets) if mixtures else {}
-    recipes, first = {}, pilots(lab)
-    for key, specs in trained_specs(lab, mixtures).items():
+    settings = {"windows": workspace.study.proxies.evaluation.windows, "code": EVALUATION_CODE} | target_kinds(
+        workspace
+    )
+    mixtures = current_mixtures(workspace)
+    targets = workspace.versions("token_shards", workspace.targets) if mixtures else {}
+    recipes, first = {}, pilots(workspace)
+    for key, specs in trained_specs(workspace, mixtures).items():
         # What a stopped proxy's losses would have become is known from the pilots alone.
         needed = [key, *(first if any(spec.stop_at for spec in specs) else [])]
-        recipes[key] = Recipe(lab.versions("proxy_checkpoints", needed) | targets, settings)
+        recipes[key] = Recipe(workspace.versions("proxy_checkpoints", needed) | targets, settings)
     return recipes
 
 
-def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    mixtures = {key: mixture for key, mixture in current_mixtures(lab).items() if key in recipes}
-    specs = trained_specs(lab, mixtures)
-    targets = target_files(lab)
-    line = pilot_line(lab) if any(spec.stop_at for group in specs.values() for spec in group) else None
+def _compute_losses(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    mixtures = {key: mixture for key, mixture in current_mixtures(workspace).items() if key in recipes}
+    specs = trained_specs(workspace, mixtures)
+    targets = target_files(workspace)
+    line = pilot_extrapolation(workspace) if any(spec.stop_at for group in specs.values() for spec in group) else None
     key_of = {spec.id: key for key, group in specs.items() for spec in group}
     trained = [spec for group in specs.values() for spec in group]
-    tasks = evaluation_specs(lab, trained, targets, lab.study.proxies.evaluation)
+    tasks = evaluation_specs(workspace, trained, targets, workspace.study.proxies.evaluation)
     proxy_of = {task.id: task.proxy.name for task in tasks}
     waiting = {key: len(group) * len(targets) for key, group in specs.items()}
     measured: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     failed: dict[str, RegmixError] = {}
     started = time.monotonic()
-    drop_altered(lab, tasks)
+    drop_altered(workspace, tasks)
     there = sum(task.output.is_file() for task in tasks)
-    progress = Progress("proxy_losses", len(tasks), lab.say, what="losses measured")
-    for result in trainer_of(lab).run(tasks):
+    progress = Progress("proxy_losses", len(tasks), workspace.say, what="losses measured")
+    for result in executor_of(workspace).run(tasks):
         there -= result.reused
         key = key_of[proxy_of[result.task.id]]
         waiting[key] -= 1
@@ -213,7 +215,7 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             continue
         if line is None and any(spec.stop_at for spec in specs[key]):
             failed[key] = ProxyError(
-                "a stopped proxy's final loss cannot be foretold: not all pilots were kept where it stopped",
+                "a stopped proxy's final loss cannot be extrapolated: not all pilots were kept where it stopped",
                 where=f"mixture {key}",
                 remedy="turn proxies.early_stopping off to train it to its end",
             )
@@ -221,7 +223,7 @@ def _losses_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
             yield Output(key, error=failed[key])
         else:
             seconds = time.monotonic() - started
-            made = _losses(lab, key, specs[key], measured[key], targets, recipes[key], line, seconds)
+            made = _losses(workspace, key, specs[key], measured[key], targets, recipes[key], line, seconds)
             yield replace(made, followed=there > 0)
             started = time.monotonic()
 
@@ -232,29 +234,30 @@ def losses_version(key: str, recipe: Recipe) -> str:
 
 
 def _losses(
-    lab: Lab,
+    workspace: Workspace,
     key: str,
     specs: Sequence[ProxySpec],
     measured: Sequence[Mapping[str, Any]],
     targets: Mapping[str, TargetFile],
     recipe: Recipe,
-    line: Line | None,
+    line: FinalLossExtrapolation | None,
     seconds: float,
 ) -> Output:
-    version, record = losses_version(key, recipe), lab.need("proxy_checkpoints", key)
+    version, record = losses_version(key, recipe), workspace.need("proxy_checkpoints", key)
     rows: list[dict[str, Any]] = []
-    names = lab.renamed
+    names = workspace.renamed
     # In the targets' order, not in that in which measurements ended: equal losses give equal files.
     order = list(targets)
     measured = sorted(measured, key=lambda found: order.index(found["target"]))
     for spec in specs:
         trained, trajectory = (
-            lab.unaltered(record, lab.name_of(spec.output / name)) for name in ("proxy.json", "trajectory.parquet")
+            workspace.unaltered(record, workspace.name_of(spec.output / name))
+            for name in ("proxy.json", "trajectory.parquet")
         )
         value = read_json(trained)
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
         rows += [
-            common | row | {"target": target, "final": False, "foretold": False}
+            common | row | {"target": target, "final": False, "extrapolated": False}
             for row in pq.read_table(trajectory).to_pylist()
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
             if (target := row["target"] if row["target"] in targets else names.get(row["target"], "")) in targets
@@ -266,24 +269,27 @@ def _losses(
                 rows.append(common | loss | _ending(spec, value, loss, line))
     if not any(row["final"] for row in rows):
         raise ProxyError("no loss was measured", where=key, remedy="run again")
-    path = lab.write_rows("proxy_losses", version, rows)
+    path = workspace.write_rows("proxy_losses", version, rows)
     final = [row for row in rows if row["final"]]
     losses = {
-        target: sum(row["loss"] for row in final if row["target"] == target) / len(specs) for target in lab.targets
+        target: sum(row["loss"] for row in final if row["target"] == target) / len(specs)
+        for target in workspace.targets
     }
     facts = {
-        "objective (nats/token)": sum(share * losses[target] for target, share in lab.study.objective.items()),
+        "objective (nats/token)": sum(share * losses[target] for target, share in workspace.study.objective.items()),
         "losses (nats/token)": losses,
         "measurements": len(rows),
     }
-    evaluations = evaluation_specs(lab, specs, targets, lab.study.proxies.evaluation)
+    evaluations = evaluation_specs(workspace, specs, targets, workspace.study.proxies.evaluation)
     return Output(key, version, facts, [path, *(task.output for task in evaluations)], seconds)
 
 
-def _ending(spec: ProxySpec, proxy: Mapping[str, Any], loss: Mapping[str, Any], line: Line | None) -> dict[str, Any]:
-    """What the final row says beside the loss measured: of a stopped proxy, the loss that the pilots foretell."""
+def _ending(
+    spec: ProxySpec, proxy: Mapping[str, Any], loss: Mapping[str, Any], line: FinalLossExtrapolation | None
+) -> dict[str, Any]:
+    """What the final row says beside the loss measured: of a stopped proxy, the loss that the pilots predict."""
     if spec.stop_at is None:
-        return {"step": proxy["steps"], "tokens": proxy["tokens"], "final": True, "foretold": False}
+        return {"step": proxy["steps"], "tokens": proxy["tokens"], "final": True, "extrapolated": False}
     assert line is not None, "checked before"
     final, error = line.final(loss["target"], loss["loss"])
     unit = loss["bits_per_byte"] / loss["loss"]
@@ -296,7 +302,7 @@ def _ending(spec: ProxySpec, proxy: Mapping[str, Any], loss: Mapping[str, Any], 
         "bits_per_byte": final * unit,
         "bits_per_byte_standard_error": math.hypot(loss["standard_error"], error) * unit,
         "final": True,
-        "foretold": True,
+        "extrapolated": True,
     }
 
 
@@ -305,8 +311,8 @@ PROXY_CHECKPOINTS = Stage(
     ("mixtures", "token_shards", "finished_proxies"),
     "mixture",
     TRAINING_CODE,
-    _checkpoints_wanted,
-    _checkpoints_make,
+    _expected_checkpoints,
+    _compute_checkpoints,
     folders=("proxies", "evaluations"),
     observers=(FINISHED_PROXIES,),
     output_folder="proxies",
@@ -319,8 +325,8 @@ PROXY_LOSSES = Stage(
     ("mixtures", "proxy_checkpoints", "token_shards", "finished_proxies"),
     "mixture",
     EVALUATION_CODE,
-    _losses_wanted,
-    _losses_make,
+    _expected_losses,
+    _compute_losses,
     folders=("evaluations",),
     output_folder="evaluations",
     kinds=("torch", "duckdb"),

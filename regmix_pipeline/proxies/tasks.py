@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
+from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.tokens.stage import current_manifest, current_shard
 
 
-def training_files(lab: Lab) -> dict[str, TokenFile]:
+def training_files(workspace: Workspace) -> dict[str, TokenFile]:
     """Domain -> its training tokens."""
-    return {name: _split(lab, name, "train")[0] for name in lab.domains}
+    return {name: _split(workspace, name, "train")[0] for name in workspace.domains}
 
 
-def target_files(lab: Lab) -> dict[str, TargetFile]:
+def target_files(workspace: Workspace) -> dict[str, TargetFile]:
     """Target -> its validation tokens."""
     files = {}
-    for name in lab.targets:
-        file, size = _split(lab, name, "validation")
-        files[name] = TargetFile(**file.model_dump(), bytes=size, kind=lab.study.targets[name].kind)
+    for name in workspace.targets:
+        file, size = _split(workspace, name, "validation")
+        files[name] = TargetFile(**file.model_dump(), bytes=size, kind=workspace.study.targets[name].kind)
     return files
 
 
-def _split(lab: Lab, name: str, split: str) -> tuple[TokenFile, int]:
+def _split(workspace: Workspace, name: str, split: str) -> tuple[TokenFile, int]:
     """A split of a source's shard, and the UTF-8 bytes of its text."""
-    manifest, folder = current_manifest(lab, name), current_shard(lab, name)
+    manifest, folder = current_manifest(workspace, name), current_shard(workspace, name)
     part = manifest.splits[split]
     file = TokenFile(
         path=folder / part.file,
@@ -42,19 +42,19 @@ def _split(lab: Lab, name: str, split: str) -> tuple[TokenFile, int]:
     return file, part.bytes
 
 
-def target_kinds(lab: Lab) -> dict[str, Any]:
+def target_kinds(workspace: Workspace) -> dict[str, Any]:
     """Kinds of the targets that are not plain text, and the versions of the user's own: settings of a recipe."""
-    kinds = {name: target.kind for name, target in lab.study.targets.items() if target.kind != "text"}
+    kinds = {name: target.kind for name, target in workspace.study.targets.items() if target.kind != "text"}
     return {"target kinds": [kinds, TARGET_KINDS.own_versions(kinds.values())]} if kinds else {}
 
 
-def vocabulary_of(lab: Lab) -> int:
+def vocabulary_of(workspace: Workspace) -> int:
     """Rows of the embedding: the tokenizer's, as the shards' manifests say, or the study's padded number.
 
     Raises:
         StudyError: the study's number is smaller than the tokenizer's vocabulary.
     """
-    tokenizer, asked = current_manifest(lab, lab.domains[0]).vocabulary, lab.study.proxies.vocabulary
+    tokenizer, asked = current_manifest(workspace, workspace.domains[0]).vocabulary, workspace.study.proxies.vocabulary
     if asked is not None and asked < tokenizer:
         raise StudyError(
             f"{asked} is less than the tokenizer's vocabulary of {tokenizer}",
@@ -64,37 +64,41 @@ def vocabulary_of(lab: Lab) -> int:
     return asked or tokenizer
 
 
-def proxy_seed(lab: Lab, replicate: int) -> int:
+def proxy_seed(workspace: Workspace, replicate: int) -> int:
     """Seed of a mixture's n-th proxy: the same for every mixture, so that proxies differ by their mixture alone."""
-    return lab.study.seed + replicate
+    return workspace.study.seed + replicate
 
 
-def available_windows(lab: Lab, files: Mapping[str, TokenFile], training_tokens: int, context: int) -> dict[str, int]:
+def available_windows(
+    workspace: Workspace, files: Mapping[str, TokenFile], training_tokens: int, context: int
+) -> dict[str, int]:
     """Domain -> windows a proxy may see, so that it repeats each domain as often as the large run would.
 
     The large run draws weight x target tokens from what is available; scaled to the proxy's tokens, the same weight
     gives the same epochs when the proxy has available x proxy tokens / target tokens to draw from (arXiv 2606.07597).
     """
-    if lab.study.proxies.repeat_as_target is False:
+    if workspace.study.proxies.repeat_as_target is False:
         return {}
-    return windows_as_target(lab, files, training_tokens, context)
+    return windows_as_target(workspace, files, training_tokens, context)
 
 
-def windows_as_target(lab: Lab, files: Mapping[str, TokenFile], training_tokens: int, context: int) -> dict[str, int]:
+def windows_as_target(
+    workspace: Workspace, files: Mapping[str, TokenFile], training_tokens: int, context: int
+) -> dict[str, int]:
     """The same whatever the study's proxies do; empty where the study states no tokens of the large run."""
-    target = lab.study.limits.target_tokens
+    target = workspace.study.limits.target_tokens
     if target is None:
         return {}
     windows = {}
     for name, file in files.items():
-        available = lab.study.domains[name].available_tokens or file.tokens
+        available = workspace.study.domains[name].available_tokens or file.tokens
         scaled = int(available * training_tokens / target) // context
         windows[name] = max(1, min(scaled, (file.tokens - 1) // context))
     return windows
 
 
 def proxy_specs(
-    lab: Lab,
+    workspace: Workspace,
     mixtures: Mapping[str, Mixture],
     model: ModelSettings,
     training: TrainingSettings,
@@ -103,20 +107,20 @@ def proxy_specs(
     *,
     trajectory: bool = True,
 ) -> dict[str, list[ProxySpec]]:
-    """Mixture id or name -> the models to train on it, one per seed, each written under ``folder`` of the lab.
+    """Mixture id or name -> the models to train on it, one per seed, each written under ``folder`` of the workspace.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         mixtures: id or name -> mixture.
         model, training: of all the models.
         seeds: the same id or name -> seeds.
-        folder: under the lab's home.
+        folder: under the workspace's home.
         trajectory: whether losses are sampled along the way.
 
     Raises:
         LedgerError: a mixture draws on a domain that the study does not have.
     """
-    files, targets = training_files(lab), target_files(lab)
+    files, targets = training_files(workspace), target_files(workspace)
     gone = sorted({domain for mixture in mixtures.values() for domain, _ in mixture.parts} - files.keys())
     if gone:
         raise LedgerError(
@@ -124,12 +128,12 @@ def proxy_specs(
             where="mixtures",
             remedy="`regmix run` brings them up to date first",
         )
-    vocabulary = vocabulary_of(lab)
-    windows = available_windows(lab, files, training.tokens, model.context)
+    vocabulary = vocabulary_of(workspace)
+    windows = available_windows(workspace, files, training.tokens, model.context)
     gone = sorted({domain for mixture in mixtures.values() for domain in mixture.weights} - set(files))
     if gone:
         raise LedgerError(
-            f"drawn over {', '.join(gone)}, no domain of the study any more",
+            f"drawn over {', '.join(gone)}, not a domain of the study any more",
             where="mixtures",
             remedy="draw them again: `regmix run`; `regmix status` says what that costs",
         )
@@ -144,8 +148,8 @@ def proxy_specs(
                 shards={domain: files[domain] for domain, _ in mixture.parts},
                 available_windows={domain: windows[domain] for domain, _ in mixture.parts if domain in windows},
                 targets=targets if trajectory else {},
-                evaluation=lab.study.proxies.evaluation,
-                folder=lab.path(folder),
+                evaluation=workspace.study.proxies.evaluation,
+                folder=workspace.path(folder),
             )
             for seed in seeds[key]
         ]
@@ -154,12 +158,16 @@ def proxy_specs(
 
 
 def evaluation_specs(
-    lab: Lab, specs: Iterable[ProxySpec], targets: Mapping[str, TargetFile], evaluation: EvaluationSettings
+    workspace: Workspace, specs: Iterable[ProxySpec], targets: Mapping[str, TargetFile], evaluation: EvaluationSettings
 ) -> list[EvaluationSpec]:
     """One evaluation per trained model and target."""
     return [
         EvaluationSpec(
-            proxy=spec.output, target=name, tokens=file, evaluation=evaluation, folder=lab.path("evaluations", spec.id)
+            proxy=spec.output,
+            target=name,
+            tokens=file,
+            evaluation=evaluation,
+            folder=workspace.path("evaluations", spec.id),
         )
         for spec in specs
         for name, file in targets.items()

@@ -32,7 +32,7 @@ _CHECK_EVERY = 16
 _NOT_FINITE = "lower training.learning_rate, or look at the shards' text"
 
 
-class Trainer:
+class TrainingLoop:
     """A proxy in training: weights, optimiser and windows; `step` is all there is to the loop.
 
     All parameters are views of one flat tensor, and so are their gradients: clipping and AdamW are one kernel each.
@@ -160,7 +160,8 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
     Args:
         spec: what to train.
         worker: number of the calling worker, which chooses among CUDA devices.
-        say: told of the steps taken and the time left, where a model takes longer than `progress.WITHIN` seconds.
+        say: called with a line about the steps taken and the time left, where a model takes longer than
+            `progress.WITHIN` seconds.
 
     Returns:
         What `proxy.json` holds.
@@ -178,7 +179,7 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
 
 def _trained(spec: ProxySpec, device: torch.device, say: Say) -> dict[str, Any]:
     started = time.monotonic()
-    trainer = Trainer(spec, device)
+    trainer = TrainingLoop(spec, device)
     samples = [
         Sample(name, file, spec.model.context, spec.evaluation.trajectory_windows)
         for name, file in spec.targets.items()
@@ -198,7 +199,7 @@ def _trained(spec: ProxySpec, device: torch.device, say: Say) -> dict[str, Any]:
 
 
 def _run(
-    trainer: Trainer, samples: list[Sample], before: Snapshot | None, say: Say
+    trainer: TrainingLoop, samples: list[Sample], before: Snapshot | None, say: Say
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The steps left; returns the trajectory's rows and the seconds spent in steps, evaluation and snapshots."""
     spec = trainer.spec
@@ -241,7 +242,7 @@ def _run(
     return rows, {what: round(value, 4) for what, value in seconds.items()}
 
 
-def _sampled(trainer: Trainer, samples: list[Sample]) -> list[dict[str, Any]]:
+def _sampled(trainer: TrainingLoop, samples: list[Sample]) -> list[dict[str, Any]]:
     spec, step = trainer.spec, trainer.taken
     try:
         losses = losses_on(trainer.model, samples)
@@ -261,7 +262,7 @@ def _sampled(trainer: Trainer, samples: list[Sample]) -> list[dict[str, Any]]:
 
 
 def _write(
-    spec: ProxySpec, trainer: Trainer, trajectory: list[dict[str, Any]], seconds: dict[str, float], continued: int
+    spec: ProxySpec, trainer: TrainingLoop, trajectory: list[dict[str, Any]], seconds: dict[str, float], continued: int
 ) -> None:
     """Write the proxy as it is now, under ``spec``'s id, unless it is there."""
     import pyarrow as pa

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.regression.metrics import METRICS, rmse, scores_with_intervals, spearman
-from regmix_pipeline.regression.settings import RegressionSettings
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
 Folds = NDArray[np.int64]

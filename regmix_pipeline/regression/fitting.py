@@ -19,8 +19,8 @@ from regmix_pipeline.regression.estimator import MixtureRegressor
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.folds import random_folds, region_folds
 from regmix_pipeline.regression.intervals import coverage_rows
-from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.regression.validate import checked
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
 PROCESS = "gaussian_process"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regmix_pipeline.proxies.noise import NoiseFloor
-from regmix_pipeline.proxies.settings import NoiseSettings
+from regmix_pipeline.study.settings.proxies import NoiseSettings
 
 
 def noise_rows(floor: NoiseFloor | None, targets: Sequence[str], settings: NoiseSettings) -> list[dict[str, Any]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint, folder_written_atomically, write_json
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.regression.catalogue import REGRESSORS
-from regmix_pipeline.regression.evidence import LossTable, available_tokens, loss_curves, loss_table
-from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.regression.signal import noise_rows
+from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -23,58 +23,58 @@ ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    inputs = lab.versions("mixtures") | lab.versions("proxy_losses", list(current_mixtures(lab)))
-    if lab.study.imports:
-        inputs |= lab.versions("imported_runs")
-    if lab.study.trains:
-        inputs |= lab.versions("earlier_runs")
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    inputs = workspace.versions("mixtures") | workspace.versions("proxy_losses", list(current_mixtures(workspace)))
+    if workspace.study.imports:
+        inputs |= workspace.versions("imported_runs")
+    if workspace.study.trains:
+        inputs |= workspace.versions("earlier_runs")
     settings = {
-        "regression": lab.study.regression.model_dump(mode="json"),
-        "targets": lab.targets,
-        "domains": lab.domains,
-        "seed": lab.study.seed,
+        "regression": workspace.study.regression.model_dump(mode="json"),
+        "targets": workspace.targets,
+        "domains": workspace.domains,
+        "seed": workspace.study.seed,
         "code": CODE_VERSION,
-        "noise": lab.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
+        "noise": workspace.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
     }
-    if own := REGRESSORS.own_versions(lab.study.regression.regressors):
+    if own := REGRESSORS.own_versions(workspace.study.regression.regressors):
         settings["own regressors"] = own
-    if available := available_tokens(lab):
+    if available := available_tokens(workspace):
         settings["available tokens"] = available
-    return {WHOLE: Recipe(inputs, settings)}
+    return {UNPARTITIONED: Recipe(inputs, settings)}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitting import fit
 
-    table = loss_table(lab)
-    settings: RegressionSettings = lab.study.regression
+    table = loss_table(workspace)
+    settings: RegressionSettings = workspace.study.regression
     fitted = fit(
         table.weights,
         table.losses,
         table.standard_errors,
         table.domains,
-        lab.targets,
+        workspace.targets,
         settings,
-        lab.study.seed,
-        lab.workers,
-        lab.say,
+        workspace.study.seed,
+        workspace.workers,
+        workspace.say,
         None if table.epochs is None else table.epochs.rows,
         None if table.epochs is None else table.epochs.proxies,
     )
-    noise = noise_rows(table.noise, lab.targets, lab.study.proxies.noise)
-    version = fingerprint("regressor", recipes[WHOLE].id)
-    folder = lab.path("regressors", version)
+    noise = noise_rows(table.noise, workspace.targets, workspace.study.proxies.noise)
+    version = fingerprint("regressor", recipes[UNPARTITIONED].id)
+    folder = workspace.path("regressors", version)
     with folder_written_atomically(folder) as temporary:
         fitted.save(temporary)
         write_json(temporary / "scores.json", {"chosen": fitted.chosen, "scores": fitted.scores})
         write_json(temporary / "noise.json", noise)
-    lab.write_rows("regressor_scores", version, fitted.scores)
-    lab.write_rows("regressor_choices", version, _choices(fitted, settings))
-    lab.write_rows("noise_floor", version, noise)
-    steps = _step_laws(lab, table, settings)
-    lab.write_rows("step_laws", version, steps)
-    lab.write_rows(
+    workspace.write_rows("regressor_scores", version, fitted.scores)
+    workspace.write_rows("regressor_choices", version, _choices(fitted, settings))
+    workspace.write_rows("noise_floor", version, noise)
+    steps = _step_laws(workspace, table, settings)
+    workspace.write_rows("step_laws", version, steps)
+    workspace.write_rows(
         "out_of_fold",
         version,
         [
@@ -85,7 +85,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
                 "predicted": float(fitted.out_of_fold[i, j]),
             }
             for i, mixture in enumerate(table.mixtures)
-            for j, target in enumerate(lab.targets)
+            for j, target in enumerate(workspace.targets)
         ],
     )
     spearman = {
@@ -98,13 +98,15 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "chosen": fitted.chosen,
         "chosen on folds": list(fitted.judged_on),
         "out-of-fold spearman": spearman,
-        "lowest spearman of the objective": min(spearman[target] for target in lab.study.objective),
+        "lowest spearman of the objective": min(spearman[target] for target in workspace.study.objective),
     }
     if noise:
         facts["signal / noise"] = {row["target"]: round(row["signal_to_noise"], 2) for row in noise}
     if steps:
-        facts["share of steps that ranks proxies at .95"] = _shortest(steps, lab.study.objective)
-    yield Output(WHOLE, version, facts, [folder / "regressor.json", folder / "scores.json", folder / "noise.json"])
+        facts["share of steps that ranks proxies at .95"] = _shortest(steps, workspace.study.objective)
+    yield Output(
+        UNPARTITIONED, version, facts, [folder / "regressor.json", folder / "scores.json", folder / "noise.json"]
+    )
 
 
 def _choices(fitted: FittedRegressor, settings: RegressionSettings) -> list[dict[str, Any]]:
@@ -122,8 +124,8 @@ def _choices(fitted: FittedRegressor, settings: RegressionSettings) -> list[dict
     ]
 
 
-def _step_laws(lab: Lab, table: LossTable, settings: RegressionSettings) -> list[dict[str, Any]]:
-    """How well final losses could have been told before the proxies were finished."""
+def _step_laws(workspace: Workspace, table: LossTable, settings: RegressionSettings) -> list[dict[str, Any]]:
+    """How well final losses could have been predicted before the proxies were finished."""
     from threadpoolctl import threadpool_limits
 
     from regmix_pipeline.regression.steps import step_law_rows
@@ -132,7 +134,7 @@ def _step_laws(lab: Lab, table: LossTable, settings: RegressionSettings) -> list
         return []
     with threadpool_limits(1):  # many small problems
         return step_law_rows(
-            loss_curves(lab, table), settings.folds, settings.level, settings.bootstrap, lab.study.seed
+            loss_curves(workspace, table), settings.folds, settings.level, settings.bootstrap, workspace.study.seed
         )
 
 
@@ -157,8 +159,8 @@ REGRESSOR = Stage(
     ("proxy_losses", "proxy_checkpoints", "mixtures", "earlier_runs", "imported_runs", "domain_inventory"),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     folders=("regressors",),
     kinds=("lightgbm", "scikitlearn"),
     group="decision",

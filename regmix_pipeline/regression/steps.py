@@ -41,7 +41,7 @@ class Curves:
 
     Attributes:
         target: name of the target.
-        own: column of the target's own domain in `weights`, None where it is no domain.
+        own: column of the target's own domain in `weights`, None where it is not a domain.
         weights: mixtures of the runs, (n, d).
         steps: optimiser steps, increasing, (S,).
         losses: at those steps, nats per token, (n, S).
@@ -61,7 +61,7 @@ class Curves:
 def step_law_rows(
     curves: Sequence[Curves], folds: int, level: float, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """How well each law foretells final losses from the steps so far: one row a law, target and number of steps.
+    """How well each law predicts final losses from the steps so far: one row a law, target and number of steps.
 
     What is learned from other runs is learned without the mixture it is scored on.
 
@@ -74,7 +74,7 @@ def step_law_rows(
 
     Returns:
         rows with law, target, fitted_until_step, share_of_steps, mixtures, spearman, spearman_low, spearman_high, rmse,
-        rmse_low, rmse_high, and deviation (of the final losses: the error of foretelling their mean).
+        rmse_low, rmse_high, and deviation (of the final losses: the error of predicting their mean).
     """
     rows = []
     for curve in curves:
@@ -83,7 +83,7 @@ def step_law_rows(
             continue
         fold = random_folds(n, folds, seed)
         for count in range(1, len(curve.steps) + 1):
-            for law, predicted in foretold(curve, count, fold).items():
+            for law, predicted in extrapolated(curve, count, fold).items():
                 found = scores_with_intervals(predicted[:, None], curve.final[:, None], level, resamples, seed)
                 scores = {
                     f"{metric}{end}": float(part[0])
@@ -105,8 +105,8 @@ def step_law_rows(
     return rows
 
 
-def foretold(curve: Curves, count: int, fold: NDArray[np.int64]) -> dict[str, Array]:
-    """Law -> final losses (n,) foretold from the first ``count`` measurements; laws that need more are left out."""
+def extrapolated(curve: Curves, count: int, fold: NDArray[np.int64]) -> dict[str, Array]:
+    """Law -> final losses (n,) extrapolated from the first ``count`` measurements; laws that need more are left out."""
     found = {"linear": _linear(curve.losses[:, count - 1], curve.final, fold)}
     if count >= FEWEST_STEPS:
         found["power"] = power_law(curve.steps[:count], curve.losses[:, :count], curve.final_step)
@@ -123,7 +123,7 @@ def power_law(steps: Array, losses: Array, at: float) -> Array:
     Args:
         steps: (S,), S >= 3.
         losses: (n, S), nats per token.
-        at: step to foretell.
+        at: step to predict.
     """
     x = (steps[None] / at) ** -POWERS[:, None]  # (b, S); 1 at the step asked for
     centred = x - x.mean(axis=1, keepdims=True)

@@ -23,7 +23,7 @@ class Named:
         name: as in the record's predictions.
         label: as the page calls it.
         weights: by domain.
-        origin: where it comes from, as far as the record says, and which limits it breaks.
+        origin: where it comes from, as far as the record states, and which limits it breaks.
     """
 
     name: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from regmix_pipeline.numbers import decimals
+from regmix_pipeline.report.confirmation_summary import TargetResult
 from regmix_pipeline.report.data import Measured
 from regmix_pipeline.report.plots import AXIS_HEIGHT, CHOSEN, NATURAL, ROLES, Plot, figure, marks, rows_axis, wrapped
-from regmix_pipeline.report.verdict import TargetResult
 
 
 def measured(result: TargetResult, label: str) -> Plot:

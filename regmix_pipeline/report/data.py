@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.numbers import finite
 
 TABLES_SHOWN = (

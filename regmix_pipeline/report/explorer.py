@@ -25,7 +25,7 @@ def explorer(
     """What templates/laws.js and explorer.js need; None without a law they know, or where domains are others.
 
     Args:
-        fitted: the regressors that the decision rests on.
+        fitted: the regressors that the decision is based on.
         decision: the decision record.
         targets: targets as the page shows them; the objective comes first.
         named: mixtures that get a button.

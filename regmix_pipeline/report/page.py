@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline import numbers
 from regmix_pipeline.decisions.caveats import open_weights, price_of
-from regmix_pipeline.report import confirmation_plots, plots, provenance, tables, words
+from regmix_pipeline.report import confirmation_plots, narrative, plots, provenance, tables
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
+from regmix_pipeline.report.confirmation_summary import COMPARED, TargetResult, by_target, confirmation_summary, tally
 from regmix_pipeline.report.data import OBJECTIVE, ReportData, Score, read_report_data
 from regmix_pipeline.report.explorer import disagreement, explorer
-from regmix_pipeline.report.verdict import COMPARED, TargetResult, by_target, tally, verdict
 
 if TYPE_CHECKING:
     from regmix_pipeline.decisions.verdicts import Verdict
@@ -48,7 +48,7 @@ def render(
     Args:
         ledger: the DuckDB file; what holds now is read from its current views, confirmations by the decision's id.
         decision: the decision record. Keys that are missing are shown as "not recorded".
-        fitted: the regressors that the decision rests on; without them the page has no sliders.
+        fitted: the regressors that the decision is based on; without them the page has no sliders.
         verdicts: what people said of the decision, in order; None when nobody looked.
 
     Raises:
@@ -71,7 +71,7 @@ def render(
             "signed",
             "percent",
             "chance",
-            "whole",
+            "integer",
             "amount",
             "interval",
             "listed",
@@ -82,7 +82,7 @@ def render(
     }
     environment.filters |= {"shade": tables.shade, "breakable": _breakable}
     context = build_context(read_report_data(ledger, decision), decision, fitted)
-    context |= {"verdicts": verdicts, "standing": verdicts[-1] if verdicts else None}
+    context |= {"verdicts": verdicts, "latest_verdict": verdicts[-1] if verdicts else None}
     return environment.get_template("page.html").render(context, plotly_js=get_plotlyjs())
 
 
@@ -105,9 +105,9 @@ def build_context(
         "not_recorded": numbers.NOT_RECORDED,
         "few_domains": FEW_DOMAINS,
         "flags_recorded": "flags" in decision,
-        "drift": words.drift(decided["versions"], data.versions),
-        "method": words.method(decided, data),
-        "recomputed": words.recomputed_id((decided.get("mixture") or {}).get("weights") or {}),
+        "drift": narrative.drift(decided["versions"], data.versions),
+        "method": narrative.method(decided, data),
+        "recomputed": narrative.recomputed_id((decided.get("mixture") or {}).get("weights") or {}),
         "lineage": tables.lineage_rows(data.versions, decided["versions"]),
         "price": price_of(decided),
         "open_weights": open_weights(decided),
@@ -124,10 +124,10 @@ def build_context(
     objective = tables.pick(confirmed, first, targets) if first and first.in_objective else None
     context["confirmed"] = {t.key: found for t in targets if (found := tables.pick(confirmed, t, targets))}
     spoken = "the objective" if first and first.key == OBJECTIVE else f"the objective, {first.key}," if first else ""
-    context["verdict"] = verdict(objective, spoken) if objective else None
+    context["verdict"] = confirmation_summary(objective, spoken) if objective else None
     context["tally"] = tally({k: v for k, v in context["confirmed"].items() if k != OBJECTIVE})
-    context["facts"] = words.certainty(decided, _rank(context, first), context["verdict"])
-    context["signal"] = words.signal(data.losses.get(OBJECTIVE, []))
+    context["facts"] = narrative.certainty(decided, _rank(context, first), context["verdict"])
+    context["signal"] = narrative.signal(data.losses.get(OBJECTIVE, []))
     named = named_mixtures(decided, fitted)
     context["alternatives"] = alternative_rows(decided, named)
     ordered = [row["domain"] for row in domains]

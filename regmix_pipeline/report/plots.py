@@ -1,6 +1,6 @@
 """The report's plots, as plotly figures in JSON. Colours and marks mean the same thing on the whole page.
 
-Blue and orange are told apart by every common kind of colour blindness, and every role also has its own mark.
+Blue and orange can be distinguished by every common kind of colour blindness, and every role also has its own mark.
 Text and grid take the page's colours from style.css, so that one figure serves the light page, the dark one and paper.
 """
 

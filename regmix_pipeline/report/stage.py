@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.decisions.find import record_named
 from regmix_pipeline.decisions.verdicts import verdicts_of
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.files import fingerprint, written_atomically
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -19,23 +19,27 @@ if TYPE_CHECKING:
 CODE_VERSION = "4"
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    inputs = lab.versions("mixture_decision") | lab.versions("confirmation")
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    inputs = workspace.versions("mixture_decision") | workspace.versions("confirmation")
     # The page says who approved the decision, so it is made again when somebody has.
-    said = [verdict.verdict for verdict in verdicts_of(lab, lab.need("mixture_decision").version)]
-    return {WHOLE: Recipe(inputs, {"description": lab.study.description, "verdicts": said, "code": CODE_VERSION})}
+    said = [verdict.verdict for verdict in verdicts_of(workspace, workspace.need("mixture_decision").version)]
+    return {
+        UNPARTITIONED: Recipe(
+            inputs, {"description": workspace.study.description, "verdicts": said, "code": CODE_VERSION}
+        )
+    }
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.report.data import TABLES_SHOWN
     from regmix_pipeline.report.page import render
 
-    decision = lab.json("mixture_decision", "decision.json")
-    fitted = regressors_behind(lab, decision)
-    said = verdicts_of(lab, decision["decision"])
-    page = render(lab.ledger_of(*TABLES_SHOWN), decision, fitted, said)
-    version = fingerprint("report", recipes[WHOLE].id)
-    path = lab.path("reports", f"{decision['decision']}-{version}.html")
+    decision = workspace.json("mixture_decision", "decision.json")
+    fitted = regressors_behind(workspace, decision)
+    said = verdicts_of(workspace, decision["decision"])
+    page = render(workspace.ledger_of(*TABLES_SHOWN), decision, fitted, said)
+    version = fingerprint("report", recipes[UNPARTITIONED].id)
+    path = workspace.path("reports", f"{decision['decision']}-{version}.html")
     with written_atomically(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     facts = {
@@ -44,20 +48,20 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "law in the page": (fitted.law if fitted else None) or "none",
         "last verdict": said[-1].said if said else "none",
     }
-    yield Output(WHOLE, version, facts, [path])
+    yield Output(UNPARTITIONED, version, facts, [path])
 
 
-def regressors_behind(lab: Lab, decision: Mapping[str, Any]) -> FittedRegressor | None:
+def regressors_behind(workspace: Workspace, decision: Mapping[str, Any]) -> FittedRegressor | None:
     """The regressors in the version that the decision names; None where they are gone or of another format."""
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-    record = record_named(lab, dict(decision), "regressor")
+    record = record_named(workspace, dict(decision), "regressor")
     for name in record.files if record else ():
         if name.endswith("regressor.json"):
             try:
-                return FittedRegressor.load((lab.home / name).parent)
+                return FittedRegressor.load((workspace.home / name).parent)
             except RegressionError as problem:
-                lab.say(f"      the report has no sliders: {problem}")
+                workspace.say(f"      the report has no sliders: {problem}")
     return None
 
 
@@ -71,8 +75,8 @@ MIXTURE_REPORT = Stage(
     ),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     folders=("reports",),
     kinds=("plotly",),
     group="decision",

@@ -14,7 +14,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.search.convex import ConvexSearch
 from regmix_pipeline.search.objective import Objective
-from regmix_pipeline.search.region import Region, moved_inside, usual_distance
+from regmix_pipeline.search.region import Region, project_to_limits, usual_distance
 
 Array = NDArray[np.float64]
 DRAWS = 20_000
@@ -89,7 +89,7 @@ def optimism(objective: Objective, natural: Array, region: Region, seed: int) ->
     if n < 16:
         return 0.0
     generator = np.random.Generator(np.random.PCG64(seed))
-    pool = moved_inside(generator.dirichlet(np.maximum(region.prior, 1e-3), size=NEARBY), region.limits)
+    pool = project_to_limits(generator.dirichlet(np.maximum(region.prior, 1e-3), size=NEARBY), region.limits)
     pool = pool[region.allow(pool)]
     if not len(pool):
         return 0.0
@@ -107,10 +107,10 @@ def optimism(objective: Objective, natural: Array, region: Region, seed: int) ->
 
 def sensitivity_of(objective: Objective, chosen: Array) -> Array:
     """Change of the objective when a domain gains a percentage point at the others' expense, (d,), nats per token."""
-    return objective(a_point_more(chosen)) - objective(chosen[None])[0]
+    return objective(one_point_perturbations(chosen)) - objective(chosen[None])[0]
 
 
-def a_point_more(chosen: Array) -> Array:
+def one_point_perturbations(chosen: Array) -> Array:
     """The mixtures in which each domain in turn gains a percentage point at all others' expense, (d, d)."""
     return chosen[None] * (1 - POINT) + POINT * np.eye(len(chosen))
 
@@ -142,7 +142,7 @@ def ranges_of(objective: Objective, region: Region, chosen: Array, program: Conv
         near = generator.standard_gamma(np.geomspace(5, 500, NEARBY)[:, None] * (chosen + 1e-3))
         far = generator.standard_gamma(np.tile(np.maximum(region.prior, 1e-3), (NEARBY, 1)))
         pool = np.concatenate([near, far])
-        pool = moved_inside(pool / np.maximum(pool.sum(axis=1, keepdims=True), 1e-300), region.limits)
+        pool = project_to_limits(pool / np.maximum(pool.sum(axis=1, keepdims=True), 1e-300), region.limits)
         pool = pool[region.allow(pool)]
         good = pool[objective(pool, law) <= objective(chosen[None], law)[0] + error] if len(pool) else pool
         if len(good):

@@ -27,8 +27,8 @@ from regmix_pipeline.search.optimiser import convex_program, optimise
 from regmix_pipeline.search.pareto import pareto_front
 from regmix_pipeline.search.region import Region, divergence, rounded_inside
 from regmix_pipeline.search.result import SearchResult
-from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.search.simulation import simulate
+from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
 

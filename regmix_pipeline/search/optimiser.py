@@ -14,8 +14,8 @@ from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Say
 from regmix_pipeline.search.convex import ConvexSearch, is_convex
 from regmix_pipeline.search.objective import Objective
-from regmix_pipeline.search.region import Region, divergence, moved_inside
-from regmix_pipeline.search.settings import SearchSettings
+from regmix_pipeline.search.region import Region, divergence, project_to_limits
+from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
 STARTS = 12
@@ -102,7 +102,7 @@ def _slsqp(objective: Objective, region: Region, law: str | None, seed: int) -> 
     generator = np.random.Generator(np.random.Philox(key=int(fingerprint("starts", seed), 16)))
     drawn = generator.dirichlet(np.maximum(region.prior, 1e-3) * 20, size=STARTS)
     starts = np.concatenate([region.prior[None], _best_observed(objective, region, law), drawn])
-    starts = moved_inside(starts, region.limits)
+    starts = project_to_limits(starts, region.limits)
     found = []
     for start in starts[: 2 * STARTS]:
         answer = minimize(
@@ -146,7 +146,7 @@ def _inside(weights: Array | None, region: Region) -> Array | None:
     """The solver's answer with its last digits put right, or None when it is not inside."""
     if weights is None or not np.isfinite(weights).all() or weights.sum() <= 0:
         return None
-    moved = moved_inside((weights / weights.sum())[None], region.limits)[0]
+    moved = project_to_limits((weights / weights.sum())[None], region.limits)[0]
     return moved if region.allow(moved[None], 1e-5)[0] else None
 
 
@@ -168,7 +168,7 @@ def _refined(objective: Objective, region: Region, weights: Array, settings: Sea
     generator = np.random.Generator(np.random.Philox(key=int(fingerprint("refine", seed), 16)))
     closeness = np.geomspace(20, 2000, REFINEMENTS)[:, None]
     gammas = generator.standard_gamma(closeness * (weights + 1e-4))
-    nearby = moved_inside(gammas / gammas.sum(axis=1, keepdims=True), region.limits)
+    nearby = project_to_limits(gammas / gammas.sum(axis=1, keepdims=True), region.limits)
     nearby = nearby[region.allow(nearby)]
     if not len(nearby):
         return None

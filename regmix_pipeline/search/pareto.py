@@ -12,7 +12,7 @@ from regmix_pipeline.progress import Say
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import optimise
 from regmix_pipeline.search.region import Region, rounded_inside
-from regmix_pipeline.search.settings import SearchSettings
+from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
 

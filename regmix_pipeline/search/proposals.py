@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.search.region import Region, moved_inside, rounded_inside
+from regmix_pipeline.search.region import Region, project_to_limits, rounded_inside
 
 Array = NDArray[np.float64]
 DRAWS = 24
@@ -38,7 +38,7 @@ class Proposals:
         regrets: of every draw, (DRAWS,).
         gain: expected gain of the decision over the natural mixture, nats per token.
         mixtures: to train next, the most promising first.
-        worth: expected regret that each of them stands for, nats per token.
+        worth: expected regret that each of them represents, nats per token.
         judged: whether enough mixtures inside the region were compared for the regret to mean something.
     """
 
@@ -122,7 +122,7 @@ def _pool(region: Region, chosen: Array, generator: np.random.Generator) -> Arra
     near = generator.standard_gamma(np.geomspace(3, 300, POOL // 2)[:, None] * (chosen + 0.01))
     drawn = np.concatenate([wide, near])
     drawn = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1e-300)
-    inside = moved_inside(drawn, region.limits)
+    inside = project_to_limits(drawn, region.limits)
     allowed = inside[region.allow(inside)]
     if len(allowed) >= ENOUGH:
         return allowed
@@ -134,5 +134,5 @@ def _pool(region: Region, chosen: Array, generator: np.random.Generator) -> Arra
 def _quantised(weights: Array, region: Region, quantum: int) -> Mixture:
     """A mixture near ``weights`` that a proxy can execute: multiples of ``quantum`` where the limits allow it."""
     coarse = np.rint(weights * PARTS / quantum) * quantum / PARTS
-    moved = moved_inside((coarse / coarse.sum())[None], region.limits)[0]
+    moved = project_to_limits((coarse / coarse.sum())[None], region.limits)[0]
     return rounded_inside(moved, region.limits)

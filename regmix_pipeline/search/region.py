@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.search.settings import SearchSettings
+from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
 HALVINGS = 60
@@ -24,14 +24,14 @@ def feasible(limits: Limits) -> None:
     limits.check()
 
 
-def moved_inside(weights: Array, limits: Limits) -> Array:
+def project_to_limits(weights: Array, limits: Limits) -> Array:
     """Each row's nearest mixture in KL divergence within caps and floors, (m, d) -> (m, d).
 
     w_i = clip(s x weights_i, floor_i, cap_i), the s of each row found by bisection: domains away from their bounds keep
     their proportions. Rows whose positive domains cannot fill a mixture spread the rest over the others.
 
     >>> limits = Limits(("web", "code", "books"), caps=np.array([0.5, 1.0, 1.0]), floors=np.zeros(3))
-    >>> moved_inside(np.array([[0.7, 0.2, 0.1], [0.2, 0.4, 0.4]]), limits).round(3).tolist()
+    >>> project_to_limits(np.array([[0.7, 0.2, 0.1], [0.2, 0.4, 0.4]]), limits).round(3).tolist()
     [[0.5, 0.333, 0.167], [0.2, 0.4, 0.4]]
     """
     # A hair of every domain lets a sparse row reach 1 at all; it stays a hair unless it is needed.

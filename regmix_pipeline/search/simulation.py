@@ -18,8 +18,8 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Progress, Say
 from regmix_pipeline.search.objective import Objective
-from regmix_pipeline.search.region import Region, moved_inside
-from regmix_pipeline.search.settings import SearchSettings
+from regmix_pipeline.search.region import Region, project_to_limits
+from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
 SCREEN_FROM = 5
@@ -91,7 +91,7 @@ def simulate(objective: Objective, region: Region, settings: SearchSettings, see
         if settings.beyond_limits == "reject":
             block = block[~outside]
         elif outside.any():
-            block[outside] = moved_inside(block[outside], region.limits)
+            block[outside] = project_to_limits(block[outside], region.limits)
         block = block if region.is_simplex else block[region.allow(block)]
         scored += len(block)
         best, values = np.concatenate([best, block]), np.concatenate([values, objective(block, law)])
@@ -113,7 +113,7 @@ def simulate(objective: Objective, region: Region, settings: SearchSettings, see
     order = np.argsort(values, kind="stable")[:share]
     best, values = best[order], values[order]
     mean = best.mean(axis=0)
-    # Nearness to observed runs is no convex set, and neither need the good mixtures be one.
+    # Nearness to observed runs is not a convex set, and neither need the good mixtures be one.
     if not region.allow(mean[None])[0] or (len(known) and objective(mean[None])[0] > known.min()):
         mean = best[0]
     return Simulation(mean, best, values, drawn, beyond, drawn - scored, law)

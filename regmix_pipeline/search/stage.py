@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.regression.signal import weighed_objective
@@ -19,41 +19,45 @@ from regmix_pipeline.regression.signal import weighed_objective
 CODE_VERSION = "5"
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
-        "search": lab.study.search.model_dump(mode="json"),
-        "objective": lab.study.objective,
-        "downweight": lab.study.proxies.noise.downweight,
-        "seed": lab.study.seed,
+        "search": workspace.study.search.model_dump(mode="json"),
+        "objective": workspace.study.objective,
+        "downweight": workspace.study.proxies.noise.downweight,
+        "seed": workspace.study.seed,
         "code": CODE_VERSION,
     }
-    return {WHOLE: Recipe(lab.versions("regressor") | lab.versions("domain_inventory"), settings)}
+    return {UNPARTITIONED: Recipe(workspace.versions("regressor") | workspace.versions("domain_inventory"), settings)}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.search.best import search
 
-    fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
-    prior, limits = with_former_domains(*prior_and_limits(lab), fitted.domains)
-    noise = lab.json("regressor", "noise.json")
-    objective, noisy = weighed_objective(lab.study.objective, noise, lab.study.proxies.noise)
-    found = search(fitted, prior, limits, objective, lab.study.search, lab.study.seed, lab.say).as_json()
+    fitted = FittedRegressor.load(workspace.artefact("regressor", suffix="regressor.json").parent)
+    prior, limits = with_former_domains(*prior_and_limits(workspace), fitted.domains)
+    noise = workspace.json("regressor", "noise.json")
+    objective, noisy = weighed_objective(workspace.study.objective, noise, workspace.study.proxies.noise)
+    found = search(
+        fitted, prior, limits, objective, workspace.study.search, workspace.study.seed, workspace.say
+    ).as_json()
     found["objective"] = objective
     found["flags"] += noisy
-    available = {row["source"]: row["available_tokens"] for row in lab.json("domain_inventory")["sources"]}
+    available = {row["source"]: row["available_tokens"] for row in workspace.json("domain_inventory")["sources"]}
     found["domains"] = [
-        row | _repetition(lab, row, available[row["domain"]]) for row in found["domains"] if row["domain"] in available
+        row | _repetition(workspace, row, available[row["domain"]])
+        for row in found["domains"]
+        if row["domain"] in available
     ]
-    version = fingerprint("optimal mixture", recipes[WHOLE].id)
-    path = lab.write_json(found, "optima", f"{version}.json")
+    version = fingerprint("optimal mixture", recipes[UNPARTITIONED].id)
+    path = workspace.write_json(found, "optima", f"{version}.json")
     columns = ("domain", "weight", "prior", "cap", "floor", "epochs")
-    lab.write_rows(
+    workspace.write_rows(
         "optimal_mixture",
         version,
         [{"mixture": found["mixture"]} | {name: row[name] for name in columns} for row in found["domains"]],
     )
-    lab.write_rows("predictions", version, found["predictions"])
+    workspace.write_rows("predictions", version, found["predictions"])
     weights = sorted(found["domains"], key=lambda row: -row["weight"])
     facts = {
         "mixture": found["mixture"],
@@ -64,7 +68,7 @@ def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         "chance better than natural": found["gain"]["chance_better_than_natural"],
         "search": found["search"],
     }
-    yield Output(WHOLE, version, facts, [path])
+    yield Output(UNPARTITIONED, version, facts, [path])
 
 
 def with_former_domains(
@@ -81,9 +85,9 @@ def _gain_by_law(predictions: Sequence[Mapping[str, Any]]) -> float | None:
     return None if found["natural"] is None else found["natural"] - found["chosen"]
 
 
-def _repetition(lab: Lab, row: Mapping[str, Any], available: int | None) -> dict[str, Any]:
+def _repetition(workspace: Workspace, row: Mapping[str, Any], available: int | None) -> dict[str, Any]:
     """How much of a domain there is, and how often the large run would see it."""
-    target = lab.study.limits.target_tokens
+    target = workspace.study.limits.target_tokens
     epochs = None if target is None or available is None else row["weight"] * target / available
     return {"available_tokens": available, "epochs": epochs}
 
@@ -93,8 +97,8 @@ OPTIMAL_MIXTURE = Stage(
     ("regressor", "domain_inventory"),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     folders=("optima",),
     kinds=("scipy", "duckdb"),
     group="decision",

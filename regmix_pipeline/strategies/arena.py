@@ -1,6 +1,6 @@
 """What every strategy of choosing a mixture is given, and all it may use: the same data, the same models, one account.
 
-An arena stands for a study's domains and models. `TrainedArena` trains them, `SyntheticWorld` computes their losses
+An arena represents a study's domains and models. `TrainedArena` trains them, `SyntheticWorld` computes their losses
 from a law that is known. A strategy asks an arena for runs and answers with what the large run shall draw; the arena
 keeps the account of what that took, so that strategies are compared at equal compute.
 """

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from regmix_pipeline.mixtures.limits import Limits
-from regmix_pipeline.search.region import moved_inside
+from regmix_pipeline.search.region import project_to_limits
 from regmix_pipeline.strategies.arena import Array
 
 STEP = 1e-6
-"""Step of the differences that stand for derivatives, relative to a weight of 1."""
+"""Step of the differences that represent derivatives, relative to a weight of 1."""
 LEAST = 1e-9
 """Weight that a domain keeps, so that it can come back."""
 
@@ -36,7 +36,7 @@ def minimised(
         iterations: steps of all starts.
         finish: further steps of the best.
     """
-    at = moved_inside(np.maximum(starts, LEAST), limits)
+    at = project_to_limits(np.maximum(starts, LEAST), limits)
     now, rate = value(at), np.full(len(at), 1.0)
     for step in range(iterations + finish):
         if step == iterations:
@@ -45,7 +45,7 @@ def minimised(
         slope = _slopes(value, at)
         slope = slope - (at * slope).sum(axis=1, keepdims=True)
         moved = np.maximum(at, LEAST) * np.exp(np.clip(-rate[:, None] * slope, -30.0, 30.0))
-        trial = moved_inside(moved / moved.sum(axis=1, keepdims=True), limits)
+        trial = project_to_limits(moved / moved.sum(axis=1, keepdims=True), limits)
         found = value(trial)
         better = found < now
         at, now = np.where(better[:, None], trial, at), np.where(better, found, now)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE
 from regmix_pipeline.registry import code_version
 from regmix_pipeline.strategies.comparison.files import CODE_VERSION as COMPARISON_CODE
@@ -17,43 +17,43 @@ from regmix_pipeline.strategies.comparison.files import FOLDER
 CODE_VERSION = f"{COMPARISON_CODE}-{TRAINING_CODE}-{EVALUATION_CODE}"
 
 
-def _wanted(lab: Lab) -> dict[str, Recipe]:
-    strategies = lab.study.strategies
+def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
+    strategies = workspace.study.strategies
     if strategies is None:
         return {}
     from regmix_pipeline.strategies.named import named_strategy
 
     options = {name: strategies.options.get(name, {}) for name in strategies.names if name != "natural"}
-    confirmation = lab.study.confirmation
+    confirmation = workspace.study.confirmation
     settings = {
         "strategies": strategies.model_dump(mode="json"),
         "codes": {name: code_version(named_strategy(name, given)) for name, given in options.items()},
         "confirmation": confirmation.model_dump(mode="json") if confirmation and not strategies.target else None,
-        "evaluation": lab.study.proxies.evaluation.model_dump(mode="json"),
-        "alternatives": lab.study.alternatives.get(strategies.human or ""),
+        "evaluation": workspace.study.proxies.evaluation.model_dump(mode="json"),
+        "alternatives": workspace.study.alternatives.get(strategies.human or ""),
         "code": CODE_VERSION,
     }
-    inputs = lab.versions("mixture_decision") | lab.versions("token_shards", list(lab.study.sources))
-    return {WHOLE: Recipe(inputs, settings)}
+    inputs = workspace.versions("mixture_decision") | workspace.versions("token_shards", list(workspace.study.sources))
+    return {UNPARTITIONED: Recipe(inputs, settings)}
 
 
-def _make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.strategies.comparison.candidates import candidates
     from regmix_pipeline.strategies.comparison.compared import compared
     from regmix_pipeline.strategies.comparison.results import candidate_rows, choice_rows, loss_rows, result_of
     from regmix_pipeline.strategies.trained.arena import TrainedArena
 
-    arena = TrainedArena(lab)
-    found = compared(lab, arena)
-    tried = candidates(lab, arena, found)
-    result = result_of(arena, found, tried, lab.study.seed)
-    version = fingerprint("strategy comparison", recipes[WHOLE].id)
-    path = lab.write_json(result, FOLDER, f"comparison-{version}.json")
-    lab.write_rows("strategy_choices", version, choice_rows(found))
-    lab.write_rows("strategy_losses", version, loss_rows(arena, found))
+    arena = TrainedArena(workspace)
+    found = compared(workspace, arena)
+    tried = candidates(workspace, arena, found)
+    result = result_of(arena, found, tried, workspace.study.seed)
+    version = fingerprint("strategy comparison", recipes[UNPARTITIONED].id)
+    path = workspace.write_json(result, FOLDER, f"comparison-{version}.json")
+    workspace.write_rows("strategy_choices", version, choice_rows(found))
+    workspace.write_rows("strategy_losses", version, loss_rows(arena, found))
     if tried:
-        lab.write_rows("strategy_candidates", version, candidate_rows(tried))
-    yield Output(WHOLE, version, _facts(result), [path])
+        workspace.write_rows("strategy_candidates", version, candidate_rows(tried))
+    yield Output(UNPARTITIONED, version, _facts(result), [path])
 
 
 def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,8 +89,8 @@ STRATEGY_COMPARISON = Stage(
     ),
     None,
     CODE_VERSION,
-    _wanted,
-    _make,
+    _expected_recipes,
+    _compute,
     # The larger models of a confirmation are named by what they are: whoever trained one, it is the same.
     folders=(FOLDER, "compared", "confirmations", "evaluations"),
     kinds=("torch",),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS, table_pairs
 from regmix_pipeline.proxies.run_tables import read_runs
+from regmix_pipeline.study.settings.tokens import BYTES_AND_EOS
 from regmix_pipeline.study_check.limits import check_limits
 from regmix_pipeline.study_check.text import texts_of
-from regmix_pipeline.tokens.settings import BYTES_AND_EOS
 from regmix_pipeline.tokens.stage import TOKENIZER
 from regmix_pipeline.tokens.tokenizer import checked
 
 
-def check_study(lab: Lab, *, elsewhere: bool = False) -> list[str]:
+def check_study(workspace: Workspace, *, elsewhere: bool = False) -> list[str]:
     """Whether the study can run, as far as that shows without fetching, tokenising or training anything.
 
     Looked at: the tokenizer's file, the addresses of all documents, the first document of each source that has no
@@ -24,46 +24,46 @@ def check_study(lab: Lab, *, elsewhere: bool = False) -> list[str]:
     bytes, and only what cannot be whatever the tokenizer is refused.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         elsewhere: the study is planned for another machine: where none of its text is here, neither text nor tokenizer
             is looked for.
 
     Returns:
-        What a person should know, a line each; nothing where all is well.
+        What the user should know, one line each; nothing where all is well.
 
     Raises:
         RegmixError: the study cannot run, naming file or field, and the remedy.
     """
-    study = lab.study
+    study = workspace.study
     study.proxies.engine.overridden()
     study.shards.executor.overridden()
-    if lab.stale(IMPORTED_RUNS):
-        for mixtures, losses in table_pairs(lab):
-            read_runs(mixtures, losses, lab.domains, lab.targets)
-    texts, lines = texts_of(lab, elsewhere=elsewhere)
+    if workspace.stale(IMPORTED_RUNS):
+        for mixtures, losses in table_pairs(workspace):
+            read_runs(mixtures, losses, workspace.domains, workspace.targets)
+    texts, lines = texts_of(workspace, elsewhere=elsewhere)
     away = elsewhere and study.trains and texts is None
     if away:
         lines.append("none of the text is here, so neither it nor the tokenizer was checked")
     else:
-        _check_tokenizer(lab)
-    return [*lines, *check_limits(lab, texts or {})]
+        _check_tokenizer(workspace)
+    return [*lines, *check_limits(workspace, texts or {})]
 
 
-def begin(lab: Lab) -> None:
-    """`check_study`, with what a person should know said as the lab says things.
+def begin(workspace: Workspace) -> None:
+    """`check_study`, with what the user should know said as the workspace says things.
 
     Raises:
         RegmixError: as `check_study`, or the home may not be written.
     """
-    _check_writable(lab)
-    for line in check_study(lab):
-        lab.say(f"mind: {line}")
+    _check_writable(workspace)
+    for line in check_study(workspace):
+        workspace.say(f"warning: {line}")
 
 
-def _check_writable(lab: Lab) -> None:
+def _check_writable(workspace: Workspace) -> None:
     """Raise where a run would fail halfway: a file of the home that is only read is seen too late."""
-    home = next(folder for folder in (lab.home, *lab.home.parents) if folder.is_dir())
-    for folder in (home, *(each for each in lab.home.glob("*/") if each.is_dir())):
+    home = next(folder for folder in (workspace.home, *workspace.home.parents) if folder.is_dir())
+    for folder in (home, *(each for each in workspace.home.glob("*/") if each.is_dir())):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise LedgerError(
                 "may not be written by you",
@@ -73,21 +73,21 @@ def _check_writable(lab: Lab) -> None:
             )
 
 
-def _check_tokenizer(lab: Lab) -> None:
-    settings, rows = lab.study.tokenizer, lab.study.proxies.vocabulary
+def _check_tokenizer(workspace: Workspace) -> None:
+    settings, rows = workspace.study.tokenizer, workspace.study.proxies.vocabulary
     if settings is None:
         return
     if settings.train is not None:
-        unknown = [name for name in settings.train.domains or () if name not in lab.study.domains]
-        if unknown and lab.study.watch is None:
+        unknown = [name for name in settings.train.domains or () if name not in workspace.study.domains]
+        if unknown and workspace.study.watch is None:
             raise StudyError(
                 f"{unknown[0]} is not a domain of the study",
                 where="tokenizer.train.domains",
-                remedy=f"name domains of the study: {', '.join(lab.domains)}",
+                remedy=f"name domains of the study: {', '.join(workspace.domains)}",
             )
         _check_rows(rows, BYTES_AND_EOS)
-    elif lab.stale(TOKENIZER):
-        _check_rows(rows, checked(lab.base / str(settings.file), settings.eos_token).vocab_size)
+    elif workspace.stale(TOKENIZER):
+        _check_rows(rows, checked(workspace.base / str(settings.file), settings.eos_token).vocab_size)
 
 
 def _check_rows(rows: int | None, least: int) -> None:

@@ -7,26 +7,26 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.limits import FULL, Limits, availability_caps
 from regmix_pipeline.numbers import amount
-from regmix_pipeline.study import Study
+from regmix_pipeline.study.study import Study
 from regmix_pipeline.study_check.text import TextHere
 
 
-def check_limits(lab: Lab, texts: Mapping[str, TextHere]) -> list[str]:
+def check_limits(workspace: Workspace, texts: Mapping[str, TextHere]) -> list[str]:
     """Lines worth knowing of the limits; nothing where all is well.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         texts: source -> its text; a domain without is taken for unlimited unless the study states its tokens.
 
     Raises:
         MixtureError: no mixture respects the limits, by the most tokens that there can be.
     """
-    study = lab.study
-    if study.watch is not None and lab.records.current("domains") is None:
+    study = workspace.study
+    if study.watch is not None and workspace.records.current("domains") is None:
         return []  # further domains are not known yet
     most = _available(study, texts, lambda text: text.most)
     guess = _available(study, texts, lambda text: text.tokens)

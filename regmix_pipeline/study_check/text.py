@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regmix_pipeline.documents.corpora import corpus_path
-from regmix_pipeline.documents.observe import version_at_a_glance
+from regmix_pipeline.documents.observe import version_by_listing
 from regmix_pipeline.documents.readers import reader_of
 from regmix_pipeline.documents.resolve import SourceFiles, resolve
-from regmix_pipeline.documents.settings import Source
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import DocumentError, TokenError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.planning import stated
+from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.tokens.split import split_of, text_digest
 from regmix_pipeline.tokens.stage import shard_settings
 
 if TYPE_CHECKING:
-    from regmix_pipeline.tokens.settings import ShardSettings
+    from regmix_pipeline.study.settings.tokens import ShardSettings
 
 PACKED = 4.0
 """Most times that compressed text may be larger than its usual ratio makes it."""
@@ -34,7 +34,7 @@ class TextHere:
 
     Attributes:
         tokens: for training (of a target: all), as counted in its shard, else estimated from bytes.
-        most: more than that it cannot be, whatever the tokenizer: a token stands for one byte at least.
+        most: more than that it cannot be, whatever the tokenizer: a token represents one byte at least.
         counted: whether both are counted.
     """
 
@@ -43,11 +43,11 @@ class TextHere:
     counted: bool
 
 
-def texts_of(lab: Lab, *, elsewhere: bool = False) -> tuple[dict[str, TextHere] | None, list[str]]:
-    """Source -> its text, of the sources whose size shows here; and what a person should know of them.
+def texts_of(workspace: Workspace, *, elsewhere: bool = False) -> tuple[dict[str, TextHere] | None, list[str]]:
+    """Source -> its text, of the sources whose size shows here; and what the user should know of them.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         elsewhere: text may be on another machine: where no source is here, None.
 
     Raises:
@@ -58,23 +58,23 @@ def texts_of(lab: Lab, *, elsewhere: bool = False) -> tuple[dict[str, TextHere] 
     lines: list[str] = []
     absent: DocumentError | None = None
     here = 0
-    for name, (role, source) in lab.study.sources.items():
-        if source.corpus is not None and not corpus_path(source.corpus, lab.data).is_file():
+    for name, (role, source) in workspace.study.sources.items():
+        if source.corpus is not None and not corpus_path(source.corpus, workspace.data).is_file():
             continue  # `regmix run` fetches it
         try:
-            files = resolve(source, lab.base, lab.data)
+            files = resolve(source, workspace.base, workspace.data)
         except DocumentError as error:
             place = f"{role}s.{name}.source"
             absent = absent or DocumentError(error.problem, where=f"{place}: {error.where}", remedy=error.remedy)
             continue
         here += 1
-        counted = _counted(lab, name, source)
+        counted = _counted(workspace, name, source)
         if counted is not None:
             found[name] = counted
             continue
         _check_first(name, role, source, files)
         if files.local:
-            found[name], said = _estimated(name, role, source, files, shard_settings(lab))
+            found[name], said = _estimated(name, role, source, files, shard_settings(workspace))
             lines += said
     if absent is not None:
         if here or not elsewhere:
@@ -83,12 +83,12 @@ def texts_of(lab: Lab, *, elsewhere: bool = False) -> tuple[dict[str, TextHere] 
     return found, lines
 
 
-def _counted(lab: Lab, name: str, source: Source) -> TextHere | None:
+def _counted(workspace: Workspace, name: str, source: Source) -> TextHere | None:
     """By the shard on record, where it is of the documents as they are."""
-    documents, shard = lab.records.current("documents", name), lab.records.current("token_shards", name)
+    documents, shard = workspace.records.current("documents", name), workspace.records.current("token_shards", name)
     if documents is None or shard is None or shard.inputs.get(f"documents/{name}") != documents.version:
         return None
-    if version_at_a_glance(source, lab.base, lab.data) != documents.version:
+    if version_by_listing(source, workspace.base, workspace.data) != documents.version:
         return None
     splits = shard.facts["splits"]
     tokens = float(splits.get("train", splits.get("validation", 0)))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regmix_pipeline.documents.catalogue import ENDINGS, kind_of_file
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.study.settings.documents import Source
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FoundDomain:
 
 
 def found_domains(folder: Path, base: Path) -> tuple[list[FoundDomain], list[str]]:
-    """The domains of ``folder``, sorted by name, and what a person must know of what was left out.
+    """The domains of ``folder``, sorted by name, and what the user must know of what was left out.
 
     Args:
         folder: sub-folders are domains with all readable files under them; files of its own are a domain each.

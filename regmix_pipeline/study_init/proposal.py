@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings
+from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings
+from regmix_pipeline.study.settings.tokens import TokenizerSettings, TokenizerTraining
 from regmix_pipeline.study_init.found import found_domains
 from regmix_pipeline.study_init.sampled import Sampled, bytes_per_token, sample_of
-from regmix_pipeline.tokens.settings import TokenizerSettings, TokenizerTraining
 
 MAX_EPOCHS = 4.0
 SMALL, LARGE = 50_000_000, 10_000_000_000
@@ -26,13 +26,13 @@ SAFETY = 2.0
 
 @dataclass(frozen=True)
 class Proposed:
-    """A domain with the sizes that the proposal rests on.
+    """A domain with the sizes that the proposal is based on.
 
     Attributes:
         sample: what was found and sampled.
         bytes_per_token: of a tokenizer trained on the samples.
         usable: whether it is large enough for a validation split.
-        warning: what a person must know of it; "" for nothing.
+        warning: what the user must know of it; "" for nothing.
     """
 
     sample: Sampled
@@ -86,7 +86,7 @@ class Proposal:
         proxy_tokens: training tokens of one proxy; None for the preset's own.
         windows_per_step: None for the preset's own.
         mixtures: to sample.
-        warnings: what a person must know.
+        warnings: what the user must know.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a sample of a domain's documents tells: the field of the text, its size, and bytes per token."""
+"""What a sample of a domain's documents shows: the field of the text, its size, and bytes per token."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.study.settings.tokens import TokenizerSettings
 from regmix_pipeline.study_init.found import FoundDomain
-from regmix_pipeline.tokens.settings import TokenizerSettings
 
 LOOKED_AT = 200
-"""Documents at the beginning of a file from which the field of the text is told."""
+"""Documents at the beginning of a file from which the field of the text is found."""
 FILES = 5
 """Files of a domain that are sampled, evenly spaced over their order."""
 SAMPLE_BYTES = 2_000_000
@@ -155,12 +155,12 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
             for number, line in enumerate(lines, start=1):
                 record = orjson.loads(line.removeprefix(b"\xef\xbb\xbf")) if line.strip() else None
                 if record is not None and not isinstance(record, dict):
-                    raise DocumentError("not an object", where=f"{path}:{number}", remedy="write one object a line")
+                    raise DocumentError("not an object", where=f"{path}:{number}", remedy="write one object per line")
                 if record is not None:
                     yield record, max(stream.tell() / size, 1e-9)
     except orjson.JSONDecodeError as error:
         raise DocumentError(
-            f"malformed JSON: {error}", where=f"{path}:{number}", remedy="write one JSON object a line"
+            f"malformed JSON: {error}", where=f"{path}:{number}", remedy="write one JSON object per line"
         ) from error
     except (EOFError, OSError, ZstdError) as error:
         raise DocumentError(f"damaged: {error}", where=f"{path}:{number + 1}", remedy="make it again") from error

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from regmix_pipeline.documents.settings import check_name
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.study_file import load_study
+from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.settings.documents import check_name
 from regmix_pipeline.study_init.found import domain_name
 from regmix_pipeline.study_init.proposal import MAX_EPOCHS, PAPERS_MIXTURES, Proposal, Proposed, proposed
 
 
 def init_study(folder: Path, out: Path, target: str | None = None, tokens: int | None = None) -> Proposal:
-    """Write a commented study file for a folder of data; returns what it rests on.
+    """Write a commented study file for a folder of data; returns what it is based on.
 
     Args:
         folder: a sub-folder or a file per domain, of JSON lines or Parquet.
@@ -27,7 +27,7 @@ def init_study(folder: Path, out: Path, target: str | None = None, tokens: int |
         DocumentError: the folder holds no two domains that can be read.
     """
     if out.exists():
-        raise StudyError("is there already", where=str(out), remedy="give another name with --out, or move it away")
+        raise StudyError("exists already", where=str(out), remedy="give another name with --out, or move it away")
     base = out.resolve().parent
     if not base.is_dir():
         raise StudyError("no such folder", where=str(base), remedy="make it first, or give another --out")
@@ -94,7 +94,7 @@ def _targets(proposal: Proposal) -> list[str]:
         said = "# What the mixture is to be good at: every domain alike. Weight what matters, 0 only measures."
     return [
         said,
-        "# Better a text that no domain holds and that stands for the use: name: {source: {jsonl: ...}, weight: 1}.",
+        "# Better a text that no domain holds and that represents the use: name: {source: {jsonl: ...}, weight: 1}.",
         "targets:",
         *(f"  {each.name}: {{weight: {int(each.name in proposal.targets)}}}" for each in proposal.usable),
     ]

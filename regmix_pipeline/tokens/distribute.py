@@ -11,11 +11,11 @@ from pathlib import Path
 from regmix_pipeline.documents.resolve import resolve
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.progress import Progress, Say, to_stderr
+from regmix_pipeline.study.settings.tokens import ShardSettings
 from regmix_pipeline.tokens.executors import Execution
-from regmix_pipeline.tokens.join import joined
+from regmix_pipeline.tokens.join import join_parts
 from regmix_pipeline.tokens.manifest import Manifest
-from regmix_pipeline.tokens.parts import whole_part, without_training_sample
-from regmix_pipeline.tokens.settings import ShardSettings
+from regmix_pipeline.tokens.parts import intact_part, without_training_sample
 from regmix_pipeline.tokens.shards import (
     SPLITS,
     existing_shard,
@@ -25,7 +25,7 @@ from regmix_pipeline.tokens.shards import (
     shard_folder,
     written_shard,
 )
-from regmix_pipeline.tokens.source_plan import PartError, SourcePlan, Wanted, source_plan, worth_tasks
+from regmix_pipeline.tokens.source_plan import PartError, ShardRequest, SourcePlan, needs_executor, source_plan
 from regmix_pipeline.tokens.tokenizer import TokenizerFile
 
 EXECUTION = ".executor"
@@ -45,7 +45,7 @@ class Tokenization:
         tokenizer: the study's tokenizer.
         folder: the folder of all shards.
         settings: split, least tokens, and the executor.
-        say: told how many parts are there.
+        say: called with the number of parts that are there.
 
     Raises:
         StudyError: a variable of the environment is wrong.
@@ -64,7 +64,7 @@ class Tokenization:
         self.tokenizer, self.settings, self.say = without_training_sample(tokenizer), settings, say
         self.executor = settings.executor.overridden()
 
-    def shards(self, sources: Sequence[Wanted]) -> Iterator[Manifest]:
+    def shards(self, sources: Sequence[ShardRequest]) -> Iterator[Manifest]:
         """Yield the manifest of each source's shard as soon as it is there: the same bytes whatever the executor.
 
         Little text is read by this process, source after source. Otherwise the parts of all sources are the tasks of
@@ -75,23 +75,23 @@ class Tokenization:
                 does not answer; parts that were not made. Parts that were stay, and the next run takes them up.
         """
         plans = []
-        for wanted in sources:
-            version = expected_shard_version(wanted.documents_version, self.tokenizer, self.settings, wanted.role)
-            shard = shard_folder(self.folder, wanted.name, version)
-            there = existing_shard(wanted.name, shard, self.settings, self.say)
+        for request in sources:
+            version = expected_shard_version(request.documents_version, self.tokenizer, self.settings, request.role)
+            shard = shard_folder(self.folder, request.name, version)
+            there = existing_shard(request.name, shard, self.settings, self.say)
             if there is not None:
                 yield there
                 continue
-            files = resolve(wanted.source, self.base, self.data_folder, self.say)
-            plans.append(source_plan(wanted, shard, files, self.executor.tasks))
-        if worth_tasks(plans, self.executor):
+            files = resolve(request.source, self.base, self.data_folder, self.say)
+            plans.append(source_plan(request, shard, files, self.executor.tasks))
+        if needs_executor(plans, self.executor):
             yield from self._distributed(plans)
         else:
-            yield from (self._alone(plan.wanted) for plan in plans)
+            yield from (self._in_this_process(plan.request) for plan in plans)
 
-    def _alone(self, wanted: Wanted) -> Manifest:
-        where = (wanted.name, wanted.source, self.base, self.data_folder, self.tokenizer, self.folder, self.settings)
-        return make_shard(*where, wanted.role, wanted.documents_version, say=_silent)
+    def _in_this_process(self, request: ShardRequest) -> Manifest:
+        where = (request.name, request.source, self.base, self.data_folder, self.tokenizer, self.folder, self.settings)
+        return make_shard(*where, request.role, request.documents_version, say=_silent)
 
     def _distributed(self, plans: Sequence[SourcePlan]) -> Iterator[Manifest]:
         cpus = self.executor.cpus_per_task
@@ -102,24 +102,24 @@ class Tokenization:
         errors: dict[str, RegmixError] = {}
         logs = self.folder / EXECUTION
         with Execution(logs, tasks, self.executor) if tasks else nullcontext() as execution:
-            for plan, whole in self._settled(plans, len(tasks), execution):
+            for plan, whole in self._finished_plans(plans, len(tasks), execution):
                 try:
                     if not whole:
                         raise plan.failure(tasks, execution)
                     manifest = self._joined(plan)
                 except RegmixError as error:
-                    errors[plan.wanted.name] = error
+                    errors[plan.request.name] = error
                 else:
                     yield manifest
         for plan in plans:
-            plan.clean(keep=isinstance(errors.get(plan.wanted.name), PartError))
+            plan.clean(keep=isinstance(errors.get(plan.request.name), PartError))
         if not any(isinstance(error, PartError) for error in errors.values()):
             shutil.rmtree(logs, ignore_errors=True)
         for plan in plans:
-            if plan.wanted.name in errors:
-                raise errors[plan.wanted.name]
+            if plan.request.name in errors:
+                raise errors[plan.request.name]
 
-    def _settled(
+    def _finished_plans(
         self, plans: Sequence[SourcePlan], tasks: int, execution: Execution | None
     ) -> Iterator[tuple[SourcePlan, bool]]:
         """Plans as they come to their end, and whether all their parts are there."""
@@ -146,18 +146,20 @@ class Tokenization:
                 time.sleep(LOOK_EVERY)
 
     def _joined(self, plan: SourcePlan) -> Manifest:
-        wanted, parts = plan.wanted, list(plan.parts)
+        request, parts = plan.request, list(plan.parts)
 
         def fill(folder: Path) -> Manifest:
-            counts = [whole_part(part, self.tokenizer.dtype) for part in parts]
+            counts = [intact_part(part, self.tokenizer.dtype) for part in parts]
             if None in counts:
-                raise PartError("a part was altered", where=wanted.name, remedy="run again: it is made again")
-            made = joined(parts, folder, SPLITS[wanted.role], self.tokenizer.dtype)
+                raise PartError("a part was altered", where=request.name, remedy="run again: it is made again")
+            made = join_parts(parts, folder, SPLITS[request.role], self.tokenizer.dtype)
             duplicates = made.duplicates + sum(each.duplicates for each in counts if each)
             empty = sum(each.without_text for each in counts if each)
-            return manifest_of(wanted.name, wanted.source, wanted.role, self.tokenizer, made.splits, duplicates, empty)
+            return manifest_of(
+                request.name, request.source, request.role, self.tokenizer, made.splits, duplicates, empty
+            )
 
-        source, version = wanted.source, wanted.documents_version
+        source, version = request.source, request.documents_version
         return written_shard(plan.shard, fill, source, self.base, self.data_folder, self.settings, version, say=_silent)
 
 

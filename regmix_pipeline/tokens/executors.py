@@ -15,8 +15,8 @@ from regmix_pipeline.addresses import has_credentials, without_credentials
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import write_json
 from regmix_pipeline.processes import command, how_it_ended, module_search, start
+from regmix_pipeline.study.settings.tokens import ExecutorSettings
 from regmix_pipeline.tokens.parts import PartTask, read_failure
-from regmix_pipeline.tokens.settings import ExecutorSettings
 
 TASKS, SETTINGS, REFUSED, NEWS = "tasks", "settings.json", "refused.json", "news.txt"
 
@@ -50,7 +50,7 @@ class Execution:
         write_json(folder / SETTINGS, settings.model_dump(mode="json"))
         self.folder, self._local = folder, settings.kind == "local"
         self._deaths: dict[int, str] = {}
-        self._told = 0
+        self._reported = 0
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lock, self._stopped = threading.Lock(), False
         # A process a task here; elsewhere one that speaks to the cluster.
@@ -73,7 +73,7 @@ class Execution:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is at work or waiting any more.
+        """Whether nothing is running or waiting any more.
 
         Raises:
             RegmixError: the executor could not begin.
@@ -91,7 +91,7 @@ class Execution:
             lines = (self.folder / NEWS).read_text(encoding="utf-8").split("\n")[:-1]
         except FileNotFoundError:
             return []
-        told, self._told = self._told, len(lines)
+        told, self._reported = self._reported, len(lines)
         return lines[told:]
 
     def death_of(self, rank: int) -> str:

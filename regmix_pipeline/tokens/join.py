@@ -28,7 +28,7 @@ class Joined:
     """Documents left out because their text had come in an earlier part."""
 
 
-def joined(parts: Sequence[Path], folder: Path, splits: Sequence[str], dtype: str) -> Joined:
+def join_parts(parts: Sequence[Path], folder: Path, splits: Sequence[str], dtype: str) -> Joined:
     """Write every split's tokens and index to ``folder``: those of the parts, without texts of an earlier part.
 
     Equal texts fall into the same split, so each split is looked through by itself. That takes about 41 bytes of memory

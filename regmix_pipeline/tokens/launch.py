@@ -1,7 +1,7 @@
 """A process that runs one of datatrove's executors: `python -m regmix_pipeline.tokens.launch FOLDER [RANK]`.
 
 A process of its own, because datatrove writes its log to standard error, Ray keeps one connection a process, and what
-is at work has to end with the run that started it, however that ends.
+is running has to end with the run that started it, however that ends.
 """
 # ruff: noqa: TID253 - a program, which nothing imports at its top.
 
@@ -19,9 +19,9 @@ from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor
 from regmix_pipeline.errors import RegmixError, TokenError
 from regmix_pipeline.files import write_json
 from regmix_pipeline.ray_cluster import GB, LOOK_EVERY, Cluster, Need
+from regmix_pipeline.study.settings.tokens import ExecutorSettings
 from regmix_pipeline.tokens.executors import NEWS, REFUSED, SETTINGS, TASKS
 from regmix_pipeline.tokens.part_steps import part_pipeline
-from regmix_pipeline.tokens.settings import ExecutorSettings
 
 
 def main(folder: Path, rank: int) -> None:
@@ -60,7 +60,7 @@ def main(folder: Path, rank: int) -> None:
 
 
 def _cluster(folder: Path, settings: ExecutorSettings) -> Cluster:
-    """The Ray cluster, once it has room for a task; what it lacks is told to the run that waits.
+    """The Ray cluster, once it has room for a task; what it lacks is reported to the run that waits.
 
     Raises:
         TokenError: Ray is not installed, no cluster answers, or none of its nodes is large enough.
@@ -96,7 +96,7 @@ def _keep_looking(folder: Path, cluster: Cluster) -> None:
 
 
 def _refuse(folder: Path, error: RegmixError) -> None:
-    write_json(folder / REFUSED, error.texts)
+    write_json(folder / REFUSED, error.payload)
 
 
 def _end_with_parent(folder: Path, settings: ExecutorSettings) -> None:

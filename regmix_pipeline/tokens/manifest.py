@@ -10,7 +10,7 @@ from pydantic import ConfigDict, ValidationError
 
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import sha256_of
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.study.settings.base import Settings
 
 MANIFEST = "manifest.json"
 BYTES_OF = {"uint16": 2, "uint32": 4}
@@ -96,7 +96,7 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
                 raise TokenError("a file of the token shard is missing", where=str(path), remedy=AGAIN)
             if (found := path.stat().st_size) != expected:
                 raise TokenError(
-                    f"has {found:,} bytes where the manifest says {expected:,}", where=str(path), remedy=AGAIN
+                    f"has {found:,} bytes where the manifest states {expected:,}", where=str(path), remedy=AGAIN
                 )
 
 

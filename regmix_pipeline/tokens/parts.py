@@ -1,6 +1,6 @@
 """Parts of a source: consecutive files that one task of an executor tokenizes, and what is there of them.
 
-A part is a folder, whole or absent, named by the files it holds and kept under the fingerprint of all that its bytes
+A part is a folder, complete or absent, named by the files it holds and kept under the fingerprint of all that its bytes
 follow from. So a part that is there is done, whoever made it and in whatever run; no other marker counts.
 """
 
@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.observe import states_of
 from regmix_pipeline.documents.resolve import SourceFiles
-from regmix_pipeline.documents.settings import Source
-from regmix_pipeline.errors import RegmixError, TokenError, error_of
+from regmix_pipeline.errors import RegmixError, TokenError, error_from_payload
 from regmix_pipeline.files import fingerprint, read_json, write_json
-from regmix_pipeline.settings import Settings
+from regmix_pipeline.study.settings.base import Settings
+from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.tokens.manifest import BYTES_OF, INDEX_ENTRY
 from regmix_pipeline.tokens.split import DIGEST_BYTES, SplitName
 from regmix_pipeline.tokens.tokenizer import TokenizerFile
@@ -146,7 +146,7 @@ def listed(folder: Path) -> set[str]:
         return set()
 
 
-def whole_part(folder: Path, dtype: str) -> PartCounts | None:
+def intact_part(folder: Path, dtype: str) -> PartCounts | None:
     """What a part's `part.json` says; None where the part is absent or its files have other sizes."""
     try:
         counts = PartCounts.model_validate_json((folder / PART).read_bytes())
@@ -172,12 +172,12 @@ def write_failure(task: PartTask, error: Exception) -> None:
             where=task.label(),
             remedy="if memory ran out, give a task more of it; if the disk is full, free space; run again",
         )
-    write_json(task.failure, error.texts)
+    write_json(task.failure, error.payload)
 
 
 def read_failure(path: Path) -> RegmixError:
     """The error that `write_failure` left."""
-    return error_of(read_json(path), TokenError)
+    return error_from_payload(read_json(path), TokenError)
 
 
 def without_training_sample(tokenizer: TokenizerFile) -> TokenizerFile:

@@ -1,4 +1,4 @@
-"""Documents to token shards: exact duplicates dropped, split by hash of the text, whole or absent."""
+"""Documents to token shards: exact duplicates dropped, split by hash of the text, complete or absent."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from regmix_pipeline.documents.leftovers import sweep
 from regmix_pipeline.documents.observe import observe
 from regmix_pipeline.documents.readers import reader
-from regmix_pipeline.documents.settings import Source, check_name
+from regmix_pipeline.engine.leftovers import sweep
 from regmix_pipeline.errors import DocumentError, TokenError
 from regmix_pipeline.files import fingerprint, folder_written_atomically, sha256_of, write_json
 from regmix_pipeline.progress import Say, clock, to_stderr
+from regmix_pipeline.study.settings.documents import Source, check_name
+from regmix_pipeline.study.settings.tokens import ShardSettings
 from regmix_pipeline.tokens.manifest import (
     MANIFEST,
     Manifest,
@@ -23,7 +24,6 @@ from regmix_pipeline.tokens.manifest import (
     read_manifest,
     verify_shard,
 )
-from regmix_pipeline.tokens.settings import ShardSettings
 from regmix_pipeline.tokens.split import SplitName
 from regmix_pipeline.tokens.tokenizer import TokenizerFile
 
@@ -64,7 +64,7 @@ def make_shard(
     documents_version: str | None = None,
     say: Say = to_stderr,
 ) -> Manifest:
-    """Tokenize a source into ``folder/name/version``; a shard that is there already is returned as it is.
+    """Tokenize a source into ``folder/name/version``; a shard that exists already is returned as it is.
 
     Args:
         name: safe name of the domain or target.
@@ -76,7 +76,7 @@ def make_shard(
         settings: seed, validation fraction and tokens that each split must have.
         role: ``domain`` for both splits, ``target`` for a set that is only evaluated on.
         documents_version: version that `observe` gave; observed now unless given.
-        say: told what was made.
+        say: called with what was made.
 
     Raises:
         DocumentError: no documents, damaged documents, or documents that changed since they were observed.
@@ -96,7 +96,7 @@ def make_shard(
 
 
 def existing_shard(name: str, shard: Path, settings: ShardSettings, say: Say = to_stderr) -> Manifest | None:
-    """The manifest of a shard that is there and whole; one that is damaged is removed.
+    """The manifest of a shard that exists and is complete; one that is damaged is removed.
 
     Raises:
         TokenError: as `make_shard`.
@@ -104,7 +104,7 @@ def existing_shard(name: str, shard: Path, settings: ShardSettings, say: Say = t
     if not (shard / MANIFEST).exists():
         return None
     manifest = read_manifest(shard)
-    if _whole(shard, manifest):
+    if _is_intact(shard, manifest):
         _check_enough(manifest, settings)
         return manifest
     say(f"  {name}: a file of the shard is missing or cut short, so it is made again")
@@ -122,7 +122,7 @@ def written_shard(
     documents_version: str,
     say: Say = to_stderr,
 ) -> Manifest:
-    """Write a shard, whole or not at all: its files by ``fill``, then the manifest.
+    """Write a shard, completely or not at all: its files by ``fill``, then the manifest.
 
     Args:
         shard: the shard's folder.
@@ -157,7 +157,7 @@ def written_shard(
     return manifest
 
 
-def _whole(shard: Path, manifest: Manifest) -> bool:
+def _is_intact(shard: Path, manifest: Manifest) -> bool:
     try:
         check_sizes(shard, manifest)
     except TokenError:

@@ -14,7 +14,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.tokens.settings import ExecutorSettings
+from regmix_pipeline.study.settings.tokens import ExecutorSettings
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at Slurm's queue."""

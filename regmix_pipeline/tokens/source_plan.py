@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regmix_pipeline.documents.resolve import SourceFiles
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError, RegmixError, TokenError
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import ExecutorSettings, ShardSettings
 from regmix_pipeline.tokens.executors import Execution
 from regmix_pipeline.tokens.manifest import Role
 from regmix_pipeline.tokens.parts import (
@@ -17,15 +18,14 @@ from regmix_pipeline.tokens.parts import (
     PART_BYTES,
     PartTask,
     divided,
+    intact_part,
     listed,
     name_of,
     part_count,
     parts_folder,
     read_failure,
     states,
-    whole_part,
 )
-from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings
 from regmix_pipeline.tokens.shards import SPLITS
 from regmix_pipeline.tokens.tokenizer import TokenizerFile
 
@@ -35,7 +35,7 @@ class PartError(TokenError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ShardRequest:
     """A source to make a shard of.
 
     Attributes:
@@ -56,7 +56,7 @@ class SourcePlan:
     """How a source is read.
 
     Attributes:
-        wanted: the source.
+        request: the source.
         shard: folder of the shard.
         files: the source's files.
         states: address, size and time of each.
@@ -64,7 +64,7 @@ class SourcePlan:
         parts: each part's folder and the numbers of its files, in reading order.
     """
 
-    wanted: Wanted
+    request: ShardRequest
     shard: Path
     files: SourceFiles
     states: tuple[tuple[str | int, ...], ...]
@@ -75,7 +75,7 @@ class SourcePlan:
     def bytes(self) -> int:
         """Bytes to read, as far as they are known."""
         held = sum(int(size) for _, size, *_ in self.states)
-        return min(held, self.wanted.source.max_bytes or held)
+        return min(held, self.request.source.max_bytes or held)
 
     def not_there(self) -> list[Path]:
         """The parts that are not there."""
@@ -89,17 +89,17 @@ class SourcePlan:
                 shutil.rmtree(other, ignore_errors=True)
         self._forget_failures()
         for part, files in self.parts.items():
-            if whole_part(part, tokenizer.dtype) is not None:
+            if intact_part(part, tokenizer.dtype) is not None:
                 continue
             shutil.rmtree(part, ignore_errors=True)
             yield PartTask(
-                name=self.wanted.name,
-                source=self.wanted.source,
+                name=self.request.name,
+                source=self.request.source,
                 files=tuple(self.files.paths[index] for index in files),
                 states=tuple(self.states[index] for index in files),
                 local=self.files.local,
                 tokenizer=tokenizer,
-                splits=SPLITS[self.wanted.role],
+                splits=SPLITS[self.request.role],
                 seed=settings.seed,
                 validation_fraction=settings.validation_fraction,
                 cpus=cpus,
@@ -116,7 +116,7 @@ class SourcePlan:
         missing = self.not_there()
         rank = next((rank for rank, task in enumerate(tasks) if task.output in missing), None)
         if rank is None or execution is None:
-            return PartError("a part was removed meanwhile", where=self.wanted.name, remedy="run again")
+            return PartError("a part was removed meanwhile", where=self.request.name, remedy="run again")
         return PartError(
             f"{len(missing)} of {len(self.parts)} parts were not made: {execution.death_of(rank)}",
             where=tasks[rank].label(),
@@ -139,16 +139,16 @@ class SourcePlan:
                 (self.folder / name).unlink()
 
 
-def source_plan(wanted: Wanted, shard: Path, files: SourceFiles, tasks: int | None) -> SourcePlan:
+def source_plan(request: ShardRequest, shard: Path, files: SourceFiles, tasks: int | None) -> SourcePlan:
     """Divide a source's files into parts: as many as ``tasks`` says, or as their size asks for."""
     found = states(files)
     sizes = [int(size) for _, size, *_ in found]
     folder = parts_folder(shard, found)
-    parts = {folder / name_of(files): files for files in divided(sizes, part_count(wanted.source, sizes, tasks))}
-    return SourcePlan(wanted, shard, files, found, folder, parts)
+    parts = {folder / name_of(files): files for files in divided(sizes, part_count(request.source, sizes, tasks))}
+    return SourcePlan(request, shard, files, found, folder, parts)
 
 
-def worth_tasks(plans: Sequence[SourcePlan], executor: ExecutorSettings) -> bool:
+def needs_executor(plans: Sequence[SourcePlan], executor: ExecutorSettings) -> bool:
     """Whether an executor is started: not for what this process has read by the time that one has begun."""
     if executor.tasks is None and sum(plan.bytes for plan in plans) <= PART_BYTES:
         return False

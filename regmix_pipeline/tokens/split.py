@@ -12,7 +12,7 @@ DIGEST_BYTES = 16
 
 
 def text_digest(text: str) -> bytes:
-    """The 16 bytes that stand for ``text`` when duplicates are looked for."""
+    """The 16 bytes that represent ``text`` when duplicates are looked for."""
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 

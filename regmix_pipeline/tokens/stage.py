@@ -14,17 +14,17 @@ import numpy as np
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.readers import reader
 from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
+from regmix_pipeline.engine.tables import TABLES
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint, sha256_of
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import WHOLE, Recipe
-from regmix_pipeline.ledger.tables import TABLES
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.tokens.distribute import Tokenization, Wanted
+from regmix_pipeline.study.settings.tokens import ShardSettings
+from regmix_pipeline.tokens.distribute import ShardRequest, Tokenization
 from regmix_pipeline.tokens.manifest import MANIFEST, Manifest, read_manifest
 from regmix_pipeline.tokens.renamed import take_over_shard
-from regmix_pipeline.tokens.settings import ShardSettings
 from regmix_pipeline.tokens.shards import CODE_VERSION as SHARD_CODE
 from regmix_pipeline.tokens.shards import expected_shard_version, shard_folder
 from regmix_pipeline.tokens.tokenizer import INFO, TRAINER_VERSION, TokenizerFile, ensure_tokenizer, tokenizer_version
@@ -32,94 +32,100 @@ from regmix_pipeline.tokens.tokenizer import INFO, TRAINER_VERSION, TokenizerFil
 INVENTORY_CODE = "1"
 
 
-def shard_settings(lab: Lab) -> ShardSettings:
+def shard_settings(workspace: Workspace) -> ShardSettings:
     """The study's settings for shards, with its seed and with two windows as the least a split must hold."""
-    window = 2 * lab.study.proxies.model_settings.context + 1
-    if lab.study.confirmation is not None:
-        window = max(window, 2 * lab.study.confirmation.model_settings.context + 1)
-    return lab.study.shards.model_copy(update={"seed": lab.study.seed, "min_tokens": window})
+    window = 2 * workspace.study.proxies.model_settings.context + 1
+    if workspace.study.confirmation is not None:
+        window = max(window, 2 * workspace.study.confirmation.model_settings.context + 1)
+    return workspace.study.shards.model_copy(update={"seed": workspace.study.seed, "min_tokens": window})
 
 
-def current_tokenizer(lab: Lab) -> TokenizerFile:
+def current_tokenizer(workspace: Workspace) -> TokenizerFile:
     """The tokenizer that the current record names."""
-    record = lab.need("tokenizer")
+    record = workspace.need("tokenizer")
     facts = record.facts
     for name in record.files:
-        lab.unaltered(record, name)
+        workspace.unaltered(record, name)
     path = Path(facts["path"])
     return TokenizerFile(
-        path if path.is_absolute() else lab.home / path,
-        lab.need("tokenizer").version,
+        path if path.is_absolute() else workspace.home / path,
+        workspace.need("tokenizer").version,
         facts["vocabulary"],
         facts["eos_token"],
         facts["eos_id"],
     )
 
 
-def current_manifest(lab: Lab, source: str) -> Manifest:
+def current_manifest(workspace: Workspace, source: str) -> Manifest:
     """The manifest of a source's current shard, which is the one on record."""
-    folder = current_shard(lab, source)
-    lab.unaltered(lab.need("token_shards", source), lab.name_of(folder / MANIFEST))
+    folder = current_shard(workspace, source)
+    workspace.unaltered(workspace.need("token_shards", source), workspace.name_of(folder / MANIFEST))
     return read_manifest(folder)
 
 
-def current_shard(lab: Lab, source: str) -> Path:
+def current_shard(workspace: Workspace, source: str) -> Path:
     """Folder of a source's current shard."""
-    return shard_folder(lab.path("shards"), source, lab.need("token_shards", source).version)
+    return shard_folder(workspace.path("shards"), source, workspace.need("token_shards", source).version)
 
 
-def _tokenizer_wanted(lab: Lab) -> dict[str, Recipe]:
-    settings = lab.study.tokenizer
+def _expected_tokenizer(workspace: Workspace) -> dict[str, Recipe]:
+    settings = workspace.study.tokenizer
     if settings is None:
         return {}
     asked: dict[str, Any] = {"tokenizer": settings.model_dump(mode="json"), "code": TRAINER_VERSION}
     if settings.file is not None:
-        path = lab.base / settings.file
-        return {WHOLE: Recipe({}, asked | {"file": tokenizer_version(path) if path.is_file() else "missing"})}
-    record = lab.records.current("tokenizer")
-    if record is not None and _named_today(lab, record.settings) == asked:
+        path = workspace.base / settings.file
+        return {UNPARTITIONED: Recipe({}, asked | {"file": tokenizer_version(path) if path.is_file() else "missing"})}
+    record = workspace.records.current("tokenizer")
+    if record is not None and _named_today(workspace, record.settings) == asked:
         # Frozen: what it was trained on stays on record, and later changes of the documents do not retrain it.
-        return {WHOLE: Recipe(record.inputs, record.settings)}
-    sampled = settings.train.domains if settings.train and settings.train.domains else lab.domains
-    return {WHOLE: Recipe(lab.versions("documents", [name for name in sampled if name in lab.domains]), asked)}
+        return {UNPARTITIONED: Recipe(record.inputs, record.settings)}
+    sampled = settings.train.domains if settings.train and settings.train.domains else workspace.domains
+    return {
+        UNPARTITIONED: Recipe(
+            workspace.versions("documents", [name for name in sampled if name in workspace.domains]), asked
+        )
+    }
 
 
-def _named_today(lab: Lab, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _named_today(workspace: Workspace, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A tokenizer's settings with the domains it was trained on called as they are today."""
     train = settings["tokenizer"].get("train")
     if not train or not train.get("domains"):
         return dict(settings)
-    named = [lab.renamed.get(name, name) for name in train["domains"]]
+    named = [workspace.renamed.get(name, name) for name in train["domains"]]
     return {**settings, "tokenizer": {**settings["tokenizer"], "train": {**train, "domains": named}}}
 
 
-def _tokenizer_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    readers = {name: partial(_documents, lab, name) for name in lab.domains}
-    assert lab.study.tokenizer is not None
-    made = ensure_tokenizer(lab.study.tokenizer, readers, lab.path("tokenizers"), lab.base, lab.say)
-    inside = made.path.is_relative_to(lab.home)
+def _compute_tokenizer(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    readers = {name: partial(_documents, workspace, name) for name in workspace.domains}
+    assert workspace.study.tokenizer is not None
+    made = ensure_tokenizer(
+        workspace.study.tokenizer, readers, workspace.path("tokenizers"), workspace.base, workspace.say
+    )
+    inside = made.path.is_relative_to(workspace.home)
     facts = {
-        "path": str(made.path.relative_to(lab.home) if inside else made.path),
+        "path": str(made.path.relative_to(workspace.home) if inside else made.path),
         "vocabulary": made.vocab_size,
         "eos_token": made.eos_token,
         "eos_id": made.eos_id,
         "trained on": made.trained_on or "given",
     }
-    yield Output(WHOLE, made.version, facts, [made.path, made.path.with_name(INFO)] if inside else [])
+    yield Output(UNPARTITIONED, made.version, facts, [made.path, made.path.with_name(INFO)] if inside else [])
 
 
-def _documents(lab: Lab, name: str) -> Any:
-    _, source = lab.study.sources[name]
-    return reader(source, lab.base, lab.data, lab.say).run()
+def _documents(workspace: Workspace, name: str) -> Any:
+    _, source = workspace.study.sources[name]
+    return reader(source, workspace.base, workspace.data, workspace.say).run()
 
 
-def _shards_wanted(lab: Lab) -> dict[str, Recipe]:
-    if not lab.study.trains:
+def _expected_shards(workspace: Workspace) -> dict[str, Recipe]:
+    if not workspace.study.trains:
         return {}
-    tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
+    tokenizer, settings = current_tokenizer(workspace), shard_settings(workspace)
     recipes = {}
-    for name, (role, _) in lab.study.sources.items():
-        documents = lab.need("documents", name)
+    for name, (role, _) in workspace.study.sources.items():
+        documents = workspace.need("documents", name)
         version = expected_shard_version(documents.version, tokenizer, settings, role)
         inputs = {f"documents/{name}": documents.version, "tokenizer/all": tokenizer.version}
         asked = {
@@ -131,22 +137,26 @@ def _shards_wanted(lab: Lab) -> dict[str, Recipe]:
     return recipes
 
 
-def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    tokenizer, settings = current_tokenizer(lab), shard_settings(lab)
-    progress = Progress("token_shards", len(recipes), lab.say, what="sources tokenised")
-    for former, name in lab.renamed.items():
-        if name in recipes and take_over_shard(lab.path("shards"), former, name, str(recipes[name].settings["shard"])):
-            lab.say(f"  {name}: the shards of {former}, as it was called before")
+def _compute_shards(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    tokenizer, settings = current_tokenizer(workspace), shard_settings(workspace)
+    progress = Progress("token_shards", len(recipes), workspace.say, what="sources tokenised")
+    for former, name in workspace.renamed.items():
+        if name in recipes and take_over_shard(
+            workspace.path("shards"), former, name, str(recipes[name].settings["shard"])
+        ):
+            workspace.say(f"  {name}: the shards of {former}, its earlier name")
     sources = [
-        Wanted(name, source, role, lab.need("documents", name).version)
-        for name, (role, source) in lab.study.sources.items()
+        ShardRequest(name, source, role, workspace.need("documents", name).version)
+        for name, (role, source) in workspace.study.sources.items()
         if name in recipes
     ]
-    _drop_altered(lab, recipes)
-    tokenization = Tokenization(lab.base, lab.data, tokenizer, lab.path("shards"), settings, lab.say)
+    _drop_altered(workspace, recipes)
+    tokenization = Tokenization(
+        workspace.base, workspace.data, tokenizer, workspace.path("shards"), settings, workspace.say
+    )
     for manifest in tokenization.shards(sources):
         name, role = manifest.source, manifest.role
-        folder = shard_folder(lab.path("shards"), name, manifest.version)
+        folder = shard_folder(workspace.path("shards"), name, manifest.version)
         facts = {
             "role": role,
             "tokens": manifest.totals("tokens"),
@@ -161,38 +171,38 @@ def _shards_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
         yield Output(name, manifest.version, facts, [folder / "manifest.json", *sums], sums=sums)
 
 
-def _drop_altered(lab: Lab, recipes: Mapping[str, Recipe]) -> None:
+def _drop_altered(workspace: Workspace, recipes: Mapping[str, Recipe]) -> None:
     """Drop shards on disk whose manifest is not the one on record, so that they are made again."""
-    known = lab.records.sums_on_record(("token_shards",))
+    known = workspace.records.sums_on_record(("token_shards",))
     for name, recipe in recipes.items():
-        folder = shard_folder(lab.path("shards"), name, recipe.settings["shard"])
-        recorded = known.get(lab.name_of(folder / MANIFEST))
+        folder = shard_folder(workspace.path("shards"), name, recipe.settings["shard"])
+        recorded = known.get(workspace.name_of(folder / MANIFEST))
         if recorded and (folder / MANIFEST).is_file() and sha256_of(folder / MANIFEST) not in recorded:
-            lab.say(f"      {lab.name_of(folder)} is made again, because it was altered")
+            workspace.say(f"      {workspace.name_of(folder)} is made again: it was altered")
             shutil.rmtree(folder)
 
 
-def _inventory_wanted(lab: Lab) -> dict[str, Recipe]:
+def _expected_inventory(workspace: Workspace) -> dict[str, Recipe]:
     asked = {
-        "limits": lab.study.limits.model_dump(mode="json"),
+        "limits": workspace.study.limits.model_dump(mode="json"),
         "domains": {
             name: [domain.cap, domain.floor, domain.available_tokens, domain.prior]
-            for name, domain in lab.study.domains.items()
+            for name, domain in workspace.study.domains.items()
         },
         "code": INVENTORY_CODE,
     }
-    inputs = lab.versions(DOMAINS.name) | lab.versions("token_shards", list(lab.study.sources))
-    return {WHOLE: Recipe(inputs, asked)}
+    inputs = workspace.versions(DOMAINS.name) | workspace.versions("token_shards", list(workspace.study.sources))
+    return {UNPARTITIONED: Recipe(inputs, asked)}
 
 
-def _inventory_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
-    domains = lab.study.domains
-    manifests = {name: current_manifest(lab, name) for name in lab.study.sources}
-    rows = {name: _row(lab, name, manifest) for name, manifest in manifests.items()}
+def _compute_inventory(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    domains = workspace.study.domains
+    manifests = {name: current_manifest(workspace, name) for name in workspace.study.sources}
+    rows = {name: _row(workspace, name, manifest) for name, manifest in manifests.items()}
     rows |= {name: _empty_row(name) for name in domains if name not in rows}
-    available = _available_tokens(lab, manifests)
+    available = _available_tokens(workspace, manifests)
     natural = np.array([available[name] or domain.prior for name, domain in domains.items()], dtype=float)
-    bounds = _bounds(lab, available)
+    bounds = _bounds(workspace, available)
     bounds.check()
     for index, name in enumerate(domains):
         rows[name] |= {
@@ -203,8 +213,8 @@ def _inventory_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]
         }
     listed = [rows[name] for name in (*domains, *(name for name in rows if name not in domains))]
     version = fingerprint("inventory", listed)
-    path = lab.write_json({"sources": listed}, "inventory", f"{version}.json")
-    lab.write_rows("domain_inventory", version, listed)
+    path = workspace.write_json({"sources": listed}, "inventory", f"{version}.json")
+    workspace.write_rows("domain_inventory", version, listed)
     facts = {
         "domains": len(domains),
         "targets outside the domains": len(rows) - len(domains),
@@ -212,20 +222,20 @@ def _inventory_make(lab: Lab, recipes: Mapping[str, Recipe]) -> Iterator[Output]
         "sum of caps": float(bounds.caps.sum()),
         "capped below 1": int((bounds.caps < 1).sum()),
     }
-    yield Output(WHOLE, version, facts, [path])
+    yield Output(UNPARTITIONED, version, facts, [path])
 
 
-def _available_tokens(lab: Lab, manifests: Mapping[str, Manifest]) -> dict[str, int | None]:
+def _available_tokens(workspace: Workspace, manifests: Mapping[str, Manifest]) -> dict[str, int | None]:
     """Domain -> tokens the large run can draw: as stated, or as counted in the shards; None where nobody knows."""
     return {
         name: domain.available_tokens or (manifests[name].splits["train"].tokens if name in manifests else None)
-        for name, domain in lab.study.domains.items()
+        for name, domain in workspace.study.domains.items()
     }
 
 
-def _bounds(lab: Lab, available: Mapping[str, int | None]) -> Limits:
+def _bounds(workspace: Workspace, available: Mapping[str, int | None]) -> Limits:
     """Caps and floors of the domains; only known tokens limit a weight."""
-    limits, domains = lab.study.limits, lab.study.domains
+    limits, domains = workspace.study.limits, workspace.study.domains
     caps = availability_caps(
         [math.inf if tokens is None else tokens for tokens in available.values()],
         limits.target_tokens,
@@ -241,7 +251,7 @@ def _empty_row(name: str) -> dict[str, Any]:
     return dict.fromkeys(columns) | {"source": name, "role": "domain"}
 
 
-def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:
+def _row(workspace: Workspace, name: str, manifest: Manifest) -> dict[str, Any]:
     def held(split: str, what: str) -> int:
         return getattr(manifest.splits[split], what) if split in manifest.splits else 0
 
@@ -252,7 +262,7 @@ def _row(lab: Lab, name: str, manifest: Manifest) -> dict[str, Any]:
     }
     return {
         "source": name,
-        "role": lab.study.sources[name][0],
+        "role": workspace.study.sources[name][0],
         "documents_version": manifest.documents_version,
         "shard_version": manifest.version,
         "tokenizer": manifest.tokenizer,
@@ -271,8 +281,8 @@ TOKENIZER = Stage(
     (DOCUMENTS.name,),
     None,
     str(TRAINER_VERSION),
-    _tokenizer_wanted,
-    _tokenizer_make,
+    _expected_tokenizer,
+    _compute_tokenizer,
     folders=("tokenizers",),
     kinds=("python",),
     group="data",
@@ -285,8 +295,8 @@ TOKEN_SHARDS = Stage(
     (DOCUMENTS.name, TOKENIZER.name),
     "domain",
     str(SHARD_CODE),
-    _shards_wanted,
-    _shards_make,
+    _expected_shards,
+    _compute_shards,
     restores=False,  # shards that are there are taken up as they are, with their sizes checked
     folders=("shards",),
     output_folder="shards",
@@ -299,8 +309,8 @@ DOMAIN_INVENTORY = Stage(
     (DOMAINS.name, TOKEN_SHARDS.name),
     None,
     INVENTORY_CODE,
-    _inventory_wanted,
-    _inventory_make,
+    _expected_inventory,
+    _compute_inventory,
     folders=("inventory",),
     kinds=("duckdb",),
     group="data",

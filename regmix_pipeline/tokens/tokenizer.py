@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from regmix_pipeline.documents.leftovers import sweep
+from regmix_pipeline.engine.leftovers import sweep
 from regmix_pipeline.errors import DocumentError, TokenError
 from regmix_pipeline.files import ID_LENGTH, fingerprint, folder_written_atomically, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, to_stderr
-from regmix_pipeline.tokens.settings import TokenizerSettings, TokenizerTraining
+from regmix_pipeline.study.settings.tokens import TokenizerSettings, TokenizerTraining
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -71,10 +71,10 @@ def ensure_tokenizer(
         readers_by_domain: ``{domain: callable that begins to read it}``; called only when a tokenizer is trained.
         folder: where trained tokenizers are kept, each under the fingerprint of its settings.
         base: folder that a relative ``settings.file`` starts at.
-        say: told of a training.
+        say: called with a line about a training.
 
     Raises:
-        TokenError: the file is missing, is no tokenizer, or knows no ``eos_token``; a frozen tokenizer was altered;
+        TokenError: the file is missing, is not a tokenizer, or has no ``eos_token``; a frozen tokenizer was altered;
             ``train.domains`` names a domain that is not there.
         DocumentError: there is no text to train on.
     """
@@ -113,9 +113,10 @@ def checked(path: Path, eos_token: str, trained_on: dict[str, Any] | None = None
     if eos_id is None:
         special = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
         raise TokenError(
-            f"this tokenizer knows no token {eos_token!r} to end documents with",
+            f"this tokenizer has no token {eos_token!r} to end documents with",
             where=str(path),
-            remedy=f"set tokenizer.eos_token to one it knows; its special tokens are {', '.join(special) or 'none'}",
+            remedy=f"set tokenizer.eos_token to one of its tokens; its special tokens are "
+            f"{', '.join(special) or 'none'}",
         )
     vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
     return TokenizerFile(path, tokenizer_version(path), vocab_size, eos_token, eos_id, trained_on)
@@ -153,7 +154,7 @@ def _train(
     domains = training.domains or tuple(readers)
     if unknown := [domain for domain in domains if domain not in readers]:
         raise TokenError(
-            f"there is no domain {unknown[0]!r} to train the tokenizer on",
+            f"there is not a domain {unknown[0]!r} to train the tokenizer on",
             where="tokenizer.train.domains",
             remedy=f"name domains of the study: {', '.join(readers)}",
         )

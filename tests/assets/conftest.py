@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.names import names_of, stage_name
-from assets.runner import run_stale
+from regmix_pipeline.assets.names import names_of, stage_name
+from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.definitions import build_definitions
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 
 
 class World:
@@ -26,12 +26,12 @@ class World:
 
     def reload(self):
         """Load the definitions again, as a code location does after the study file changed."""
-        self.names = names_of(self.lab())
+        self.names = names_of(self.workspace())
         self.defs = build_definitions(self.folder / "tiny.yaml", self.folder / "home")
         self.job = self.defs.resolve_implicit_global_asset_job_def()
 
-    def lab(self):
-        return Lab(self.folder / "tiny.yaml", self.folder / "home", say=lambda line: None)
+    def workspace(self):
+        return Workspace(self.folder / "tiny.yaml", self.folder / "home", say=lambda line: None)
 
     def change_study(self, **changes):
         path = self.folder / "tiny.yaml"
@@ -116,7 +116,7 @@ class World:
         """Write a file as of a minute ago.
 
         A checksum of a file written a moment ago is not remembered, since another write could leave the same time: how
-        often such a file is observed would hang on how fast the test runs.
+        often such a file is observed would depend on how fast the test runs.
         """
         path.write_bytes(content)
         written = time.time() - 60
@@ -141,7 +141,7 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def settled(real_text, tiny_settings, tmp_path_factory):
+def settled_world(real_text, tiny_settings, tmp_path_factory):
     """The folder of a study that is up to date, with everything Dagster knows of it."""
     folder = tmp_path_factory.mktemp("watched")
     (folder / "inbox").mkdir()
@@ -158,21 +158,21 @@ def settled(real_text, tiny_settings, tmp_path_factory):
         "refit": {"cron": "0 3 * * *", "settle_seconds": 0},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    run_stale(Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None))
+    run_stale(Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None))
     return folder
 
 
 @pytest.fixture
-def world(settled, tmp_path, monkeypatch):
-    """A copy of the settled study, quiet: the conditions have been evaluated and asked for nothing."""
+def world(settled_world, tmp_path, monkeypatch):
+    """A copy of the settled_world study, quiet: the conditions have been evaluated and asked for nothing."""
     folder = tmp_path / "study"
-    shutil.copytree(settled, folder)
+    shutil.copytree(settled_world, folder)
     monkeypatch.setenv("REGMIX_STUDY", str(folder / "tiny.yaml"))
     monkeypatch.setenv("REGMIX_HOME", str(folder / "home"))
     monkeypatch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
     with dg.DagsterInstance.from_config(str(folder / "home" / "dagster")) as instance:
         made = World(folder, instance)
         # Checksums are remembered by path, and the copy has other paths.
-        list(made.lab().materialise(DOCUMENTS))
+        list(made.workspace().materialise(DOCUMENTS))
         assert made.tick() == {}
         yield made

@@ -6,7 +6,7 @@ import shutil
 import dagster as dg
 import pytest
 
-from assets.names import stage_name
+from regmix_pipeline.assets.names import stage_name
 from regmix_pipeline.errors import DocumentError, StudyError
 
 DATA = ["documents", "token_shards", "domain_inventory", "mixtures"]
@@ -30,7 +30,7 @@ def test_a_new_folder_arrives_and_is_taken_in(world):
     assert world.tick() == {}
     assert world.look("changed_text") == (None, "no text changed in 4 sources")
 
-    assert world.lab().domains == ["code", "licences", "poems"]
+    assert world.workspace().domains == ["code", "licences", "poems"]
     shown = world.facts("token_shards", "poems")
     assert (shown["what changed"], shown["reused"]) == ("new", False)
     shown = world.facts("mixtures")
@@ -39,7 +39,9 @@ def test_a_new_folder_arrives_and_is_taken_in(world):
     assert shown["proxies to train"] == shown["mixtures new"] > 0
     assert shown["tokens they ask"] == shown["mixtures new"] * 16_384
     assert "proxy_checkpoints" in shown["stale now"]
-    assert set(world.partitions("mixtures")) >= {entry["id"] for entry in world.lab().json("mixtures")["mixtures"]}
+    assert set(world.partitions("mixtures")) >= {
+        entry["id"] for entry in world.workspace().json("mixtures")["mixtures"]
+    }
 
 
 def test_a_new_entry_in_the_study_file_arrives_as_well(world):
@@ -71,15 +73,15 @@ def test_a_domain_that_went_is_noticed(world):
     world.drop_in("poems")
     world.settle()
     shutil.rmtree(world.inbox / "poems")
-    assert world.look("new_domains") == (None, "went: poems")
+    assert world.look("new_domains") == (None, "removed: poems")
     assert "poems" not in world.partitions("sources")
     assert world.tick() == {"domain_inventory": ["None"]}
     assert world.run("domain_inventory")
     assert world.tick() == {"mixtures": ["None"]}
     assert world.run("mixtures")
     assert world.tick() == {}
-    assert world.lab().domains == ["code", "licences"]
-    parts = [set(entry["parts"]) for entry in world.lab().json("mixtures")["mixtures"]]
+    assert world.workspace().domains == ["code", "licences"]
+    parts = [set(entry["parts"]) for entry in world.workspace().json("mixtures")["mixtures"]]
     assert all("poems" not in names for names in parts)
     assert world.facts("mixtures")["domains went"] == "poems"
 
@@ -118,7 +120,7 @@ def test_a_folder_that_is_still_being_copied_waits_and_one_that_is_replaced_is_n
     world.change_study(refit={"settle_seconds": 1000})
     shutil.rmtree(world.inbox / "poems")
     assert "withdrawn after 1000 s" in world.look("new_domains")[1]
-    assert world.lab().domains == ["code", "licences", "poems"]
+    assert world.workspace().domains == ["code", "licences", "poems"]
 
 
 def test_an_address_out_of_reach_withdraws_nothing(world):
@@ -127,7 +129,7 @@ def test_an_address_out_of_reach_withdraws_nothing(world):
     world.inbox.rename(world.folder / "elsewhere")
     with pytest.raises(DocumentError, match="the watched folder does not exist"):
         world.look("new_domains")
-    assert "poems" in world.lab().domains
+    assert "poems" in world.workspace().domains
     assert "poems" in world.partitions("sources")
 
 
@@ -140,10 +142,10 @@ def test_a_broken_study_file_is_said_at_every_look(world):
 
 def test_while_a_run_is_at_work_new_domains_wait_for_its_end(world):
     world.drop_in("poems")
-    with world.lab()._alone():
+    with world.workspace()._alone():
         _, reason = world.look("new_domains")
-        assert "once the run at work has ended" in reason
-        assert world.lab().domains == ["code", "licences"]
+        assert "once the current run has ended" in reason
+        assert world.workspace().domains == ["code", "licences"]
     assert world.look("new_domains")[1] == "arrived: poems"
 
 
@@ -182,12 +184,12 @@ def test_observations_are_asked_for_once_at_a_time_and_at_most_twice(world):
     going = world.start("documents")
     request, reason = world.look("changed_text")
     assert request is None
-    assert f"run {going[:8]} is going already" in reason
+    assert f"run {going[:8]} is already running" in reason
     world.instance.report_run_canceled(world.instance.get_run_by_id(going))
     assert world.look("changed_text")[0] is not None
     request, reason = world.look("changed_text")
     assert request is None
-    assert "asked 2 times in vain" in reason
+    assert "requested 2 times without success" in reason
 
 
 def test_only_data_follows_by_itself():

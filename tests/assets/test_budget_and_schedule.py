@@ -4,10 +4,10 @@ import datetime
 
 import dagster as dg
 
-from assets.names import StudyNames, stage_name
-from assets.schedules import schedules
+from regmix_pipeline.assets.names import StudyNames, stage_name
+from regmix_pipeline.assets.schedules import schedules
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.verdicts import say_of
+from regmix_pipeline.decisions.verdicts import add_verdict
 from regmix_pipeline.refit import Refit, confirmation_tokens
 
 TOKENS = 16_384
@@ -52,8 +52,8 @@ def test_a_budget_that_is_too_small_waits_as_well(world):
 
 def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
     stale = arrived(world)
-    keys = {entry["id"] for entry in world.lab().json("mixtures")["mixtures"]}
-    new = keys - set(world.lab().records.keys("proxy_losses"))
+    keys = {entry["id"] for entry in world.workspace().json("mixtures")["mixtures"]}
+    new = keys - set(world.workspace().records.keys("proxy_losses"))
     world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
     request, _ = world.look("proxies_within_budget")
     assert [stage_name(key) for key in request.asset_selection] == ["proxy_checkpoints"]
@@ -63,7 +63,7 @@ def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
     assert [stage_name(key) for key in request.asset_selection] == ["proxy_losses"]
     assert world.asked(request)
     assert world.look("proxies_within_budget") == (None, "every proxy is up to date")
-    assert new <= set(world.lab().records.keys("proxy_losses"))
+    assert new <= set(world.workspace().records.keys("proxy_losses"))
     shown = [world.facts("proxy_checkpoints", key) for key in new]
     assert {each["what changed"] for each in shown} == {"new"}
     assert len({each["progress"] for each in shown}) == len(new)
@@ -83,12 +83,12 @@ def test_proxies_are_asked_for_twice_and_not_while_they_are_trained(world):
     going = world.start("proxy_checkpoints")
     request, reason = world.look("proxies_within_budget")
     assert request is None
-    assert f"run {going[:8]} is going already" in reason
+    assert f"run {going[:8]} is already running" in reason
     world.instance.report_run_canceled(world.instance.get_run_by_id(going))
     assert world.look("proxies_within_budget")[0] is not None
     request, reason = world.look("proxies_within_budget")
     assert request is None
-    assert "asked 2 times in vain" in reason
+    assert "requested 2 times without success" in reason
 
 
 def test_training_waits_for_the_data_it_would_be_trained_on(world):
@@ -120,7 +120,7 @@ def test_the_schedule_does_nothing_visibly_when_nothing_changed(world):
 
 
 def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
-    before = world.lab().need("mixture_decision").version
+    before = world.workspace().need("mixture_decision").version
     world.drop_in("poems")
     world.look("new_domains")
     assert "the evidence is not complete: documents: poems (new)" in scheduled(world)[1]
@@ -139,11 +139,11 @@ def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
     assert world.asked(request)
     assert scheduled(world)[1].startswith("nothing changed")
 
-    after = world.lab().need("mixture_decision").version
+    after = world.workspace().need("mixture_decision").version
     assert after != before
     shown = world.facts("mixture_decision")
     assert shown["chosen vs natural"].startswith("![](data:image/svg+xml;base64,")
-    assert {record.data["domain"] for record in shown["weights and limits"].records} == set(world.lab().domains)
+    assert {record.data["domain"] for record in shown["weights and limits"].records} == set(world.workspace().domains)
     assert "previous" in [record.data["mixture"] for record in shown["alternatives"].records]
     assert shown["decision before"] == before
     assert "| poems | not there | " in shown["before and now"]
@@ -153,17 +153,17 @@ def test_the_schedule_waits_for_evidence_and_then_decides_again(world):
     assert "mixtures/all" in shown["inputs changed"]
 
     # The page says who approved the decision: a verdict asks for the page again, and for nothing else.
-    lab = world.lab()
-    say_of(lab, find_decision(lab), "approved", "seen and found good", "Ada", "a test")
+    workspace = world.workspace()
+    add_verdict(workspace, find_decision(workspace), "approved", "seen and found good", "Ada", "a test")
     request, _ = scheduled(world)
     assert [stage_name(key) for key in request.asset_selection] == ["mixture_report"]
     assert world.asked(request)
-    assert "Approved by Ada" in lab.artefact("mixture_report").read_text()
+    assert "Approved by Ada" in workspace.artefact("mixture_report").read_text()
 
 
 def test_a_confirmation_is_trained_by_the_schedule_only_within_the_budget(world, tiny_settings):
     world.change_study(confirmation=tiny_settings["confirmation"])
-    asked = confirmation_tokens(world.lab())
+    asked = confirmation_tokens(world.workspace())
     request, reason = scheduled(world)
     # The decision does not depend on it, and the report on its old record alone.
     assert request is None

@@ -6,7 +6,7 @@ import sys
 import dagster as dg
 import pytest
 
-from assets.names import stage_name
+from regmix_pipeline.assets.names import stage_name
 from regmix_pipeline.definitions import defs
 from regmix_pipeline.stages import STAGES
 

@@ -1,18 +1,18 @@
-"""The runner of the command line: what a killed run recorded and did not tell Dagster is told by the next."""
+"""The runner of the command line: what a killed run recorded and did not report to Dagster is reported by the next."""
 
 import dagster as dg
 import pytest
 
-from assets.runner import RunFailedError, run_stale
-from assets.triggers import FORCE
+from regmix_pipeline.assets.runner import RunFailedError, run_stale
+from regmix_pipeline.assets.triggers import FORCE
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.engine.reasons import Kind
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.reasons import Kind
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies import stage
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
-from regmix_pipeline.proxies.trainer import Result
+from regmix_pipeline.proxies.workers.local import Result
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.stages import up_to
 
@@ -21,37 +21,37 @@ def test_partitions_that_dagster_was_not_told_of_are_told_by_the_next_run_and_no
     losses = world.key(PROXY_LOSSES)
     keys = sorted(world.instance.get_materialized_partitions(losses))
     assert len(keys) > 2
-    before = {key: world.lab().need(PROXY_LOSSES.name, key) for key in keys}
+    before = {key: world.workspace().need(PROXY_LOSSES.name, key) for key in keys}
     # What it looks like when a run is killed between recording two partitions and telling of them.
-    untold = [keys[0], keys[2]]
+    unreported = [keys[0], keys[2]]
     world.instance.wipe_assets([losses])
-    for key in set(keys) - set(untold):
+    for key in set(keys) - set(unreported):
         world.instance.report_runless_asset_event(dg.AssetMaterialization(losses, partition=key))
 
     said = []
-    lab = Lab(world.folder / "tiny.yaml", world.folder / "home", say=said.append)
-    (done,) = run_stale(lab, [PROXY_LOSSES])
+    workspace = Workspace(world.folder / "tiny.yaml", world.folder / "home", say=said.append)
+    (done,) = run_stale(workspace, [PROXY_LOSSES])
     assert done.stale == {}
-    assert any("made before, and told now: " + ", ".join(untold) in line for line in said)
+    assert any("recorded earlier, reported to Dagster now: " + ", ".join(unreported) in line for line in said)
     assert sorted(world.instance.get_materialized_partitions(losses)) == keys
-    assert {key: world.lab().need(PROXY_LOSSES.name, key) for key in keys} == before
+    assert {key: world.workspace().need(PROXY_LOSSES.name, key) for key in keys} == before
     events = world.instance.fetch_materializations(dg.AssetRecordsFilter(losses), limit=50).records
     run = events[0].run_id
-    assert sorted(event.partition_key for event in events if event.run_id == run) == untold
+    assert sorted(event.partition_key for event in events if event.run_id == run) == unreported
 
     said.clear()
-    run_stale(lab, [PROXY_LOSSES])
+    run_stale(workspace, [PROXY_LOSSES])
     assert said == ["[1/1] proxy_losses: up to date"]
 
 
 def test_force_computes_what_is_up_to_date_to_the_same_versions(world):
     stages = [PROXY_CHECKPOINTS, PROXY_LOSSES, OPTIMAL_MIXTURE, MIXTURE_DECISION]
-    keys = world.lab().records.keys(PROXY_LOSSES.name)
+    keys = world.workspace().records.keys(PROXY_LOSSES.name)
     before = {(stage.name, key): record for stage in stages for key, record in current(world, stage).items()}
     runs = world.instance.get_runs_count()
-    lab = world.lab()
-    lab.forced = frozenset(stage.name for stage in stages)
-    done = {run.stage: run for run in run_stale(lab)}
+    workspace = world.workspace()
+    workspace.forced = frozenset(stage.name for stage in stages)
+    done = {run.stage: run for run in run_stale(workspace)}
     assert {stage.name for stage in stages} == {name for name, run in done.items() if run.stale}
     assert set(done[PROXY_LOSSES.name].stale) == set(keys)
     assert {reason.kind for run in done.values() for reason in run.stale.values()} == {Kind.FORCED}
@@ -70,8 +70,8 @@ def test_force_computes_what_is_up_to_date_to_the_same_versions(world):
 
 
 def current(world, stage):
-    lab = world.lab()
-    return {key: lab.need(stage.name, key) for key in lab.records.keys(stage.name)}
+    workspace = world.workspace()
+    return {key: workspace.need(stage.name, key) for key in workspace.records.keys(stage.name)}
 
 
 class NoMemory:
@@ -83,9 +83,9 @@ class NoMemory:
 
 
 def test_when_every_proxy_fails_the_cause_is_named(study_file, tmp_path, monkeypatch):
-    lab = Lab(study_file, tmp_path / "home", say=lambda line: None)
-    run_stale(lab, up_to(MIXTURES))
-    monkeypatch.setattr(stage, "trainer_of", lambda lab: NoMemory())
+    workspace = Workspace(study_file, tmp_path / "home", say=lambda line: None)
+    run_stale(workspace, up_to(MIXTURES))
+    monkeypatch.setattr(stage, "executor_of", lambda workspace: NoMemory())
     with pytest.raises(RunFailedError, match="out of memory") as caught:
-        run_stale(lab, [PROXY_CHECKPOINTS])
+        run_stale(workspace, [PROXY_CHECKPOINTS])
     assert "no proxy is recorded" not in str(caught.value)

@@ -4,14 +4,14 @@ import shutil
 
 import dagster as dg
 
-from assets.names import stage_name
-from assets.up_to_date import NAME, STALE, stale_assets
+from regmix_pipeline.assets.names import stage_name
+from regmix_pipeline.assets.up_to_date import NAME, STALE, stale_assets
 from regmix_pipeline.stages import STAGES
 
 
 def news(world):
     """What one look says, put into Dagster's events as the daemon does: (answers by asset, observations)."""
-    _, events = stale_assets(world.instance, world.lab())
+    _, events = stale_assets(world.instance, world.workspace())
     for event in events:
         world.instance.report_runless_asset_event(event)
     answers = [event for event in events if isinstance(event, dg.AssetCheckEvaluation)]
@@ -33,12 +33,14 @@ def test_what_becomes_stale_is_said_once_with_its_reason_and_taken_back_when_it_
     )
     assert news(world) == ({}, [])
 
-    keys = world.lab().records.keys("proxy_checkpoints")[:2]
+    keys = world.workspace().records.keys("proxy_checkpoints")[:2]
     for key in keys:
-        folder = world.lab().artefact("proxy_checkpoints", key).parent
+        folder = world.workspace().artefact("proxy_checkpoints", key).parent
         shutil.move(folder, folder.with_name(f"{folder.name}.away"))
     answers, seen = news(world)
-    assert answers["proxy_checkpoints"].startswith(f"2 of {len(world.lab().records.keys('proxy_checkpoints'))} stale: ")
+    assert answers["proxy_checkpoints"].startswith(
+        f"2 of {len(world.workspace().records.keys('proxy_checkpoints'))} stale: "
+    )
     assert answers["mixture_report"] == "made from what is stale now: proxy_checkpoints"
     assert not {"documents", "token_shards", "mixtures"} & set(answers)
     assert {(event.partition, event.tags[STALE]) for event in seen} == {(key, "yes") for key in keys}
@@ -50,7 +52,7 @@ def test_what_becomes_stale_is_said_once_with_its_reason_and_taken_back_when_it_
     assert world.run("proxy_checkpoints", keys=keys[:1])
     assert last_answer(world, "proxy_checkpoints").description.startswith("1 of ")
     assert news(world) == ({}, [])
-    folder = world.lab().home / world.lab().need("proxy_checkpoints", keys[1]).files[0]
+    folder = world.workspace().home / world.workspace().need("proxy_checkpoints", keys[1]).files[0]
     shutil.move(folder.parent.with_name(f"{folder.parent.name}.away"), folder.parent)
     answers, seen = news(world)
     assert set(answers.values()) == {"up to date"}

@@ -5,7 +5,7 @@ import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
-from assets.names import StudyNames
+from regmix_pipeline.assets.names import StudyNames
 from regmix_pipeline.definitions import build_definitions
 
 

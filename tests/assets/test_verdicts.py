@@ -13,10 +13,10 @@ def judge(world, **said):
 
 
 def test_a_verdict_is_kept_and_shown_on_the_asset(world):
-    decision = find_decision(world.lab())["decision"]
+    decision = find_decision(world.workspace())["decision"]
     result = judge(world, said="approved", reason="larger models agree", by="ada")
     assert result.success
-    (verdict,) = verdicts_of(world.lab(), decision)
+    (verdict,) = verdicts_of(world.workspace(), decision)
     assert (verdict.said, verdict.by, verdict.reason) == ("approved", "ada", "larger models agree")
     assert verdict.through == f"Dagster run {result.run_id}"
     (seen,) = world.instance.fetch_observations(world.key("mixture_decision"), limit=1).records
@@ -30,7 +30,7 @@ def test_a_verdict_without_a_reason_fails_with_the_remedy_and_leaves_nothing(wor
     assert not result.success
     failures = [event for event in result.all_events if event.is_step_failure]
     assert "needs a reason" in failures[0].step_failure_data.user_failure_data.description
-    assert verdicts_of(world.lab(), find_decision(world.lab())["decision"]) == []
+    assert verdicts_of(world.workspace(), find_decision(world.workspace())["decision"]) == []
 
 
 def test_what_started_a_run_is_on_the_decision_it_makes(world):
@@ -41,7 +41,7 @@ def test_what_started_a_run_is_on_the_decision_it_makes(world):
     for stage in ("domain_inventory", "mixtures", *stages):
         tags = {"dagster/schedule_name": "refit", "regmix/why": "limits changed"}
         assert world.run(stage, tags=tags)
-    record = find_decision(world.lab())
+    record = find_decision(world.workspace())
     assert record["triggered"] == {"through": "Dagster", "by": "schedule refit", "why": "limits changed"}
 
 
@@ -52,4 +52,4 @@ def test_a_launchpad_that_was_not_filled_in_is_refused(world):
         failure = next(event for event in result.all_events if event.is_step_failure)
         text = failure.step_failure_data.user_failure_data.description
         assert ("'perhaps' is not a verdict" if said.get("said") == "perhaps" else "not filled in: ") in text
-    assert verdicts_of(world.lab(), find_decision(world.lab())["decision"]) == []
+    assert verdicts_of(world.workspace(), find_decision(world.workspace())["decision"]) == []

@@ -8,7 +8,7 @@ from multiple_choice import Question, answered, log_likelihoods
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.model import Decoder, initialise
-from regmix_pipeline.proxies.settings import ModelSettings
+from regmix_pipeline.study.settings.proxies import ModelSettings
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscri
 
 
 def _stopped(daemons, environment):
-    """End the jobs, then the daemons, munged last: a job's step that cannot say that it ended holds slurmd for ever."""
+    """End the jobs, then the daemons, munged last: a job's step that cannot say that it ended holds slurmd forever."""
     subprocess.run(["scancel", "--user=root", "--signal=KILL"], env=environment, timeout=30, check=False)
     subprocess.run(["scancel", "--user=root"], env=environment, timeout=30, check=False)
     for _ in range(40):

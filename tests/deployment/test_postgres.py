@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.runner import run_stale
+from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -69,7 +69,7 @@ def test_runs_and_events_are_in_postgres_and_survive_the_process(server, study_f
     (home / "dagster").mkdir(parents=True)
     (home / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(shipped | documented_storage()))
     stages = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY)
-    run_stale(Lab(study_file, home, say=lambda line: None), stages)
+    run_stale(Workspace(study_file, home, say=lambda line: None), stages)
     assert not list((home / "dagster").rglob("*.db")), "SQLite files beside Postgres"
     with psycopg2.connect(server) as connection, connection.cursor() as cursor:
         cursor.execute("select count(*) from runs where status = 'SUCCESS'")

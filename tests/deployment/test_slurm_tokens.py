@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from regmix_pipeline.documents.observe import observe
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError, TokenError
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import ExecutorSettings, ShardSettings, TokenizerSettings, TokenizerTraining
 from regmix_pipeline.tokens.distribute import EXECUTION, Tokenization
-from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings, TokenizerSettings, TokenizerTraining
-from regmix_pipeline.tokens.source_plan import Wanted
+from regmix_pipeline.tokens.source_plan import ShardRequest
 from regmix_pipeline.tokens.tokenizer import ensure_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def tokenizer(place):
 
 def shards(place, tokenizer, folder, **executor):
     settings = ShardSettings(validation_fraction=0.1, min_tokens=1, executor=ExecutorSettings(**executor))
-    wanted = [Wanted("books", SOURCE, "domain", observe(SOURCE, place, place).version)]
+    wanted = [ShardRequest("books", SOURCE, "domain", observe(SOURCE, place, place).version)]
     return list(Tokenization(place, place, tokenizer, place / folder, settings, lambda _: None).shards(wanted))
 
 
@@ -91,17 +91,17 @@ DRIVER = textwrap.dedent(
     """
     import json, pathlib, sys
     from regmix_pipeline.documents.observe import observe
-    from regmix_pipeline.documents.settings import Source
+    from regmix_pipeline.study.settings.documents import Source
     from regmix_pipeline.tokens.distribute import Tokenization
-    from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings
-    from regmix_pipeline.tokens.source_plan import Wanted
+    from regmix_pipeline.study.settings.tokens import ExecutorSettings, ShardSettings
+    from regmix_pipeline.tokens.source_plan import ShardRequest
     from regmix_pipeline.tokens.tokenizer import checked
 
     place, tokenizer = pathlib.Path(sys.argv[1]), checked(pathlib.Path(sys.argv[2]), "<|endoftext|>")
     executor = ExecutorSettings(**json.loads(sys.argv[3]))
     settings = ShardSettings(validation_fraction=0.1, min_tokens=1, executor=executor)
     source = Source(jsonl="books/*.jsonl")
-    wanted = [Wanted("books", source, "domain", observe(source, place, place).version)]
+    wanted = [ShardRequest("books", source, "domain", observe(source, place, place).version)]
     list(Tokenization(place, place, tokenizer, place / "array", settings).shards(wanted))
     """
 )

@@ -9,8 +9,8 @@ import sys
 import pytest
 import yaml
 
-from regmix_pipeline.forecast.forecast import forecast_of
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.planning.forecast.forecast import forecast_of
 
 
 def regmix(folder, *arguments, ends=0, where=None):
@@ -31,12 +31,12 @@ def proxies(folder):
     return {path.parent.name for path in (folder / ".regmix" / "tiny" / "proxies").glob("p*/proxy.json")}
 
 
-def run_as_foretold(folder):
+def run_as_forecast(folder):
     """Run, and compare with what status said before; the decision's id and the proxies that were trained."""
     before, said = proxies(folder), json.loads(regmix(folder, "status", "--json"))
     outcome = json.loads(regmix(folder, "run", "--json"))
-    foretold = {row["stage"]: sorted(row["stale"]) for row in said["stages"] if row["stale"]}
-    assert {row["stage"]: sorted(row["made"]) for row in outcome["made"]} == foretold
+    stale_in_forecast = {row["stage"]: sorted(row["stale"]) for row in said["stages"] if row["stale"]}
+    assert {row["stage"]: sorted(row["made"]) for row in outcome["made"]} == stale_in_forecast
     restored = {row["stage"]: row["restored"] for row in said["stages"] if row["restored"]}
     assert {row["stage"]: row["restored"] for row in outcome["made"] if row["restored"]} == restored
     new = proxies(folder) - before
@@ -71,7 +71,7 @@ def place(decided, tmp_path):
 
 
 def test_limits_train_nothing_and_undone_they_lead_back_to_the_decision(place, settings):
-    first, new = run_as_foretold(place)
+    first, new = run_as_forecast(place)
     assert not new
     assert json.loads(regmix(place, "status", "--json"))["training_tokens"] == 0
     tight = settings["limits"] | {"max_epochs": 2}
@@ -79,7 +79,7 @@ def test_limits_train_nothing_and_undone_they_lead_back_to_the_decision(place, s
     found = []
     for changed in ({"limits": tight}, {}, {"domains": capped}, {}):
         write(place, settings | changed)
-        decision, new = run_as_foretold(place)
+        decision, new = run_as_forecast(place)
         assert not new
         found.append(decision)
     assert found[1] == found[3] == first
@@ -96,12 +96,12 @@ def test_a_renamed_domain_trains_nothing(place, settings):
     assert said["training_tokens"] > 0
     assert "rename: code, to: programs" in said["suggestions"][0]
     write(place, changed | {"changes": [{"rename": "code", "to": "programs"}]})
-    _, new = run_as_foretold(place)
+    _, new = run_as_forecast(place)
     assert not new
     home = place / ".regmix" / "tiny"
     assert len({path.stat().st_ino for path in home.glob("shards/*/*/train.ds")}) == 3
     difference = json.loads(regmix(place, "diff", "--json"))
-    assert difference["inputs"]["domains"] == {"came": [], "went": [], "renamed": {"code": "programs"}}
+    assert difference["inputs"]["domains"] == {"came": [], "removed": [], "renamed": {"code": "programs"}}
     assert difference["evidence"]["mixtures"] == {
         "kept": 9,
         "trained_again": 0,
@@ -133,7 +133,7 @@ def test_a_change_is_priced_and_a_budget_of_nothing_trains_nothing(place, settin
 
 def test_the_home_is_found_from_anywhere_and_is_one_files(place, settings, tmp_path):
     assert "home_is_new" in regmix(place, "status", "--json", where=tmp_path)
-    assert Lab(place / "tiny.yaml").home == place / ".regmix" / "tiny"
+    assert Workspace(place / "tiny.yaml").home == place / ".regmix" / "tiny"
     (place / "other").mkdir()
     write(place / "other", settings)
     assert "was made for another study file" in regmix(place / "other", "status", ends=1)
@@ -150,10 +150,10 @@ def test_the_home_is_found_from_anywhere_and_is_one_files(place, settings, tmp_p
 def test_revised_text_is_trained_on_again_only_where_it_is_drawn(place, settings):
     with (place / "text" / "licences.jsonl").open("a") as file:
         file.write(json.dumps({"id": "new", "text": "A licence that nobody has read before. " * 20}) + "\n")
-    found = forecast_of(Lab(place / "tiny.yaml"))
-    listed = Lab(place / "tiny.yaml").json("mixtures")["mixtures"]
+    found = forecast_of(Workspace(place / "tiny.yaml"))
+    listed = Workspace(place / "tiny.yaml").json("mixtures")["mixtures"]
     drawing = {entry["id"] for entry in listed if "licences" in entry["parts"]}
     assert set(found.of("proxy_checkpoints").stale) == drawing
     assert any("licences is not tokenised yet" in guess for guess in found.guesses)
-    revised = forecast_of(Lab(place / "tiny.yaml", changes=["changes=[{revise: licences}]"]))
+    revised = forecast_of(Workspace(place / "tiny.yaml", changes=["changes=[{revise: licences}]"]))
     assert revised.of("proxy_checkpoints").models == 0

@@ -4,10 +4,10 @@ import csv
 
 import numpy as np
 
-from assets.runner import run_stale
+from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.decisions.audit import audit_of, holds
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.proxies.new_study import study_about
 
 
@@ -25,9 +25,9 @@ def test_imported_runs_alone_lead_to_a_decision_that_can_be_audited(tmp_path):
             writer.writerows([number, *row] for number, row in enumerate(rows))
     file = tmp_path / "imported.yaml"
     study_about(tmp_path / "mixtures.csv", tmp_path / "losses.csv", file, None)
-    lab = Lab(file, tmp_path / "home", say=lambda line: None)
-    run_stale(lab)
-    record = find_decision(lab)
+    workspace = Workspace(file, tmp_path / "home", say=lambda line: None)
+    run_stale(workspace)
+    record = find_decision(workspace)
     assert max(record["mixture"]["weights"], key=record["mixture"]["weights"].get) == "code"
-    assert holds(audit_of(lab))
+    assert holds(audit_of(workspace))
     assert record["stability"] is None

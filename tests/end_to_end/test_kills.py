@@ -9,11 +9,11 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from regmix_pipeline.home_lock import LOCK
+from regmix_pipeline.engine.home_lock import LOCK
 
 TOKENISING, TRAINING, MEASURING = r"\] token_shards: 4 of 4", r"proxy_checkpoints +\d", r"proxy_losses +\d"
 REGRESSION, CONFIRMATION = r"\] regressor: new", r"confirmation +\d"
-"""What a run says while a stage is at work."""
+"""What a run says while a stage is running."""
 INSIDE = (TRAINING, MEASURING, CONFIRMATION)
 """Said by a stage itself, so while Dagster's run of it is going."""
 
@@ -93,7 +93,7 @@ def test_whoever_waits_says_for_whom_and_stops_at_once(finished, tmp_path):
     study = finished.copied(tmp_path / "study")
     with FileLock(study.home / LOCK):
         (study.home / "records" / "current" / "regressor" / "all.json").unlink()
-        waiting = study.start().says(r"waiting for .*, which is at work in ")
+        waiting = study.start().says(r"waiting for .*, which is running in ")
         waiting.signal(signal.SIGINT)
         assert waiting.ended() == 130, waiting.text
         waiting.gone()

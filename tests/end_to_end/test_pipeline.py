@@ -14,9 +14,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.runner import RunFailedError, run_stale
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.build import read_ledger
+from regmix_pipeline.assets.runner import RunFailedError, run_stale
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
@@ -43,10 +43,10 @@ def in_text(stale):
     return {key: str(reason) for key, reason in stale.items()}
 
 
-def lab_at(place, said=None):
+def workspace_at(place, said=None):
     lines = [] if said is None else said
     # One worker: to start another one costs more than it trains.
-    return Lab(place / "tiny.yaml", place / "home", say=lines.append, workers=1)
+    return Workspace(place / "tiny.yaml", place / "home", say=lines.append, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +59,17 @@ def reads():
 def first_run(place, reads):
     said, progress, view = [], io.StringIO(), Stage.view
 
-    def noting(stage, lab):
+    def noting(stage, workspace):
         def note(assets):
             declared = assets & {stage.name, *stage.upstream}
             if len(declared) == 1:
                 reads[stage.name].update(declared - {stage.name})
 
-        return view(stage, lab).read_by(note)
+        return view(stage, workspace).read_by(note)
 
     with contextlib.redirect_stderr(progress), pytest.MonkeyPatch.context() as patched:
         patched.setattr(Stage, "view", noting)
-        done = run_stale(lab_at(place, said))
+        done = run_stale(workspace_at(place, said))
     return done, said, progress.getvalue()
 
 
@@ -81,7 +81,7 @@ def copy(place, first_run, tmp_path):
 
 
 def query(place, sql):
-    with read_ledger(lab_at(place).ledger) as connection:
+    with read_ledger(workspace_at(place).ledger) as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -137,7 +137,7 @@ def test_every_stage_reads_all_that_it_declares(first_run, reads):
 
 
 def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
-    record = lab_at(place).json("mixture_decision", "decision.json")
+    record = workspace_at(place).json("mixture_decision", "decision.json")
     weights = record["mixture"]["weights"]
     assert sum(weights.values()) == pytest.approx(1, abs=1e-9)
     assert Mixture.from_weights(weights).id == record["mixture"]["id"]
@@ -147,16 +147,16 @@ def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
     assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {"imported_runs", *OBSERVED_BACK}
     names = {row["name"] for row in record["predictions"]}
     assert {"chosen", "natural", "uniform", "best_observed"} <= names
-    exported = yaml.safe_load(lab_at(place).artefact("mixture_decision", suffix="mixture.yaml").read_text())
+    exported = yaml.safe_load(workspace_at(place).artefact("mixture_decision", suffix="mixture.yaml").read_text())
     assert exported["train"] == {f"train_{domain}": weight for domain, weight in weights.items()}
     assert json.loads(query(place, "select record from current_decisions")[0][0]) == record
 
 
-def test_regressor_records_its_choices_and_what_unfinished_proxies_foretell(place, first_run):
+def test_regressor_records_its_choices_and_what_unfinished_proxies_predict(place, first_run):
     choices = query(place, "select target, chosen_by, regressor, used from current_regressor_choices")
     assert len(choices) == 2 * 2
     chosen = {target: regressor for target, _, regressor, used in choices if used}
-    assert chosen == lab_at(place).json("mixture_decision", "decision.json")["regressors"]
+    assert chosen == workspace_at(place).json("mixture_decision", "decision.json")["regressors"]
     nested = query(place, "select distinct regressor from current_regressor_scores where regressor like 'nested%'")
     assert {name for (name,) in nested} == {"nested_choice_by_rank", "nested_choice_by_calibration"}
     steps = query(
@@ -164,14 +164,14 @@ def test_regressor_records_its_choices_and_what_unfinished_proxies_foretell(plac
         "select law, target, max(share_of_steps), arg_max(spearman, share_of_steps), any_value(mixtures) "
         "from current_step_laws group by law, target",
     )
-    # Science is no domain of its own, so BiMix's law has nothing to say of it.
+    # Science is not a domain of its own, so BiMix's law has nothing to say of it.
     assert {(law, target) for law, target, *_ in steps} == {
         *(("linear", target) for target in ("science", "code")),
         *(("power", target) for target in ("science", "code")),
         ("bimix", "code"),
     }
     assert all(share == 1 and mixtures == 13 for _, _, share, _, mixtures in steps)
-    # At the last step all that is between foretold and measured is the smaller sample of windows.
+    # At the last step all that is between extrapolated and measured is the smaller sample of windows.
     assert {law: score for law, target, _, score, _ in steps if target == "code"}["linear"] > 0.6
 
 
@@ -180,7 +180,7 @@ def test_the_pure_law_is_recorded_beside_the_chosen_regressors(place, first_run)
     assert {name for name, *_ in rows} >= {"chosen", "natural", "uniform", "best_observed"}
     assert {law for _, law, *_ in rows} == {"saturation"}
     # The law is a regressor of its own: where another one was chosen, the two differ.
-    chosen = set(lab_at(place).json("mixture_decision", "decision.json")["regressors"].values())
+    chosen = set(workspace_at(place).json("mixture_decision", "decision.json")["regressors"].values())
     assert (chosen == {"saturation"}) == all(predicted == by_law for *_, predicted, by_law in rows)
     assert all(abs(predicted - by_law) < 0.5 for *_, predicted, by_law in rows)
 
@@ -196,15 +196,15 @@ def test_larger_models_were_trained_on_three_mixtures(place, first_run):
 
 
 def test_the_report_is_one_page_about_this_decision(place, first_run):
-    page = lab_at(place).artefact("mixture_report").read_text()
-    record = lab_at(place).json("mixture_decision", "decision.json")
+    page = workspace_at(place).artefact("mixture_report").read_text()
+    record = workspace_at(place).json("mixture_decision", "decision.json")
     assert record["decision"] in page
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', page)
 
 
 def test_dagster_knows_every_partition_version_and_check(place, first_run):
-    lab = lab_at(place)
-    os.environ["DAGSTER_HOME"] = str(lab.path("dagster"))
+    workspace = workspace_at(place)
+    os.environ["DAGSTER_HOME"] = str(workspace.path("dagster"))
     with dg.DagsterInstance.get() as instance:
         assert sorted(instance.get_dynamic_partitions("tiny/domain")) == ["code", "descriptions", "licences", "science"]
         mixtures = set(instance.get_dynamic_partitions("tiny/mixture"))
@@ -215,7 +215,7 @@ def test_dagster_knows_every_partition_version_and_check(place, first_run):
             event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", name]))
             assert event is not None
             tags = event.asset_materialization.tags
-            assert tags["dagster/data_version"] == lab.need(name).version
+            assert tags["dagster/data_version"] == workspace.need(name).version
         checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [
                 dg.AssetCheckKey(dg.AssetKey(["tiny", "proxy_losses"]), "every_loss_is_finite"),
@@ -228,22 +228,22 @@ def test_dagster_knows_every_partition_version_and_check(place, first_run):
 def test_a_second_run_does_nothing(place, first_run):
     runs = _runs(place)
     said = []
-    done = run_stale(lab_at(place, said))
+    done = run_stale(workspace_at(place, said))
     assert all(not stage.stale for stage in done)
     assert all(line.endswith("up to date") for line in said)
     assert _runs(place) == runs
 
 
 def test_a_changed_source_remakes_what_depends_on_it_and_nothing_else(copy):
-    before = lab_at(copy)
+    before = workspace_at(copy)
     shards = {key: before.need("token_shards", key).version for key in before.study.sources}
     mixtures = {entry["id"]: entry["parts"] for entry in before.json("mixtures")["mixtures"]}
     with (copy / "text" / "licences.jsonl").open("a") as file:
         file.write(json.dumps({"id": "new", "text": "A licence that nobody has read before. " * 20}) + "\n")
 
-    done = {stage.stage: stage for stage in run_stale(lab_at(copy))}
+    done = {stage.stage: stage for stage in run_stale(workspace_at(copy))}
 
-    after = lab_at(copy)
+    after = workspace_at(copy)
     assert list(done["documents"].stale) == ["licences"]
     assert done["tokenizer"].stale == {}
     assert in_text(done["token_shards"].stale) == {"licences": "changed: documents/licences"}
@@ -263,54 +263,54 @@ def test_a_failed_stage_says_why_and_what_was_finished_is_kept(copy):
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"text": "half')
     with pytest.raises(RunFailedError, match=r"descriptions\.jsonl:\d+"):
-        run_stale(lab_at(copy))
+        run_stale(workspace_at(copy))
     path.write_bytes(whole)
-    assert [stage.stage for stage in run_stale(lab_at(copy)) if stage.stale] == ["documents"]
+    assert [stage.stage for stage in run_stale(workspace_at(copy)) if stage.stale] == ["documents"]
 
 
 def test_missing_artefacts_are_put_back(copy):
-    lab = lab_at(copy)
-    key = next(iter(lab.records.keys("proxy_checkpoints")))
+    workspace = workspace_at(copy)
+    key = next(iter(workspace.records.keys("proxy_checkpoints")))
     lost = [
-        lab.artefact("proxy_checkpoints", key, "model.safetensors"),
-        lab.artefact("mixture_decision", suffix="mixture.yaml"),
-        lab.artefact("token_shards", "code", "train.ds"),
+        workspace.artefact("proxy_checkpoints", key, "model.safetensors"),
+        workspace.artefact("mixture_decision", suffix="mixture.yaml"),
+        workspace.artefact("token_shards", "code", "train.ds"),
     ]
     before = [path.read_bytes() for path in lost]
     for path in lost:
         path.unlink()
-    stale = {stage.stage: stage.stale for stage in run_stale(lab_at(copy)) if stage.stale}
-    assert in_text(stale["token_shards"]) == {"code": f"{lost[2].relative_to(lab.home)} is missing"}
+    stale = {stage.stage: stage.stale for stage in run_stale(workspace_at(copy)) if stage.stale}
+    assert in_text(stale["token_shards"]) == {"code": f"{lost[2].relative_to(workspace.home)} is missing"}
     assert list(stale["proxy_checkpoints"]) == [key]
     assert [path.read_bytes() for path in lost] == before
-    assert all(not stage.stale for stage in run_stale(lab_at(copy)))
+    assert all(not stage.stale for stage in run_stale(workspace_at(copy)))
 
 
 def test_a_failed_blocking_check_stops_every_later_run_until_it_is_mended(copy):
-    path = lab_at(copy).artefact("token_shards", "code", "train.ds")
+    path = workspace_at(copy).artefact("token_shards", "code", "train.ds")
     whole = path.read_bytes()
     path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    lab_at(copy).withdraw("domain_inventory")
+    workspace_at(copy).withdraw("domain_inventory")
     for _ in range(2):
         with pytest.raises(RunFailedError, match="altered after the shard was made"):
-            run_stale(lab_at(copy))
+            run_stale(workspace_at(copy))
     path.write_bytes(whole)
-    assert [stage.stage for stage in run_stale(lab_at(copy)) if stage.stale] == ["domain_inventory"]
+    assert [stage.stage for stage in run_stale(workspace_at(copy)) if stage.stale] == ["domain_inventory"]
 
 
 def test_another_question_is_another_decision(copy, tiny_settings):
-    before = lab_at(copy).need("mixture_decision").version
+    before = workspace_at(copy).need("mixture_decision").version
     study = copy / "tiny.yaml"
     text = study.read_text()
     study.write_text(yaml.safe_dump(tiny_settings | {"rank_correlation_floor": 0.9999}, sort_keys=False))
-    stale = [stage.stage for stage in run_stale(lab_at(copy)) if stage.stale]
+    stale = [stage.stage for stage in run_stale(workspace_at(copy)) if stage.stale]
     assert stale == ["mixture_decision", "confirmation", "mixture_report"]
-    record = lab_at(copy).json("mixture_decision", "decision.json")
+    record = workspace_at(copy).json("mixture_decision", "decision.json")
     assert record["decision"] != before
     assert any("floor 0.9999" in flag for flag in record["flags"])
     study.write_text(text)
-    run_stale(lab_at(copy))
-    assert lab_at(copy).need("mixture_decision").version == before
+    run_stale(workspace_at(copy))
+    assert workspace_at(copy).need("mixture_decision").version == before
 
 
 def test_the_command_line_runs_reports_and_refuses(place, first_run):
@@ -333,7 +333,7 @@ def test_the_command_line_runs_reports_and_refuses(place, first_run):
 
 
 def _runs(place):
-    os.environ["DAGSTER_HOME"] = str(lab_at(place).path("dagster"))
+    os.environ["DAGSTER_HOME"] = str(workspace_at(place).path("dagster"))
     with dg.DagsterInstance.get() as instance:
         return instance.get_runs_count()
 
@@ -341,8 +341,8 @@ def _runs(place):
 def test_a_domain_can_be_withdrawn(copy, tiny_settings):
     domains = {name: domain for name, domain in tiny_settings["domains"].items() if name != "licences"}
     (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"domains": domains}, sort_keys=False))
-    run_stale(lab_at(copy))
-    lab = lab_at(copy)
-    assert "licences" not in lab.json("mixture_decision", "decision.json")["mixture"]["weights"]
-    assert lab.records.keys("token_shards") == ["code", "descriptions", "science"]
-    assert all(not stage.stale for stage in run_stale(lab_at(copy)))
+    run_stale(workspace_at(copy))
+    workspace = workspace_at(copy)
+    assert "licences" not in workspace.json("mixture_decision", "decision.json")["mixture"]["weights"]
+    assert workspace.records.keys("token_shards") == ["code", "descriptions", "science"]
+    assert all(not stage.stale for stage in run_stale(workspace_at(copy)))

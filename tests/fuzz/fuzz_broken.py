@@ -115,7 +115,7 @@ FIELDS: dict[str, tuple[str, object]] = {
     "address of no protocol": ("domains.code.source", {"jsonl": "nosuch://a/b.jsonl"}),
     "address of odd brackets": ("domains.code.source", {"jsonl": "text/[z-a]*.jsonl"}),
     "no such text field": ("domains.code.source.text_field", "content"),
-    "Parquet that is none": ("domains.code.source", {"parquet": "text/code.jsonl"}),
+    "Parquet that is not Parquet": ("domains.code.source", {"parquet": "text/code.jsonl"}),
     "low caps": (
         "domains",
         {name: {"source": {"jsonl": f"text/{name}.jsonl"}, "cap": 0.3} for name in ("code", "licences")},

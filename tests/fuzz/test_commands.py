@@ -13,9 +13,9 @@ from fuzz_commands import Answer, ask, commands, words_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.runner import run_stale
+from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.cli import starting
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import amount
 
 EVERY = [name for name in commands() if name not in ("schema", "init")]
@@ -47,7 +47,7 @@ def place(real_text, tiny_settings, tmp_path_factory):
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings, sort_keys=False))
     (folder / "weights.csv").write_text("a,b\n1,2\n")
     (folder / "losses.csv").write_text("c\n")
-    run_stale(Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None))
+    run_stale(Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None))
     before = os.getcwd()
     os.chdir(folder)
     yield folder
@@ -146,7 +146,7 @@ def test_a_broken_home_is_named_or_does_no_harm(place, copied, label):
 
 @pytest.mark.parametrize("label", ["record cut short", "mixtures gone", "decision cut short"])
 def test_a_run_in_a_broken_home_mends_it_or_names_the_file(place, label):
-    home = place / "mended"
+    home = place / "repaired"
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(place / "home", home)
     HOMES[label](home)
@@ -235,7 +235,7 @@ def test_every_command_has_a_help_page():
 
 
 def test_what_nobody_foresaw_is_one_line_and_a_file(place, monkeypatch):
-    monkeypatch.setattr("regmix_pipeline.lab.load_study", lambda path, changes=(): {}["a secret"])
+    monkeypatch.setattr("regmix_pipeline.engine.workspace.load_study", lambda path, changes=(): {}["a secret"])
     answer = ask(words_of("status", place / "tiny.yaml", place / "home"))
     assert answer.status == 70
     assert "Traceback" not in answer.out + answer.err

@@ -3,8 +3,8 @@
 import pytest
 
 from regmix_pipeline.addresses import has_credentials, text_without_credentials, without_credentials
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.study.settings.documents import Source
 
 SIGNED = {
     "http://alice:PASS@127.0.0.1:8765/code.jsonl?X-Amz-Signature=SIG": "http://127.0.0.1:8765/code.jsonl",

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import RegmixError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.stages import up_to
 
@@ -69,7 +69,7 @@ CASES = {
     "infeasible caps": (settings(limits__max_epochs=0.1), "limits", "caps sum to"),
     "floor above cap": (settings(domains__code__floor=0.5, domains__code__cap=0.2), "code", "floor"),
     "unknown tokenizer": (settings(tokenizer={"file": "no/tokenizer.json"}), r"no/tokenizer\.json", "tokenizer"),
-    "tokenizer that is none": (settings(tokenizer={"file": "tiny.yaml"}), r"tiny\.yaml", "not a tokenizer"),
+    "tokenizer that is not one": (settings(tokenizer={"file": "tiny.yaml"}), r"tiny\.yaml", "not a tokenizer"),
     "unknown domain for the tokenizer": (
         settings(tokenizer={"train": {"vocab_size": 512, "domains": ["poems"]}}),
         r"tokenizer\.train\.domains",
@@ -102,12 +102,12 @@ def test_a_mended_source_continues_where_it_stopped(study_file, tmp_path):
     with pytest.raises(RegmixError, match=r"descriptions\.jsonl:\d+"):
         _until_mixtures(study_file, tmp_path / "home")
     path.write_bytes(whole)
-    lab = _until_mixtures(study_file, tmp_path / "home")
-    assert lab.need("mixtures").facts["mixtures"] == 13
+    workspace = _until_mixtures(study_file, tmp_path / "home")
+    assert workspace.need("mixtures").facts["mixtures"] == 13
 
 
 def _until_mixtures(study_file, home):
-    lab = Lab(study_file, home, say=lambda line: None)
+    workspace = Workspace(study_file, home, say=lambda line: None)
     for stage in BEFORE_TRAINING:
-        list(lab.materialise(stage))
-    return lab
+        list(workspace.materialise(stage))
+    return workspace

@@ -106,12 +106,13 @@ def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path
         extended,
         tmp_path,
         "-c",
-        "import json; from regmix_pipeline.lab import Lab; from regmix_pipeline.ledger.build import read_ledger\n"
-        "from regmix_pipeline.decisions.exports.formats import export_decision\n"
-        "lab = Lab('tiny.yaml', 'home')\n"
-        f"with read_ledger(lab.ledger) as c: print(json.dumps(c.sql({query!r}).fetchall()[0]))\n"
-        "print(lab.json('sparsity'))\n"
-        "print(export_decision(lab, None, 'table', unapproved=True).files[0].read_text())\n",
+        "import json; from regmix_pipeline.engine.workspace import Workspace; from regmix_pipeline.engine.ledger "
+        "import read_ledger\n"
+        "from regmix_pipeline.exports.formats import export_decision\n"
+        "workspace = Workspace('tiny.yaml', 'home')\n"
+        f"with read_ledger(workspace.ledger) as c: print(json.dumps(c.sql({query!r}).fetchall()[0]))\n"
+        "print(workspace.json('sparsity'))\n"
+        "print(export_decision(workspace, None, 'table', unapproved=True).files[0].read_text())\n",
     )
     scores, choices, versions = json.loads(printed.splitlines()[0])
     assert (scores > 0, choices, versions) == (True, 1, 2)

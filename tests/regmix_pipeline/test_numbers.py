@@ -38,7 +38,7 @@ def test_written(written: str, expected: str) -> None:
 
 @given(st.sampled_from([None, math.nan, math.inf, -math.inf, "5", True]))
 def test_what_is_no_number_is_a_dash(value: object) -> None:
-    for write in (numbers.decimals, numbers.signed, numbers.percent, numbers.whole, numbers.amount, numbers.times):
+    for write in (numbers.decimals, numbers.signed, numbers.percent, numbers.integer, numbers.amount, numbers.times):
         assert write(value) == "–"
 
 

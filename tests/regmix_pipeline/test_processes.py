@@ -1,4 +1,5 @@
-"""Processes of the package: what they find, that their answers are whole or absent, and how their end is told."""
+"""Processes of the package: what they find, that their answers are complete or absent, and how their end is
+reported."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import regmix_pipeline
-from regmix_pipeline.errors import ProxyError, RegmixError, StudyError, error_of
+from regmix_pipeline.errors import ProxyError, RegmixError, StudyError, error_from_payload
 from regmix_pipeline.processes import Child, command, how_it_ended, module_search
 
 ROOT = str(Path(regmix_pipeline.__file__).resolve().parents[1])
@@ -93,7 +94,7 @@ def test_the_end_of_a_process_in_words():
 
 def test_an_error_survives_as_texts():
     told = StudyError("no such field", where="study.yaml:3", remedy="remove it")
-    again = error_of(told.texts, ProxyError, "elsewhere")
+    again = error_from_payload(told.payload, ProxyError, "elsewhere")
     assert (type(again), str(again)) == (StudyError, str(told))
 
 
@@ -101,8 +102,8 @@ def test_an_error_of_an_unknown_class_is_of_the_given_one_at_the_given_place():
     class OwnError(RegmixError):
         pass
 
-    again = error_of(OwnError("odd").texts, ProxyError, "strategy own")
+    again = error_from_payload(OwnError("odd").payload, ProxyError, "strategy own")
     assert (type(again), again.where) == (ProxyError, "strategy own")
-    # Names that mean something else in the module of errors are no classes of errors.
-    for name in ("annotations", "Sequence", "error_of", "__builtins__"):
-        assert type(error_of([name, "odd", "", ""], ProxyError)) is ProxyError
+    # Names that mean something else in the module of errors are not classes of errors.
+    for name in ("annotations", "Sequence", "error_from_payload", "__builtins__"):
+        assert type(error_from_payload([name, "odd", "", ""], ProxyError)) is ProxyError

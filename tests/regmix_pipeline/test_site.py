@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from regmix_pipeline.decisions.record import CIRCUMSTANCES
-from regmix_pipeline.ledger.tables import TABLES
+from regmix_pipeline.decisions.record import NON_CONTENT_FIELDS
+from regmix_pipeline.engine.tables import TABLES
 from regmix_pipeline.reference import page_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,4 +79,4 @@ def test_a_dead_link_fails_the_build(tmp_path):
 def test_circumstances_are_documented_as_such():
     page = (DOCS / "decision-record.md").read_text()
     said = page.split("## Circumstances")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", said, re.M)) == set(CIRCUMSTANCES)
+    assert set(re.findall(r"^\| `(\w+)` \|", said, re.M)) == set(NON_CONTENT_FIELDS)

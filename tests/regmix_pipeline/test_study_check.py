@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError, RegmixError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.study_check.check import check_study
 
 
 def checked(study_file, tmp_path, **options):
-    return check_study(Lab(study_file, tmp_path / "home", say=lambda line: None), **options)
+    return check_study(Workspace(study_file, tmp_path / "home", say=lambda line: None), **options)
 
 
 def test_a_study_that_can_run_has_nothing_to_say(study_file, tmp_path):

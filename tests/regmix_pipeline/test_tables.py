@@ -1,4 +1,4 @@
-"""Tables keep every value whole, whatever the width; numbers are written by one hand."""
+"""Tables show every value in full, whatever the width; numbers are written by one module."""
 
 import io
 

@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
-from resources.instance import prepare_instance
-from resources.launcher import WatchedRunLauncher
-from resources.run_locks import FOLDER, KILLED, RunLock, State, end_dead_runs, state_of
+from regmix_pipeline.resources.instance import prepare_instance
+from regmix_pipeline.resources.launcher import WatchedRunLauncher
+from regmix_pipeline.resources.run_locks import FOLDER, KILLED, RunLock, State, end_dead_runs, state_of
 
 STARTED = dg.DagsterRunStatus.STARTED
 
@@ -32,7 +32,8 @@ def a_run(instance, status):
 
 def its_process(instance, run):
     """A process that holds a run's lock until it is killed."""
-    code = "import sys, time; from resources.run_locks import RunLock; RunLock(*sys.argv[1:3]).take('a test')"
+    code = "import sys, time; from regmix_pipeline.resources.run_locks import RunLock; "
+    code += "RunLock(*sys.argv[1:3]).take('a test')"
     process = subprocess.Popen(
         [sys.executable, "-c", f"{code}; print('held', flush=True); time.sleep(600)", instance.root_directory, run],
         stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from regmix_pipeline.decisions.evidence import Evidence
 
 Array = NDArray[np.float64]
 CLOSE = 0.1
-"""The optimiser stands for another search where it misses the decisions by at most this share of the change."""
+"""The optimiser replaces another search where it misses the decisions by at most this share of the change."""
 
 
 def attribution_of(before: Evidence, after: Evidence, *, exact: bool = False) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.proxies.settings import NoiseSettings
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import optimise
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
-from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.search.simulation import simulate
+from regmix_pipeline.study.settings.proxies import NoiseSettings
+from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
 CAUSES = ("evidence", "inventory", "limits", "objective", "search")
@@ -66,7 +66,7 @@ class Replay:
 
     Attributes:
         sides: the evidence of both, "a" and "b".
-        method: None repeats each decision's own method; "optimiser" stands for it and takes a second.
+        method: None repeats each decision's own method; "optimiser" replaces it and takes a second.
         domains: the union of both decisions' domains: columns of every answer.
         loosened: what had to be loosened where limits of one and tokens of the other left no mixture.
         searches: searches made so far; equal ones are made once.
@@ -142,7 +142,7 @@ class Replay:
         if caps.sum() < 1:
             self.loosened.add("caps")
             caps = caps if caps.sum() > 0 else np.ones_like(caps)
-            caps = np.minimum(caps / caps.sum() + 2e-6, 1.0)  # a hair more, as limits are whole parts per million
+            caps = np.minimum(caps / caps.sum() + 2e-6, 1.0)  # slightly more, as limits are whole parts per million
         if (floors > caps).any() or floors.sum() > 1:
             self.loosened.add("floors")
             floors = np.minimum(floors, caps) / max(np.minimum(floors, caps).sum(), 1.0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from regmix_pipeline.decisions.diff.attribution import attribution_of
-from regmix_pipeline.decisions.diff.evidence import changed_evidence
+from regmix_pipeline.decisions.diff.evidence_changes import changed_evidence
 from regmix_pipeline.decisions.diff.inputs import changed_inputs
 from regmix_pipeline.decisions.diff.mixtures import changed_mixtures
 from regmix_pipeline.decisions.diff.renamed import decision_renamed, evidence_renamed, renamed_between
 from regmix_pipeline.decisions.evidence import evidence_behind
 from regmix_pipeline.decisions.find import Decision, find_decision, previous_of
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.lab import Lab
 
 LEAST = 0.005
 """Movements of a weight that are put into words."""
@@ -20,11 +20,13 @@ SAID = 5
 """Movements put into words at most."""
 
 
-def difference_of(lab: Lab, first: str = "previous", second: str = "current", *, exact: bool = False) -> dict[str, Any]:
+def difference_of(
+    workspace: Workspace, first: str = "previous", second: str = "current", *, exact: bool = False
+) -> dict[str, Any]:
     """What changed from decision ``first`` to decision ``second``, JSON-able.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         first: an id, the start of one, "current", or "previous": the decision before ``second``.
         second: the same.
         exact: repeat the decisions' own search for the attribution even where the optimiser would do.
@@ -38,24 +40,26 @@ def difference_of(lab: Lab, first: str = "previous", second: str = "current", *,
     Raises:
         LedgerError: no such decision, none before it, or both are the same.
     """
-    after = find_decision(lab, second)
-    before = previous_of(lab, after) if first == "previous" else find_decision(lab, first)
+    after = find_decision(workspace, second)
+    before = previous_of(workspace, after) if first == "previous" else find_decision(workspace, first)
     if before is None:
         raise LedgerError(
             f"there is no decision before {after['decision']}",
-            where=str(lab.path("decisions")),
+            where=str(workspace.path("decisions")),
             remedy="decide again after a change, or name two decisions",
         )
     if before["decision"] == after["decision"]:
         raise LedgerError(
-            f"both are {after['decision']}", where=str(lab.path("decisions")), remedy="name two different decisions"
+            f"both are {after['decision']}",
+            where=str(workspace.path("decisions")),
+            remedy="name two different decisions",
         )
     attribution, evidence, missing = None, None, ""
-    names = renamed_between(lab, before, after)
-    inputs = changed_inputs(lab, before, after, names)
+    names = renamed_between(workspace, before, after)
+    inputs = changed_inputs(workspace, before, after, names)
     try:
-        pair = evidence_renamed(evidence_behind(lab, before), names), evidence_behind(lab, after)
-        evidence = {"mixtures": changed_mixtures(lab, before, after, names)} | changed_evidence(*pair)
+        pair = evidence_renamed(evidence_behind(workspace, before), names), evidence_behind(workspace, after)
+        evidence = {"mixtures": changed_mixtures(workspace, before, after, names)} | changed_evidence(*pair)
         attribution = attribution_of(*pair, exact=exact)
     except LedgerError as error:
         missing = str(error)

@@ -7,8 +7,8 @@ from typing import Any
 
 from regmix_pipeline.decisions.diff.causes import LIMITING
 from regmix_pipeline.decisions.find import Decision, record_behind, record_named
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.records import WHOLE, Record
+from regmix_pipeline.engine.records import UNPARTITIONED, Record
+from regmix_pipeline.engine.workspace import Workspace
 
 SETTINGS = ("mixtures", "proxy_checkpoints", "proxy_losses", "regressor", "optimal_mixture", "further_mixtures")
 """Assets whose settings are compared; of partitioned ones any one key's, as their partitions share them."""
@@ -32,12 +32,12 @@ MISSING = "absent"
 
 
 def changed_inputs(
-    lab: Lab, before: Decision, after: Decision, renamed: Mapping[str, str] | None = None
+    workspace: Workspace, before: Decision, after: Decision, renamed: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """What differs, JSON-able; empty lists and None where nothing does.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         before, after: the decisions.
         renamed: name in ``before`` -> name in ``after`` of domains that were renamed.
 
@@ -54,20 +54,20 @@ def changed_inputs(
     return {
         "domains": {
             "came": [name for name in names[1] if name not in names[0]],
-            "went": [name for name in names[0] if name not in names[1]],
+            "removed": [name for name in names[0] if name not in names[1]],
             "renamed": renamed,
         },
-        "text": list(_text(lab, *pair, renamed)),
-        "tokenizer": _tokenizer(lab, *pair),
+        "text": list(_text(workspace, *pair, renamed)),
+        "tokenizer": _tokenizer(workspace, *pair),
         "limits": list(
             differing(
-                _limits(lab, before, set(names[0]) & set(names[1]), renamed),
-                _limits(lab, after, set(names[0]) & set(names[1]), {}),
+                _limits(workspace, before, set(names[0]) & set(names[1]), renamed),
+                _limits(workspace, after, set(names[0]) & set(names[1]), {}),
             )
         ),
         "targets": list(differing(*({"objective asked": d.get("objective_asked", d["objective"])} for d in pair))),
-        "settings": list(differing(_settings(lab, before), _settings(lab, after))),
-        "code": list(differing(_code(lab, before), _code(lab, after))),
+        "settings": list(differing(_settings(workspace, before), _settings(workspace, after))),
+        "code": list(differing(_code(workspace, before), _code(workspace, after))),
         "libraries": list(
             differing(*({**each, "python": version} for each, version in zip(libraries, python, strict=True)))
         ),
@@ -99,9 +99,11 @@ def _keys(decision: Decision, asset: str) -> list[str]:
     ]
 
 
-def _text(lab: Lab, before: Decision, after: Decision, renamed: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _text(
+    workspace: Workspace, before: Decision, after: Decision, renamed: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     """Sources whose documents or shards differ."""
-    shards = [_shards(lab, decision) for decision in (before, after)]
+    shards = [_shards(workspace, decision) for decision in (before, after)]
     shards[0] = {renamed.get(name, name): record for name, record in shards[0].items()}
     for name in dict.fromkeys([*shards[0], *shards[1]]):
         then, now = (each.get(name) for each in shards)
@@ -118,34 +120,34 @@ def _text(lab: Lab, before: Decision, after: Decision, renamed: Mapping[str, str
         }
 
 
-def _shards(lab: Lab, decision: Decision) -> dict[str, Record]:
+def _shards(workspace: Workspace, decision: Decision) -> dict[str, Record]:
     """Source -> its shards as the inventory counted them; old proxies may have older ones in the chain as well."""
-    counted = record_named(lab, decision, "domain_inventory")
+    counted = record_named(workspace, decision, "domain_inventory")
     found = {}
     for place, version in (counted.inputs if counted else {}).items():
         asset, name = place.split("/", 1)
-        record = record_behind(lab, decision, asset, name, version) if asset == "token_shards" else None
+        record = record_behind(workspace, decision, asset, name, version) if asset == "token_shards" else None
         if record is not None:
             found[name] = record
     return found
 
 
-def _tokenizer(lab: Lab, before: Decision, after: Decision) -> list[dict[str, Any]] | None:
+def _tokenizer(workspace: Workspace, before: Decision, after: Decision) -> list[dict[str, Any]] | None:
     versions = [decision["versions"].get("tokenizer/all") for decision in (before, after)]
     if versions[0] == versions[1]:
         return None
-    records = [record_named(lab, decision, "tokenizer") for decision in (before, after)]
+    records = [record_named(workspace, decision, "tokenizer") for decision in (before, after)]
     return [
         {"version": version, "vocabulary": record.facts.get("vocabulary") if record else None}
         for version, record in zip(versions, records, strict=True)
     ]
 
 
-def _limits(lab: Lab, decision: Decision, domains: set[str], renamed: Mapping[str, str]) -> dict[str, Any]:
+def _limits(workspace: Workspace, decision: Decision, domains: set[str], renamed: Mapping[str, str]) -> dict[str, Any]:
     """Limits as asked, and the caps and floors of ``domains`` that follow from them and the tokens available."""
-    counted = record_named(lab, decision, "domain_inventory")
+    counted = record_named(workspace, decision, "domain_inventory")
     asked = counted.settings["domains"] if counted else {}
-    searched = record_named(lab, decision, "optimal_mixture")
+    searched = record_named(workspace, decision, "optimal_mixture")
     search = searched.settings["search"] if searched else {}
     found: dict[str, Any] = {"limits": decision.get("limits", {})}
     found["search"] = {name: value for name, value in search.items() if name in LIMITING}
@@ -158,11 +160,11 @@ def _limits(lab: Lab, decision: Decision, domains: set[str], renamed: Mapping[st
     return found
 
 
-def _settings(lab: Lab, decision: Decision) -> dict[str, Any]:
+def _settings(workspace: Workspace, decision: Decision) -> dict[str, Any]:
     found = {}
     for asset in SETTINGS:
         key = next(iter(_keys(decision, asset)), None)
-        record = None if key is None else record_named(lab, decision, asset, key)
+        record = None if key is None else record_named(workspace, decision, asset, key)
         if record is not None:
             found[asset] = {name: value for name, value in record.settings.items() if name not in ELSEWHERE}
     search = found.get("optimal_mixture", {}).get("search", {})
@@ -172,11 +174,11 @@ def _settings(lab: Lab, decision: Decision) -> dict[str, Any]:
     return found
 
 
-def _code(lab: Lab, decision: Decision) -> dict[str, Any]:
+def _code(workspace: Workspace, decision: Decision) -> dict[str, Any]:
     """Versions of the package and of each asset's code."""
     found: dict[str, Any] = {"package": decision["code"].get("package")}
     for asset in dict.fromkeys(place.split("/")[0] for place in decision["versions"]):
-        record = record_named(lab, decision, asset, next(iter(_keys(decision, asset)), WHOLE))
+        record = record_named(workspace, decision, asset, next(iter(_keys(decision, asset)), UNPARTITIONED))
         if record is not None and "code" in record.settings:
             found[asset] = record.settings["code"]
     return found

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from regmix_pipeline.decisions.find import Decision, record_behind, record_named
+from regmix_pipeline.engine.records import Record
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import fingerprint, read_json
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.records import Record
 from regmix_pipeline.mixtures.mixture import Mixture
 
 
@@ -26,11 +26,13 @@ class _Run:
     measured: str
 
 
-def changed_mixtures(lab: Lab, before: Decision, after: Decision, renamed: Mapping[str, str]) -> dict[str, int]:
+def changed_mixtures(
+    workspace: Workspace, before: Decision, after: Decision, renamed: Mapping[str, str]
+) -> dict[str, int]:
     """How many trained mixtures two decisions share, by what became of them.
 
     Args:
-        lab: the study on disk.
+        workspace: the study on disk.
         before, after: the decisions.
         renamed: name in ``before`` -> name in ``after`` of domains that were renamed.
 
@@ -38,7 +40,7 @@ def changed_mixtures(lab: Lab, before: Decision, after: Decision, renamed: Mappi
         kept: same models, same measurements; trained_again: a model that was not there before; only_measured_again:
         the same models on other targets, windows or code; added, removed: in one of the decisions alone.
     """
-    old, new = _evidence(lab, before, renamed), _evidence(lab, after, {})
+    old, new = _evidence(workspace, before, renamed), _evidence(workspace, after, {})
     both = old.keys() & new.keys()
     trained = {key for key in both if not new[key].models <= old[key].models}
     measured = {key for key in both - trained if new[key].measured != old[key].measured}
@@ -51,33 +53,35 @@ def changed_mixtures(lab: Lab, before: Decision, after: Decision, renamed: Mappi
     }
 
 
-def _evidence(lab: Lab, decision: Decision, names: Mapping[str, str]) -> dict[str, _Run]:
+def _evidence(workspace: Workspace, decision: Decision, names: Mapping[str, str]) -> dict[str, _Run]:
     """Mixture id, in the names given -> its runs; of the current list, of earlier days, and imported."""
     found: dict[str, _Run] = {}
-    imported = record_named(lab, decision, "imported_runs")
-    for mixture, models in _listed(lab, imported, names).items():
+    imported = record_named(workspace, decision, "imported_runs")
+    for mixture, models in _listed(workspace, imported, names).items():
         found[mixture] = _Run(frozenset(models), "as imported")
-    earlier = record_named(lab, decision, "earlier_runs")
-    for mixture, models in _listed(lab, earlier, names).items():
+    earlier = record_named(workspace, decision, "earlier_runs")
+    for mixture, models in _listed(workspace, earlier, names).items():
         found[mixture] = _Run(frozenset(models), _how(earlier, names))
-    listed = record_named(lab, decision, "mixtures")
+    listed = record_named(workspace, decision, "mixtures")
     entries = (
-        read_json(lab.home / listed.files[0])["mixtures"] if listed and (lab.home / listed.files[0]).exists() else []
+        read_json(workspace.home / listed.files[0])["mixtures"]
+        if listed and (workspace.home / listed.files[0]).exists()
+        else []
     )
     for entry in entries:
-        losses = record_named(lab, decision, "proxy_losses", entry["id"])
+        losses = record_named(workspace, decision, "proxy_losses", entry["id"])
         version = (losses.inputs if losses else {}).get(f"proxy_checkpoints/{entry['id']}")
-        trained = record_behind(lab, decision, "proxy_checkpoints", entry["id"], version) if version else None
+        trained = record_behind(workspace, decision, "proxy_checkpoints", entry["id"], version) if version else None
         if losses is not None and trained is not None:
             key = Mixture.of(entry["parts"]).renamed(names).id
             found[key] = _Run(frozenset(trained.facts["proxies"]), _how(losses, names))
     return found
 
 
-def _listed(lab: Lab, record: Record | None, names: Mapping[str, str]) -> dict[str, list[str]]:
+def _listed(workspace: Workspace, record: Record | None, names: Mapping[str, str]) -> dict[str, list[str]]:
     """Mixture id -> ids of the runs in a record's list."""
     found: dict[str, list[str]] = {}
-    path = next((lab.home / name for name in (record.files if record else ()) if name.endswith(".json")), None)
+    path = next((workspace.home / name for name in (record.files if record else ()) if name.endswith(".json")), None)
     for run in read_json(path)["runs"] if path is not None and path.exists() else ():
         found.setdefault(Mixture.of(run["parts"]).renamed(names).id, []).append(run["id"])
     return found

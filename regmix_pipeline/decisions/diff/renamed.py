@@ -8,16 +8,16 @@ from typing import Any
 
 from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.decisions.find import Decision, record_named
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 
 Names = Mapping[str, str]
 """Former name -> name."""
 
 
-def renamed_between(lab: Lab, before: Decision, after: Decision) -> dict[str, str]:
+def renamed_between(workspace: Workspace, before: Decision, after: Decision) -> dict[str, str]:
     """Domains of ``before`` that ``after`` knows by another name, as the study said when it was decided."""
     names = [row["domain"] for row in before["domains"]]
-    record = record_named(lab, after, "mixtures")
+    record = record_named(workspace, after, "mixtures")
     told = record.settings.get("renamed", {}) if record is not None else {}
     now = {row["domain"] for row in after["domains"]}
     return {former: name for former, name in told.items() if former in names and name in now}

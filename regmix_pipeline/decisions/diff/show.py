@@ -31,7 +31,7 @@ def show_difference(found: Mapping[str, Any], console: Console) -> None:
             console.print(both, highlight=False, style="dim")
     else:
         _show_weights(found["weights"], console)
-        console.print(f"causes not told apart: {found['attribution_missing']}", style="yellow", markup=False)
+        console.print(f"causes not separated: {found['attribution_missing']}", style="yellow", markup=False)
     console.print(f"predicted gain over natural: {_gain(found['gain'])}", markup=False, highlight=False)
     console.print("What went in", style="bold")
     for line in _inputs(found["inputs"]):
@@ -45,7 +45,7 @@ def show_difference(found: Mapping[str, Any], console: Console) -> None:
 def _show_attribution(found: Mapping[str, Any], console: Console) -> None:
     attribution = found["attribution"]
     states = {row["domain"]: row["state"] for row in found["weights"]}
-    # A cause that moved nothing is named below the table; "noise" stands for what searching again does not reproduce.
+    # A cause that moved nothing is named below the table; "noise" represents what searching again does not reproduce.
     causes = [cause for cause in attribution["causes"] if _moves(attribution, cause)]
     rows: list[tuple[Cell, ...]] = []
     for row in sorted(attribution["domains"], key=lambda row: -abs(row["change"])):
@@ -111,7 +111,7 @@ def _gain(gain: Mapping[str, Any]) -> str:
 def _inputs(inputs: Mapping[str, Any]) -> Iterator[str]:
     for former, name in inputs["domains"]["renamed"].items():
         yield f"  domain renamed: {former} is {name} now"
-    for word in ("came", "went"):
+    for word in ("came", "removed"):
         if inputs["domains"][word]:
             yield f"  domains that {word}: {', '.join(inputs['domains'][word])}"
     for row in inputs["text"]:

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS
-from regmix_pipeline.search.assessment import a_point_more, standard_error_at
-from regmix_pipeline.search.region import moved_inside, usual_distance
+from regmix_pipeline.search.assessment import one_point_perturbations, standard_error_at
+from regmix_pipeline.search.region import project_to_limits, usual_distance
 
 Array = NDArray[np.float64]
 STEPS = 40
 """Intervals of the curve between the ends of the weight."""
 LEVEL = 0.9
 FLAT = 0.02
-"""An effect per point below this share of the usual error of a prediction is none to speak of."""
+"""An effect per point below this share of the usual error of a prediction is negligible."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def path_of(evidence: Evidence, domain: str) -> Path:
 def _with_weight(chosen: Array, limits: Limits, j: int, weight: float) -> Array:
     floors, caps = limits.floors.copy(), limits.caps.copy()
     floors[j] = caps[j] = weight
-    return moved_inside(chosen[None], Limits(limits.domains, caps, floors))[0]
+    return project_to_limits(chosen[None], Limits(limits.domains, caps, floors))[0]
 
 
 def curve_of(evidence: Evidence, path: Path) -> list[dict[str, Any]]:
@@ -107,7 +107,8 @@ def curve_of(evidence: Evidence, path: Path) -> list[dict[str, Any]]:
 
 
 def standard_error(evidence: Evidence) -> float:
-    """Standard error of the mean objective predicted at the chosen mixture, nats per token; what ranges rest on."""
+    """Standard error of the mean objective predicted at the chosen mixture, nats per token; what ranges are based
+    on."""
     return standard_error_at(evidence.fitted, evidence.target_weights, evidence.chosen)
 
 
@@ -121,7 +122,7 @@ def effects_of(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
     """
     fitted = evidence.fitted
     j = evidence.domains.index(domain)
-    points = np.array([evidence.chosen, a_point_more(evidence.chosen)[j]])
+    points = np.array([evidence.chosen, one_point_perturbations(evidence.chosen)[j]])
     share = fitted.shares(evidence.target_weights)
     mixes = {"objective": share} | {target: np.eye(len(share))[c] for c, target in enumerate(fitted.targets)}
     chosen = np.diff(fitted.predict(points), axis=0)[0]

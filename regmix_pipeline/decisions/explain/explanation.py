@@ -12,15 +12,15 @@ from regmix_pipeline.decisions.evidence import Evidence, evidence_behind, invent
 from regmix_pipeline.decisions.explain.effect import curve_of, effects_of, path_of, standard_error
 from regmix_pipeline.decisions.explain.relaxing import active_limits
 from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.limits import ROUNDED
 
 VISIBLE = 1e-3
 """Differences of the objective worth a word, nats per token."""
 
 
-def explanation_of(lab: Lab, domain: str, asked: str | None = None) -> dict[str, Any]:
+def explanation_of(workspace: Workspace, domain: str, asked: str | None = None) -> dict[str, Any]:
     """Why ``domain`` has its weight in a decision, JSON-able.
 
     Keys: decision, study, domain, answer (a sentence); weight, prior, cap, cap_from, floor, epochs, available_tokens;
@@ -34,7 +34,7 @@ def explanation_of(lab: Lab, domain: str, asked: str | None = None) -> dict[str,
         LedgerError: no such decision, or its evidence is gone or altered.
         MixtureError: the decision has no such domain.
     """
-    decision = find_decision(lab, asked)
+    decision = find_decision(workspace, asked)
     row = next((row for row in decision["domains"] if row["domain"] == domain), None)
     if row is None:
         raise MixtureError(
@@ -42,7 +42,7 @@ def explanation_of(lab: Lab, domain: str, asked: str | None = None) -> dict[str,
             where=decision["study"],
             remedy=f"name one of: {', '.join(each['domain'] for each in decision['domains'])}",
         )
-    evidence = evidence_behind(lab, decision)
+    evidence = evidence_behind(workspace, decision)
     path = path_of(evidence, domain)
     limits, how = active_limits(evidence, domain)
     column = evidence.fitted.weights[:, path.domain]

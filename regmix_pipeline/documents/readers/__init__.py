@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from regmix_pipeline.documents.catalogue import READERS
 from regmix_pipeline.documents.resolve import SourceFiles, resolve
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.progress import Say, to_stderr
+from regmix_pipeline.study.settings.documents import Source
 
 if TYPE_CHECKING:
     from regmix_pipeline.documents.readers.base import StrictReader

@@ -52,12 +52,12 @@ class StrictJsonlReader(StrictReader, JsonlReader):
                     remedy="convert the file, for instance `iconv -f latin1 -t utf-8 FILE > NEW`",
                 ) from error
             raise DocumentError(
-                f"malformed JSON: {error}", where=where, remedy="write one JSON object a line"
+                f"malformed JSON: {error}", where=where, remedy="write one JSON object per line"
             ) from error
         if not isinstance(record, dict):
             raise DocumentError(
                 f"the line holds {kind_of_value(record)}, not an object",
                 where=where,
-                remedy=f'write one JSON object a line, for instance {{"{self.text_key}": "..."}}',
+                remedy=f'write one JSON object per line, for instance {{"{self.text_key}": "..."}}',
             )
         return record

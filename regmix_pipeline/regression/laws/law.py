@@ -14,7 +14,7 @@ from regmix_pipeline.regression.laws.least_squares import Problems, jacobian, mi
 PINNED = np.inf
 PREDICTED_AT_ONCE = 4096
 """Rows per block of predictions."""
-BORROWED = 60
+SHRINKAGE_ROWS = 60
 """Rows at which a target's own inner error and the mean over targets count alike in the choice of a shape."""
 
 
@@ -98,7 +98,7 @@ class Law(MixtureRegressor):
         if len(shapes) > 1:
             errors = np.log(self._errors(shapes, fits, X, y, sample_weight) + 1e-12)
             # With few rows one target's inner error is mostly luck, so targets borrow from each other.
-            pick = (errors + BORROWED / len(X) * errors.mean(axis=1, keepdims=True)).argmin(axis=0)
+            pick = (errors + SHRINKAGE_ROWS / len(X) * errors.mean(axis=1, keepdims=True)).argmin(axis=0)
         theta = fits[pick, np.arange(len(y))]
         constant = (spread <= 1e-12 * (1 + np.abs(level))) & (self.blocks(X.shape[1])[0].width > 0)
         theta[constant] = 0.0

@@ -20,7 +20,7 @@ class SaturationLaw(Law):
     With t = 0, g_j = 1 and e = 0 this is the published c + a (b.w)^-alpha. A power of each weight is needed because the
     first percent of a domain helps far more than the last: learning from a domain is itself a power law in its
     tokens. e
-    stands for what other domains teach of a domain that is absent. t lets a domain that is of no use displace others.
+    represents what other domains teach of a domain that is absent. t lets a domain that is of no use displace others.
 
     With few rows the simple shape wins (one power for all domains, no t); with many, the full one.
     """

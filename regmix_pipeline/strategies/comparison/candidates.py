@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.tasks import proxy_seed
 from regmix_pipeline.strategies.arena import Size
-from regmix_pipeline.strategies.comparison.compared import Compared, error_of, objective_of
+from regmix_pipeline.strategies.comparison.compared import Compared, objective_error, objective_of
 from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
 OTHER_SEED = 7919
@@ -45,7 +45,7 @@ class Candidate:
     errors: Mapping[str, float]
 
 
-def candidates(lab: Lab, arena: TrainedArena, found: Mapping[str, Compared]) -> list[Candidate]:
+def candidates(workspace: Workspace, arena: TrainedArena, found: Mapping[str, Compared]) -> list[Candidate]:
     """Train and predict the candidates; none where the study asks for none.
 
     Raises:
@@ -61,15 +61,15 @@ def candidates(lab: Lab, arena: TrainedArena, found: Mapping[str, Compared]) -> 
         if each.choice.mixture is not None:
             mixtures[each.choice.mixture.id] = each.choice.mixture
             names.setdefault(each.choice.mixture.id, []).append(name)
-    known = set(current_mixtures(lab))
-    drawn = lab.study.mixtures.model_copy(update={"count": wanted + len(known)})
+    known = set(current_mixtures(workspace))
+    drawn = workspace.study.mixtures.model_copy(update={"count": wanted + len(known)})
     total = arena.settings.candidate_count(len(mixtures))
-    for mixture in sample(arena.prior, arena.limits, drawn, lab.study.seed + OTHER_SEED):
+    for mixture in sample(arena.prior, arena.limits, drawn, workspace.study.seed + OTHER_SEED):
         if len(mixtures) < total and mixture.id not in known:
             mixtures.setdefault(mixture.id, mixture)
     sizes = [arena.target, arena.proxy, *([arena.small_proxy] if arena.small_proxy else [])]
-    measured = _measured(lab, arena, list(mixtures.values()), sizes)
-    predicted = _predicted(lab, list(mixtures.values()), arena.objective)
+    measured = _measured(workspace, arena, list(mixtures.values()), sizes)
+    predicted = _predicted(workspace, list(mixtures.values()), arena.objective)
     return [
         Candidate(
             mixture,
@@ -82,30 +82,30 @@ def candidates(lab: Lab, arena: TrainedArena, found: Mapping[str, Compared]) -> 
 
 
 def _measured(
-    lab: Lab, arena: TrainedArena, mixtures: list[Mixture], sizes: list[Size]
+    workspace: Workspace, arena: TrainedArena, mixtures: list[Mixture], sizes: list[Size]
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Size -> mixture id -> objective and its standard error, of one run each; the longest runs first."""
     specs = {}
     for size in sizes:
         is_target = size.name == arena.target.name
-        seed = proxy_seed(lab, 0) + (FINAL_SEED if is_target else 0)
+        seed = proxy_seed(workspace, 0) + (FINAL_SEED if is_target else 0)
         specs[size.name] = {each.id: arena.spec(each, size, seed, confirmed=is_target) for each in mixtures}
     arena.label = "candidates"
     measured = arena.measured([spec for group in specs.values() for spec in group.values()], "of all sizes")
     shares = arena.objective
     return {
         size: {
-            key: (objective_of(measured[spec.id], shares), error_of(measured[spec.id], shares))
+            key: (objective_of(measured[spec.id], shares), objective_error(measured[spec.id], shares))
             for key, spec in group.items()
         }
         for size, group in specs.items()
     }
 
 
-def _predicted(lab: Lab, mixtures: list[Mixture], objective: Mapping[str, float]) -> list[float]:
+def _predicted(workspace: Workspace, mixtures: list[Mixture], objective: Mapping[str, float]) -> list[float]:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-    fitted = FittedRegressor.load(lab.artefact("regressor", suffix="regressor.json").parent)
+    fitted = FittedRegressor.load(workspace.artefact("regressor", suffix="regressor.json").parent)
     weights = np.array([mixture.vector(fitted.domains) for mixture in mixtures])
     return fitted.objective(weights, objective).tolist()
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import ProxyError, RegmixError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.tasks import proxy_seed
 from regmix_pipeline.search.region import natural_inside
 from regmix_pipeline.strategies.arena import Account
 from regmix_pipeline.strategies.comparison.files import Kept
-from regmix_pipeline.strategies.comparison.job import budget, what_is_there
+from regmix_pipeline.strategies.comparison.job import budget, load_finished
 from regmix_pipeline.strategies.comparison.jobs import done
 from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
@@ -52,12 +52,12 @@ def objective_of(losses: Mapping[str, Mapping[str, float]], shares: Mapping[str,
     return sum(share * losses[target]["loss"] for target, share in shares.items())
 
 
-def error_of(losses: Mapping[str, Mapping[str, float]], shares: Mapping[str, float]) -> float:
+def objective_error(losses: Mapping[str, Mapping[str, float]], shares: Mapping[str, float]) -> float:
     """Its standard error over windows; targets are independent samples."""
     return float(np.sqrt(sum((share * losses[target]["standard_error"]) ** 2 for target, share in shares.items())))
 
 
-def compared(lab: Lab, arena: TrainedArena) -> dict[str, Compared]:
+def compared(workspace: Workspace, arena: TrainedArena) -> dict[str, Compared]:
     """Let every strategy choose, and train the target model on all choices; what is there is not done again.
 
     Raises:
@@ -65,9 +65,9 @@ def compared(lab: Lab, arena: TrainedArena) -> dict[str, Compared]:
     """
     found = {"natural": Compared(_natural(arena)), "decision": Compared(_decision(arena))}
     names = [name for name in arena.settings.names if name != "natural"]
-    _let_choose(lab, arena, names)
+    _let_choose(workspace, arena, names)
     for name in names:
-        there = what_is_there(arena, name)
+        there = load_finished(arena, name)
         if there is None:
             raise ProxyError(
                 "its choice is not the one that was asked for",
@@ -80,7 +80,7 @@ def compared(lab: Lab, arena: TrainedArena) -> dict[str, Compared]:
             drawn = np.array([[run.drawn[domain] for domain in arena.domains] for run in runs])
             found[name].drawn = drawn.mean(axis=0)
             found[name].further_flops = float(np.mean([run.further_flops for run in runs]))
-    _train_constant(lab, arena, found)
+    _train_constant(workspace, arena, found)
     return found
 
 
@@ -89,20 +89,20 @@ def within_limits(arena: TrainedArena, drawn: np.ndarray) -> bool:
     return bool(arena.limits.allow(drawn[None], WITHIN + 1 / arena.target.steps)[0])
 
 
-def _let_choose(lab: Lab, arena: TrainedArena, names: list[str]) -> None:
-    asked = [name for name in names if what_is_there(arena, name) is None]
-    progress = Progress("strategies", len(asked), lab.say)
+def _let_choose(workspace: Workspace, arena: TrainedArena, names: list[str]) -> None:
+    asked = [name for name in names if load_finished(arena, name) is None]
+    progress = Progress("strategies", len(asked), workspace.say)
     failed: list[RegmixError] = []
-    for name, error in done(lab, asked):
+    for name, error in done(workspace, asked):
         failed += [] if error is None else [error]
         progress.advance(note=f"{name} {'failed' if error else 'has chosen'}")
     if failed:
         raise failed[0]
 
 
-def _train_constant(lab: Lab, arena: TrainedArena, found: Mapping[str, Compared]) -> None:
+def _train_constant(workspace: Workspace, arena: TrainedArena, found: Mapping[str, Compared]) -> None:
     """Target runs of mixtures that do not change; two strategies with one mixture share them."""
-    seeds = [FINAL_SEED + proxy_seed(lab, number) for number in range(arena.settings.seeds)]
+    seeds = [FINAL_SEED + proxy_seed(workspace, number) for number in range(arena.settings.seeds)]
     specs = {
         name: [arena.spec(each.choice.mixture, arena.target, seed, confirmed=True) for seed in seeds]
         for name, each in found.items()
@@ -124,15 +124,15 @@ def _natural(arena: TrainedArena) -> Kept:
 
 
 def _decision(arena: TrainedArena) -> Kept:
-    """The study's own decision, and the proxies that it rests on."""
-    lab, account = arena.lab, Account()
-    for key in lab.records.keys("proxy_checkpoints"):
-        facts = lab.need("proxy_checkpoints", key).facts
+    """The study's own decision, and the proxies that it is based on."""
+    workspace, account = arena.workspace, Account()
+    for key in workspace.records.keys("proxy_checkpoints"):
+        facts = workspace.need("proxy_checkpoints", key).facts
         account.add(facts["tokens"], facts["tokens"] * arena.proxy.flops_per_token, len(facts["proxies"]))
-    schedule = ((1.0, Mixture.of(lab.json("optimal_mixture")["parts"])),)
-    details: dict[str, Any] = {"decision": lab.need("mixture_decision").version}
-    name = lab.need("mixture_decision").version
-    return Kept(name, "decision", "", lab.study.seed, "mixture", schedule, account, None, 0.0, details)
+    schedule = ((1.0, Mixture.of(workspace.json("optimal_mixture")["parts"])),)
+    details: dict[str, Any] = {"decision": workspace.need("mixture_decision").version}
+    name = workspace.need("mixture_decision").version
+    return Kept(name, "decision", "", workspace.study.seed, "mixture", schedule, account, None, 0.0, details)
 
 
 def allowed_share(arena: TrainedArena) -> float:

@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import fingerprint, read_json, write_json
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.strategies.arena import Account, Choice
 
 CODE_VERSION = "1"
 """Raised by hand when a comparison comes to mean something else."""
 FOLDER = "strategies"
-"""Under the lab's home."""
+"""Under the workspace's home."""
 
 Kind = Literal["mixture", "schedule", "policy"]
 
@@ -41,7 +41,7 @@ class Kept:
         account: what the choosing took.
         budget_flops: what it might have taken; None where nothing was counted.
         seconds: of choosing.
-        details: what the strategy tells.
+        details: what the strategy reports.
     """
 
     id: str
@@ -75,15 +75,15 @@ class Kept:
         ends = np.array([end for end, _ in self.schedule])
         return np.diff(ends, prepend=0.0) @ np.array([mixture.vector(domains) for _, mixture in self.schedule])
 
-    def save(self, lab: Lab) -> None:
+    def save(self, workspace: Workspace) -> None:
         """Write it whole."""
         schedule = [[end, dict(mixture.parts)] for end, mixture in self.schedule]
-        write_json(_path(lab, self.id), asdict(self) | {"schedule": schedule})
+        write_json(_path(workspace, self.id), asdict(self) | {"schedule": schedule})
 
     @classmethod
-    def load(cls, lab: Lab, key: str) -> Kept | None:
+    def load(cls, workspace: Workspace, key: str) -> Kept | None:
         """What was kept under an id, or None."""
-        path = _path(lab, key)
+        path = _path(workspace, key)
         if not path.is_file():
             return None
         value = read_json(path)
@@ -111,14 +111,14 @@ class SteeredRun:
     further_flops: float
     seconds: float
 
-    def save(self, lab: Lab) -> None:
+    def save(self, workspace: Workspace) -> None:
         """Write it whole."""
-        write_json(_path(lab, self.id), asdict(self))
+        write_json(_path(workspace, self.id), asdict(self))
 
     @classmethod
-    def load(cls, lab: Lab, key: str) -> SteeredRun | None:
+    def load(cls, workspace: Workspace, key: str) -> SteeredRun | None:
         """What was kept under an id, or None."""
-        path = _path(lab, key)
+        path = _path(workspace, key)
         return cls(**read_json(path)) if path.is_file() else None
 
 
@@ -149,5 +149,5 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | None) else str(value)
 
 
-def _path(lab: Lab, key: str) -> Path:
-    return lab.path(FOLDER, f"{key}.json")
+def _path(workspace: Workspace, key: str) -> Path:
+    return workspace.path(FOLDER, f"{key}.json")

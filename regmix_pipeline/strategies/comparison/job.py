@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.tasks import proxy_seed
 from regmix_pipeline.registry import code_version
@@ -34,26 +34,26 @@ def key_of(arena: TrainedArena, name: str, strategy: Strategy) -> str:
     return choice_id(arena.id, name, options, code_version(strategy), budget(arena), SEED)
 
 
-def what_is_there(arena: TrainedArena, name: str) -> tuple[Kept, list[SteeredRun]] | None:
+def load_finished(arena: TrainedArena, name: str) -> tuple[Kept, list[SteeredRun]] | None:
     """A strategy's choice and the runs that it steered, all of them; None while something is missing."""
-    kept = Kept.load(arena.lab, key_of(arena, name, named_strategy(name, arena.settings.options.get(name, {}))))
+    kept = Kept.load(arena.workspace, key_of(arena, name, named_strategy(name, arena.settings.options.get(name, {}))))
     if kept is None or kept.kind == "mixture":
         return None if kept is None else (kept, [])
-    runs = [SteeredRun.load(arena.lab, run_id(kept.id, number)) for number in range(arena.settings.seeds)]
+    runs = [SteeredRun.load(arena.workspace, run_id(kept.id, number)) for number in range(arena.settings.seeds)]
     found = [run for run in runs if run is not None]
     return (kept, found) if len(found) == len(runs) else None
 
 
-def chosen_and_steered(lab: Lab, name: str) -> None:
+def chosen_and_steered(workspace: Workspace, name: str) -> None:
     """Let a strategy choose, unless it has, and train what it steers that is not there.
 
     Raises:
         RegmixError: the strategy could not choose, or a run failed.
     """
-    arena = TrainedArena(lab, name)
+    arena = TrainedArena(workspace, name)
     strategy = named_strategy(name, arena.settings.options.get(name, {}))
     key = key_of(arena, name, strategy)
-    kept, choice = Kept.load(lab, key), None
+    kept, choice = Kept.load(workspace, key), None
     if kept is None or kept.kind == "policy":  # a policy is code: it has to be asked for again
         started = time.monotonic()
         choice = strategy.choose(arena, budget(arena), SEED)
@@ -61,21 +61,21 @@ def chosen_and_steered(lab: Lab, name: str) -> None:
     if kept is None:
         assert choice is not None
         kept = Kept.of(choice, key, name, strategy.paper, SEED, arena.account, budget(arena), seconds)
-        kept.save(lab)
+        kept.save(workspace)
     if kept.kind == "mixture":
         return
     choice = choice or Choice(kept.schedule)
-    progress = Progress(f"{name} target", arena.settings.seeds, lab.say)
+    progress = Progress(f"{name} target", arena.settings.seeds, workspace.say)
     for number in range(arena.settings.seeds):
-        if SteeredRun.load(lab, run_id(key, number)) is None:
-            _steered(arena, choice, run_id(key, number), number).save(lab)
+        if SteeredRun.load(workspace, run_id(key, number)) is None:
+            _steered(arena, choice, run_id(key, number), number).save(workspace)
         progress.advance()
 
 
 def _steered(arena: TrainedArena, choice: Choice, key: str, number: int) -> SteeredRun:
     started = time.monotonic()
     arena.account = Account()  # the target run is nobody's
-    session = arena.session(arena.target, FINAL_SEED + proxy_seed(arena.lab, number))
+    session = arena.session(arena.target, FINAL_SEED + proxy_seed(arena.workspace, number))
     if choice.policy is not None:
         choice.policy(session)
     else:
@@ -93,7 +93,7 @@ def _follow(session: Session, choice: Choice, domains: tuple[str, ...]) -> None:
             session.advance(mixture.vector(domains), steps)
 
 
-def task_of(lab: Lab, name: str, workers: int) -> Mapping[str, Any]:
+def task_of(workspace: Workspace, name: str, workers: int) -> Mapping[str, Any]:
     """What a process has to know to let a strategy choose."""
-    places = {"study_file": str(lab.study_file), "home": str(lab.home), "data": str(lab.data)}
+    places = {"study_file": str(workspace.study_file), "home": str(workspace.home), "data": str(workspace.data)}
     return places | {"strategy": name, "workers": workers}

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.progress import to_stderr
-from regmix_pipeline.proxies.trainer import explained
-from regmix_pipeline.proxies.worker import answers_no_signals, lines_of_stdin, private_stdout
+from regmix_pipeline.proxies.workers.local import explained
+from regmix_pipeline.proxies.workers.worker import answers_no_signals, lines_of_stdin, private_stdout
 from regmix_pipeline.stages import STRATEGY_COMPARISON  # with all stages, which say whose each folder is
 from regmix_pipeline.strategies.comparison.job import chosen_and_steered
 
@@ -25,12 +25,12 @@ def main() -> None:
         return
     task = json.loads(line)
     try:
-        lab = Lab(task["study_file"], task["home"], task["data"], workers=task["workers"], say=to_stderr)
-        lab = STRATEGY_COMPARISON.view(lab)
-        chosen_and_steered(lab, task["strategy"])
+        workspace = Workspace(task["study_file"], task["home"], task["data"], workers=task["workers"], say=to_stderr)
+        workspace = STRATEGY_COMPARISON.view(workspace)
+        chosen_and_steered(workspace, task["strategy"])
         answer: dict[str, Any] = {}
     except Exception as error:
-        answer = {"error": explained(error, f"strategy {task['strategy']}").texts}
+        answer = {"error": explained(error, f"strategy {task['strategy']}").payload}
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from regmix_pipeline.strategies.comparison.candidates import Candidate, rank_correlations
-from regmix_pipeline.strategies.comparison.compared import Compared, error_of, objective_of, within_limits
+from regmix_pipeline.strategies.comparison.compared import Compared, objective_error, objective_of, within_limits
 from regmix_pipeline.strategies.trained.arena import TrainedArena
 
 LEVEL = 0.9
@@ -135,7 +135,7 @@ def loss_rows(arena: TrainedArena, found: Mapping[str, Compared]) -> list[dict[s
                 | {
                     "target": "objective",
                     "loss": objective_of(losses, arena.objective),
-                    "standard_error": error_of(losses, arena.objective),
+                    "standard_error": objective_error(losses, arena.objective),
                     "bits_per_byte": None,
                 }
             )

@@ -65,7 +65,7 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
         said = ", ".join(f"{name} {place}" for name, place in sorted(places.items(), key=lambda item: item[1]))
         console.print(f"places on the target: {said}", markup=False, highlight=False, soft_wrap=True)
     if seeds == 1:
-        console.print("one seed each: nothing is known of the spread between seeds", style="yellow")
+        console.print("one seed each: the spread between seeds is unknown", style="yellow")
 
 
 def _show(title: str, rows: Sequence[Row], console: Console) -> None:

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Array, Choice
 from regmix_pipeline.strategies.methods.experiments import affordable, sampled, too_small
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.sampler import draw_block, quantise
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.strategies.arena import Arena, Array, Choice, Run
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, objective_shares, sampled
 from regmix_pipeline.strategies.methods.nearest import nearest
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
 @dataclass(frozen=True)

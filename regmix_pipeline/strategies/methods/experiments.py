@@ -12,8 +12,8 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.sampler import sample
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.strategies.arena import Arena, Array, Run
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 FEWEST = 8
 """Proxies below which no regressor of the package is fitted."""

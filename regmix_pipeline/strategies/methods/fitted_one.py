@@ -12,9 +12,9 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import optimise
 from regmix_pipeline.search.region import Region
-from regmix_pipeline.search.settings import SearchSettings
 from regmix_pipeline.search.simulation import simulate
 from regmix_pipeline.strategies.arena import Arena, Array
+from regmix_pipeline.study.settings.search import SearchSettings
 
 
 def fitted_one(

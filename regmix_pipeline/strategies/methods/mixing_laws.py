@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Array, Choice, Run, Size
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
 @dataclass(frozen=True)
 class DataMixingLaws:
     """Data Mixing Laws (Ye et al. 2024): three laws, one inside the other.
 
-    Every mixture is trained at both proxy sizes. Each run's L(s) = E + B s^-b foretells its loss at the target's
-    tokens; over the two sizes L(N) = E + B N^-b foretells it at the target's parameters, with E and b shared by the
+    Every mixture is trained at both proxy sizes. Each run's L(s) = E + B s^-b predicts its loss at the target's
+    tokens; over the two sizes L(N) = E + B N^-b predicts it at the target's parameters, with E and b shared by the
     mixtures since two sizes do not give three parameters (the paper trains four); c + k exp(t.w) is fitted to what was
-    foretold and minimised under the limits. The paper extrapolates over steps by a factor of about three, a target run
-    far longer than the proxies asks for more.
+    extrapolated and minimised under the limits. The paper extrapolates over steps by a factor of about three, a target
+    run far longer than the proxies asks for more.
 
     Attributes:
         steps: extrapolate over steps.
@@ -60,23 +60,23 @@ class DataMixingLaws:
         mixtures = sampled(arena, MixtureSettings(count=count), seed)
         runs = [arena.train(mixtures, size, seed) for size in sizes]
         weights, _, targets = loss_table(arena, runs[0])
-        foretold = np.stack(
+        extrapolated = np.stack(
             [self._at_target_tokens(arena, size, of_size, targets) for size, of_size in zip(sizes, runs, strict=True)],
             axis=-1,
         )  # (n, T, sizes)
         if self.sizes:
             parameters = np.array([size.parameters for size in sizes], dtype=float)
             losses = np.column_stack(
-                [size_law(part, parameters, arena.target.parameters) for part in foretold.swapaxes(0, 1)]
+                [size_law(part, parameters, arena.target.parameters) for part in extrapolated.swapaxes(0, 1)]
             )
         else:
-            losses = foretold[:, :, 0]
+            losses = extrapolated[:, :, 0]
         fitted = fitted_one(arena, "exponential", ExponentialLaw(), weights, losses, targets)
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
         return Choice.of(rounded_inside(found, arena.limits), mixtures=count, sizes=[size.name for size in sizes])
 
     def _at_target_tokens(self, arena: Arena, size: Size, runs: Sequence[Run], targets: Sequence[str]) -> Array:
-        """Losses (n, T) of runs, foretold for as many tokens as the target run has."""
+        """Losses (n, T) of runs, extrapolated for as many tokens as the target run has."""
         from regmix_pipeline.regression.steps import power_law
 
         final = np.array([[run.losses[target] for target in targets] for run in runs])

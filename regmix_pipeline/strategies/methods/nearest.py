@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from regmix_pipeline.search.region import moved_inside, rounded_inside
+from regmix_pipeline.search.region import project_to_limits, rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Array, Choice
 
 
 def inside(arena: Arena, weights: Array) -> Array:
     """The mixture nearest to ``weights`` (d,) in Kullback-Leibler divergence within caps and floors, (d,)."""
-    return weights if arena.limits.allow(weights[None])[0] else moved_inside(weights[None], arena.limits)[0]
+    return weights if arena.limits.allow(weights[None])[0] else project_to_limits(weights[None], arena.limits)[0]
 
 
 def nearest(arena: Arena, weights: Array, **details: Any) -> Choice:
@@ -26,5 +26,5 @@ def nearest(arena: Arena, weights: Array, **details: Any) -> Choice:
     moved = inside(arena, weights)
     distance = float(np.abs(moved - weights).sum() / 2)
     return Choice.of(
-        rounded_inside(moved, arena.limits), **details, moved_inside=distance > 1e-9, moved_by=round(distance, 6)
+        rounded_inside(moved, arena.limits), **details, project_to_limits=distance > 1e-9, moved_by=round(distance, 6)
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class OneRegressor:
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
         from regmix_pipeline.regression.catalogue import regressor
-        from regmix_pipeline.search.settings import SearchSettings
         from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised, simulated
+        from regmix_pipeline.study.settings.search import SearchSettings
 
         count = affordable(arena, self.regressor, flops)
         runs = arena.train(sampled(arena, MixtureSettings(count=count), seed), arena.proxy, seed)

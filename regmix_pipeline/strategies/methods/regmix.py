@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.strategies.arena import Arena, Choice
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, objective_shares, sampled
 from regmix_pipeline.strategies.methods.nearest import nearest
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class RegMix:
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
         from regmix_pipeline.regression.trees import LightGBMRegressor
-        from regmix_pipeline.search.settings import SearchSettings
         from regmix_pipeline.strategies.methods.fitted_one import fitted_one, no_limits, simulated
+        from regmix_pipeline.study.settings.search import SearchSettings
 
         count = affordable(arena, self.name, flops)
         mixtures = sampled(arena, MixtureSettings(count=count, under_caps=False), seed)

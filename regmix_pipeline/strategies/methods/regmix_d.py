@@ -8,11 +8,11 @@ import numpy as np
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.mixtures.settings import MixtureSettings
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, objective_shares, sampled
 from regmix_pipeline.strategies.methods.nearest import inside
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class RegMixD:
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
         from regmix_pipeline.regression.trees import LightGBMRegressor
-        from regmix_pipeline.search.settings import SearchSettings
         from regmix_pipeline.strategies.methods.fitted_one import fitted_one, no_limits, simulated
+        from regmix_pipeline.study.settings.search import SearchSettings
 
         count = affordable(arena, self.name, flops)
         mixtures = sampled(arena, MixtureSettings(count=count, under_caps=False), seed)
@@ -76,5 +76,5 @@ class RegMixD:
             moved = max(moved, float(np.abs(within - found).sum() / 2))
             schedule.append((stage / self.stages, rounded_inside(within, arena.limits)))
         return Choice(
-            tuple(schedule), details={"proxies": count, "moved_inside": moved > 1e-9, "moved_by": round(moved, 6)}
+            tuple(schedule), details={"proxies": count, "project_to_limits": moved > 1e-9, "moved_by": round(moved, 6)}
         )

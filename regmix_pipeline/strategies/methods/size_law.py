@@ -18,7 +18,7 @@ def size_law(losses: Array, parameters: Array, at: float) -> Array:
     Args:
         losses: of one target, nats per token, (n, K), K >= 2.
         parameters: of the models, (K,).
-        at: parameters of the model that is foretold.
+        at: parameters of the model that is extrapolated.
     """
     best: tuple[float, Array] | None = None
     lowest = float(losses.min())

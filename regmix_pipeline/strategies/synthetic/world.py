@@ -12,7 +12,7 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.search.region import moved_inside, natural_inside, rounded_inside
+from regmix_pipeline.search.region import natural_inside, project_to_limits, rounded_inside
 from regmix_pipeline.strategies.arena import Account, Array, Choice, Run, Size
 from regmix_pipeline.strategies.descent import minimised
 from regmix_pipeline.strategies.synthetic.law import WorldLaw
@@ -192,7 +192,7 @@ class SyntheticWorld:
         opinion = np.log(usefulness) + self.generator("human").standard_normal(len(usefulness))
         opinion = (opinion - opinion.mean()) / max(opinion.std(), 1e-12)
         weights = np.sqrt(self.prior) * np.exp(0.5 * opinion)
-        return rounded_inside(moved_inside((weights / weights.sum())[None], self.limits)[0], self.limits)
+        return rounded_inside(project_to_limits((weights / weights.sum())[None], self.limits)[0], self.limits)
 
     @cached_property
     def _optimum(self) -> Mixture:
@@ -200,7 +200,7 @@ class SyntheticWorld:
         strengths = generator.choice([0.1, 0.5, 2.0], size=(SCANNED, 1))
         scanned = generator.standard_gamma(np.broadcast_to(strengths, (SCANNED, d)))
         scanned = scanned / np.maximum(scanned.sum(axis=1, keepdims=True), 1e-300)
-        scanned = moved_inside(np.concatenate([self.prior[None], np.eye(d), scanned]), self.limits)
+        scanned = project_to_limits(np.concatenate([self.prior[None], np.eye(d), scanned]), self.limits)
         # Without pairs the objective is convex: sums of concave powers, raised to negative ones. One start is enough.
         count = 1 + STARTS * bool(len(self.law.pairs))
         starts = scanned[np.argsort(self.true_objective(scanned), kind="stable")[:count]]

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.proxies.engine.choose import trainer_of
-from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
+from regmix_pipeline.proxies.integrity import trajectory_of
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile
 from regmix_pipeline.proxies.tasks import (
     evaluation_specs,
@@ -31,9 +30,10 @@ from regmix_pipeline.proxies.tasks import (
     vocabulary_of,
     windows_as_target,
 )
-from regmix_pipeline.proxies.whole import trajectory_of
+from regmix_pipeline.proxies.workers.choose import executor_of
 from regmix_pipeline.strategies.arena import Account, Run, Size
-from regmix_pipeline.strategies.settings import StrategySettings
+from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
+from regmix_pipeline.study.settings.strategies import StrategySettings
 from regmix_pipeline.tokens.stage import current_manifest
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 """Raised by hand when the same question to an arena comes to mean another answer."""
 FOLDER = "compared"
-"""Under the lab's home: runs that strategies asked for."""
+"""Under the workspace's home: runs that strategies asked for."""
 SAMPLE_WINDOWS = 16
 """Windows of a domain's training text that `Session.domain_losses` measures."""
 FINAL_SEED = 1000
@@ -53,24 +53,24 @@ class TrainedArena:
     """An `Arena` over a study with its shards, tokenizer and inventory made.
 
     Args:
-        lab: the study on disk; its workers train.
-        label: who is at work, for progress.
+        workspace: the study on disk; its workers train.
+        label: who is running, for progress.
 
     Raises:
         StudyError: the study has no strategies.
         LedgerError: something upstream was not made yet.
     """
 
-    def __init__(self, lab: Lab, label: str = "strategies") -> None:
-        self.lab, self.label, self.account = lab, label, Account()
-        self.settings = settings_of(lab)
-        self.domains = tuple(lab.domains)
-        self.prior, self.limits = prior_and_limits(lab)
-        self.objective: Mapping[str, float] = lab.study.objective
-        self.targets = tuple(lab.targets)
-        made_by_hand = lab.study.alternatives.get(self.settings.human or "")
+    def __init__(self, workspace: Workspace, label: str = "strategies") -> None:
+        self.workspace, self.label, self.account = workspace, label, Account()
+        self.settings = settings_of(workspace)
+        self.domains = tuple(workspace.domains)
+        self.prior, self.limits = prior_and_limits(workspace)
+        self.objective: Mapping[str, float] = workspace.study.objective
+        self.targets = tuple(workspace.targets)
+        made_by_hand = workspace.study.alternatives.get(self.settings.human or "")
         self.human = Mixture.from_weights(made_by_hand) if made_by_hand else None
-        proxies, target = lab.study.proxies, self.settings.target or lab.study.confirmation
+        proxies, target = workspace.study.proxies, self.settings.target or workspace.study.confirmation
         assert target is not None, "the study file is checked"
         self._made: dict[str, tuple[ModelSettings, TrainingSettings]] = {
             "proxy": (proxies.model_settings, proxies.training_settings),
@@ -88,32 +88,32 @@ class TrainedArena:
         """Of all that the arena's answers follow from."""
         limits = [self.limits.caps.tolist(), self.limits.floors.tolist()]
         return "a" + fingerprint(
-            *("arena", CODE_VERSION, TRAINING_CODE, EVALUATION_CODE, self.lab.study.seed, self._vocabulary),
+            *("arena", CODE_VERSION, TRAINING_CODE, EVALUATION_CODE, self.workspace.study.seed, self._vocabulary),
             {name: [part.model_dump() for part in made] for name, made in self._made.items()},
-            [self.domains, self.prior.tolist(), limits, self.objective, self.lab.study.limits.target_tokens],
+            [self.domains, self.prior.tolist(), limits, self.objective, self.workspace.study.limits.target_tokens],
             {name: file.version for name, file in {**self._files, **self._targets}.items()},
-            [self.lab.study.proxies.evaluation.model_dump(), self.lab.study.proxies.repeat_as_target],
+            [self.workspace.study.proxies.evaluation.model_dump(), self.workspace.study.proxies.repeat_as_target],
             None if self.human is None else self.human.id,
             None if self.epochs is None else self.epochs.tolist(),
         )
 
     @cached_property
     def _vocabulary(self) -> int:
-        return vocabulary_of(self.lab)
+        return vocabulary_of(self.workspace)
 
     @cached_property
     def _files(self) -> dict[str, Any]:
-        return training_files(self.lab)
+        return training_files(self.workspace)
 
     @cached_property
     def _targets(self) -> dict[str, TargetFile]:
-        return target_files(self.lab)
+        return target_files(self.workspace)
 
     def _epochs(self) -> np.ndarray | None:
-        asked = self.lab.study.limits.target_tokens
+        asked = self.workspace.study.limits.target_tokens
         if asked is None:
             return None
-        domains = self.lab.study.domains
+        domains = self.workspace.study.domains
         return np.array([asked / (domains[name].available_tokens or self._files[name].tokens) for name in self.domains])
 
     def train(self, mixtures: Sequence[Mixture], size: Size, seed: int = 0) -> list[Run]:
@@ -122,7 +122,7 @@ class TrainedArena:
         Raises:
             ProxyError: a run failed; the others are kept.
         """
-        specs = [self.spec(mixture, size, proxy_seed(self.lab, seed)) for mixture in mixtures]
+        specs = [self.spec(mixture, size, proxy_seed(self.workspace, seed)) for mixture in mixtures]
         measured = self.measured(specs, size.name)
         self.account.add(size.tokens * len(specs), size.flops * len(specs), len(specs))
         return [
@@ -132,18 +132,18 @@ class TrainedArena:
 
     def start(self, size: Size, seed: int = 0) -> TrainedSession:
         """See `Arena.start`: in this process, with one thread, as workers have it."""
-        return self.session(size, proxy_seed(self.lab, seed))
+        return self.session(size, proxy_seed(self.workspace, seed))
 
     def session(self, size: Size, seed: int) -> TrainedSession:
         """The same with the very seed of the run."""
         from regmix_pipeline.proxies.evaluate import Sample
-        from regmix_pipeline.proxies.worker import prepare_torch
+        from regmix_pipeline.proxies.workers.worker import prepare_torch
         from regmix_pipeline.strategies.trained.session import TrainedSession
 
         prepare_torch()
         anything = Mixture.from_weights(dict.fromkeys(self.domains, 1.0))
         spec = self.spec(anything, size, seed)
-        context, windows = spec.model.context, self.lab.study.proxies.evaluation.windows
+        context, windows = spec.model.context, self.workspace.study.proxies.evaluation.windows
         samples = [Sample(name, self._of_training(name), context, SAMPLE_WINDOWS) for name in self.domains]
         targets = [Sample(name, file, context, windows) for name, file in self._targets.items()]
         forward = float(spec.model.forward_flops_per_token(spec.vocabulary))
@@ -158,15 +158,15 @@ class TrainedArena:
         """
         model, training = self._made[size.name]
         key = mixture.id
-        found = proxy_specs(self.lab, {key: mixture}, model, training, {key: [seed]}, FOLDER)
+        found = proxy_specs(self.workspace, {key: mixture}, model, training, {key: [seed]}, FOLDER)
         spec = found[key][0]
         if size.name == self.target.name:  # it repeats what the large run would, whatever the study's proxies do
-            windows = windows_as_target(self.lab, self._files, training.tokens, model.context)
+            windows = windows_as_target(self.workspace, self._files, training.tokens, model.context)
             spec = spec.model_copy(
                 update={"available_windows": {name: windows[name] for name in spec.mixture if name in windows}}
             )
         for folder in ("proxies", *(["confirmations"] if confirmed else [])):
-            there = spec.model_copy(update={"folder": self.lab.path(folder)})
+            there = spec.model_copy(update={"folder": self.workspace.path(folder)})
             if there.is_finished:
                 return there
         return spec
@@ -178,16 +178,16 @@ class TrainedArena:
             ProxyError: a run failed; the others are kept.
         """
         runs = {spec.id: spec for spec in specs}
-        progress = Progress(f"{self.label} {what}", len(runs), self.lab.say)
+        progress = Progress(f"{self.label} {what}", len(runs), self.workspace.say)
         failed = []
-        for result in trainer_of(self.lab).run(runs.values()):
+        for result in executor_of(self.workspace).run(runs.values()):
             failed += [] if result.error is None else [result.error]
             progress.advance(note="failed" if result.error else "")
         if failed:
             raise failed[0]
         found: dict[str, dict[str, Mapping[str, Any]]] = {key: {} for key in runs}
-        tasks = evaluation_specs(self.lab, runs.values(), self._targets, self.lab.study.proxies.evaluation)
-        for result in trainer_of(self.lab).run(tasks):
+        tasks = evaluation_specs(self.workspace, runs.values(), self._targets, self.workspace.study.proxies.evaluation)
+        for result in executor_of(self.workspace).run(tasks):
             if result.error is not None:
                 raise result.error
             found[result.value["proxy"]][result.value["target"]] = result.value
@@ -195,19 +195,19 @@ class TrainedArena:
 
     def _of_training(self, domain: str) -> TargetFile:
         """A domain's training tokens as something to be measured on."""
-        split = current_manifest(self.lab, domain).splits["train"]
+        split = current_manifest(self.workspace, domain).splits["train"]
         return TargetFile.model_validate(self._files[domain].model_dump() | {"bytes": split.bytes})
 
 
-def settings_of(lab: Lab) -> StrategySettings:
+def settings_of(workspace: Workspace) -> StrategySettings:
     """The study's comparison. Raises StudyError where it has none."""
-    if lab.study.strategies is None:
+    if workspace.study.strategies is None:
         raise StudyError(
             "the study compares no strategies",
-            where=str(lab.study_file),
+            where=str(workspace.study_file),
             remedy="add a section `strategies: {names: [...]}`; see docs/how-to-compare.md",
         )
-    return lab.study.strategies
+    return workspace.study.strategies
 
 
 def _size(name: str, model: ModelSettings, training: TrainingSettings, vocabulary: int) -> Size:

@@ -14,7 +14,7 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.evaluate import Loss, Sample, device_of, losses_on
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.train import Trainer
+from regmix_pipeline.proxies.train import TrainingLoop
 from regmix_pipeline.strategies.arena import Account, Array, Size
 from regmix_pipeline.strategies.session_checks import check_steps, checked_factors, checked_weights
 from regmix_pipeline.strategies.trained.windows import SteeredWindows
@@ -22,8 +22,9 @@ from regmix_pipeline.strategies.trained.windows import SteeredWindows
 _CHECK_EVERY = 16
 
 
-class SteeredTrainer(Trainer):
-    """A `Trainer` whose windows are told as it goes, with a factor for each domain's loss and each domain's mean loss.
+class SteeredTrainingLoop(TrainingLoop):
+    """A `TrainingLoop` whose windows are given as it goes, with a factor for each domain's loss and each domain's mean
+    loss.
 
     Attributes:
         factors: of the domains' losses, in the order of ``windows.domains``; None for 1 each, which costs nothing.
@@ -81,7 +82,7 @@ class TrainedSession:
         self._domains, self._account = domains, account
         self._samples, self._targets, self._forward_flops = samples, targets, forward_flops
         windows = SteeredWindows(spec.shards, spec.model.context, spec.seed, spec.available_windows)
-        self._trainer = SteeredTrainer(spec, device_of(spec.device), windows)
+        self._trainer = SteeredTrainingLoop(spec, device_of(spec.device), windows)
         self._places = [windows.domains.index(domain) for domain in domains]
         account.add(0, 0.0, runs=1)
 

@@ -1,4 +1,5 @@
-"""Windows of a run whose mixture may change at any step: which domain is next is told by a quota that is carried over.
+"""Windows of a run whose mixture may change at any step: which domain is next follows from a quota that is carried
+over.
 
 While the weights stay the same, the windows are those of `proxies.windows.TrainingWindows`, in the same order. Whatever
 the weights, the k-th draw of a domain is the window that a run on a constant mixture draws k-th from it.
@@ -23,7 +24,7 @@ _BLOCK = 1024
 class CarriedQuota:
     """Gives windows to domains so that each has had its due: the sum of its weights so far, in windows.
 
-    The rule of `proxies.quota.quota_schedule`, with deadlines foretold from the weights of the moment: equal for
+    The rule of `proxies.quota.quota_schedule`, with deadlines extrapolated from the weights of the moment: equal for
     constant weights. A domain never has a window more than its due, and none before its due is above zero. What a
     domain has missed when its weight falls it is given first.
 
@@ -49,7 +50,7 @@ class CarriedQuota:
             MixtureError: the parts do not sum to a million, or one is negative.
         """
         if sum(parts) != PARTS or min(parts) < 0 or len(parts) != len(self.due):
-            raise MixtureError(f"parts {list(parts)} are no mixture", remedy="they sum to a million, none negative")
+            raise MixtureError(f"parts {list(parts)} are not a mixture", remedy="they sum to a million, none negative")
         due = self.due
         self._seen = [seen or part > 0 for seen, part in zip(self._seen, parts, strict=True)]
         alive = [number for number, seen in enumerate(self._seen) if seen]
@@ -81,7 +82,7 @@ class CarriedQuota:
 
 
 class SteeredWindows(TrainingWindows):
-    """The windows of a run so far, and more as its weights are told.
+    """The windows of a run so far, and more as its weights are given.
 
     Args:
         shards: domain -> training tokens, of every domain that may ever be drawn.

@@ -5,9 +5,9 @@ import shutil
 import pytest
 import yaml
 
-from assets.runner import run_stale
-from assets.schedules import TARGETS
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.assets.runner import run_stale
+from regmix_pipeline.assets.schedules import TARGETS
+from regmix_pipeline.engine.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def place(real_text, tiny_settings, tmp_path_factory):
         "refit": {"cron": "0 3 * * *", "settle_seconds": 2, "look_seconds": 2},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    run_stale(lab_at(folder))
+    run_stale(workspace_at(folder))
     return folder
 
 
-def lab_at(folder):
-    return Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
+def workspace_at(folder):
+    return Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def dagster(place, running):
 
 @pytest.mark.timeout(600)
 def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
-    before = lab_at(place).need("mixture_decision").version
+    before = workspace_at(place).need("mixture_decision").version
     (place / "inbox" / "Not A Name").mkdir()
     shutil.copy(place / "text" / "licences.jsonl", place / "inbox" / "Not A Name")
     (place / "inbox" / "poems").mkdir()
@@ -68,7 +68,7 @@ def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
     until(lambda: dagster.skips("proxies_within_budget")[0] == "every proxy is up to date", "losses are measured")
     assert dagster.materialise(*TARGETS) == "SUCCESS"
 
-    after = lab_at(place)
+    after = workspace_at(place)
     assert after.need("mixture_decision").version != before
     assert "poems" in after.json("mixture_decision", "decision.json")["mixture"]["weights"]
     shown = dagster.asset("mixture_decision")["metadata"]
@@ -79,7 +79,7 @@ def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
 
 
 def test_the_ui_shows_what_arrived(place, dagster, page):
-    decision = lab_at(place).need("mixture_decision").version
+    decision = workspace_at(place).need("mixture_decision").version
     for path, words in (
         ("/assets/tiny/domains", ["arrived", "poems", "not_a_name"]),
         ("/assets/tiny/mixtures", ["domains arrived", "poems", "proxies to train"]),

@@ -11,10 +11,10 @@ import yaml
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.names import mixture_names
 from regmix_pipeline.decisions.verdicts import verdicts_of
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.stages import STAGES
 
-WHOLE = [stage.name for stage in STAGES if stage.partitions is None and stage.name != "domains"]
+UNPARTITIONED = [stage.name for stage in STAGES if stage.partitions is None and stage.name != "domains"]
 MIXTURES = ("proxy_checkpoints", "proxy_losses")
 GROUPS = "/asset-groups?expanded=global%40global%3Adata%2Cglobal%40global%3Aproxies%2Cglobal%40global%3Adecision"
 
@@ -43,8 +43,8 @@ def dagster(place, running):
 
 
 @pytest.fixture
-def lab(place):
-    return Lab(place / "tiny.yaml", place / "home", say=lambda line: None)
+def workspace(place):
+    return Workspace(place / "tiny.yaml", place / "home", say=lambda line: None)
 
 
 def launched(page, click):
@@ -115,20 +115,20 @@ def materialised(dagster, asset):
     return set(dagster.asset(asset)["assetPartitionStatuses"]["materializedPartitions"])
 
 
-def test_one_click_leads_from_nothing_to_a_decision(page, dagster, lab, until):
+def test_one_click_leads_from_nothing_to_a_decision(page, dagster, workspace, until):
     # No mixture is a partition yet when the click comes.
-    assert lab.records.current("mixtures") is None
+    assert workspace.records.current("mixtures") is None
     succeeded(dagster, materialise_everything(page, dagster))
-    assert find_decision(lab)["summary"]
+    assert find_decision(workspace)["summary"]
     for stage in STAGES:
-        assert not lab.stale(stage), stage.name
+        assert not workspace.stale(stage), stage.name
         if stage.partitions and stage.upstream:
-            assert materialised(dagster, stage.name) == set(lab.records.keys(stage.name))
+            assert materialised(dagster, stage.name) == set(workspace.records.keys(stage.name))
     until(lambda: set(dagster.checks().values()) == {"up to date"}, "every asset is shown to be up to date")
 
 
-def test_the_natural_mixture_s_partition_is_found(page, dagster, lab, place):
-    natural = mixture_names(lab)["natural"]
+def test_the_natural_mixture_s_partition_is_found(page, dagster, workspace, place):
+    natural = mixture_names(workspace)["natural"]
     page.goto(f"{dagster.url}/assets/tiny/mixtures")
     page.get_by_role("link", name=natural).first.click()
     page.get_by_text("natural", exact=False).first.wait_for()
@@ -138,11 +138,11 @@ def test_the_natural_mixture_s_partition_is_found(page, dagster, lab, place):
     assert "natural" in seen[0]["mixture"]
 
 
-def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, lab, place, until):
-    keys = lab.records.keys("proxy_checkpoints")
+def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, workspace, place, until):
+    keys = workspace.records.keys("proxy_checkpoints")
     gone, shown = keys[:3], f"3 of {len(keys)} stale"
     for key in gone:
-        shutil.rmtree(lab.artefact("proxy_checkpoints", key).parent)
+        shutil.rmtree(workspace.artefact("proxy_checkpoints", key).parent)
     until(lambda: (dagster.checks()["proxy_checkpoints"] or "").startswith(shown), "it is shown as stale")
     # One look's answers are written one after the other.
     until(
@@ -164,10 +164,10 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, la
         materialise_all(page, dagster, "token_shards"),
     ]
     succeeded(dagster, *clicks)
-    assert set(lab.stale(STAGES[6])) == set(gone[1:])
+    assert set(workspace.stale(STAGES[6])) == set(gone[1:])
     clicks = [materialise_some(page, dagster, "proxy_checkpoints", gone[1:])]
     clicks += [materialise_some(page, dagster, "proxy_losses", gone[:2])]
-    clicks += [materialise_some(page, dagster, "token_shards", lab.domains[:1])]
+    clicks += [materialise_some(page, dagster, "token_shards", workspace.domains[:1])]
     succeeded(dagster, *clicks)
     succeeded(
         dagster,
@@ -178,18 +178,18 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, la
 
 
 def test_every_asset_without_partitions_is_made_by_a_click(page, dagster):
-    succeeded(dagster, *(materialise_whole(page, dagster, asset) for asset in WHOLE))
+    succeeded(dagster, *(materialise_whole(page, dagster, asset) for asset in UNPARTITIONED))
 
 
-def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
+def test_a_verdict_is_given_from_the_launchpad(page, dagster, workspace, place):
     page.goto(f"{dagster.url}/locations/regmix_pipeline/jobs/judge_decision/playground")
-    for words in ("approved or rejected", "Your name", "Why? It is kept for ever."):
+    for words in ("approved or rejected", "Your name", "Why? It is kept permanently."):
         page.get_by_text(words).first.wait_for()
     page.screenshot(path=place / "launchpad.png")
     launch = page.get_by_role("button", name="Launch Run")
     _, refused = launched(page, launch.click)
     assert dagster.end_of_run(refused) == "FAILURE"
-    assert verdicts_of(lab, find_decision(lab)["decision"]) == []
+    assert verdicts_of(workspace, find_decision(workspace)["decision"]) == []
 
     page.goto(f"{dagster.url}/locations/regmix_pipeline/jobs/judge_decision/playground")
     page.get_by_text("Your name").first.click()
@@ -197,18 +197,18 @@ def test_a_verdict_is_given_from_the_launchpad(page, dagster, lab, place):
     page.keyboard.insert_text("ops: {record_verdict: {config: {said: approved, reason: seen and good, by: Ada}}}\n")
     _, given = launched(page, launch.click)
     assert dagster.end_of_run(given) == "SUCCESS"
-    (verdict,) = verdicts_of(lab, find_decision(lab)["decision"])
+    (verdict,) = verdicts_of(workspace, find_decision(workspace)["decision"])
     assert (verdict.said, verdict.reason, verdict.by) == ("approved", "seen and good", "Ada")
 
 
-def test_the_whole_graph_is_made_again_after_the_mixtures_change(page, dagster, lab, place):
+def test_the_whole_graph_is_made_again_after_the_mixtures_change(page, dagster, workspace, place):
     path = place / "tiny.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["mixtures"]["count"] = 7
     settings["seed"] = 8
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
-    before = set(lab.records.keys("proxy_losses"))
+    before = set(workspace.records.keys("proxy_losses"))
     succeeded(dagster, materialise_everything(page, dagster))
-    changed = Lab(path, place / "home", say=lambda line: None)
+    changed = Workspace(path, place / "home", say=lambda line: None)
     assert set(changed.records.keys("proxy_losses")) != before
     assert [stage.name for stage in STAGES if changed.stale(stage)] == []

@@ -5,9 +5,9 @@ import shutil
 import pytest
 import yaml
 
-from assets.runner import run_stale
+from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.stages import up_to
 
 HAND = {"code": 0.2, "licences": 0.3, "descriptions": 0.5}
@@ -35,20 +35,20 @@ def folder_of(real_text, tmp_path_factory):
 
 
 def opened(folder):
-    """The lab of a tiny study in a folder."""
+    """The workspace of a tiny study in a folder."""
     # One worker: to start another one costs more than it trains.
-    return Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
+    return Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
 
 
 @pytest.fixture(scope="session")
 def decide():
-    """``decide(folder, settings)``: write the study and run it until its decision, through Dagster; its lab."""
+    """``decide(folder, settings)``: write the study and run it until its decision, through Dagster; its workspace."""
 
     def run(folder, settings):
         (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        lab = opened(folder)
-        run_stale(lab, up_to(MIXTURE_DECISION))
-        return lab
+        workspace = opened(folder)
+        run_stale(workspace, up_to(MIXTURE_DECISION))
+        return workspace
 
     return run
 
@@ -70,6 +70,6 @@ def reopened(decided, tmp_path):
 
 
 @pytest.fixture
-def lab(reopened):
+def workspace(reopened):
     """A copy of the study that a test may spoil."""
     return reopened()

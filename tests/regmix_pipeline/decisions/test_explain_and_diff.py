@@ -17,8 +17,8 @@ from regmix_pipeline.decisions.explain.explanation import answer_of, explanation
 from regmix_pipeline.decisions.explain.show import chart
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, MixtureError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.stages import up_to
 
 FIRST, CAPPED, CHANGED, ARRIVED = range(4)
@@ -36,10 +36,10 @@ def decided(folder_of, quick_settings):
 
     def decide():
         (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        lab = Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
+        workspace = Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
         for stage in up_to(MIXTURE_DECISION):
-            assert not [made.error for made in lab.materialise(stage) if made.error]
-        taken.append(find_decision(lab))
+            assert not [made.error for made in workspace.materialise(stage) if made.error]
+        taken.append(find_decision(workspace))
 
     decide()
     heaviest = max(taken[0]["mixture"]["weights"].items(), key=lambda item: item[1])
@@ -59,8 +59,8 @@ def decided(folder_of, quick_settings):
 
 
 @pytest.fixture
-def lab(decided):
-    return Lab(decided[0] / "tiny.yaml", decided[0] / "home", say=lambda line: None)
+def workspace(decided):
+    return Workspace(decided[0] / "tiny.yaml", decided[0] / "home", say=lambda line: None)
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def records(decided):
     return decided[2]
 
 
-def test_the_curve_passes_through_the_chosen_point_and_stays_inside_the_limits(lab, records):
+def test_the_curve_passes_through_the_chosen_point_and_stays_inside_the_limits(workspace, records):
     for record in records:
         predicted = {row["target"]: row for row in record["predictions"] if row["name"] == "chosen"}
         for row in record["domains"]:
-            found = explanation_of(lab, row["domain"], record["decision"])
+            found = explanation_of(workspace, row["domain"], record["decision"])
             point = found["curve"][found["chosen_point"]]
             assert point["weight"] == pytest.approx(row["weight"], abs=1e-9)
             assert point["difference"] == 0
@@ -91,9 +91,9 @@ def test_the_curve_passes_through_the_chosen_point_and_stays_inside_the_limits(l
             assert effect["sensitivity"] == pytest.approx(row["sensitivity"], abs=1e-9)
 
 
-def test_a_cap_that_holds_a_weight_is_named_and_valued(decided, lab, records):
+def test_a_cap_that_holds_a_weight_is_named_and_valued(decided, workspace, records):
     domain, record = decided[1], records[CAPPED]
-    found = explanation_of(lab, domain, record["decision"])
+    found = explanation_of(workspace, domain, record["decision"])
     assert found["at_cap"]
     assert found["cap_from"] == "the study file"
     own = next(row for row in found["limits"] if row["own"])
@@ -109,16 +109,16 @@ def test_a_cap_that_holds_a_weight_is_named_and_valued(decided, lab, records):
     assert allowed["chosen"] is allowed["natural"] is True
 
 
-def test_an_open_weight_is_said_to_be_open(lab, records):
+def test_an_open_weight_is_said_to_be_open(workspace, records):
     rows = [(record, row) for record in records for row in record["domains"]]
-    found = [(row, explanation_of(lab, row["domain"], record["decision"])) for record, row in rows]
+    found = [(row, explanation_of(workspace, row["domain"], record["decision"])) for record, row in rows]
     undecided = [one for row, one in found if row["weakly_identified"] and not (row["at_cap"] or row["at_floor"])]
     assert undecided
     assert all("is not decided by the evidence" in one["answer"] for one in undecided)
 
 
-def test_a_search_that_missed_the_best_is_said_to_have_missed_it(lab, records):
-    found = explanation_of(lab, "code", records[FIRST]["decision"])
+def test_a_search_that_missed_the_best_is_said_to_have_missed_it(workspace, records):
+    found = explanation_of(workspace, "code", records[FIRST]["decision"])
     assert found["at_cap"] is found["at_floor"] is False
     better = found["curve"][0] | {"difference": -2 * found["standard_error"]}
     missed = found | {"curve": [better, *found["curve"][1:]]}
@@ -127,33 +127,33 @@ def test_a_search_that_missed_the_best_is_said_to_have_missed_it(lab, records):
     assert "is not where the evidence puts it" not in answer_of(forbidden)
 
 
-def test_an_old_decision_is_explained_by_its_own_evidence(lab, records):
-    found = explanation_of(lab, "descriptions", records[FIRST]["decision"])
+def test_an_old_decision_is_explained_by_its_own_evidence(workspace, records):
+    found = explanation_of(workspace, "descriptions", records[FIRST]["decision"])
     assert found["evidence"]["regressor"] == records[FIRST]["versions"]["regressor/all"]
-    assert found["evidence"]["regressor"] != lab.need("regressor").version
+    assert found["evidence"]["regressor"] != workspace.need("regressor").version
     with pytest.raises(MixtureError, match="no domain 'descriptions'"):
-        explanation_of(lab, "descriptions")
+        explanation_of(workspace, "descriptions")
 
 
 def test_evidence_that_is_gone_or_altered_is_named(decided, tmp_path):
     shutil.copytree(decided[0], tmp_path / "study")
-    lab = Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
-    record = find_decision(lab)
-    noise = lab.artefact("regressor", suffix="noise.json")
+    workspace = Workspace(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+    record = find_decision(workspace)
+    noise = workspace.artefact("regressor", suffix="noise.json")
     noise.write_text(noise.read_text() + " ")
     with pytest.raises(LedgerError, match="was altered"):
-        explanation_of(lab, "code")
+        explanation_of(workspace, "code")
     noise.unlink()
     with pytest.raises(LedgerError, match=f"the evidence of {record['decision']} is gone"):
-        explanation_of(lab, "code")
-    found = difference_of(lab)
+        explanation_of(workspace, "code")
+    found = difference_of(workspace)
     assert found["attribution"] is None
     assert "is gone" in found["attribution_missing"]
     assert found["weights"]
 
 
-def test_a_cap_alone_is_the_cause_of_what_it_moved(decided, lab, records):
-    found = difference_of(lab, records[FIRST]["decision"], records[CAPPED]["decision"])
+def test_a_cap_alone_is_the_cause_of_what_it_moved(decided, workspace, records):
+    found = difference_of(workspace, records[FIRST]["decision"], records[CAPPED]["decision"])
     attribution = found["attribution"]
     assert "limits" in attribution["causes"]
     row = next(row for row in attribution["domains"] if row["domain"] == decided[1])
@@ -165,9 +165,9 @@ def test_a_cap_alone_is_the_cause_of_what_it_moved(decided, lab, records):
     assert found["evidence"]["mixtures"]["trained_again"] <= 1
 
 
-def test_rows_sum_to_the_recorded_change(lab, records):
+def test_rows_sum_to_the_recorded_change(workspace, records):
     for before, after in ((FIRST, CAPPED), (CAPPED, CHANGED), (CHANGED, ARRIVED), (ARRIVED, FIRST)):
-        pair = [evidence_behind(lab, records[each]) for each in (before, after)]
+        pair = [evidence_behind(workspace, records[each]) for each in (before, after)]
         found = attribution_of(*pair)
         held = [records[each]["mixture"]["weights"] for each in (before, after)]
         for row in [*found["domains"], found["gain"]]:
@@ -180,8 +180,8 @@ def test_rows_sum_to_the_recorded_change(lab, records):
         assert sum(row["change"] for row in found["domains"]) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_changed_text_is_a_change_of_evidence_and_inventory(lab, records):
-    found = difference_of(lab, records[CAPPED]["decision"], records[CHANGED]["decision"])
+def test_a_changed_text_is_a_change_of_evidence_and_inventory(workspace, records):
+    found = difference_of(workspace, records[CAPPED]["decision"], records[CHANGED]["decision"])
     assert {"evidence", "inventory"} <= set(found["attribution"]["causes"])
     assert "limits" not in found["attribution"]["causes"]
     (text,) = found["inputs"]["text"]
@@ -191,25 +191,25 @@ def test_a_changed_text_is_a_change_of_evidence_and_inventory(lab, records):
     assert found["inputs"]["versions"]["token_shards"]["changed"] == 1
 
 
-def test_domains_that_came_and_went(lab, records):
-    found = difference_of(lab, records[CHANGED]["decision"], records[ARRIVED]["decision"])
-    assert found["inputs"]["domains"] == {"came": ["papers"], "went": ["descriptions"], "renamed": {}}
+def test_domains_that_came_and_went(workspace, records):
+    found = difference_of(workspace, records[CHANGED]["decision"], records[ARRIVED]["decision"])
+    assert found["inputs"]["domains"] == {"came": ["papers"], "removed": ["descriptions"], "renamed": {}}
     rows = {row["domain"]: row for row in found["attribution"]["domains"]}
     assert set(rows) >= {"code", "licences", "descriptions", "papers"}
     assert rows["papers"]["before"] == rows["descriptions"]["after"] == 0
 
 
-def test_previous_is_the_one_before_the_other(lab, records):
-    assert difference_of(lab)["a"]["decision"] == records[CHANGED]["decision"]
-    assert difference_of(lab, "previous", "previous")["a"]["decision"] == records[CAPPED]["decision"]
+def test_previous_is_the_one_before_the_other(workspace, records):
+    assert difference_of(workspace)["a"]["decision"] == records[CHANGED]["decision"]
+    assert difference_of(workspace, "previous", "previous")["a"]["decision"] == records[CAPPED]["decision"]
     with pytest.raises(LedgerError, match="no decision before"):
-        difference_of(lab, "previous", records[FIRST]["decision"])
+        difference_of(workspace, "previous", records[FIRST]["decision"])
     with pytest.raises(LedgerError, match="both are"):
-        difference_of(lab, "current", "current")
+        difference_of(workspace, "current", "current")
 
 
-def test_equal_searches_are_made_once(lab, records):
-    replay = Replay({"a": evidence_behind(lab, records[FIRST]), "b": evidence_behind(lab, records[FIRST])})
+def test_equal_searches_are_made_once(workspace, records):
+    replay = Replay({"a": evidence_behind(workspace, records[FIRST]), "b": evidence_behind(workspace, records[FIRST])})
     assert replay.changed == []
     weights, _ = replay.answer(())
     again, _ = replay.answer(("limits", "evidence"))

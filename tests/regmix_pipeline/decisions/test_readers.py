@@ -16,18 +16,18 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def read_only(lab):
+def read_only(workspace):
     """A finished study of which nothing may be written."""
-    folder = lab.study_file.parent
+    folder = workspace.study_file.parent
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode & ~0o222)
-    yield lab
+    yield workspace
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode | 0o200)
 
 
-def regmix(lab, *words):
-    places = ["--study", str(lab.study_file), "--home", str(lab.home)]
+def regmix(workspace, *words):
+    places = ["--study", str(workspace.study_file), "--home", str(workspace.home)]
     command = [*WITHOUT_PRIVILEGES, sys.executable, "-m", "regmix_pipeline", *words, *places]
     return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
 

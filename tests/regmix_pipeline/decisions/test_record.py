@@ -5,16 +5,16 @@ import yaml
 
 from regmix_pipeline.decisions.find import decisions, find_decision
 from regmix_pipeline.decisions.record import decision_id, sealed
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
 
 HAND = {"code": 0.2, "licences": 0.3, "descriptions": 0.5}
 """The mixture made by hand that the study's second decision was compared with."""
 
 
-def test_the_record_names_everything_upstream_and_seals_it(lab):
-    record = find_decision(lab)
+def test_the_record_names_everything_upstream_and_seals_it(workspace):
+    record = find_decision(workspace)
     assets = {place.split("/")[0] for place in record["versions"]}
     assert {"documents", "tokenizer", "token_shards", "mixtures", "proxy_checkpoints", "proxy_losses"} <= assets
     assert {"regressor", "optimal_mixture"} <= assets
@@ -32,8 +32,8 @@ def test_the_record_names_everything_upstream_and_seals_it(lab):
     assert -1 <= evidence["scores"]["spearman (random folds)"]["value"] <= 1
 
 
-def test_alternatives_given_and_previous_are_predicted_beside_the_chosen_one(lab):
-    first, second = decisions(lab)
+def test_alternatives_given_and_previous_are_predicted_beside_the_chosen_one(workspace):
+    first, second = decisions(workspace)
     assert second["previous"] == first["decision"]
     assert first["previous"] is None
     assert second["alternatives"]["previous"]["weights"] == first["mixture"]["weights"]
@@ -48,7 +48,7 @@ def test_alternatives_given_and_previous_are_predicted_beside_the_chosen_one(lab
         )
     for name, one in second["alternatives"].items():
         assert one["mixture"] == predicted[name]["mixture"], name
-    with read_ledger(lab.ledger) as connection:
+    with read_ledger(workspace.ledger) as connection:
         rows = connection.execute("select distinct name from current_predictions").fetchall()
     assert {name for (name,) in rows} == set(predicted)
 
@@ -66,35 +66,35 @@ def test_impossible_alternatives_are_refused(study_file, given, problem):
     settings = yaml.safe_load(study_file.read_text())
     study_file.write_text(yaml.safe_dump(settings | {"alternatives": given}))
     with pytest.raises(StudyError, match=problem):
-        Lab(study_file)
+        Workspace(study_file)
 
 
-def test_decisions_are_found_by_start_of_id_and_place_in_time(lab):
-    first, second = (record["decision"] for record in decisions(lab))
-    assert find_decision(lab)["decision"] == second
-    assert find_decision(lab, "previous")["decision"] == first
-    assert find_decision(lab, first[:8])["decision"] == first
+def test_decisions_are_found_by_start_of_id_and_place_in_time(workspace):
+    first, second = (record["decision"] for record in decisions(workspace))
+    assert find_decision(workspace)["decision"] == second
+    assert find_decision(workspace, "previous")["decision"] == first
+    assert find_decision(workspace, first[:8])["decision"] == first
     with pytest.raises(LedgerError, match="several decisions start"):
-        find_decision(lab, "d")
+        find_decision(workspace, "d")
     with pytest.raises(LedgerError, match="no decision starts"):
-        find_decision(lab, "x")
+        find_decision(workspace, "x")
 
 
 def test_going_back_to_a_decision_makes_the_other_one_the_previous(reopened, decide):
-    lab = reopened
-    file = lab().study_file
+    workspace = reopened
+    file = workspace().study_file
     settings = yaml.safe_load(file.read_text())
-    first = find_decision(lab())["decision"]
+    first = find_decision(workspace())["decision"]
     decide(file.parent, settings | {"alternatives": {"other": HAND}})
-    second = find_decision(lab())["decision"]
+    second = find_decision(workspace())["decision"]
     assert second != first
     decide(file.parent, settings)
-    assert find_decision(lab())["decision"] == first
-    assert find_decision(lab(), "previous")["decision"] == second
+    assert find_decision(workspace())["decision"] == first
+    assert find_decision(workspace(), "previous")["decision"] == second
 
 
-def test_without_a_current_decision_the_others_are_named(lab):
-    name = find_decision(lab)["decision"]
-    lab.withdraw("mixture_decision")
+def test_without_a_current_decision_the_others_are_named(workspace):
+    name = find_decision(workspace)["decision"]
+    workspace.withdraw("mixture_decision")
     with pytest.raises(LedgerError, match=name):
-        find_decision(lab)
+        find_decision(workspace)

@@ -4,65 +4,65 @@ import pytest
 
 from regmix_pipeline.decisions.audit import audit_of, holds
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.verdicts import altered, need_approval, say_of, standing_of, verdicts_of
+from regmix_pipeline.decisions.verdicts import add_verdict, altered, latest_verdict, need_approval, verdicts_of
+from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
-from regmix_pipeline.ledger.build import read_ledger
 
 
-def test_verdicts_add_up_and_the_last_word_counts(lab):
-    record = find_decision(lab)
+def test_verdicts_add_up_and_the_last_word_counts(workspace):
+    record = find_decision(workspace)
     name = record["decision"]
     with pytest.raises(LedgerError, match="was not approved yet"):
-        need_approval(lab, name)
-    say_of(lab, record, "approved", "looks right", "ada", "regmix")
-    need_approval(lab, name)
-    say_of(lab, record, "rejected", "code is licensed", "bob", "regmix")
+        need_approval(workspace, name)
+    add_verdict(workspace, record, "approved", "looks right", "ada", "regmix")
+    need_approval(workspace, name)
+    add_verdict(workspace, record, "rejected", "code is licensed", "bob", "regmix")
     with pytest.raises(LedgerError, match="rejected by bob: code is licensed"):
-        need_approval(lab, name)
-    assert standing_of(lab, name) == "rejected"
-    assert [verdict.by for verdict in verdicts_of(lab, name)] == ["ada", "bob"]
-    assert altered(lab, name) == []
-    with read_ledger(lab.ledger) as connection:
+        need_approval(workspace, name)
+    assert latest_verdict(workspace, name) == "rejected"
+    assert [verdict.by for verdict in verdicts_of(workspace, name)] == ["ada", "bob"]
+    assert altered(workspace, name) == []
+    with read_ledger(workspace.ledger) as connection:
         rows = connection.execute('select said, "by", reason from verdicts order by number').fetchall()
     assert rows == [("approved", "ada", "looks right"), ("rejected", "bob", "code is licensed")]
     with pytest.raises(LedgerError, match="needs a reason"):
-        say_of(lab, record, "approved", " ", "ada", "regmix")
+        add_verdict(workspace, record, "approved", " ", "ada", "regmix")
 
 
-def test_a_verdict_taken_out_or_changed_is_noticed_and_nothing_is_added_to_it(lab):
-    record = find_decision(lab)
+def test_a_verdict_taken_out_or_changed_is_noticed_and_nothing_is_added_to_it(workspace):
+    record = find_decision(workspace)
     name = record["decision"]
     for number in range(3):
-        say_of(lab, record, "approved", f"reason {number}", "ada", "regmix")
-    assert holds(audit_of(lab))
-    folder = lab.path("decisions", name, "verdicts")
+        add_verdict(workspace, record, "approved", f"reason {number}", "ada", "regmix")
+    assert holds(audit_of(workspace))
+    folder = workspace.path("decisions", name, "verdicts")
     second = read_json(folder / "0002.json")
     write_json(folder / "0002.json", second | {"reason": "another"})
-    assert not holds(audit_of(lab))
+    assert not holds(audit_of(workspace))
     with pytest.raises(LedgerError, match="changed after it was given"):
-        say_of(lab, record, "rejected", "no", "bob", "regmix")
+        add_verdict(workspace, record, "rejected", "no", "bob", "regmix")
     (folder / "0002.json").unlink()
-    assert any("its file is gone" in what for what in altered(lab, name))
+    assert any("its file is gone" in what for what in altered(workspace, name))
 
 
-def test_the_last_verdict_cannot_be_taken_out_nor_one_be_slipped_in(lab):
-    record = find_decision(lab)
-    name, folder = record["decision"], lab.path("decisions", record["decision"], "verdicts")
+def test_the_last_verdict_cannot_be_taken_out_nor_one_be_slipped_in(workspace):
+    record = find_decision(workspace)
+    name, folder = record["decision"], workspace.path("decisions", record["decision"], "verdicts")
     for said in ("approved", "rejected"):
-        say_of(lab, record, said, f"it is {said}", "ada", "regmix")
-    assert holds(audit_of(lab))
+        add_verdict(workspace, record, said, f"it is {said}", "ada", "regmix")
+    assert holds(audit_of(workspace))
     last = read_json(folder / "0002.json")
     (folder / "0002.json").unlink()
-    assert any("its file is gone" in what for what in altered(lab, name))
-    assert not holds(audit_of(lab))
+    assert any("its file is gone" in what for what in altered(workspace, name))
+    assert not holds(audit_of(workspace))
     # Nothing is lost: the row has all of it, and whoever speaks next brings the file back.
-    say_of(lab, record, "approved", "after all", "bob", "regmix")
+    add_verdict(workspace, record, "approved", "after all", "bob", "regmix")
     assert read_json(folder / "0002.json") == last
-    assert altered(lab, name) == []
+    assert altered(workspace, name) == []
     forged = {key: value for key, value in read_json(folder / "0003.json").items() if key != "verdict"}
     forged |= {"number": 4, "by": "the CEO", "before": sha256_of(folder / "0003.json")}
     write_json(folder / "0004.json", {"verdict": "v" + fingerprint("verdict", forged), **forged})
-    assert any("not given through regmix" in what for what in altered(lab, name))
+    assert any("not given through regmix" in what for what in altered(workspace, name))
     (folder / "0004.json").write_text("no JSON")
-    assert any("0004.json was not given through regmix" in what for what in altered(lab, name))
+    assert any("0004.json was not given through regmix" in what for what in altered(workspace, name))

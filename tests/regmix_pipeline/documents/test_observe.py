@@ -10,9 +10,9 @@ import pytest
 
 from regmix_pipeline.documents import observe as module
 from regmix_pipeline.documents.observe import observe
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import sha256_of
+from regmix_pipeline.study.settings.documents import Source
 
 ALL = Source(jsonl="docs/*.jsonl")
 

@@ -10,8 +10,8 @@ import pytest
 import zstandard
 
 from regmix_pipeline.documents.readers import reader
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.study.settings.documents import Source
 
 
 def jsonl(*records) -> bytes:

@@ -4,8 +4,8 @@ import fsspec
 import pytest
 
 from regmix_pipeline.documents.resolve import resolve
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.study.settings.documents import Source
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ import fsspec
 import pytest
 from pydantic import ValidationError
 
-from regmix_pipeline.documents.observe import observe, version_at_a_glance
-from regmix_pipeline.documents.settings import Source
-from regmix_pipeline.documents.watch import Watch, look
+from regmix_pipeline.documents.observe import observe, version_by_listing
+from regmix_pipeline.documents.watch import Watch, scan
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.study.settings.documents import Source
 
 LINE = b'{"text": "a line of text"}\n'
 
 
 def seen(watch, base, known=(), taken=(), settle_seconds=0.0):
-    return look(watch, base, known, taken, base / "clock.json", settle_seconds)
+    return scan(watch, base, known, taken, base / "clock.json", settle_seconds)
 
 
 def test_folders_are_domains_with_sources_of_their_own(tmp_path):
@@ -36,9 +36,9 @@ def test_any_fsspec_address_can_be_watched(tmp_path):
     assert "'bad_name'" in found.refused["Bad Name"]
     source = watch.source_of("poems")
     version = observe(source, tmp_path, tmp_path / "data").version
-    assert version_at_a_glance(source, tmp_path, tmp_path / "data") == version
+    assert version_by_listing(source, tmp_path, tmp_path / "data") == version
     store.pipe("/watched/poems/x.jsonl", LINE + LINE)
-    assert version_at_a_glance(source, tmp_path, tmp_path / "data") != version
+    assert version_by_listing(source, tmp_path, tmp_path / "data") != version
     store.rm("/watched/poems", recursive=True)
     assert seen(watch, tmp_path, known=["poems"], settle_seconds=100).domains == ("poems",)
     assert seen(watch, tmp_path, known=["poems"]).domains == ()

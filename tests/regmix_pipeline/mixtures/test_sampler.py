@@ -9,7 +9,7 @@ from regmix_pipeline.mixtures.anchors import anchor_mixtures
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.sampler import draw_block, quantise, sample, with_new_domain
-from regmix_pipeline.mixtures.settings import Anchors, MixtureSettings
+from regmix_pipeline.study.settings.mixtures import Anchors, MixtureSettings
 
 DOMAINS = ("books", "code", "law", "web")
 PRIOR = np.array([0.1, 0.2, 0.05, 0.65])

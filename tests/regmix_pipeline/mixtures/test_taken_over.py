@@ -2,10 +2,10 @@
 
 import pytest
 
+from regmix_pipeline.engine.recorder import Output
+from regmix_pipeline.engine.records import Recipe
+from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.lab import Lab, Stage
-from regmix_pipeline.ledger.recorder import Output
-from regmix_pipeline.ledger.records import Recipe
 from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
@@ -13,18 +13,18 @@ from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 TOKENS = {"code": 5.0, "licences": 2.0, "descriptions": 3.0}
 
 
-def _counted(lab):
-    return {"all": Recipe({}, {"tokens": {name: TOKENS[name] for name in lab.domains}})}
+def _counted(workspace):
+    return {"all": Recipe({}, {"tokens": {name: TOKENS[name] for name in workspace.domains}})}
 
 
-def _count(lab, recipes):
+def _count(workspace, recipes):
     tokens = recipes["all"].settings["tokens"]
     rows = [
         {"source": name, "role": "domain", "prior": count / sum(tokens.values()), "cap": 1.0, "floor": 0.0}
         for name, count in tokens.items()
     ]
     version = fingerprint(rows)
-    yield Output("all", version, files=[lab.write_json({"sources": rows}, "inventory", f"{version}.json")])
+    yield Output("all", version, files=[workspace.write_json({"sources": rows}, "inventory", f"{version}.json")])
 
 
 INVENTORY = Stage("domain_inventory", (), None, "1", _counted, _count)
@@ -35,12 +35,12 @@ def listed(study_file, tmp_path):
     """Make the list of mixtures that the study asks for now: (what became of it, id -> mixture)."""
 
     def make():
-        lab = Lab(study_file, tmp_path / "home", say=lambda line: None)
+        workspace = Workspace(study_file, tmp_path / "home", say=lambda line: None)
         for stage in (INVENTORY, FINISHED_PROXIES, ADOPTED_MIXTURES):
-            list(lab.materialise(stage))
-        (made,) = lab.materialise(MIXTURES)
-        assert lab.stale(MIXTURES) == {}
-        return made, current_mixtures(lab)
+            list(workspace.materialise(stage))
+        (made,) = workspace.materialise(MIXTURES)
+        assert workspace.stale(MIXTURES) == {}
+        return made, current_mixtures(workspace)
 
     return make
 

@@ -68,7 +68,7 @@ def test_memory_bounds_how_many_share_a_device():
         ("devices: 1\nmemory_gb: 10\nsustained_teraflops: {256: 1}\nprice: 3", "price", "docs/planning.md"),
         ("devices: 1\nmemory_gb: ten\nsustained_teraflops: {256: 1}", "memory_gb", "docs/planning.md"),
         ("[1, 2]", "no fields", "docs/planning.md"),
-        ("devices: [1", "not valid YAML", "mend the line"),
+        ("devices: [1", "not valid YAML", "correct the line"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name_field_and_remedy(tmp_path, content, field, remedy):

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from assets.runner import run_stale
+from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.cli import app
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import read_json
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.planning.plan import plan_study
 from regmix_pipeline.planning.stage_plans import STRATEGIES, TRAINING
 
@@ -24,13 +24,13 @@ def place(real_text, tiny_settings, tmp_path_factory):
     return folder
 
 
-def lab_at(place, workers=None):
-    return Lab(place / "tiny.yaml", place / "home", workers=workers, say=lambda line: None)
+def workspace_at(place, workers=None):
+    return Workspace(place / "tiny.yaml", place / "home", workers=workers, say=lambda line: None)
 
 
 def plan_at(place):
-    lab = lab_at(place)
-    return plan_study(lab.study, base=lab.base, lab=lab)
+    workspace = workspace_at(place)
+    return plan_study(workspace.study, base=workspace.base, workspace=workspace)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def before(place):
 
 @pytest.fixture(scope="module")
 def real(place, before):
-    return {stage.stage: stage for stage in run_stale(lab_at(place))}
+    return {stage.stage: stage for stage in run_stale(workspace_at(place))}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_recorded_training_is_what_the_models_clocks_say(place, after):
 
 
 def test_rows_of_the_ledger_are_as_planned(place, after):
-    with read_ledger(lab_at(place).ledger) as connection:
+    with read_ledger(workspace_at(place).ledger) as connection:
         found = dict(connection.execute("select table_name, estimated_size from duckdb_tables()").fetchall())
     exact = ("domain_inventory", "mixtures", "proxy_losses", "regressor_choices", "noise_floor", "out_of_fold")
     exact += ("optimal_mixture", "predictions", "decisions", "confirmations")
@@ -117,8 +117,8 @@ def test_disk_is_as_planned(place, after):
 def test_further_proxies_are_all_that_is_to_go(place, tiny_settings, after):
     more = tiny_settings | {"mixtures": tiny_settings["mixtures"] | {"count": 20}}
     (place / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
-    lab = Lab(place / "more.yaml", place / "home", say=lambda line: None)
-    plan = plan_study(lab.study, base=lab.base, lab=lab)
+    workspace = Workspace(place / "more.yaml", place / "home", say=lambda line: None)
+    plan = plan_study(workspace.study, base=workspace.base, workspace=workspace)
     left = {stage.stage: stage.left for stage in plan.stages}
     assert left["token_shards"] == left["tokenizer"] == 0
     assert left["proxy_checkpoints"] > 0

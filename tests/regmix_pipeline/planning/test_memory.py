@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regmix_pipeline.planning.memory import worker_memory
-from regmix_pipeline.proxies.settings import ModelSettings
+from regmix_pipeline.study.settings.proxies import ModelSettings
 
 SHAPES = {
     "many tokens of vocabulary": ({"layers": 2, "width": 128, "heads": 4, "ffn_width": 256, "context": 512}, 50_432, 4),
@@ -21,13 +21,13 @@ import json, resource, sys
 from pathlib import Path
 from regmix_pipeline.planning.measured import _spec
 from regmix_pipeline.planning.work import Work
-from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
-from regmix_pipeline.proxies.trainer import LocalTrainer
+from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
+from regmix_pipeline.proxies.workers.local import LocalExecutor
 shape, vocabulary, windows = json.loads(sys.argv[1])
 model = ModelSettings(**shape)
 training = TrainingSettings(tokens=3 * windows * model.context, windows_per_step=windows, warmup_steps=1)
 work = Work("proxies", 1, model, training, vocabulary, 1, 4, 4)
-(result,) = LocalTrainer(1).run([_spec(work, ["a", "b"], Path(sys.argv[2]), 0)])
+(result,) = LocalExecutor(1).run([_spec(work, ["a", "b"], Path(sys.argv[2]), 0)])
 assert result.error is None, result.error
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 """

@@ -11,8 +11,8 @@ from regmix_pipeline.planning.hardware import hardware_of
 from regmix_pipeline.planning.plan import plan_study
 from regmix_pipeline.planning.show import duration, plan_as_json
 from regmix_pipeline.stages import STAGES
-from regmix_pipeline.study import Study
-from regmix_pipeline.study_file import load_study
+from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.study import Study
 
 ROOT = Path(__file__).parents[3]
 H100 = hardware_of("h100-sxm")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regmix_pipeline.proxies.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
+from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
 
 VOCABULARY = 61
 MODEL = ModelSettings(context=16, layers=2, width=16, heads=2, ffn_width=24)

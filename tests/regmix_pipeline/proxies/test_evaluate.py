@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.evaluate import evaluate_proxy, load_proxy
-from regmix_pipeline.proxies.settings import EvaluationSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile
 from regmix_pipeline.proxies.train import train_proxy
+from regmix_pipeline.study.settings.proxies import EvaluationSettings
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_was_measured_is_read_and_a_changed_target_measured_again(spec: Eva
     assert evaluate_proxy(spec) == value
     changed = spec.model_copy(update={"tokens": spec.tokens.model_copy(update={"version": "t9"})})
     assert changed.id != spec.id
-    with pytest.raises(ProxyError, match="not a whole proxy"):
+    with pytest.raises(ProxyError, match="not a complete proxy"):
         evaluate_proxy(changed)
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""The fused loss with a factor for each row equals plain autograd, and tells each row's own loss."""
+"""The fused loss with a factor for each row equals plain autograd, and returns each row's own loss."""
 
 from __future__ import annotations
 

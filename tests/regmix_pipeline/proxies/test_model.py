@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, RMSNorm, initialise, swiglu
-from regmix_pipeline.proxies.settings import ModelSettings
+from regmix_pipeline.study.settings.proxies import ModelSettings
 
 SETTINGS = ModelSettings(context=12, layers=2, width=16, heads=2, ffn_width=20)
 VOCABULARY = 31

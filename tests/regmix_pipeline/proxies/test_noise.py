@@ -1,4 +1,4 @@
-"""The noise floor: what seeds do to ranks, told apart from what they do to all mixtures alike."""
+"""The noise floor: what seeds do to ranks, separated from what they do to all mixtures alike."""
 
 from __future__ import annotations
 

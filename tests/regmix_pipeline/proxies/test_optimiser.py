@@ -7,8 +7,8 @@ import torch
 
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
-from regmix_pipeline.proxies.settings import ModelSettings, TrainingSettings
 from regmix_pipeline.proxies.train import flattened
+from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 
 
 def test_steps_equal_pytorchs_adamw_with_clipping() -> None:

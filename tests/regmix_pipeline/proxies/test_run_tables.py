@@ -6,9 +6,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import RegressionError, StudyError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.build import read_ledger
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.new_study import add_to_study, study_about
 from regmix_pipeline.proxies.run_tables import read_runs
@@ -72,7 +72,7 @@ def test_order_of_rows_does_not_matter(tmp_path_factory, one, other, seed):
 WRONG = {
     "unmatched run": (MIXTURES + "3,0.5,0.5\n", LOSSES, r"mixtures\.csv: 1 runs have no row in .*losses\.csv.*'3'"),
     "unmatched loss": (MIXTURES, LOSSES + "9,1,1\n", r"losses\.csv: 1 runs have no row in .*mixtures\.csv.*'9'"),
-    "duplicate id": (MIXTURES + "1,0.5,0.5\n", LOSSES, r"mixtures\.csv:4: index '1' stands there twice.*line 2"),
+    "duplicate id": (MIXTURES + "1,0.5,0.5\n", LOSSES, r"mixtures\.csv:4: index '1' appears twice.*line 2"),
     "empty id": (MIXTURES + ",0.5,0.5\n", LOSSES, r"mixtures\.csv:4: the index is empty"),
     "negative weight": (MIXTURES.replace("0.25,0.75", "-0.25,1.25"), LOSSES, r"mixtures\.csv:2: .*arxiv is negative"),
     "low sum": (MIXTURES.replace("0.25,0.75", "0.25,0.7"), LOSSES, r"mixtures\.csv:2: the weights sum to 0\.9500"),
@@ -89,7 +89,7 @@ WRONG = {
     "huge number": (MIXTURES, LOSSES.replace("3.5", "1e999"), r"losses\.csv:2: .* holds '1e999', not a number"),
     "short line": (MIXTURES + "3,0.5\n", LOSSES, r"mixtures\.csv:4: 2 values where the header names 3"),
     "no id column": (MIXTURES.replace("index", "row"), LOSSES, "share no id column"),
-    "column twice": (MIXTURES.replace("github", "arxiv"), LOSSES, "stands there twice"),
+    "column twice": (MIXTURES.replace("github", "arxiv"), LOSSES, "appears twice"),
     "same domain": (MIXTURES.replace("train_the_pile_github", "The_pile_arxiv"), LOSSES, "two columns mean domain"),
     "no runs": ("index,a\n", LOSSES, r"mixtures\.csv: holds no runs"),
     "not UTF-8": (b"index,caf\xe9\n1,1\n", LOSSES, r"mixtures\.csv: not a CSV in UTF-8"),
@@ -105,9 +105,9 @@ def test_wrong_tables_are_refused_by_name(tables, case):
 
 
 def test_columns_a_study_does_not_know_are_refused(tables):
-    with pytest.raises(RegressionError, match=r"mixtures\.csv:1: column 'train_the_pile_github' is no domain"):
+    with pytest.raises(RegressionError, match=r"mixtures\.csv:1: column 'train_the_pile_github' is not a domain"):
         read_runs(*tables(), ["arxiv"], ["arxiv", "books"])
-    with pytest.raises(RegressionError, match=r"losses\.csv:1: column .*books.* is no target"):
+    with pytest.raises(RegressionError, match=r"losses\.csv:1: column .*books.* is not a target"):
         read_runs(*tables(), ["arxiv", "github"], ["arxiv"])
     with pytest.raises(RegressionError, match=r"losses\.csv:1: no column for target 'web'"):
         read_runs(*tables(), ["arxiv", "github"], ["arxiv", "books", "web"])
@@ -127,17 +127,17 @@ def synthetic_tables(folder, runs=24):
 def test_a_study_about_imported_runs_goes_all_the_way_to_the_report(tmp_path):
     study = tmp_path / "mine.yaml"
     assert len(study_about(*synthetic_tables(tmp_path), study)) == 24
-    lab = Lab(study, tmp_path / "home", say=lambda line: None)
+    workspace = Workspace(study, tmp_path / "home", say=lambda line: None)
     for stage in STAGES:
-        assert all(made.error is None for made in lab.materialise(stage)), stage.name
-    with read_ledger(lab.ledger) as connection:
+        assert all(made.error is None for made in workspace.materialise(stage)), stage.name
+    with read_ledger(workspace.ledger) as connection:
         origins = connection.execute("select origin, count(distinct mixture) from current_mixtures group by origin")
         assert origins.fetchall() == [("imported", 24)]
         chosen = dict(connection.execute("select domain, weight from current_optimal_mixture").fetchall())
     assert chosen["noise"] < 0.2
     assert 0.35 < chosen["code"] < 0.85
-    assert "mine" in lab.artefact("mixture_report").read_text()
-    assert all(lab.stale(stage) == {} for stage in STAGES)
+    assert "mine" in workspace.artefact("mixture_report").read_text()
+    assert all(workspace.stale(stage) == {} for stage in STAGES)
 
 
 def test_imported_runs_that_repeat_data_are_regressed_on_their_epochs(tmp_path):
@@ -148,10 +148,10 @@ def test_imported_runs_that_repeat_data_are_regressed_on_their_epochs(tmp_path):
     content["imports"][0]["tokens"] = 3 * 10**6
     content["regression"] = {"regressors": ["saturation", "stack"], "extrapolation": "off", "bootstrap": 50}
     study.write_text(yaml.safe_dump(content))
-    lab = Lab(study, tmp_path / "home", say=lambda line: None)
+    workspace = Workspace(study, tmp_path / "home", say=lambda line: None)
     for stage in STAGES:
-        assert all(made.error is None for made in lab.materialise(stage)), stage.name
-    with read_ledger(lab.ledger) as connection:
+        assert all(made.error is None for made in workspace.materialise(stage)), stage.name
+    with read_ledger(workspace.ledger) as connection:
         names = {row[0] for row in connection.sql("select regressor from current_regressor_scores").fetchall()}
         tokens = connection.sql("select distinct tokens from current_proxy_losses").fetchall()
         steps = connection.sql("select count(*) from current_step_laws").fetchall()
@@ -160,10 +160,10 @@ def test_imported_runs_that_repeat_data_are_regressed_on_their_epochs(tmp_path):
     assert steps == [(0,)]  # nothing is known of the runs' losses along the way
     content["domains"]["code"] = {"available_tokens": 4 * 10**6}
     study.write_text(yaml.safe_dump(content))
-    lab = Lab(study, tmp_path / "home", say=lambda line: None)
+    workspace = Workspace(study, tmp_path / "home", say=lambda line: None)
     for stage in STAGES[: [stage.name for stage in STAGES].index("regressor")]:
-        list(lab.materialise(stage))
-    assert str(lab.stale(REGRESSOR)["all"]) == "settings changed: available tokens"
+        list(workspace.materialise(stage))
+    assert str(workspace.stale(REGRESSOR)["all"]) == "settings changed: available tokens"
 
 
 def test_epochs_cannot_be_counted_of_a_prior(tmp_path):
@@ -171,7 +171,7 @@ def test_epochs_cannot_be_counted_of_a_prior(tmp_path):
     study_about(*synthetic_tables(tmp_path), study)
     study.write_text(study.read_text().replace("losses: losses.csv", "losses: losses.csv\n  tokens: 1000000"))
     with pytest.raises(StudyError, match=r"imports\.tokens counts epochs, so every domain needs available_tokens"):
-        Lab(study, tmp_path / "home")
+        Workspace(study, tmp_path / "home")
 
 
 def test_imported_runs_join_a_studys_own_proxies(tmp_path, study_file):
@@ -184,12 +184,12 @@ def test_imported_runs_join_a_studys_own_proxies(tmp_path, study_file):
     assert study_file.read_text().startswith("# a comment that stays")
     add_to_study(study_file, mixtures, losses)
     assert len(yaml.safe_load(study_file.read_text())["imports"]) == 1
-    lab = Lab(study_file, tmp_path / "home", say=lambda line: None)
-    (made,) = lab.materialise(IMPORTED_RUNS)
+    workspace = Workspace(study_file, tmp_path / "home", say=lambda line: None)
+    (made,) = workspace.materialise(IMPORTED_RUNS)
     assert made.record.facts["runs"] == 2
     losses.write_text("run,science,code\nx,5.0,4.0\ny,5.4,3.0\n")
-    lab = Lab(study_file, tmp_path / "home", say=lambda line: None)
-    assert str(lab.stale(IMPORTED_RUNS)["all"]) == "settings changed: files"
+    workspace = Workspace(study_file, tmp_path / "home", say=lambda line: None)
+    assert str(workspace.stale(IMPORTED_RUNS)["all"]) == "settings changed: files"
 
 
 def test_an_existing_study_is_not_overwritten(tmp_path):

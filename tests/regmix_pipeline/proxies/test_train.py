@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from regmix_pipeline.errors import ProxyError, StudyError, TokenError
 from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
-from regmix_pipeline.proxies.train import Trainer, train_proxy, trajectory_schema
+from regmix_pipeline.proxies.train import TrainingLoop, train_proxy, trajectory_schema
 
 SpecOf = Callable[..., ProxySpec]
 
@@ -77,7 +77,7 @@ def test_it_learns_the_domain_it_is_given(spec_of: SpecOf) -> None:
 
 
 def test_gradients_do_not_depend_on_how_a_step_is_cut(spec_of: SpecOf) -> None:
-    whole, cut = (Trainer(spec_of(), torch.device("cpu")) for _ in range(2))
+    whole, cut = (TrainingLoop(spec_of(), torch.device("cpu")) for _ in range(2))
     cut.passes = 4
     for trainer in (whole, cut):
         trainer.step()

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.proxies.settings import TrainingSettings
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.train import train_proxy
-from regmix_pipeline.proxies.trainer import LocalTrainer
+from regmix_pipeline.proxies.workers.local import LocalExecutor
+from regmix_pipeline.study.settings.proxies import TrainingSettings
 
 SpecOf = Callable[..., ProxySpec]
 LONGER = TrainingSettings(tokens=16 * 8 * 150, windows_per_step=8, learning_rate=1e-2, warmup_steps=2)
@@ -120,12 +120,12 @@ def test_a_training_continues_from_its_snapshot(spec_of: SpecOf, tmp_path: Path)
     import torch
 
     from regmix_pipeline.proxies.snapshot import Snapshot, save_snapshot
-    from regmix_pipeline.proxies.train import Trainer
+    from regmix_pipeline.proxies.train import TrainingLoop
 
     whole = spec_of(folder=tmp_path / "whole", targets={})
     cut = whole.model_copy(update={"folder": tmp_path / "cut"})
     cpu = torch.device("cpu")
-    trainer = Trainer(cut, cpu)
+    trainer = TrainingLoop(cut, cpu)
     for _ in range(7):
         trainer.step()
     cut.folder.mkdir()
@@ -138,9 +138,9 @@ def test_a_training_continues_from_its_snapshot(spec_of: SpecOf, tmp_path: Path)
 DRIVER = """
 import pathlib, sys
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.trainer import LocalTrainer
+from regmix_pipeline.proxies.workers.local import LocalExecutor
 specs = [ProxySpec.model_validate_json(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
-for result in LocalTrainer(2).run(specs):
+for result in LocalExecutor(2).run(specs):
     assert result.error is None, result.error
     print(result.task.id, result.reused, flush=True)
 """
@@ -203,10 +203,10 @@ def test_a_damaged_snapshot_is_not_trusted(spec_of: SpecOf, harm: str, tmp_path:
     import torch
 
     from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snapshot
-    from regmix_pipeline.proxies.train import Trainer
+    from regmix_pipeline.proxies.train import TrainingLoop
 
     spec, cpu = spec_of(), torch.device("cpu")
-    trainer = Trainer(spec, cpu)
+    trainer = TrainingLoop(spec, cpu)
     for _ in range(5):
         trainer.step()
     kept = Snapshot(trainer.taken, trainer.tensors)
@@ -252,13 +252,13 @@ def test_a_damaged_checkpoint_is_named_and_made_again_alone(
         )
         for spec in specs
     ]
-    results = {result.task.id: result for result in LocalTrainer(1).run(tasks)}
+    results = {result.task.id: result for result in LocalExecutor(1).run(tasks)}
     error = results[tasks[0].id].error
     assert isinstance(error, ProxyError)
     assert specs[0].id in str(error)
-    assert "not a whole proxy" in str(error)
+    assert "not a complete proxy" in str(error)
     assert results[tasks[1].id].error is None
-    again = {result.task.id: result for result in LocalTrainer(1).run(specs)}
+    again = {result.task.id: result for result in LocalExecutor(1).run(specs)}
     assert [again[spec.id].reused for spec in specs] == [False, True]
     assert weights.read_bytes() == good
 
@@ -273,16 +273,16 @@ def test_a_shard_altered_in_place_is_named_before_it_is_used(
     web = shards["web"].model_copy(update={"path": path, "sha256": sha256_of(path)})
     checked = shards | {"web": web}
     good = spec_of(shards=checked)
-    assert LocalTrainer(1).run([good]).__next__().error is None
+    assert LocalExecutor(1).run([good]).__next__().error is None
     content = bytearray(path.read_bytes())
     content[10] ^= 1
     path.write_bytes(content)
     bad, other = spec_of(shards=checked, seed=9), spec_of(shards=checked, seed=9, mixture={"code": 1_000_000})
-    results = {result.task.id: result for result in LocalTrainer(1).run([bad, other])}
+    results = {result.task.id: result for result in LocalExecutor(1).run([bad, other])}
     assert "web.train.ds: the token file was altered" in str(results[bad.id].error)
     assert results[other.id].error is None
     path.unlink()
-    (gone,) = LocalTrainer(1).run([bad])
+    (gone,) = LocalExecutor(1).run([bad])
     assert "web.train.ds: the token file is missing" in str(gone.error)
 
 
@@ -303,7 +303,7 @@ def test_a_full_disk_fails_what_does_not_fit(spec_of: SpecOf, small_disk: Path, 
         spec_of(seed=1, folder=small_disk / "proxies", vocabulary=4000),
         spec_of(seed=2, folder=tmp_path / "proxies"),
     ]
-    results = {result.task.id: result for result in LocalTrainer(1).run(specs)}
+    results = {result.task.id: result for result in LocalExecutor(1).run(specs)}
     error = results[specs[0].id].error
     assert isinstance(error, ProxyError)
     assert "No space left" in str(error)
@@ -312,17 +312,17 @@ def test_a_full_disk_fails_what_does_not_fit(spec_of: SpecOf, small_disk: Path, 
     assert not list((small_disk / "proxies").iterdir())
     assert results[specs[1].id].error is None
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
-    again = {result.task.id: result for result in LocalTrainer(1).run(specs)}
+    again = {result.task.id: result for result in LocalExecutor(1).run(specs)}
     assert [again[spec.id].reused for spec in specs] == [False, True]
 
 
 OUT_OF_MEMORY = """
 import pathlib, resource, sys
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.trainer import LocalTrainer
+from regmix_pipeline.proxies.workers.local import LocalExecutor
 resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
 specs = [ProxySpec.model_validate_json(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
-for result in LocalTrainer(1).run(specs):
+for result in LocalExecutor(1).run(specs):
     print(result.task.id, "|", result.error and str(result.error).replace(chr(10), " "), flush=True)
 """
 

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.fitting import fit
-from regmix_pipeline.regression.settings import RegressionSettings
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 FAST = RegressionSettings(regressors=("linear", "saturation", "gaussian_process", "stack"), bootstrap=100)
 DOMAINS, TARGETS = ["books", "code", "papers", "web"], ["books", "code", "news"]
@@ -54,7 +54,7 @@ def test_chooses_what_is_best_and_scores_the_choosing(fitted: FittedRegressor) -
     assert set(fitted.choices) == {"rank", "calibration"}
 
 
-def test_out_of_fold_scores_foretell_fresh_rows(fitted: FittedRegressor, world: Callable) -> None:
+def test_out_of_fold_scores_predict_fresh_rows(fitted: FittedRegressor, world: Callable) -> None:
     fresh = world(400, seed=9)
     predicted = fitted.predict(fresh.weights)
     for j in range(3):

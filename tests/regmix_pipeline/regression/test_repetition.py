@@ -17,7 +17,7 @@ from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.regression.laws.bimix import BiMixLaw
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.regression.repetition import worth
-from regmix_pipeline.regression.settings import RegressionSettings
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 NAMES = ["books", "code", "papers", "web"]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from regmix_pipeline.proxies.noise import NoiseFloor
-from regmix_pipeline.proxies.settings import NoiseSettings
 from regmix_pipeline.regression.signal import noise_rows, weighed_objective
+from regmix_pipeline.study.settings.proxies import NoiseSettings
 
 TARGETS = ["clean", "noisy", "luck"]
 SETTINGS = NoiseSettings()

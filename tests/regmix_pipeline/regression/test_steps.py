@@ -1,4 +1,4 @@
-"""Step laws: each foretells what it claims to, learns nothing from the mixture it is scored on, and is fast."""
+"""Step laws: each predicts what it claims to, learns nothing from the mixture it is scored on, and is fast."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regmix_pipeline.ledger.tables import TABLES
+from regmix_pipeline.engine.tables import TABLES
 from regmix_pipeline.regression import steps as step_laws
-from regmix_pipeline.regression.steps import Curves, foretold, power_law, step_law_rows
+from regmix_pipeline.regression.steps import Curves, extrapolated, power_law, step_law_rows
 
 STEPS = np.array([9.0, 18, 36, 72, 144, 288])
 LAWS = ("linear", "power", "bimix")
@@ -44,7 +44,7 @@ def test_power_law_never_rises_and_never_falls_below_zero() -> None:
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_final_losses_are_foretold_from_half_of_the_steps(law: str) -> None:
+def test_final_losses_are_extrapolated_from_half_of_the_steps(law: str) -> None:
     (row,) = (
         row
         for row in step_law_rows([curves_of(40)], 5, 0.9, 100, 0)
@@ -73,7 +73,7 @@ def test_nothing_is_learned_from_the_mixture_that_is_scored(law: str) -> None:
     spoiled.final[fold == 2] += 5.0
     if law == "bimix":  # it never looks at the run's own losses either
         spoiled.losses[fold == 2] += 5.0
-    before, after = (foretold(one, 5, fold)[law] for one in (curve, spoiled))
+    before, after = (extrapolated(one, 5, fold)[law] for one in (curve, spoiled))
     # BiMix's weak priors are in units of all losses' deviation, which moves nothing but the last digits.
     np.testing.assert_allclose(after[fold == 2], before[fold == 2], atol=1e-3 if law == "bimix" else 1e-9)
     if law != "power":

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regmix_pipeline.engine.ledger import build_ledger
+from regmix_pipeline.engine.parts import write_part
+from regmix_pipeline.engine.records import UNPARTITIONED, Record, Records
 from regmix_pipeline.files import sha256_of
-from regmix_pipeline.ledger.build import build_ledger
-from regmix_pipeline.ledger.parts import write_part
-from regmix_pipeline.ledger.records import WHOLE, Record, Records
 from regmix_pipeline.mixtures.mixture import Mixture
 
 NAMES = (
@@ -131,7 +131,7 @@ def _losses(law: _Law, mixtures: dict[str, Mixture], generator: np.random.Genera
                         "step": tokens // 2048,
                         "tokens": tokens,
                         "final": is_final,
-                        "foretold": False,
+                        "extrapolated": False,
                         "loss": final if is_final else loss,
                         "standard_error": 0.011,
                         "bits_per_byte": final / np.log(2) / 4,
@@ -226,7 +226,7 @@ def make_study(
         inputs = {f"documents/{row['source']}": row["documents_version"]}
         writer.record("token_shards", row["source"], row["shard_version"], inputs, {"validation": 0.05})
     writer.rows_of("domain_inventory", "inv1", inventory)
-    writer.record("domain_inventory", WHOLE, "inv1", shards, {"max_epochs": 4})
+    writer.record("domain_inventory", UNPARTITIONED, "inv1", shards, {"max_epochs": 4})
 
     natural, uniform = Mixture.from_weights(prior), Mixture.from_weights(dict.fromkeys(names, 1.0))
     mixtures = {natural.id: natural, uniform.id: uniform}
@@ -249,7 +249,7 @@ def make_study(
         for name in names
     ]
     writer.rows_of("mixtures", "mix1", rows)
-    writer.record("mixtures", WHOLE, "mix1", {"domain_inventory/all": "inv1"}, {"count": proxies, "seed": 42})
+    writer.record("mixtures", UNPARTITIONED, "mix1", {"domain_inventory/all": "inv1"}, {"count": proxies, "seed": 42})
 
     losses = _losses(law, mixtures, generator)
     for key, part in losses.items():
@@ -262,7 +262,7 @@ def make_study(
     writer.rows_of("regressor_scores", "reg1", scores)
     writer.rows_of("out_of_fold", "reg1", pairs)
     writer.rows_of("noise_floor", "reg1", [_noise(target, flagged=target == "books") for target in asked])
-    writer.record("regressor", WHOLE, "reg1", {f"proxy_losses/{k}": f"loss{k}" for k in mixtures}, {"folds": 5})
+    writer.record("regressor", UNPARTITIONED, "reg1", {f"proxy_losses/{k}": f"loss{k}" for k in mixtures}, {"folds": 5})
 
     candidates = generator.dirichlet(np.array(list(prior.values())) * 4, 2000)
     candidates = candidates[(candidates <= list(cap.values())).all(1)]
@@ -305,7 +305,9 @@ def make_study(
         "optimal_mixture", "opt1", [{"mixture": chosen.id, **{k: row[k] for k in optimal_keys}} for row in described]
     )
     writer.rows_of("predictions", "opt1", predictions)
-    writer.record("optimal_mixture", WHOLE, "opt1", {"regressor/all": "reg1"}, {"candidates": 100_000, "top_k": 128})
+    writer.record(
+        "optimal_mixture", UNPARTITIONED, "opt1", {"regressor/all": "reg1"}, {"candidates": 100_000, "top_k": 128}
+    )
     gain = law("encyclopedia", natural.weights) - law("encyclopedia", chosen.weights)
     decision = {
         "decision": DECISION,
@@ -328,7 +330,7 @@ def make_study(
         "run": "run7",
         "flags": ["rank correlation 0.43 is below the floor 0.5"],
     } | changes
-    writer.record("mixture_decision", WHOLE, "dec1", {"optimal_mixture/all": "opt1"}, {})
+    writer.record("mixture_decision", UNPARTITIONED, "dec1", {"optimal_mixture/all": "opt1"}, {})
 
     if confirmed:
         shift = {"held": 0.0, "against": gain + 0.09, "unclear": gain}[confirmed]
@@ -354,7 +356,7 @@ def make_study(
                         }
                     )
         writer.rows_of("confirmations", "conf1", rows)
-        writer.record("confirmation", WHOLE, "conf1", {"mixture_decision/all": "dec1"}, {"seeds": 2})
+        writer.record("confirmation", UNPARTITIONED, "conf1", {"mixture_decision/all": "dec1"}, {"seeds": 2})
     ledger = build_ledger(writer.records, home / "tables", home / "ledger.duckdb")
     return MadeStudy(ledger, decision, writer.rows)
 

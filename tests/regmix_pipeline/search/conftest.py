@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.fitting import fit
-from regmix_pipeline.regression.settings import RegressionSettings
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 DOMAINS = ("books", "code", "papers", "web")
 

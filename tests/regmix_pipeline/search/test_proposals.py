@@ -5,10 +5,10 @@ import pytest
 
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.regression.fitting import fit
-from regmix_pipeline.regression.settings import RegressionSettings
 from regmix_pipeline.search.proposals import APART, propose
 from regmix_pipeline.search.region import Region
-from regmix_pipeline.search.settings import SearchSettings
+from regmix_pipeline.study.settings.regression import RegressionSettings
+from regmix_pipeline.study.settings.search import SearchSettings
 
 DOMAINS = ["a", "b", "c"]
 PRIOR = np.array([0.5, 0.3, 0.2])

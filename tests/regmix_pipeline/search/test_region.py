@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import PARTS
-from regmix_pipeline.search.region import Region, divergence, feasible, moved_inside, rounded_inside
-from regmix_pipeline.search.settings import GroupLimit, SearchSettings
+from regmix_pipeline.search.region import Region, divergence, feasible, project_to_limits, rounded_inside
+from regmix_pipeline.study.settings.search import GroupLimit, SearchSettings
 
 NAMES = tuple("abcdefgh")
 
@@ -31,10 +31,10 @@ def limits_and_weights(draw: st.DrawFn) -> tuple[Limits, np.ndarray]:
 @settings(max_examples=60, deadline=None)
 def test_moves_into_the_limits_and_leaves_alone_what_is_inside(case: tuple[Limits, np.ndarray]) -> None:
     limits, weights = case
-    moved = moved_inside(weights, limits)
+    moved = project_to_limits(weights, limits)
     assert limits.allow(moved).all()
     np.testing.assert_allclose(moved.sum(axis=1), 1.0, atol=1e-9)
-    np.testing.assert_allclose(moved_inside(moved, limits), moved, atol=1e-8)
+    np.testing.assert_allclose(project_to_limits(moved, limits), moved, atol=1e-8)
 
 
 @given(limits_and_weights())
@@ -42,14 +42,14 @@ def test_moves_into_the_limits_and_leaves_alone_what_is_inside(case: tuple[Limit
 def test_moves_as_the_anchors_are_moved(case: tuple[Limits, np.ndarray]) -> None:
     limits, weights = case
     dense = 0.5 * weights + 0.5 / weights.shape[1]
-    np.testing.assert_allclose(moved_inside(dense, limits)[0], within_limits(dense[0], limits), atol=1e-6)
+    np.testing.assert_allclose(project_to_limits(dense, limits)[0], within_limits(dense[0], limits), atol=1e-6)
 
 
 @given(limits_and_weights())
 @settings(max_examples=60, deadline=None)
 def test_rounds_to_whole_parts_inside_the_limits(case: tuple[Limits, np.ndarray]) -> None:
     limits, weights = case
-    for row in moved_inside(weights, limits):
+    for row in project_to_limits(weights, limits):
         mixture = rounded_inside(row, limits)
         vector = mixture.vector(limits.domains)
         assert sum(part for _, part in mixture.parts) == PARTS

@@ -21,8 +21,8 @@ from regmix_pipeline.search.optimiser import _slsqp, optimise
 from regmix_pipeline.search.pareto import dominated
 from regmix_pipeline.search.region import Region, divergence
 from regmix_pipeline.search.result import SearchResult
-from regmix_pipeline.search.settings import GroupLimit, SearchSettings
 from regmix_pipeline.search.simulation import candidates, simulate
+from regmix_pipeline.study.settings.search import GroupLimit, SearchSettings
 
 DOMAINS = ("books", "code", "papers", "web")
 PRIOR = np.array([0.1, 0.2, 0.3, 0.4])

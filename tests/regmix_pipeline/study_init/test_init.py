@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from regmix_pipeline.cli import app
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import DocumentError, StudyError
 from regmix_pipeline.files import read_json
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.planning.plan import plan_study
-from regmix_pipeline.study_file import load_study
+from regmix_pipeline.study.file import load_study
 from regmix_pipeline.study_init.found import found_domains
 from regmix_pipeline.study_init.sampled import sample_of, text_field_of
 from regmix_pipeline.study_init.write import init_study, study_text
@@ -49,10 +49,10 @@ def test_the_pipeline_runs_from_the_written_file(folder, tmp_path):
     study = load_study(out)
     assert set(study.domains) == {"py_code", "licences", "descriptions"}
     assert study.domains["descriptions"].source.text_field == "page"
-    lab = Lab(out, tmp_path / "home", say=lambda line: None)
+    workspace = Workspace(out, tmp_path / "home", say=lambda line: None)
     for stage in (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY):
-        assert not [made.error for made in lab.materialise(stage) if made.error]
-    sources = {row["source"]: row for row in read_json(lab.artefact("domain_inventory"))["sources"]}
+        assert not [made.error for made in workspace.materialise(stage) if made.error]
+    sources = {row["source"]: row for row in read_json(workspace.artefact("domain_inventory"))["sources"]}
     for domain in proposal.usable:
         row = sources[domain.name]
         real = row["train_tokens"] + row["validation_tokens"]
@@ -105,7 +105,7 @@ def test_what_is_left_out_is_said(folder, tmp_path):
 
 def test_a_file_that_is_there_stays(folder, tmp_path):
     (tmp_path / "study.yaml").write_text("mine")
-    with pytest.raises(StudyError, match="is there already"):
+    with pytest.raises(StudyError, match="exists already"):
         init_study(folder, tmp_path / "study.yaml")
     assert (tmp_path / "study.yaml").read_text() == "mine"
 
@@ -152,4 +152,4 @@ def test_the_command_answers_and_its_file_can_be_planned(folder, tmp_path):
     assert planned["works"][0]["models"] == 72
     again = CliRunner().invoke(app, ["init", str(folder), "--out", out])
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "exists already" in again.output

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from regmix_pipeline.documents.readers import reader
-from regmix_pipeline.documents.settings import Source
-from regmix_pipeline.tokens.settings import TokenizerSettings, TokenizerTraining
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import TokenizerSettings, TokenizerTraining
 from regmix_pipeline.tokens.tokenizer import TokenizerFile, ensure_tokenizer
 
 SENTENCE = "the mixture of domains that a proxy has seen decides what it knows about each of them"
@@ -53,16 +53,18 @@ def tokenizer(tmp_path_factory) -> TokenizerFile:
 def many(place, tokenizer):
     """Sources tokenized through an executor, ``many(sources, tasks=4, workers=2)``: their manifests by name."""
     from regmix_pipeline.documents.observe import observe
+    from regmix_pipeline.study.settings.tokens import ExecutorSettings, ShardSettings
     from regmix_pipeline.tokens.distribute import Tokenization
-    from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings
-    from regmix_pipeline.tokens.source_plan import Wanted
+    from regmix_pipeline.tokens.source_plan import ShardRequest
 
     def tokenized(sources, *, folder="many", roles=None, said=None, min_tokens=1, **executor):
         settings = ShardSettings(
             validation_fraction=0.5, seed=3, min_tokens=min_tokens, executor=ExecutorSettings(**executor)
         )
         wanted = [
-            Wanted(name, source, (roles or {}).get(name, "domain"), observe(source, place.base, place.base).version)
+            ShardRequest(
+                name, source, (roles or {}).get(name, "domain"), observe(source, place.base, place.base).version
+            )
             for name, source in sources.items()
         ]
         say = (said if said is not None else []).append
@@ -75,7 +77,7 @@ def many(place, tokenizer):
 @pytest.fixture
 def alone(place, tokenizer):
     """The same sources tokenized one after the other in this process, without any executor."""
-    from regmix_pipeline.tokens.settings import ShardSettings
+    from regmix_pipeline.study.settings.tokens import ShardSettings
     from regmix_pipeline.tokens.shards import make_shard
 
     def tokenized(sources, *, folder="alone", roles=None):

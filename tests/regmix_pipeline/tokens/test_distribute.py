@@ -1,4 +1,4 @@
-"""Many tasks give the bytes that one gives, whatever their number; what fails or is killed leaves the rest whole."""
+"""Many tasks give the bytes that one gives, whatever their number; what fails or is killed leaves the rest intact."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError, TokenError
+from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.tokens import executors
 from regmix_pipeline.tokens.distribute import EXECUTION
 from regmix_pipeline.tokens.shards import verify_shard
@@ -152,17 +152,17 @@ DRIVER = textwrap.dedent(
     """
     import json, pathlib, sys
     from regmix_pipeline.documents.observe import observe
-    from regmix_pipeline.documents.settings import Source
+    from regmix_pipeline.study.settings.documents import Source
     from regmix_pipeline.tokens.distribute import Tokenization
-    from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings
-    from regmix_pipeline.tokens.source_plan import Wanted
+    from regmix_pipeline.study.settings.tokens import ExecutorSettings, ShardSettings
+    from regmix_pipeline.tokens.source_plan import ShardRequest
     from regmix_pipeline.tokens.tokenizer import checked
 
     base, tokenizer = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     executor = ExecutorSettings(**json.loads(sys.argv[3]))
     settings = ShardSettings(validation_fraction=.5, seed=3, min_tokens=1, executor=executor)
     source = Source(jsonl="books/*.jsonl")
-    wanted = [Wanted("books", source, "domain", observe(source, base, base).version)]
+    wanted = [ShardRequest("books", source, "domain", observe(source, base, base).version)]
     eos = "<|endoftext|>"
     for manifest in Tokenization(base, base, checked(tokenizer, eos), base / "many", settings).shards(wanted):
         print(manifest.model_dump_json())
@@ -227,14 +227,14 @@ def test_a_killed_run_goes_on_where_it_was(place, tokenizer, many, alone):
     kept = {}
     from regmix_pipeline.tokens import distribute
 
-    original = distribute.joined
+    original = distribute.join_parts
 
-    def joined(parts, *rest):
+    def join_parts(parts, *rest):
         kept.update(made_parts(place))
         return original(parts, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distribute, "joined", joined)
+        patch.setattr(distribute, "join_parts", join_parts)
         made = many({"books": source}, said=said, tasks=4, workers=2)
     assert f"{len(there)} of them there" in said[0]
     assert there.items() <= kept.items()
@@ -273,7 +273,7 @@ def parts_without_an_end(place, many, monkeypatch):
 
     source = spread(place, "books", place.sentences(90), 2, empty=())
     with monkeypatch.context() as patch:
-        patch.setattr(distribute, "joined", None)
+        patch.setattr(distribute, "join_parts", None)
         with pytest.raises(TypeError):
             many({"books": source}, tasks=2)
     return source

@@ -36,7 +36,7 @@ def test_a_whole_shard(shard):
 def test_missing_cut_and_altered_files_are_named(shard, name):
     path = shard / name
     whole = path.read_bytes()
-    for content, problem in ((whole[:-1] + b"\x07", "altered"), (whole[:-1], "bytes where the manifest says")):
+    for content, problem in ((whole[:-1] + b"\x07", "altered"), (whole[:-1], "bytes where the manifest states")):
         path.write_bytes(content)
         with pytest.raises(TokenError, match=problem) as caught:
             verify_shard(shard)

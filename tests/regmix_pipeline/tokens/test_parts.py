@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regmix_pipeline.documents.resolve import resolve
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError, StudyError, TokenError
 from regmix_pipeline.files import write_json
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import ExecutorSettings, ShardSettings
 from regmix_pipeline.tokens.distribute import Tokenization
 from regmix_pipeline.tokens.executors import task_path
 from regmix_pipeline.tokens.join import first_of_equals
 from regmix_pipeline.tokens.part_steps import part_pipeline
 from regmix_pipeline.tokens.parts import divided, part_count, read_failure, write_failure
-from regmix_pipeline.tokens.settings import ExecutorSettings, ShardSettings
 from regmix_pipeline.tokens.shards import make_shard, shard_folder
-from regmix_pipeline.tokens.source_plan import Wanted, source_plan
+from regmix_pipeline.tokens.source_plan import ShardRequest, source_plan
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=60), st.integers(1, 80))
@@ -90,7 +90,7 @@ def _alone(base, source, tokenizer, half, role, tasks):
 def _joined(base, source, tokenizer, half, role, tasks):
     shards = base / "joined"
     tokenization = Tokenization(base, base, tokenizer, shards, half, lambda _: None)
-    wanted = Wanted("books", source, role, "v")
+    wanted = ShardRequest("books", source, role, "v")
     version = _alone_version(tokenizer, half, role)
     plan = source_plan(wanted, shard_folder(shards, "books", version), resolve(source, base, base), tasks)
     stated = list(plan.tasks(tokenization.tokenizer, half, 1))
@@ -124,10 +124,10 @@ def test_an_error_of_a_task_is_the_same_error_here(tmp_path, tokenizer):
     source = Source(jsonl="*.jsonl")
     (tmp_path / "a.jsonl").write_text("{}\n")
     plan = source_plan(
-        Wanted("books", source, "domain", "v"), tmp_path / "s" / "v", resolve(source, tmp_path, tmp_path), 1
+        ShardRequest("books", source, "domain", "v"), tmp_path / "s" / "v", resolve(source, tmp_path, tmp_path), 1
     )
     (task,) = plan.tasks(tokenizer, ShardSettings(), 1)
-    told = DocumentError("damaged", where="a.jsonl:17", remedy="mend it")
+    told = DocumentError("damaged", where="a.jsonl:17", remedy="repair it")
     write_failure(task, told)
     error = read_failure(task.failure)
     assert (type(error), str(error)) == (DocumentError, str(told))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError, TokenError
+from regmix_pipeline.study.settings.documents import Source
 
 pytest.importorskip("ray")
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.tokens import executors
 
 
@@ -67,8 +67,8 @@ def test_documents_on_s3_give_the_bytes_of_the_same_documents_here(place, both, 
 
 
 def test_shards_come_back_from_a_store_on_s3_as_they_were(place, both, bucket, many, tmp_path):
-    from regmix_pipeline.proxies.engine.store import Store
     from regmix_pipeline.proxies.spec import TokenFile
+    from regmix_pipeline.proxies.workers.store import Store
     from regmix_pipeline.tokens.shards import shard_folder
 
     made = many(both[1], tasks=2, workers=2)

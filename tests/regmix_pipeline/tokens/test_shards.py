@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from regmix_pipeline.documents.observe import observe
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError, TokenError
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import ShardSettings
 from regmix_pipeline.tokens import shards
-from regmix_pipeline.tokens.settings import ShardSettings
 from regmix_pipeline.tokens.shards import expected_shard_version, make_shard, shard_folder, verify_shard
 from regmix_pipeline.tokens.split import split_of, text_digest
 from regmix_pipeline.tokens.tokenizer import load
@@ -125,7 +125,7 @@ def test_a_damaged_shard_is_named_and_made_again(place, tokenizer):
     path = folder / "train.ds"
     whole = path.read_bytes()
     path.write_bytes(whole[:-2])
-    with pytest.raises(TokenError, match="bytes where the manifest says") as caught:
+    with pytest.raises(TokenError, match="bytes where the manifest states") as caught:
         verify_shard(folder)
     assert caught.value.where == str(path)
     make(place, tokenizer, source)

@@ -39,5 +39,5 @@ def test_seeds_draw_differently():
     digests = [text_digest(f"document {n}") for n in range(1000)]
     one, other = ([split_of(digest, seed, 0.5) for digest in digests] for seed in (1, 2))
     assert 400 < sum(a == b for a, b in zip(one, other, strict=True)) < 600
-    # Fixed for ever: another value here would move text between splits of shards that exist.
+    # Fixed forever: another value here would move text between splits of shards that exist.
     assert [split_of(text_digest(text), 0, 0.5) for text in "abc"] == ["train", "train", "validation"]

@@ -8,9 +8,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models
 
 from regmix_pipeline.documents.readers import reader
-from regmix_pipeline.documents.settings import Source
 from regmix_pipeline.errors import DocumentError, TokenError
-from regmix_pipeline.tokens.settings import TokenizerSettings, TokenizerTraining
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import TokenizerSettings, TokenizerTraining
 from regmix_pipeline.tokens.tokenizer import ensure_tokenizer, load, tokenizer_version
 
 TEXTS = ["Zwölf Boxkämpfer\n\tjagen", "naïve 漢字 🙂", "  spaces  ", "x = {'a': 1}\n"]
@@ -88,8 +88,8 @@ TRAIN_ON_REAL_TEXT = """
 import sys
 from pathlib import Path
 from regmix_pipeline.documents.readers import reader
-from regmix_pipeline.documents.settings import Source
-from regmix_pipeline.tokens.settings import TokenizerSettings, TokenizerTraining
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import TokenizerSettings, TokenizerTraining
 from regmix_pipeline.tokens.tokenizer import ensure_tokenizer
 data, folder = map(Path, sys.argv[1:])
 readers = {"code_python": reader(Source(corpus="code_python"), data, data)}

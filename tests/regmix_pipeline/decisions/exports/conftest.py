@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from regmix_pipeline.decisions.exports.formats import export_decision
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.lab import Lab
+from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.exports.formats import export_decision
 
 
 @pytest.fixture(scope="session")
@@ -20,25 +20,25 @@ def decided(folder_of, quick_settings, decide):
 
 
 @pytest.fixture
-def lab(decided, tmp_path):
+def workspace(decided, tmp_path):
     """A copy of the study that a test may change."""
     # At the same depth below its own text: the study's addresses are relative to its file.
     shutil.copytree(decided, tmp_path / "study")
-    return Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+    return Workspace(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
 
 
 @pytest.fixture
-def decision(lab):
-    """The record of the lab's decision."""
-    return find_decision(lab)
+def decision(workspace):
+    """The record of the workspace's decision."""
+    return find_decision(workspace)
 
 
 @pytest.fixture
-def export(lab, tmp_path):
-    """Export the lab's decision without approval: ``export("hf", template=...)``; returns what was written."""
+def export(workspace, tmp_path):
+    """Export the workspace's decision without approval: ``export("hf", template=...)``; returns what was written."""
 
     def write(name, **options):
         options = {"out": tmp_path / "out" / f"mixture.{name}", "unapproved": True} | options
-        return export_decision(lab, None, name, **options)
+        return export_decision(workspace, None, name, **options)
 
     return write

@@ -1,4 +1,4 @@
-"""What is exported, from a study that was really run: numbers, addresses, standing, and refusals that leave nothing."""
+"""What is exported, from a study that was really run: numbers, addresses, approval, and refusals that leave nothing."""
 
 import json
 import runpy
@@ -12,15 +12,15 @@ import yaml
 from typer.testing import CliRunner
 
 from regmix_pipeline.cli import app
-from regmix_pipeline.decisions.exports.about import Export, counts_of
-from regmix_pipeline.decisions.exports.data import DataFile, DomainData
-from regmix_pipeline.decisions.exports.formats import FORMATS
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.stage import regmix_yaml
-from regmix_pipeline.decisions.verdicts import say_of
+from regmix_pipeline.decisions.verdicts import add_verdict
+from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.errors import LedgerError, MixtureError, StudyError, TokenError
+from regmix_pipeline.exports.about import Export, counts_of
+from regmix_pipeline.exports.data import DataFile, DomainData
+from regmix_pipeline.exports.formats import FORMATS
 from regmix_pipeline.files import read_json
-from regmix_pipeline.ledger.build import read_ledger
 
 ANYWHERE = "s3://bucket/{domain}"
 
@@ -38,16 +38,16 @@ def text_of(written):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_says_the_decision_its_standing_and_the_date(lab, decision, export, name):
+def test_every_format_says_the_decision_its_standing_and_the_date(workspace, decision, export, name):
     written = export(name, template=template_for(name))
     about = written.export.about()
     said = text_of(written)
     assert decision["decision"] in said
     assert "NOT APPROVED: nobody has approved this decision" in said
     assert about["exported_at"] in said
-    say_of(lab, decision, "rejected", "the books are too old", "Ada", "test")
+    add_verdict(workspace, decision, "rejected", "the books are too old", "Ada", "test")
     assert "NOT APPROVED: rejected by Ada on" in text_of(export(name, template=template_for(name)))
-    say_of(lab, decision, "approved", "new books came", "Ada", "test")
+    add_verdict(workspace, decision, "approved", "new books came", "Ada", "test")
     said = text_of(export(name, template=template_for(name), unapproved=False))
     assert "approved by Ada on" in said
     assert "NOT APPROVED" not in said
@@ -61,9 +61,9 @@ def test_a_decision_that_nobody_approved_is_not_exported(export, tmp_path, name)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_decision_that_was_changed_after_its_approval_is_not_exported(lab, decision, export, tmp_path):
-    say_of(lab, decision, "approved", "fits", "Ada", "test")
-    path = lab.path("decisions", decision["decision"], "decision.json")
+def test_a_decision_that_was_changed_after_its_approval_is_not_exported(workspace, decision, export, tmp_path):
+    add_verdict(workspace, decision, "approved", "fits", "Ada", "test")
+    path = workspace.path("decisions", decision["decision"], "decision.json")
     path.write_text(path.read_text().replace(decision["summary"], "Train on what you like."))
     with pytest.raises(LedgerError, match="another text"):
         export("regmix", unapproved=False)
@@ -92,7 +92,7 @@ def test_regmix_is_as_before_with_the_standing_on_top(export, decision):
     assert yaml.safe_load(main.read_text())["train"]["train_code"] == decision["mixture"]["weights"]["code"]
 
 
-def test_olmo_core_gets_the_studys_own_shards_and_limit(lab, export, decision):
+def test_olmo_core_gets_the_studys_own_shards_and_limit(workspace, export, decision):
     sources = yaml.safe_load(export("olmo-core").files[0].read_text())["sources"]
     assert {one["source_name"]: one["target_ratio"] for one in sources} == decision["mixture"]["weights"]
     for one in sources:
@@ -101,8 +101,8 @@ def test_olmo_core_gets_the_studys_own_shards_and_limit(lab, export, decision):
         assert [np.memmap(path, np.uint16, "r").size for path in one["paths"]] == [available]
 
 
-def test_shards_that_are_gone_are_named_with_what_to_give_instead(lab, export):
-    for path in lab.path("shards", "code").iterdir():
+def test_shards_that_are_gone_are_named_with_what_to_give_instead(workspace, export):
+    for path in workspace.path("shards", "code").iterdir():
         path.rename(path.with_name("elsewhere"))
     with pytest.raises(LedgerError, match=r"domains\.code.*not here") as caught:
         export("olmo-core")
@@ -145,10 +145,10 @@ def test_megatron_cannot_read_a_path_with_a_space_or_an_index_that_is_none(expor
     assert {row["domain"]: row["available_tokens"] for row in plan["domains"]}["code"] == 4
 
 
-def test_probabilities_of_documents_give_the_decided_shares_of_tokens(lab, export, decision):
+def test_probabilities_of_documents_give_the_decided_shares_of_tokens(workspace, export, decision):
     written = export("hf")
     content = read_json(written.files[0])
-    with read_ledger(lab.ledger) as connection:
+    with read_ledger(workspace.ledger) as connection:
         means = dict(
             connection.execute(
                 "select source, train_tokens / train_documents from domain_inventory where role = 'domain'"
@@ -166,12 +166,12 @@ def test_probabilities_of_documents_give_the_decided_shares_of_tokens(lab, expor
     assert "equally many tokens" in packed["counts"]
 
 
-def test_text_that_changed_since_the_decision_is_not_exported(lab, export):
+def test_text_that_changed_since_the_decision_is_not_exported(workspace, export):
     from regmix_pipeline.documents.stage import DOCUMENTS
 
-    path = lab.base / "text" / "code.jsonl"
+    path = workspace.base / "text" / "code.jsonl"
     path.write_text(path.read_text() + json.dumps({"id": "new", "text": "import this " * 30}) + "\n")
-    list(lab.materialise(DOCUMENTS))
+    list(workspace.materialise(DOCUMENTS))
     with pytest.raises(LedgerError, match=r"domains\.code.*no longer those"):
         export("hf")
 
@@ -218,9 +218,9 @@ def test_unknown_formats_and_useless_options_are_refused(export, tmp_path):
         export("regmix", out=tmp_path)
 
 
-def test_the_command_answers_in_a_table_and_in_json(lab, decision, tmp_path, monkeypatch):
+def test_the_command_answers_in_a_table_and_in_json(workspace, decision, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    study = ["--study", str(lab.study_file), "--home", str(lab.home)]
+    study = ["--study", str(workspace.study_file), "--home", str(workspace.home)]
     refused = CliRunner().invoke(app, ["export", *study, "--format", "olmo-core"])
     assert refused.exit_code == 1
     assert "not approved" in refused.stderr
@@ -236,7 +236,7 @@ def test_the_command_answers_in_a_table_and_in_json(lab, decision, tmp_path, mon
     asked = [decision["decision"][:6], "--format", "olmo-core", "--tokens", "5000", "--json"]
     answer = json.loads(CliRunner().invoke(app, ["export", *asked, *study]).stdout)
     assert answer["approved"]
-    assert answer["weights"] == find_decision(lab)["mixture"]["weights"]
+    assert answer["weights"] == find_decision(workspace)["mixture"]["weights"]
     assert sum(row["tokens"] for row in answer["domains"]) == answer["budget"] == 5000
 
 

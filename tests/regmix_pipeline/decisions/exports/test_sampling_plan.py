@@ -5,9 +5,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from regmix_pipeline.decisions.exports.data import DataFile, DomainData
-from regmix_pipeline.decisions.exports.plan import apportion, by_domain, sampling_plan
 from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.exports.data import DataFile, DomainData
+from regmix_pipeline.exports.plan import apportion, by_domain, sampling_plan
 from regmix_pipeline.mixtures.mixture import Mixture
 
 DOMAINS = ("web", "code", "books", "law")

@@ -28,26 +28,28 @@ from typer.testing import CliRunner
 
 from regmix_pipeline.cli import app
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.lineage.chain import MEMBERS, Thing, chain_of
-from regmix_pipeline.decisions.lineage.prov import activity_name, entity_name
-from regmix_pipeline.decisions.verdicts import say_of
+from regmix_pipeline.decisions.verdicts import add_verdict
+from regmix_pipeline.engine.records import UNPARTITIONED
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.lab import Lab
-from regmix_pipeline.ledger.records import WHOLE
+from regmix_pipeline.lineage.chain import MEMBERS, Thing, chain_of
+from regmix_pipeline.lineage.prov import activity_name, entity_name
 
 
 @pytest.fixture(scope="module")
 def decided(folder_of, quick_settings, decide):
     """A tiny study with an approved decision; its name needs escaping nowhere, its reason does."""
     folder = folder_of("lineage")
-    lab = decide(folder, quick_settings)
-    say_of(lab, find_decision(lab), "approved", 'looks "right", ❤', "Ada Lovelace <ada@example.org>", "regmix")
+    workspace = decide(folder, quick_settings)
+    add_verdict(
+        workspace, find_decision(workspace), "approved", 'looks "right", ❤', "Ada Lovelace <ada@example.org>", "regmix"
+    )
     return folder
 
 
 @pytest.fixture
-def lab(decided):
-    return Lab(decided / "tiny.yaml", decided / "home", say=lambda line: None)
+def workspace(decided):
+    return Workspace(decided / "tiny.yaml", decided / "home", say=lambda line: None)
 
 
 @pytest.fixture
@@ -69,53 +71,53 @@ def versions_of(record):
     return {(place.split("@")[0], version) for place, version in record["versions"].items()}
 
 
-def recorded_edges(lab, record):
+def recorded_edges(workspace, record):
     """(made, read) of every record of the chain, read straight from the files."""
     edges = set()
-    for place, version in (*versions_of(record), (f"mixture_decision/{WHOLE}", record["decision"])):
+    for place, version in (*versions_of(record), (f"mixture_decision/{UNPARTITIONED}", record["decision"])):
         asset, key = place.split("/", 1)
-        for read in lab.records.version(asset, key, version).inputs.items():
+        for read in workspace.records.version(asset, key, version).inputs.items():
             edges.add(((place, version), tuple(read)))
     return edges
 
 
-def test_the_chain_has_every_version_after_what_it_was_made_from(lab):
-    record = find_decision(lab)
-    steps = list(chain_of(lab, record))
+def test_the_chain_has_every_version_after_what_it_was_made_from(workspace):
+    record = find_decision(workspace)
+    steps = list(chain_of(workspace, record))
     made = [(step.made.place, step.made.version) for step in steps]
-    assert set(made) == versions_of(record) | {(f"mixture_decision/{WHOLE}", record["decision"])}
+    assert set(made) == versions_of(record) | {(f"mixture_decision/{UNPARTITIONED}", record["decision"])}
     assert len(made) == len(set(made))
-    assert made[-1] == (f"mixture_decision/{WHOLE}", record["decision"])
+    assert made[-1] == (f"mixture_decision/{UNPARTITIONED}", record["decision"])
     edges = {
         ((step.made.place, step.made.version), (each.place, each.version)) for step in steps for each in step.inputs
     }
-    assert edges == recorded_edges(lab, record)
+    assert edges == recorded_edges(workspace, record)
     assert all(made.index(read) < made.index(one) for one, read in edges)
     for step in steps:
         assert parser.isoparse(step.started) <= parser.isoparse(step.ended)
 
 
-def test_a_collapsed_chain_has_one_step_an_asset_and_still_every_version(lab):
-    record = find_decision(lab)
-    steps = list(chain_of(lab, record, collapse=True))
+def test_a_collapsed_chain_has_one_step_an_asset_and_still_every_version(workspace):
+    record = find_decision(workspace)
+    steps = list(chain_of(workspace, record, collapse=True))
     assert len({step.made.asset for step in steps}) == len(steps)
     told = {(f"{step.made.asset}/{key.split('@')[0]}", one) for step in steps for key, one in step.members.items()}
     told |= {(step.made.place, step.made.version) for step in steps if not step.members}
-    assert told == versions_of(record) | {(f"mixture_decision/{WHOLE}", record["decision"])}
+    assert told == versions_of(record) | {(f"mixture_decision/{UNPARTITIONED}", record["decision"])}
     seen = set()
     for step in steps:
         assert seen >= set(step.inputs)
         seen.add(step.made)
     edges = {(step.made.asset, each.asset) for step in steps for each in step.inputs}
-    assert edges == {(made[0].split("/")[0], read[0].split("/")[0]) for made, read in recorded_edges(lab, record)}
+    assert edges == {(made[0].split("/")[0], read[0].split("/")[0]) for made, read in recorded_edges(workspace, record)}
 
 
 def test_a_missing_record_is_named(decided, tmp_path):
     shutil.copytree(decided, tmp_path / "study")
-    lab = Lab(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
-    shutil.rmtree(lab.path("records", "history", "tokenizer"))
+    workspace = Workspace(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+    shutil.rmtree(workspace.path("records", "history", "tokenizer"))
     with pytest.raises(LedgerError, match=r"tokenizer/all: no record of version"):
-        list(chain_of(lab, find_decision(lab)))
+        list(chain_of(workspace, find_decision(workspace)))
 
 
 def rebuilt(raw):
@@ -157,8 +159,8 @@ def thing(dataset):
     return dataset["name"], dataset["facets"]["version"]["datasetVersion"]
 
 
-def test_openlineage_events_tell_every_version_and_every_input(lab, regmix, decided):
-    record = find_decision(lab)
+def test_openlineage_events_tell_every_version_and_every_input(workspace, regmix, decided):
+    record = find_decision(workspace)
     assert regmix("--out", "chain.ndjson").exit_code == 0
     events = [json.loads(line) for line in (decided / "chain.ndjson").read_text().splitlines()]
     for event in events:
@@ -168,11 +170,11 @@ def test_openlineage_events_tell_every_version_and_every_input(lab, regmix, deci
     assert len(events) == 2 * len(complete) == 2 * len(started)
     assert {event["run"]["runId"] for event in complete} == set(started)
     outputs = [thing(output) for event in complete for output in event["outputs"]]
-    assert set(outputs) == versions_of(record) | {(f"mixture_decision/{WHOLE}", record["decision"])}
+    assert set(outputs) == versions_of(record) | {(f"mixture_decision/{UNPARTITIONED}", record["decision"])}
     edges = {
         (thing(output), thing(read)) for event in complete for output in event["outputs"] for read in event["inputs"]
     }
-    assert edges == recorded_edges(lab, record)
+    assert edges == recorded_edges(workspace, record)
     parents = {event["run"]["facets"]["parent"]["run"]["runId"] for event in complete}
     assert parents == set(record["runs"]) | {record["run"]}
     last = complete[-1]["outputs"][0]["facets"]
@@ -192,7 +194,7 @@ def test_telling_twice_tells_of_the_same_runs(regmix):
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Keeps what is posted to it, as a lineage server does, until it is told to refuse."""
+    """Keeps what is posted to it, as a lineage server does, until it is set to refuse."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -274,18 +276,18 @@ def things(document, kind, first, second):
 
 
 @pytest.mark.parametrize("collapse", [False, True])
-def test_prov_survives_its_own_reader_and_says_what_the_records_say(lab, regmix, decided, collapse):
-    record = find_decision(lab)
+def test_prov_survives_its_own_reader_and_says_what_the_records_say(workspace, regmix, decided, collapse):
+    record = find_decision(workspace)
     assert regmix("--format", "prov", "--out", "chain.json", *["--collapse"] * collapse).exit_code == 0
     text = (decided / "chain.json").read_text()
     document = ProvDocument.deserialize(content=text, format="json")
     assert ProvDocument.deserialize(content=document.serialize(format="json"), format="json") == document
-    steps = list(chain_of(lab, record, collapse=collapse))
+    steps = list(chain_of(workspace, record, collapse=collapse))
     names = {entity.identifier.localpart for entity in document.get_records(ProvEntity)}
     every = {Thing(*place.split("/", 1), version) for place, version in versions_of(record)}
     assert {entity_name(each) for each in every} <= names
     verdict = next(name for name in names if name.startswith("verdict/"))
-    decision = entity_name(Thing("mixture_decision", WHOLE, record["decision"]))
+    decision = entity_name(Thing("mixture_decision", UNPARTITIONED, record["decision"]))
     used = {(activity_name(step.made), entity_name(each)) for step in steps for each in step.inputs}
     assert things(document, ProvUsage, "prov:activity", "prov:entity") == used | {(f"make/{verdict}", decision)}
     derived = {(entity_name(step.made), entity_name(each)) for step in steps for each in step.inputs}
@@ -293,7 +295,7 @@ def test_prov_survives_its_own_reader_and_says_what_the_records_say(lab, regmix,
         (verdict, decision)
     }
     if not collapse:
-        edges = recorded_edges(lab, record)
+        edges = recorded_edges(workspace, record)
         assert derived == {
             (entity_name(Thing(*made[0].split("/", 1), made[1])), entity_name(Thing(*read[0].split("/", 1), read[1])))
             for made, read in edges
@@ -322,8 +324,8 @@ def test_prov_survives_its_own_reader_and_says_what_the_records_say(lab, regmix,
         assert times[activity_name(step.made)] == (parser.isoparse(step.started), parser.isoparse(step.ended))
 
 
-def test_the_reference_of_the_record_names_every_field(lab):
-    record = find_decision(lab)
+def test_the_reference_of_the_record_names_every_field(workspace):
+    record = find_decision(workspace)
     page = (Path(__file__).resolve().parents[4] / "docs" / "decision-record.md").read_text()
     named = set(re.findall(r"`(\w+)`", page))
     fields = set(record) | set(record["mixture"]) | set(record["domains"][0]) | set(record["predictions"][0])

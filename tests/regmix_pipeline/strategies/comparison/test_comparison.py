@@ -10,11 +10,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from assets.runner import RunFailedError, run_stale
+from regmix_pipeline.assets.runner import RunFailedError, run_stale
 from regmix_pipeline.cli import app
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.strategies.comparison.files import plain
 from regmix_pipeline.strategies.named import named_strategy
@@ -112,14 +112,14 @@ def killed(real_text, tiny_settings, small_proxy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         patch.syspath_prepend(str(folder))
-        lab = Lab(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
+        workspace = Workspace(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
         for stage in up_to(MIXTURE_DECISION):
-            assert all(made.error is None for made in lab.materialise(stage))
-            lab.join()
+            assert all(made.error is None for made in workspace.materialise(stage))
+            workspace.join()
         with pytest.raises(RunFailedError) as failed:
-            run_stale(lab, [STRATEGY_COMPARISON])
+            run_stale(workspace, [STRATEGY_COMPARISON])
         between = {path: path.stat().st_mtime_ns for path in files(folder)}
-        run_stale(lab, [STRATEGY_COMPARISON])
+        run_stale(workspace, [STRATEGY_COMPARISON])
         yield folder, str(failed.value), between
 
 
@@ -207,9 +207,9 @@ def test_candidates_are_measured_at_every_size(killed):
 
 def test_strategies_do_not_become_evidence_of_the_decision(killed):
     folder = killed[0]
-    lab = Lab(folder / "tiny.yaml", folder / "home", say=lambda line: None)
+    workspace = Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None)
     made = [stage for stage in STAGES if stage.name not in ("confirmation", "mixture_report")]
-    assert {stage.name: lab.stale(stage) for stage in made} == {stage.name: {} for stage in made}
+    assert {stage.name: workspace.stale(stage) for stage in made} == {stage.name: {} for stage in made}
 
 
 def test_the_command_prints_a_table_or_json(killed):
@@ -224,8 +224,8 @@ def test_the_command_prints_a_table_or_json(killed):
 
 
 def test_a_study_without_strategies_has_no_such_stage_and_the_command_says_so(study_file, tmp_path):
-    lab = Lab(study_file, tmp_path / "home")
-    assert STRATEGY_COMPARISON.wanted(lab) == {}
+    workspace = Workspace(study_file, tmp_path / "home")
+    assert STRATEGY_COMPARISON.expected_recipes(workspace) == {}
     told = CliRunner().invoke(app, ["compare", "--study", str(study_file), "--home", str(tmp_path / "home")])
     assert told.exit_code == 1
     assert "compares no strategies" in told.stderr

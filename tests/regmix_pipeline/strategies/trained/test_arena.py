@@ -8,8 +8,8 @@ import yaml
 
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import ProxyError, StudyError
-from regmix_pipeline.lab import Lab
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.strategies.trained.arena import TrainedArena
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
@@ -24,11 +24,11 @@ def study(real_text, tiny_settings, small_proxy, tmp_path_factory):
     (folder / "text").symlink_to(real_text)
     strategies = {"names": ["natural"], "budget_proxies": 4, "seeds": 2, "small_proxy": small_proxy}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"strategies": strategies}, sort_keys=False))
-    lab = Lab(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
+    workspace = Workspace(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
     for stage in (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY):
-        assert all(made.error is None for made in lab.materialise(stage))
-        lab.join()
-    return lab
+        assert all(made.error is None for made in workspace.materialise(stage))
+        workspace.join()
+    return workspace
 
 
 @pytest.fixture(autouse=True)
@@ -143,4 +143,4 @@ def test_what_cannot_be_done_is_said(study):
 
 def test_a_study_without_the_section_says_so(study_file):
     with pytest.raises(StudyError, match="compares no strategies"):
-        TrainedArena(Lab(study_file))
+        TrainedArena(Workspace(study_file))

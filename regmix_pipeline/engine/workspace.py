@@ -1,0 +1,511 @@
+"""The workspace: a study, the folder where its artefacts live, and what each stage has to make again.
+
+What exists is not made again, what is made is recorded, what changed is said.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from regmix_pipeline.documents.watched import recorded, with_watched_domains
+from regmix_pipeline.engine.changes import recipe_changes
+from regmix_pipeline.engine.home import home_of, remember_file
+from regmix_pipeline.engine.home_lock import home_lock
+from regmix_pipeline.engine.ledger import build_ledger, head_in, ledger_is_current
+from regmix_pipeline.engine.leftovers import sweep
+from regmix_pipeline.engine.parts import part_bytes, part_path
+from regmix_pipeline.engine.reasons import FORCED, NEW, Kind, Reason
+from regmix_pipeline.engine.recorder import Output, Recorder
+from regmix_pipeline.engine.records import UNPARTITIONED, Recipe, Record, Records
+from regmix_pipeline.engine.stage import OWNERS, Stage
+from regmix_pipeline.engine.sums import written_to
+from regmix_pipeline.engine.tables import TABLES
+from regmix_pipeline.engine.verified import verified_tables
+from regmix_pipeline.errors import LedgerError, RegmixError
+from regmix_pipeline.files import damage_of, read_json, sha256_of, write_json, write_together
+from regmix_pipeline.progress import Say, to_stderr
+from regmix_pipeline.study.changes import Change, names_today
+from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.study import Study
+
+if TYPE_CHECKING:
+    import duckdb
+
+CONTENT = (".ds", ".index", ".safetensors")
+"""Endings of large files: tokens and model weights."""
+LEDGER = "ledger.duckdb"
+T = TypeVar("T")
+WORK: defaultdict[str, float] = defaultdict(float)
+"""Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """One key after a stage has run.
+
+    Attributes:
+        key: partition key, or `UNPARTITIONED`.
+        record: what it holds now; None when it failed.
+        reused: whether it was there before.
+        error: why it failed.
+        reason: why it had to be made; None when it was reused.
+        previous: what it held until now; None when it is new.
+        restored: whether it was made from the same recipe before, and only made current again.
+    """
+
+    key: str
+    record: Record | None
+    reused: bool
+    error: RegmixError | None = None
+    reason: Reason | None = None
+    previous: Record | None = None
+    restored: bool = False
+
+
+class Workspace:
+    """A study on disk.
+
+    Args:
+        study_file: the study's YAML.
+        home: folder of everything made for the study; default found by the study file, see `home.home_of`.
+        data: folder of downloaded corpora, shared between studies; default $REGMIX_DATA, or data beside the home.
+        run: id of the current run, kept in the records.
+        workers: processes that train at once; overrides the study. None there too: as many as fill the machine.
+        say: where progress goes.
+        changes: fields of the study file to read otherwise than they are written, such as ``limits.max_epochs=2``.
+
+    Raises:
+        StudyError: the study file is wrong, or the home found for it is another file's.
+    """
+
+    def __init__(
+        self,
+        study_file: Path | str,
+        home: Path | str | None = None,
+        data: Path | str | None = None,
+        *,
+        run: str = "",
+        workers: int | None = None,
+        say: Say = to_stderr,
+        changes: Sequence[str] = (),
+    ) -> None:
+        self.study_file = Path(study_file).resolve()
+        self.study_in_file: Study = load_study(self.study_file, changes)
+        """The study file's own content; `study` has the watched domains as well."""
+        self.home = Path(home or home_of(self.study_file, self.study_in_file.name)).resolve()
+        self.data = Path(data or os.environ.get("REGMIX_DATA") or self.home.parent / "data").resolve()
+        self.run, self.say = run, say
+        self.triggered: Mapping[str, str] = {}
+        """Who or what started the current run: through, by, why."""
+        self._recorder: Recorder | None = None
+        """Takes what the running stage makes; None while none runs."""
+        self.workers = workers or self.study_in_file.proxies.workers
+        self.records = Records(self.home / "records")
+        # What the ledger was built from was complete: a line for it that has no file is not a leftover of a kill.
+        self.records.journal.known_elsewhere = lambda: head_in(self.ledger).count
+        self.memory: dict[str, Any] = {}
+        """What was looked at once and holds for this workspace's life."""
+        self._viewed: Workspace | None = None
+        """The workspace that this one is a stage's view of."""
+        self.forced: frozenset[str] = frozenset()
+        """Stages that are computed even where they are up to date."""
+        self.study: Study = self.study_in_file
+        self.join()
+
+    def join(self) -> None:
+        """Take the watched domains that are on record into the study: the one way that they come to be part of it."""
+        self.study = with_watched_domains(self.study_in_file, recorded(self.records))
+        if self._viewed is not None:
+            self._viewed.study = self.study
+
+    def read_by(self, reader: Callable[[frozenset[str]], None]) -> Self:
+        """The same workspace for somebody who reads: ``reader`` is called before each read with the names of the assets
+        that may own what is read, and may refuse by raising."""
+        view = copy.copy(self)
+        view.records, view._viewed = self.records.read_by(reader), self
+        return view
+
+    def once(self, name: str, look: Callable[[], T]) -> T:
+        """What ``look`` returns, called once in this workspace's life. All that it reads counts as read at every
+        use."""
+        if name not in self.memory:
+            read: set[frozenset[str]] = set()
+            readers, self.records.readers = self.records.readers, (*self.records.readers, read.add)
+            try:
+                self.memory[name] = look(), read
+            finally:
+                self.records.readers = readers
+        value, read = self.memory[name]
+        for assets in read:
+            self.records.note_read(*assets)
+        return value
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative addresses in the study file start from."""
+        return self.study_file.parent
+
+    @property
+    def domains(self) -> list[str]:
+        """Names of the domains, in the study's order."""
+        return list(self.study.domains)
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the targets, in the study's order."""
+        return list(self.study.targets)
+
+    @property
+    def changes(self) -> list[Change]:
+        """The study's changes, but for those whose domain is still there: a watched folder that was split may stay."""
+        return [change for change in self.study.changes if not change.gone & set(self.domains)]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Former name -> name today of the domains that were renamed."""
+        return names_today(self.changes)
+
+    @property
+    def revised(self) -> set[str]:
+        """Domains, called as they are today, whose documents changed and whose nature did not."""
+        return {self.renamed.get(change.revise, change.revise) for change in self.changes if change.revise}
+
+    def path(self, *parts: str) -> Path:
+        """A path under the home; counts as a read of the stages whose folder it is in."""
+        if owners := OWNERS.get(parts[0]):
+            self.records.note_read(*owners)
+        return self.home.joinpath(*parts)
+
+    def name_of(self, path: Path) -> str:
+        """A path under the home as records name it."""
+        return path.relative_to(self.home).as_posix()
+
+    @property
+    def ledger(self) -> Path:
+        """The DuckDB file; for people and for what no stage reads. A stage takes `ledger_of`."""
+        self.records.note_read("the ledger")
+        return self.path(LEDGER)
+
+    def ledger_of(self, *tables: str) -> Path:
+        """The DuckDB file, for a stage that reads these of its tables in it."""
+        for name in tables:
+            for asset in TABLES[name].assets:
+                self.records.note_read(asset)
+        return self.path(LEDGER)
+
+    def need(self, asset: str, key: str = UNPARTITIONED) -> Record:
+        """The current record of an upstream asset.
+
+        Raises:
+            LedgerError: it was not made yet, or its record was edited.
+        """
+        record = self.records.current(asset, key)
+        if record is None:
+            place = asset if key == UNPARTITIONED else f"{asset}/{key}"
+            damage = self.records.damage(asset, key)
+            if damage is not None:
+                raise LedgerError(f"its record {damage.problem}", where=damage.where, remedy=damage.remedy)
+            raise LedgerError(
+                "was not materialised yet", where=place, remedy=f"materialise {asset} first: `regmix run`"
+            )
+        return self.records.need_unaltered(record)
+
+    def versions(self, asset: str, keys: Sequence[str] = (UNPARTITIONED,)) -> dict[str, str]:
+        """``asset/key`` -> current version, as a recipe's inputs."""
+        return {f"{asset}/{key}": self.need(asset, key).version for key in keys}
+
+    def artefact(self, asset: str, key: str = UNPARTITIONED, suffix: str = "") -> Path:
+        """The current artefact of an asset whose name ends in ``suffix``; all small files of the asset are as recorded.
+
+        Raises:
+            LedgerError: there is none, or a file was altered.
+        """
+        record = self.need(asset, key)
+        for name in record.files:
+            self.unaltered(record, name)
+        for name in record.files:
+            if name.endswith(suffix):
+                return self.home / name
+        raise LedgerError(f"has no artefact *{suffix}", where=f"{asset}/{key}", remedy="materialise it again")
+
+    def unaltered(self, record: Record, name: str) -> Path:
+        """A file of a record, whose checksum was compared: once for each state of the file, and not of tokens and
+        weights, which are compared where they are read.
+
+        Raises:
+            LedgerError: it is gone or was altered.
+        """
+        self.records.note_read(record.asset)
+        path, expected = self.home / name, record.sums.get(name)
+        try:
+            which = os.stat(path)
+        except OSError:
+            which = None
+        if which is not None and (expected is None or name.endswith(CONTENT)):
+            return path
+        seen = (name, expected, which and (which.st_ino, which.st_mtime_ns, which.st_size))
+        known = self.memory.setdefault("unaltered files", set())
+        if seen not in known:
+            if which is None or sha256_of(path) != expected:
+                raise LedgerError(
+                    "is gone" if which is None else f"was altered after it was recorded ({record.asset}/{record.key})",
+                    where=str(path),
+                    remedy="restore it from a backup, or delete it: `regmix run` then makes it again",
+                )
+            known.add(seen)
+        return path
+
+    def json(self, asset: str, suffix: str = ".json") -> Any:
+        """The current JSON artefact of an asset; raises as `artefact`."""
+        return read_json(self.artefact(asset, suffix=suffix))
+
+    def tables(self, *names: str, ever: Collection[str] = ()) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """What holds now of some of the ledger's tables, as views ``current_<table>``: for stages and for checks that
+        gate them. Read from the files on record, not from the ledger; see `verified_tables`."""
+        return verified_tables(self.records, self.home, *names, ever=ever)
+
+    def write_json(self, value: Any, *parts: str) -> Path:
+        """Write a JSON artefact under the home; returns its path."""
+        path = self.path(*parts)
+        write_json(path, value)
+        return path
+
+    def write_rows(self, table: str, version: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write a part of a ledger table; `version` is added to every row. A stage's parts come with its record."""
+        path = part_path(self.path("tables"), table, version)
+        content = part_bytes(table, [{"version": version, **row} for row in rows])
+        if self._recorder is None:
+            write_together({path: content})
+        else:
+            self._recorder.parts[path] = content
+        return path
+
+    def build_ledger(self) -> Path:
+        """Make the DuckDB file from all records and parts."""
+        return build_ledger(self.records, self.path("tables"), self.ledger, self.say)
+
+    def keep_ledger(self) -> None:
+        """Build the ledger again where it is not there, damaged, behind the records, or was written to by others."""
+        if not ledger_is_current(self.records, self.ledger):
+            self.build_ledger()
+        elif written_to(self.ledger):
+            self.say(f"{self.ledger} was written to by something else than regmix: it is built again from its parts")
+            self.build_ledger()
+
+    def stale(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> dict[str, Reason]:
+        """Key -> why it has to be made, for every key that is not what it should be; ``wanted`` if it is known."""
+        reasons = {}
+        for key, recipe in (stage.expected_recipes(self) if wanted is None else wanted).items():
+            reason = self._reason(stage, key, recipe)
+            if reason:
+                reasons[key] = reason
+        return reasons
+
+    def withdrawn(self, stage: Stage, wanted: Mapping[str, Recipe] | None = None) -> list[str]:
+        """Keys that have a record but are no longer wanted; ``wanted`` if it is known."""
+        return sorted(
+            set(self.records.keys(stage.name)) - set(stage.expected_recipes(self) if wanted is None else wanted)
+        )
+
+    def materialise(
+        self, stage: Stage, keys: Sequence[str] | None = None, *, wait: bool = True
+    ) -> Iterator[PartitionResult]:
+        """Make what is stale among ``keys`` (default: all), record it, and yield every key as it is ready.
+
+        Args:
+            stage: the stage.
+            keys: partition keys.
+            wait: whether to wait for another run that works in this home.
+
+        Raises:
+            LedgerError: an upstream stage was not made, or a key is not one of the stage's.
+            BusyError: another run is running, and nobody waits for it.
+        """
+        with self._exclusive_lock(wait):
+            self._sweep()
+            self.records.journal.tend()
+            wanted = stage.expected_recipes(self)
+            for key in self.withdrawn(stage, wanted):
+                self.records.forget(stage.name, key)
+            self.keep_ledger()
+            asked = list(wanted) if keys is None else list(keys)
+            unknown = sorted(set(asked) - set(wanted))
+            if unknown:
+                raise LedgerError(
+                    f"no such partition: {', '.join(unknown)}", where=stage.name, remedy="choose one the study has now"
+                )
+            missing, reasons = {}, {}
+            for key in asked:
+                if reason := self._reason(stage, key, wanted[key]):
+                    missing[key], reasons[key] = wanted[key], reason
+                else:
+                    yield PartitionResult(key, self.records.current(stage.name, key), reused=True)
+            for key in missing:
+                self._delete_damaged(stage, key)
+                if reasons[key] is FORCED:
+                    self._delete_output(stage, key)
+            # Not when nobody waits for the rest any more: then the next run builds the ledger.
+            made = bool(missing)
+            try:
+                yield from self._restored(stage, missing, reasons)
+                if missing:
+                    yield from self._make(stage, missing, reasons)
+            except Exception:
+                self._observed(stage)
+                self.build_ledger()
+                raise
+            if self._observed(stage) or made:
+                self.build_ledger()
+
+    def _observed(self, stage: Stage) -> bool:
+        """Observe again what a stage may have left on disk; returns whether it is something else than before."""
+        found = []
+        for each in stage.observers:
+            wanted = each.expected_recipes(self)
+            stale = self.stale(each, wanted)
+            found += self._make(each, {key: wanted[key] for key in stale}, stale) if stale else []
+        return bool(found)
+
+    def _restored(
+        self, stage: Stage, missing: dict[str, Recipe], reasons: Mapping[str, Reason]
+    ) -> Iterator[PartitionResult]:
+        """Make former records current again where they are just what is wanted; these keys are missing no more."""
+        kept = self.restorable(stage, missing)
+        before = {key: self.records.current(stage.name, key) for key in kept}
+        if kept:
+            self.records.save(*kept.values())
+        for key, record in kept.items():
+            del missing[key]
+            yield PartitionResult(key, record, reused=False, reason=reasons[key], previous=before[key], restored=True)
+
+    def _delete_output(self, stage: Stage, key: str) -> None:
+        """Delete the files of a key that would be taken up by their names."""
+        record = self.records.current(stage.name, key)
+        for name in record.files if record is not None and stage.output_folder else ():
+            if name.startswith(f"{stage.output_folder}/"):
+                self.path(name).unlink(missing_ok=True)
+
+    def _delete_damaged(self, stage: Stage, key: str) -> None:
+        """Delete what is damaged of a key: what is named by its content is otherwise taken for made."""
+        record = self.records.current(stage.name, key)
+        for name, _ in self._damaged(record) if record is not None else ():
+            self.path(name).unlink(missing_ok=True)
+
+    def restorable(self, stage: Stage, recipes: Mapping[str, Recipe]) -> dict[str, Record]:
+        """Key -> the record that was made from exactly this recipe before and whose files are all as they were.
+
+        Args:
+            stage: the stage.
+            recipes: key -> recipe wanted now, of keys that are stale.
+        """
+        found = {}
+        for key, recipe in recipes.items() if stage.restores and stage.name not in self.forced else ():
+            kept = self.records.made_from(stage.name, key, recipe.id)
+            if kept and self._is_intact(kept[-1]):
+                found[key] = kept[-1]
+        return found
+
+    def _is_intact(self, record: Record) -> bool:
+        """Whether a record's files are there, and those with a checksum on record are as they were."""
+        return all((self.home / name).exists() for name in {*record.files, *record.sums}) and all(
+            sha256_of(self.home / name) == checksum for name, checksum in record.sums.items()
+        )
+
+    def _sweep(self) -> None:
+        """Delete what killed runs left half-written, once nobody has touched it for an hour."""
+        if "swept" not in self.memory:
+            self.memory["swept"] = [sweep(folder) for folder in (self.home, *self.home.glob("*/"))]
+
+    def withdraw(self, asset: str) -> None:
+        """Stop listing an asset as made, because a check failed: it is made and checked again next time."""
+        keys = self.records.keys(asset)
+        self.records.refuse(*(record for key in keys if (record := self.records.current(asset, key)) is not None))
+        for key in keys:
+            self.records.forget(asset, key)
+
+    @contextmanager
+    def _exclusive_lock(self, wait: bool = True) -> Iterator[None]:
+        """One run at a time works in a home; a second one waits and then finds what the first has made."""
+        with home_lock(self.home, self.say, wait=wait, run=self.run):
+            remember_file(self.home, self.study_file)
+            yield
+
+    def _make(
+        self, stage: Stage, recipes: Mapping[str, Recipe], reasons: Mapping[str, Reason]
+    ) -> Iterator[PartitionResult]:
+        recorder = self._recorder = Recorder(self.records, self.home, stage.name, self.run)
+        try:
+            for output in _timed(stage, stage.compute(self, recipes)):
+                recorder.add(output, recipes[output.key])
+                if not output.followed or recorder.full:
+                    yield from _recorded(recorder, reasons)
+                if output.error is not None:
+                    yield PartitionResult(
+                        output.key, None, reused=False, error=output.error, reason=reasons[output.key]
+                    )
+        except Exception:
+            yield from _recorded(recorder, reasons)
+            raise
+        finally:
+            self._recorder = None
+        yield from _recorded(recorder, reasons)
+
+    def _reason(self, stage: Stage, key: str, recipe: Recipe) -> Reason | None:
+        """Why the key must be made again, or None when its record and files stand."""
+        if stage.name in self.forced:
+            return FORCED
+        record = self.records.current(stage.name, key)
+        if record is None:
+            damage = self.records.damage(stage.name, key)
+            # As all reasons, by its name in the home: a forecast looks at a copy of the home's folders.
+            if damage is None:
+                return NEW
+            return Reason(Kind.DAMAGED, (f"its record {Path(damage.where).relative_to(self.home)}",), damage.problem)
+        gone = [name for name in (*record.files, *record.sums) if not (self.home / name).exists()]
+        if gone:
+            return Reason(Kind.MISSING, tuple(gone))
+        for name, problem in self._damaged(record):
+            return Reason(Kind.DAMAGED, (name,), problem)
+        return recipe_changes(record, recipe)
+
+    def _damaged(self, record: Record) -> Iterator[tuple[str, str]]:
+        """Files of a record that were cut short or overwritten, and what is wrong with them.
+
+        Files that were changed and can be read are the audit's to find.
+        """
+        for name, checksum in record.sums.items():
+            path = self.home / name
+            # Of tokens and weights only the empty file shows: they are not read through whenever a key is looked at.
+            if name.endswith(CONTENT) and path.exists() and path.stat().st_size:
+                continue
+            if not path.exists() or sha256_of(path) != checksum:
+                problem = damage_of(path)
+                if problem:
+                    yield name, problem
+
+
+def _recorded(recorder: Recorder, reasons: Mapping[str, Reason]) -> Iterator[PartitionResult]:
+    """Record what is pending, and yield it."""
+    for record, before in recorder.flush():
+        yield PartitionResult(record.key, record, reused=False, reason=reasons[record.key], previous=before)
+
+
+def _timed(stage: Stage, outputs: Iterator[Output]) -> Iterator[Output]:
+    """The same outputs, with the time that making them takes counted in `WORK`."""
+    while True:
+        started = time.monotonic()
+        try:
+            output = next(outputs)
+        except StopIteration:
+            return
+        finally:
+            WORK[stage.name] += time.monotonic() - started
+        yield output

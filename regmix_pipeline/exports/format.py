@@ -1,0 +1,28 @@
+"""What a format is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from regmix_pipeline.exports.about import Export
+from regmix_pipeline.exports.data import DataFile, Need
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that trainers read.
+
+    Attributes:
+        write: what to write -> suffix of the file beside the main one ("" for the main one itself) -> its text.
+        suffix: ending of the main file.
+        need: what it can take from the study when no template says where the data are.
+        documents: whether samples are whole documents unless stated otherwise; None where they never can be.
+        count: address and type of a token -> the files there, with their tokens; None where the format cannot say.
+    """
+
+    write: Callable[[Export], dict[str, str]]
+    suffix: str
+    need: Need
+    documents: bool | None = None
+    count: Callable[[str, str], tuple[DataFile, ...]] | None = None

@@ -1,0 +1,64 @@
+"""torchtitan through Mixtera: a static mixture over one property of the samples."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.exports.about import Export
+from regmix_pipeline.exports.format import Format
+
+MODULE = '''
+from mixtera.core.query.mixture import MixtureKey, StaticMixture
+
+PROPERTY = {property}
+WEIGHTS = {weights}
+SMALLEST_CHUNK = {smallest}
+
+
+def mixture(chunk_size, strict=False):
+    """The decided mixture as `QueryExecutionArgs(mixture=...)` takes it, in chunks of ``chunk_size`` samples."""
+    if chunk_size < SMALLEST_CHUNK:
+        raise ValueError(f"chunks of {chunk_size} samples round a domain away: take {SMALLEST_CHUNK} or more")
+    keys = {MixtureKey({PROPERTY: [value]}): weight for value, weight in WEIGHTS.items()}
+    return StaticMixture(chunk_size=chunk_size, mixture=keys, strict=strict)
+'''
+
+
+def mixtera(export: Export) -> dict[str, str]:
+    """A Python module that makes a StaticMixture; the fork of torchtitan takes its mixture in code, not from a file.
+
+    StaticMixture normalises its shares and turns them into whole samples of a chunk by largest remainder, so a chunk
+    has to be large enough for the smallest domain. Which property holds the domain, and by which value, the template
+    says: ``pile_set_name:{domain}``; without one it is ``domain:{domain}``.
+
+    Raises:
+        StudyError: the template has no property.
+    """
+    addresses = {domain: export.data[domain].address for domain in export.weights}
+    properties, values = set(), {}
+    for domain, address in addresses.items():
+        name, colon, value = address.rpartition(":")
+        properties.add(name if colon else "domain")
+        values[value] = export.weights[domain]
+    if len(properties) != 1 or not all([*properties, *values]) or any("/" in value for value in values):
+        raise StudyError(
+            "for Mixtera --data names the property that holds a sample's domain",
+            where="--data",
+            remedy="give PROPERTY:VALUE with {domain} in the value, for instance 'pile_set_name:{domain}'",
+        )
+    comment = export.comment(
+        'Weights are shares of tokens where Mixtera reads chunks with chunk_reading_mixture_type="token", as its fork '
+        'of torchtitan does; with "simple" and "window" they are shares of samples.',
+        "In torchtitan-mixtera, give mixture(chunk_size) to QueryExecutionArgs in torchtitan/train.py.",
+    )
+    body = (
+        MODULE.replace("{property}", json.dumps(properties.pop()))
+        .replace("{weights}", json.dumps(values, indent=4, ensure_ascii=False))
+        .replace("{smallest}", str(math.ceil(1 / min(values.values()))))
+    )
+    return {"": comment + body}
+
+
+MIXTERA = Format(mixtera, ".py", "nothing")

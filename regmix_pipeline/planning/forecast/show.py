@@ -1,0 +1,91 @@
+"""A forecast in a terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.planning.forecast.forecast import Forecast, StageForecast
+from regmix_pipeline.refit import in_words
+
+
+def forecast_as_json(workspace: Workspace, found: Forecast) -> dict[str, Any]:
+    """The forecast, JSON-able."""
+    return {
+        "study": workspace.study.name,
+        "home": str(workspace.home),
+        "home_is_new": not (workspace.home / "records").is_dir(),
+        "stages": [asdict(each) for each in found.stages],
+        "to_fetch": list(found.to_fetch),
+        "training_tokens": found.training_tokens,
+        "at_most": found.at_most,
+        "guesses": list(found.guesses),
+        "suggestions": list(found.suggestions),
+    }
+
+
+def show_forecast(workspace: Workspace, found: Forecast, console: Console) -> None:
+    """Print a line a stage, then what a run would train, tokenise and fetch in all."""
+    for line in _lines(workspace, found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lines(workspace: Workspace, found: Forecast) -> Iterator[str]:
+    new = "" if (workspace.home / "records").is_dir() else ", which is new"
+    yield f"study {workspace.study.name} · home {workspace.home}{new}"
+    width = max(len(each.stage) for each in found.stages)
+    for each in found.stages:
+        yield f"{each.stage:<{width}} {_said(each)}"
+    yield _total(found)
+    if found.guesses:
+        yield f"upper bounds, because {some_of(found.guesses)}"
+    yield from (f"hint: {suggestion}" for suggestion in found.suggestions)
+
+
+def _said(stage: StageForecast) -> str:
+    most = "at most " if stage.at_most else ""
+    bound = "at most " if stage.tokens_at_most else ""
+    said = f"{stage.made} made, {most}{len(stage.stale)} stale"
+    if stage.problem:
+        return f"{stage.made} made · not known: {stage.problem}"
+    if stage.withdrawn:
+        said += f", {len(stage.withdrawn)} to withdraw"
+    if stage.restored:
+        said += f" · {len(stage.restored)} made before from the same inputs: taken up again"
+    if stage.models:
+        said += f" · trains {bound}{_models(stage.models)} on {stage.tokens:,} tokens"
+    elif stage.tokens:
+        said += f" · tokenises about {stage.tokens:,} tokens"
+    return said + (f" · {in_words(stage.stale)}" if stage.stale else "")
+
+
+def _total(found: Forecast) -> str:
+    if not any(each.stale or each.withdrawn or each.problem for each in found.stages):
+        return "`regmix run` would make nothing: everything is up to date"
+    if unknown := next((each for each in found.stages if each.problem), None):
+        return f"what `regmix run` would make is not known from {unknown.stage} on"
+    most = "at most " if found.at_most else ""
+    trained = [each for each in found.stages if each.models]
+    models = sum(each.models for each in trained)
+    parts = ", ".join(f"{each.stage} {each.tokens:,}" for each in trained)
+    train = (
+        f"train {most}{_models(models)} on {found.training_tokens:,} tokens ({parts})" if trained else "train nothing"
+    )
+    text = found.of("token_shards").tokens
+    tokenise = f"tokenise about {text:,} tokens" if text else "tokenise nothing"
+    fetch = f"fetch {', '.join(found.to_fetch)}" if found.to_fetch else "fetch nothing"
+    return f"`regmix run` would {train}, {tokenise} and {fetch}"
+
+
+def _models(count: int) -> str:
+    return f"{count} model{'' if count == 1 else 's'}"
+
+
+def some_of(reasons: tuple[str, ...], shown: int = 4) -> str:
+    """The first reasons, and how many more there are."""
+    more = f" and {len(reasons) - shown} more" if len(reasons) > shown else ""
+    return "; ".join(reasons[:shown]) + more

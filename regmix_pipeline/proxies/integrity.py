@@ -1,0 +1,66 @@
+"""Whether a finished proxy's folder is what was written, and what becomes of one that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.files import read_json, sha256_of
+
+WEIGHTS, RECORD, TRAJECTORY = "model.safetensors", "proxy.json", "trajectory.parquet"
+
+
+def damage_of(folder: Path) -> str:
+    """What is wrong with the weights and the record of a finished proxy; empty for nothing."""
+    missing = [name for name in (WEIGHTS, RECORD) if not (folder / name).is_file()]
+    if missing:
+        return f"{', '.join(missing)} missing"
+    try:
+        written = read_json(folder / RECORD)["sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        return f"{RECORD}: {type(error).__name__}: {error}"
+    return "" if sha256_of(folder / WEIGHTS) == written else f"{WEIGHTS} was altered after it was written"
+
+
+def trajectory_of(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a finished proxy's `trajectory.parquet`.
+
+    Raises:
+        ProxyError: the file is damaged; the proxy's folder is then set aside.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(folder / TRAJECTORY).to_pylist()
+    except (OSError, ValueError) as error:
+        require_intact(folder, f"{TRAJECTORY}: {error}")
+        raise
+
+
+def require_intact(folder: Path, problem: str = "") -> None:
+    """Set a damaged proxy's folder aside and say so.
+
+    Args:
+        folder: the finished proxy's.
+        problem: damage that the caller has found already.
+
+    Raises:
+        ProxyError: the folder is not a finished proxy, or its weights are not the ones that were written.
+    """
+    problem = problem or damage_of(folder)
+    if problem:
+        set_aside(folder)
+        raise ProxyError(
+            f"not a complete proxy: {problem}",
+            where=str(folder),
+            remedy="run again: it was set aside, and this proxy alone is trained again",
+        )
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a damaged proxy's folder, so that the next run trains the proxy again; it is swept away later."""
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.damaged.tmp"))

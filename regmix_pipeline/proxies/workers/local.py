@@ -1,0 +1,173 @@
+"""Train and evaluate proxies in worker processes, several at once, each result as soon as it is there.
+
+The seam between the pipeline and the machine: anything with this `run` could take its place, on a cluster for instance.
+Tasks are idempotent and their results are files, so a run that was killed is simply run again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from regmix_pipeline.errors import DamagedError, ProxyError, RegmixError, error_from_payload
+from regmix_pipeline.files import read_json
+from regmix_pipeline.processes import answers, how_it_ended
+from regmix_pipeline.proxies.evaluations import read_evaluation
+from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+
+Task = ProxySpec | EvaluationSpec
+
+PROXIES_PER_GPU = 4
+"""Workers per CUDA device: a small proxy alone leaves most of it idle."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a task.
+
+    Attributes:
+        task: the task.
+        value: what `proxy.json` or the evaluation's file holds; empty after an error.
+        seconds: time in the worker; 0 for what existed.
+        reused: whether it existed before.
+        error: why there is no value.
+    """
+
+    task: Task
+    value: Mapping[str, Any]
+    seconds: float = 0.0
+    reused: bool = False
+    error: RegmixError | None = None
+
+
+class TaskExecutor(Protocol):
+    """Whoever does tasks: processes on this machine, a cluster."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Do the tasks; yield a result for each as it is there. Equal tasks are done once and yielded once."""
+        ...
+
+
+def finished_results(tasks: Iterable[Task], leave: Callable[[Task], None]) -> Iterator[Result]:
+    """Results of the tasks that were done before, each once; the others go to ``leave``, each once."""
+    for task in {_key(task): task for task in tasks}.values():
+        value = finished(task)
+        if value is None:
+            leave(task)
+        else:
+            if isinstance(task, ProxySpec):  # left by a kill between the last write and its deletion
+                task.snapshot.unlink(missing_ok=True)
+            yield Result(task, value, reused=True)
+
+
+def default_workers() -> int:
+    """Workers that fill this machine: four per CUDA device, or one per CPU core this process may use."""
+    devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        devices = min(devices, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
+    return devices * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
+
+
+def finished(task: Task) -> dict[str, Any] | None:
+    """The value of a task that was done before, or None."""
+    if isinstance(task, ProxySpec) and not task.is_finished:
+        return None
+    if isinstance(task, EvaluationSpec):
+        return read_evaluation(task.output)
+    path = task.output / "proxy.json"
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None
+    except DamagedError:  # a proxy without its record is not finished
+        path.unlink(missing_ok=True)
+        return None
+
+
+class LocalExecutor:
+    """Worker processes on this machine, with one thread each.
+
+    Args:
+        workers: processes; default `default_workers`.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ProxyError(f"{workers} workers", where="proxies.workers", remedy="give 1 or more")
+        self.workers = workers or default_workers()
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Do the tasks; yield a result for each, finished ones first, the others in the order in which they end.
+
+        A task that fails, or whose worker is killed, gives a result with an error; the others go on. Closing the
+        iterator stops the workers. Equal tasks are done once and yielded once.
+        """
+        waiting: list[Task] = []
+        yield from finished_results(tasks, waiting.append)
+        with closing(answers("regmix_pipeline.proxies.workers.worker", waiting, line_of, self.workers)) as found:
+            for task, answer, code in found:
+                yield result_of(task, answer) if answer else Result(task, {}, error=_death(task, code))
+
+
+def _death(task: Task, code: int) -> ProxyError:
+    memory = code == -signal.SIGKILL
+    remedy = "run again; if memory ran out, use fewer workers" if memory else "the worker's log is above; run again"
+    return ProxyError(f"the worker process {how_it_ended(code)}", where=where_of(task), remedy=remedy)
+
+
+def _key(task: Task) -> tuple[str, str]:
+    return type(task).__name__, str(task.output)
+
+
+def where_of(task: Task) -> str:
+    """What a task is about, for messages."""
+    if isinstance(task, ProxySpec):
+        return f"proxy {task.id} of mixture {task.exact_mixture.id}"
+    return f"proxy {task.proxy.name} on {task.target}"
+
+
+def line_of(task: Task) -> dict[str, Any]:
+    """A task as JSON for another process, where `worker.task_of` reads it."""
+    return {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
+
+
+def result_of(task: Task, answer: Mapping[str, Any]) -> Result:
+    """The result that another process's `worker.answer` describes."""
+    error = error_from_payload(answer["error"], ProxyError, where_of(task)) if "error" in answer else None
+    return Result(task, answer.get("value", {}), answer["seconds"], error=error)
+
+
+def explained(error: Exception, where: str, otherwise: str = "the traceback is in the log") -> RegmixError:
+    """An error as one that a user can act on; one that was not has its traceback in the log.
+
+    Args:
+        error: the error.
+        where: what it befell.
+        otherwise: the remedy where neither memory, nor the disk, nor a file is to blame.
+    """
+    if isinstance(error, RegmixError):
+        return error
+    remedy = _remedy(error)
+    if remedy is None:
+        traceback.print_exception(error)
+    return ProxyError(f"{type(error).__name__}: {error}", where=where, remedy=remedy or otherwise)
+
+
+def _remedy(error: Exception) -> str | None:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    # On a CPU torch has no class of its own for it.
+    if kinds & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+        return "use fewer workers or a smaller model"
+    if os.strerror(errno.ENOSPC) in str(error):  # an OSError, or safetensors' own
+        return "free disk space and run again: finished proxies are kept"
+    if isinstance(error, OSError):
+        return "see the message; restore the file or its permissions, and run again: finished proxies are kept"
+    return None

@@ -1,0 +1,179 @@
+"""The study file: YAML read strictly, every mistake named by file, line and field."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.study.settings.base import place_of, problem_of
+from regmix_pipeline.study.study import Study
+
+LARGEST = 2**63 - 1
+"""Largest whole number: the ledger's columns hold no more."""
+_BYTES = 16 << 20
+"""Size beyond which a file is not one that a person wrote."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, where the plain loader silently keeps the last, and says where a value is
+    wrong."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node. Raises StudyError for one such as 2026-99-99, of which YAML cannot make a date."""
+        try:
+            value = super().construct_object(node, deep)
+        except ValueError as error:
+            raise self._wrong(node, f"not a value: {error}") from error
+        if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+            raise self._wrong(node, f"the number is too large: at most {LARGEST:,}")
+        return value
+
+    def _wrong(self, node: yaml.Node, problem: str) -> StudyError:
+        where = f"{self.name}:{node.start_mark.line + 1}"
+        return StudyError(problem, where=where, remedy="write another value, or put it in quotes if it is text")
+
+
+def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise StudyError(
+                f"the field {key_node.value!r} is not a name", where=f"{loader.name}:{line}", remedy="put it in quotes"
+            )
+        if key in seen:
+            raise StudyError(
+                f"{key!r} is given twice, first in line {seen[key]}",
+                where=f"{loader.name}:{line}",
+                remedy="rename or remove one of them",
+            )
+        seen[key] = line
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
+
+
+def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
+    """Read and check a study file.
+
+    Args:
+        path: the file.
+        changes: fields to read otherwise than they are written, ``place.of.field=value`` with the value in YAML;
+            ``place.of.field=`` leaves the field out.
+
+    Raises:
+        StudyError: naming file, line and field, and what to do.
+    """
+    path = Path(path)
+    if not path.is_file():
+        problem = "is a folder, not a study file" if path.is_dir() else "no such study file"
+        raise StudyError(problem, where=str(path), remedy="give a YAML file such as studies/demo.yaml")
+    text = _decoded(path)
+    document, raw = _parsed(text, path)
+    if not isinstance(raw, dict):
+        raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
+    for change in changes:
+        _changed(raw, change)
+    try:
+        return Study.model_validate(raw)
+    except RecursionError as error:
+        raise StudyError("an alias holds itself", where=str(path), remedy="write the value out") from error
+    except ValidationError as error:
+        raise StudyError(_listed(error, path, document), where=str(path), remedy=_REMEDY) from error
+
+
+_REMEDY = "docs/study-file.md lists every field; `regmix schema` prints a JSON schema for editors"
+
+
+def _changed(raw: dict[str, Any], change: str) -> None:
+    """Put one change into a study file's content."""
+    place, sign, text = change.partition("=")
+    *parents, field = place.strip().split(".")
+    wrong = StudyError(
+        "not a change of the study file", where=change, remedy="give FIELD=VALUE, such as domains.code.cap=0.3"
+    )
+    if not sign or not all([*parents, field]):
+        raise wrong
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise wrong
+    if not text.strip():
+        raw.pop(field, None)
+        return
+    try:
+        raw[field] = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise wrong from error
+
+
+def _parsed(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
+    """The YAML's nodes, which know their lines, and its content."""
+    try:
+        loader = _Loader(text)
+        loader.name = str(path)
+        try:
+            document = loader.get_single_node()
+            return document, loader.construct_document(document) if document else None
+        finally:
+            loader.dispose()
+    except RecursionError as error:
+        raise StudyError("nested too deeply", where=str(path), remedy=_REMEDY) from error
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise StudyError(
+            f"not valid YAML: a control character, {error.character!r}", where=f"{path}:{line}", remedy="remove it"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise StudyError(f"not valid YAML: {error.problem}", where=where, remedy="correct the line") from error
+
+
+def _decoded(path: Path) -> str:
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _BYTES else None
+    except OSError as error:
+        raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy="give a YAML file") from error
+    if content is None:
+        raise StudyError("is too large for a study file", where=str(path), remedy="give a YAML file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise StudyError("not UTF-8", where=f"{path}:{line}", remedy="save the file as UTF-8") from error
+
+
+def _listed(error: ValidationError, path: Path, document: yaml.Node | None) -> str:
+    lines = []
+    for item in error.errors():
+        place = place_of(item)
+        field = ".".join(str(part) for part in place) or "study"
+        lines.append(f"\n  {path}:{_line_of(document, place)}: {field}: {problem_of(item, Study)}")
+    return f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the study file:" + "".join(lines)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
+    """The line where the named field stands, or where its nearest parent does."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in location:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        match = next((pair for pair in node.value if pair[0].value == str(part)), None)
+        if match is None:
+            continue  # pydantic puts names of union members in between
+        line, node = match[0].start_mark.line + 1, match[1]
+    return line
+
+
+def default_study_file() -> Path:
+    """The study the pipeline runs: $REGMIX_STUDY, or the demo."""
+    return Path(os.environ.get("REGMIX_STUDY", "studies/demo.yaml"))

@@ -1,0 +1,75 @@
+"""How mixtures are sampled; every constant of RegMix's published sampler, with its published value as default."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from regmix_pipeline.mixtures.mixture import PARTS
+from regmix_pipeline.study.settings.base import Settings
+
+
+class Anchors(Settings):
+    """Named mixtures trained beside the sampled ones."""
+
+    natural: bool = True
+    """The prior itself: every domain in proportion to its tokens, under the caps."""
+    uniform: bool = False
+    """Every domain alike, under the caps."""
+    single_domain: bool = False
+    """One mixture per domain that holds nothing else. Ignores caps: these are measurements, not candidates."""
+
+
+class MixtureSettings(Settings):
+    """RegMix's sampler (arXiv 2407.01492, section 3.1 and its synthesize_mixture.py)."""
+
+    count: int = Field(default=512, ge=0, le=100_000)
+    """Mixtures to sample, anchors not counted."""
+    temperature: float = Field(default=0.5, gt=0, le=1)
+    """Exponent on the prior before it becomes the Dirichlet's mean; below 1 lifts small domains."""
+    min_strength: float = Field(default=0.1, gt=0)
+    """Smallest Dirichlet concentration: nearly one domain at a time."""
+    max_strength: float = Field(default=5.0, gt=0)
+    """Largest Dirichlet concentration: close to the tempered prior."""
+    strengths: int = Field(default=15, ge=1, le=1_000)
+    """Concentrations tried, spaced evenly in the logarithm."""
+    max_usage: float = Field(default=15.0, gt=0)
+    """Draws with a weight above this many times the domain's prior are rejected."""
+    minimum: float = Field(default=2e-4, gt=0, le=0.1)
+    """Weights below this become zero, and weights are multiples of it. A whole fraction of 1, in parts per million."""
+    oversample: int = Field(default=100, ge=1, le=10_000)
+    """Draws per mixture wanted, from which duplicates are dropped before the choice."""
+    choice: Literal["random", "space_filling"] = "random"
+    """How mixtures are chosen from the oversampled pool: as published, or by farthest-point design, which is worth it
+    with fewer than about four proxies a domain, from a pool of some 4 x `count`."""
+    arrivals: int = Field(default=6, ge=0, le=10_000)
+    """Mixtures drawn for a domain that comes after the others were sampled (or is a part of a split one): spread over
+    its weight up to the cap, and far from what was measured. What was sampled before stays."""
+    under_caps: bool = True
+    """Reject draws above the availability caps too, so that proxies cover the region that can be chosen. What was drawn
+    stays when caps and floors change: they limit the search, and what is drawn from then on."""
+    draw: int = Field(default=0, ge=0)
+    """Raise it by one to draw again under today's caps and floors: mixtures beyond them make room for new ones, and
+    stay evidence where their proxies were trained."""
+    anchors: Anchors = Anchors()
+    """Named mixtures trained as well."""
+
+    @field_validator("minimum")
+    @classmethod
+    def _whole_parts(cls, minimum: float) -> float:
+        parts = minimum * PARTS
+        if parts < 1 or abs(parts - round(parts)) > 1e-9 or PARTS % round(parts):
+            raise ValueError("must divide 1 in whole parts per million, such as 0.0002, 0.001 or 0.00001")
+        return minimum
+
+    @model_validator(mode="after")
+    def _strengths_in_order(self) -> MixtureSettings:
+        if self.min_strength > self.max_strength:
+            raise ValueError("min_strength is above max_strength")
+        return self
+
+    @property
+    def quantum(self) -> int:
+        """`minimum` in parts per million."""
+        return round(self.minimum * PARTS)

@@ -1,0 +1,53 @@
+"""Which regressors compete for a study's targets, and by what the winner is chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator
+
+from regmix_pipeline.regression.catalogue import REGRESSORS, STACK
+from regmix_pipeline.study.settings.base import Settings
+
+if TYPE_CHECKING:
+    RegressorName = str
+else:
+    RegressorName = REGRESSORS.name_type(STACK)
+
+
+class RegressionSettings(Settings):
+    """How losses are predicted from mixtures, and how predictors are compared."""
+
+    regressors: tuple[RegressorName, ...] = (
+        "linear",
+        "lightgbm",
+        "exponential",
+        "power_exponential",
+        "saturation",
+        "gaussian_process",
+        "law_lightgbm",
+        "stack",
+    )
+    """Regressors to cross-validate; the choice per target is made among them. `stack` blends the others.
+    `package.module:Class` is one of your own."""
+    choose_by: Literal["rank", "calibration"] = "rank"
+    """Choose the highest out-of-fold Spearman correlation, or the lowest out-of-fold root mean square error."""
+    extrapolation: Literal["weigh", "report", "off"] = "weigh"
+    """Folds of whole regions (the rows heaviest in a domain, the densest corner) beside random ones: counted half in
+    the choice, as a target run larger than the proxies or a search beyond the sampled region needs; only reported; or
+    off."""
+    folds: int = Field(default=5, ge=2, le=20)
+    """Folds of the outer cross-validation; a fold never has fewer than two rows."""
+    level: float = Field(default=0.9, gt=0.5, lt=1)
+    """Nominal coverage of the prediction intervals and of the scores' bootstrap intervals."""
+    bootstrap: int = Field(default=400, ge=50, le=100_000)
+    """Resamples of rows behind each score's interval."""
+    step_laws: bool = True
+    """Report in the ledger's `step_laws` from which step on laws of the training step predict the final losses."""
+
+    @field_validator("regressors")
+    @classmethod
+    def _distinct(cls, regressors: tuple[RegressorName, ...]) -> tuple[RegressorName, ...]:
+        if set(regressors) <= {STACK} or len(set(regressors)) != len(regressors):
+            raise ValueError("list at least one regressor beside stack, and none twice")
+        return regressors

@@ -1,0 +1,50 @@
+"""The study's choice of an engine, and the environment's, which goes before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from regmix_pipeline.study.settings.base import Settings
+
+Kind = Literal["local", "ray"]
+_VARIABLES = {
+    "kind": "REGMIX_ENGINE",
+    "address": "REGMIX_RAY_ADDRESS",
+    "store": "REGMIX_STORE",
+    "cpus_per_proxy": "REGMIX_CPUS_PER_PROXY",
+    "gpus_per_proxy": "REGMIX_GPUS_PER_PROXY",
+    "wait_for_nodes": "REGMIX_RAY_WAIT_FOR_NODES",
+    "cache": "REGMIX_CACHE",
+}
+
+
+class EngineSettings(Settings):
+    """Where proxies are trained. No part of any result: the same proxies come out of every engine."""
+
+    kind: Kind = "local"
+    """local: processes on this machine. ray: tasks on a Ray cluster (needs the extra `ray`)."""
+    address: str | None = None
+    """Address of the Ray cluster, for instance ray://head:10001. Default: the one this process belongs to or finds."""
+    cpus_per_proxy: float = Field(default=1.0, gt=0)
+    """CPU cores that Ray sets aside for a proxy."""
+    gpus_per_proxy: float = Field(default=0.0, ge=0)
+    """Share of a GPU that Ray sets aside for a proxy: .25 trains four on a device."""
+    wait_for_nodes: float = Field(default=0.0, ge=0)
+    """Seconds that the Ray cluster may take to bring up a node large enough for a proxy, where it adds nodes by itself.
+    Default: 0, such a node must be there."""
+    store: str | None = None
+    """fsspec address that shards and finished proxies go through, for instance s3://bucket/demo. Default: none, the
+    study's home is on a disk that all machines share."""
+    cache: str = "~/.cache/regmix"
+    """Folder on each machine where shards from the store are kept, with their checksums."""
+
+    def overridden(self, environment: Mapping[str, str] | None = None) -> EngineSettings:
+        """These settings with what the environment says instead.
+
+        Raises:
+            StudyError: a variable does not hold what it should.
+        """
+        return self.overridden_by(_VARIABLES, environment)

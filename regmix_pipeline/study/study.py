@@ -1,0 +1,285 @@
+"""The study file: one YAML that says which domains, which targets, which proxies and which limits.
+
+Everything a decision depends on is in this file or in the data it points to. Sections belong to the packages that use
+them (`regmix_pipeline/<room>/settings.py`); this module puts them together and checks them against each other,
+`study_file` reads the YAML.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from regmix_pipeline.documents.watch import Watch
+from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
+from regmix_pipeline.refit import Refit
+from regmix_pipeline.study.changes import Change
+from regmix_pipeline.study.settings.base import Settings, inside
+from regmix_pipeline.study.settings.documents import Source, check_name
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
+from regmix_pipeline.study.settings.proxies import (
+    EarlyStoppingSettings,
+    EvaluationSettings,
+    ModelAndTraining,
+    NoiseSettings,
+)
+from regmix_pipeline.study.settings.regression import RegressionSettings
+from regmix_pipeline.study.settings.search import SearchSettings
+from regmix_pipeline.study.settings.strategies import StrategySettings
+from regmix_pipeline.study.settings.tokens import ShardSettings, TokenizerSettings
+from regmix_pipeline.study.settings.workers import EngineSettings
+
+if TYPE_CHECKING:
+    TargetKind = str
+else:
+    TargetKind = TARGET_KINDS.name_type()
+
+
+class Domain(Settings):
+    """A domain of training text."""
+
+    source: Source | None = None
+    """Where its documents come from. None, for all domains alike: nothing is trained, only imported runs are used."""
+    cap: float | None = Field(default=None, gt=0, le=1)
+    """Highest weight in any mixture; the tokens available may lower it further."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """Lowest weight in the chosen mixture."""
+    available_tokens: int | None = Field(default=None, gt=0)
+    """Tokens the large run could draw, when the shards here are only a sample of them. Default: the shards' own."""
+    prior: float | None = Field(default=None, gt=0)
+    """Relative natural weight, for domains without a source whose tokens are not known either."""
+
+
+class Target(Settings):
+    """A validation set whose loss is measured; with a weight, the search minimises it."""
+
+    source: Source | None = None
+    """Its own text, outside the domains. Default: the validation split of the domain of the same name, or, where the
+    domains have no sources, the column of that name in the imported losses."""
+    weight: float = Field(default=1.0, ge=0)
+    """Share in the objective, relative to the other targets. 0: measured and reported only."""
+    kind: TargetKind = "text"
+    """What is measured on its windows: `text`, the mean loss of all tokens, or `package.module:function`, your own."""
+
+
+class ImportedTables(Settings):
+    """Runs trained elsewhere, in RegMix's or olmix's layout, joined by id."""
+
+    mixtures: str
+    """CSV of weights, a row per run; a relative path starts at the study file's folder."""
+    losses: str
+    """CSV of losses, a row per run."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Tokens each of these runs was trained on. With it, the epochs that a run saw of each domain (weight x tokens /
+    the domain's available tokens) are known to the regressors. Default: the runs repeated nothing."""
+
+
+class LimitSettings(Settings):
+    """What the large run can use."""
+
+    target_tokens: int | None = Field(default=None, gt=0)
+    """Length of the large run in tokens. None: no availability caps."""
+    max_epochs: float = Field(default=4.0, gt=0)
+    """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free)."""
+
+
+class Proxies(ModelAndTraining):
+    """The small models that are trained on the mixtures."""
+
+    preset: str = "regmix-1m"
+    """Model and its default training: regmix-1m, regmix-60m, tinyllama-1b, demo, demo-large."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's model to change."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the preset's training to change, for instance `tokens`."""
+    vocabulary: int | None = Field(default=None, gt=1, le=1 << 24)
+    """Rows of the embedding, when padded beyond the tokenizer's. Default: the tokenizer's."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How losses are measured."""
+    replicates: int = Field(default=1, ge=1, le=1_000)
+    """Seeds per mixture."""
+    noise: NoiseSettings = NoiseSettings()
+    """Further seeds of a few mixtures, which give every target's noise floor."""
+    early_stopping: EarlyStoppingSettings | None = None
+    """Stop proxies whose final losses follow from the losses they have. None: all are trained to the end."""
+    repeat_as_target: bool | None = None
+    """Let a proxy repeat each domain as often as the large run would, as published work finds necessary (arXiv
+    2606.07597). Needs limits.target_tokens. Default: yes where the study states them."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that train at once. Default: one per CPU core."""
+    engine: EngineSettings = EngineSettings()
+    """Where proxies are trained: this machine or a cluster."""
+
+
+class Confirmation(ModelAndTraining):
+    """Larger models trained on the chosen, natural and uniform mixture, to see whether the prediction held."""
+
+    seeds: int = Field(default=2, ge=1, le=1_000)
+    """Models per mixture."""
+
+
+class Study(Settings):
+    """One question: which mixture of these domains is best for these targets?"""
+
+    name: str
+    """Short name, used in paths: lower-case letters, digits, underscores."""
+    description: str = ""
+    """One sentence for the report."""
+    seed: int = Field(default=42, ge=0)
+    """Seed of every random choice in the study."""
+    domains: dict[str, Domain] = Field(min_length=2)
+    """Name -> domain of training text."""
+    watch: Watch | None = None
+    """An address whose folders are domains as well. None: the domains above are all."""
+    targets: dict[str, Target] = Field(min_length=1)
+    """Name -> validation target. A name that is also a domain means that domain's validation split."""
+    imports: tuple[ImportedTables, ...] = ()
+    """Tables of runs trained elsewhere, used beside or instead of the study's own proxies."""
+    tokenizer: TokenizerSettings | None = None
+    """An existing tokenizer.json, or one to train. Needed unless only imported runs are used."""
+    shards: ShardSettings = ShardSettings()
+    """How documents become training and validation tokens."""
+    mixtures: MixtureSettings = MixtureSettings()
+    """How mixtures are sampled."""
+    proxies: Proxies = Proxies()
+    """The proxy models."""
+    regression: RegressionSettings = RegressionSettings()
+    """The regressors and how one is chosen."""
+    limits: LimitSettings = LimitSettings()
+    """Tokens and repetition of the large run."""
+    search: SearchSettings = SearchSettings()
+    """How the best mixture is searched."""
+    alternatives: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Name -> weights by domain of a mixture to compare the decision with, made by hand or by another method."""
+    rank_correlation_floor: float = Field(default=0.5, ge=-1, le=1)
+    """The regressor's out-of-fold Spearman correlation on the objective must reach this, or the decision is flagged."""
+    confirmation: Confirmation | None = None
+    """Larger models that test the decision. None: no confirmation."""
+    strategies: StrategySettings | None = None
+    """Ways of choosing a mixture, compared by the large runs that they lead to. None: no comparison."""
+    changes: tuple[Change, ...] = ()
+    """What became of domains, in the order in which it happened: which runs of earlier days stay evidence."""
+    evidence_tolerance: float = Field(default=0.02, ge=0, lt=1)
+    """Weight of a withdrawn domain that may be left out of an earlier run, or by which it may miss a merge's shares."""
+    refit: Refit = Refit()
+    """How the study follows its domains while the Dagster UI runs."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        _check_names(self)
+        if OBJECTIVE in self.targets:
+            problem = "every table has the targets' weighted mean under this name; choose another"
+            raise inside(("targets", OBJECTIVE), problem)
+        for name, target in self.targets.items():
+            if target.source is None and name not in self.domains and self.trains:
+                raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
+            if target.source is not None and name in self.domains:
+                raise ValueError(f"target {name!r} has the name of a domain and a source; rename it or drop the source")
+        for number, change in enumerate(self.changes):
+            later = {name for after in self.changes[number + 1 :] for name in after.gone}
+            back, missing = change.gone & set(self.domains), change.made - set(self.domains) - later
+            missing = set() if self.watch is not None else missing
+            if back or missing:
+                what = f"{sorted(back)} are still domains" if back else f"{sorted(missing)} are not domains"
+                raise ValueError(f"changes.{number} ({change.operation}): {what} of the study")
+        _check_alternatives(self)
+        if self.trains:
+            _check_trains(self)
+        else:
+            _check_only_imports(self)
+        if not any(target.weight > 0 for target in self.targets.values()):
+            raise ValueError("no target has a weight above 0, so there is nothing to minimise")
+        if self.watch is not None and not self.trains:
+            raise ValueError("watch needs domains with sources: a study of imported runs alone trains on no text")
+        if self.strategies is not None:
+            _check_strategies(self, self.strategies)
+        if self.proxies.repeat_as_target and self.limits.target_tokens is None:
+            raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether the study has text of its own to train proxies on; otherwise it is based on imported runs alone."""
+        return any(domain.source is not None for domain in self.domains.values())
+
+    @property
+    def sources(self) -> dict[str, tuple[Literal["domain", "target"], Source]]:
+        """Every source of documents by name: the domains, then the targets outside them."""
+        domains = {name: ("domain", domain.source) for name, domain in self.domains.items() if domain.source}
+        targets = {name: ("target", target.source) for name, target in self.targets.items() if target.source}
+        return domains | targets  # pyright: ignore[reportReturnType]
+
+    @property
+    def objective(self) -> dict[str, float]:
+        """Target -> share of the objective, summing to 1; targets of weight 0 are left out."""
+        total = sum(target.weight for target in self.targets.values())
+        return {name: target.weight / total for name, target in self.targets.items() if target.weight}
+
+
+OBJECTIVE = "objective"
+"""The name of the targets' weighted mean in every table."""
+NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", OBJECTIVE)
+"""Names that a decision gives to mixtures of its own."""
+
+
+def _check_names(study: Study) -> None:
+    places = [("name",), *(("domains", name) for name in study.domains), *(("targets", name) for name in study.targets)]
+    for place in places:
+        try:
+            check_name(study.name if place == ("name",) else place[-1])
+        except ValueError as error:
+            raise inside(place, str(error)) from None
+
+
+def _check_alternatives(study: Study) -> None:
+    for name, weights in study.alternatives.items():
+        check_name(name)
+        total = sum(weights.values())
+        if name in NAMED:
+            raise ValueError(f"alternatives.{name}: every decision has a mixture of that name; choose another")
+        if any(not weight >= 0 for weight in weights.values()) or not 0.98 <= total <= 1.02:
+            raise ValueError(
+                f"alternatives.{name}: weights must not be negative and sum to 1 (they sum to {total:.4f}); "
+                "they are shares, not percent"
+            )
+        unknown = sorted(set(weights) - set(study.domains))
+        if unknown and study.watch is None:
+            raise ValueError(f"alternatives.{name}: {unknown} are not domains of the study")
+
+
+def _check_strategies(study: Study, strategies: StrategySettings) -> None:
+    if not study.trains:
+        raise ValueError("strategies train models: give the domains sources, or drop the section")
+    if strategies.target is None and study.confirmation is None:
+        raise ValueError("strategies.target says which model is trained; it may be left out beside a confirmation only")
+    if strategies.human is not None and strategies.human not in study.alternatives:
+        raise ValueError(f"strategies.human: {strategies.human!r} is not one of the alternatives of the study")
+
+
+def _check_trains(study: Study) -> None:
+    bare = [name for name, domain in study.domains.items() if domain.source is None]
+    if bare:
+        raise ValueError(f"domain {bare[0]!r} has no source while others have one: give it one, or none to any")
+    if study.tokenizer is None:
+        raise ValueError(
+            "a study with sources needs a tokenizer: {file: tokenizer.json} or {train: {vocab_size: 8192}}"
+        )
+
+
+def _check_only_imports(study: Study) -> None:
+    """A study whose domains have no sources is based on runs trained elsewhere."""
+    sourced = [name for name, target in study.targets.items() if target.source is not None]
+    if sourced:
+        raise ValueError(f"target {sourced[0]!r} has a source, but no domain has one, so nothing could be trained")
+    if study.confirmation is not None:
+        raise ValueError("a confirmation needs text to train on: give the domains sources, or drop it")
+    known = [
+        name for name, domain in study.domains.items() if (domain.available_tokens is None) == (domain.prior is None)
+    ]
+    if known:
+        raise ValueError(f"domain {known[0]!r} has no source, so it needs either available_tokens or a prior")
+    if any(pair.tokens for pair in study.imports) and any(domain.prior for domain in study.domains.values()):
+        raise ValueError("imports.tokens counts epochs, so every domain needs available_tokens instead of a prior")
+    if len({domain.prior is None for domain in study.domains.values()}) > 1:
+        raise ValueError("give every domain available_tokens, or every domain a prior: the two do not compare")
