@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
-
-PARTS = 1_000_000
-"""Parts a mixture is divided into: weights are exact to one part per million."""
+from regmix_pipeline.study.settings.mixtures import PARTS
 
 
 @dataclass(frozen=True)

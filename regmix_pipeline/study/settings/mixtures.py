@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.study.settings.base import Settings
+
+PARTS = 1_000_000
+"""Parts a mixture is divided into: weights are exact to one part per million."""
 
 
 class Anchors(Settings):
