@@ -32,7 +32,6 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
 from regmix_pipeline.proxies.train import trajectory_schema
-from regmix_pipeline.resources import event_log
 from regmix_pipeline.stages import up_to
 
 DOMAINS = ("web", "code", "books", "papers", "talk")
