@@ -19,19 +19,21 @@ FILE = Path(__file__).with_suffix(".json")
 SOURCES = {
     "domains": ["documents/domains.py"],
     "documents": ["documents/observe.py", "documents/corpora.py", "documents/extractors/*.py"],
+    "finished_proxies": ["proxies/finished.py"],
+    "adopted_mixtures": ["mixtures/adopted.py"],
     "tokenizer": ["tokens/tokenizer.py", "documents/readers/*.py", "documents/decompress.py"],
     "token_shards": [
         *("documents/readers/*.py", "documents/decompress.py"),
         *(f"tokens/{name}.py" for name in ("join", "long_documents", "part_steps", "shards", "split", "steps")),
     ],
     "domain_inventory": ["mixtures/limits.py"],
-    "mixtures": [f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "sampler")],
+    "mixtures": [f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "sampler")],
     "proxy_checkpoints": [
         f"proxies/{name}.py"
         for name in ("attention", "loss", "model", "optimiser", "permutation", "quota", "train", "windows")
     ],
     "proxy_losses": [f"proxies/{name}.py" for name in ("early_stopping", "evaluate", "loss", "model", "target_kinds")],
-    "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "mixtures/changes.py"],
+    "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "study/changes.py"],
     "imported_runs": ["proxies/run_tables.py", "mixtures/mixture.py"],
     "regressor": ["regression/*.py", "regression/laws/*.py"],
     "optimal_mixture": [
