@@ -177,7 +177,8 @@ def _shown(
         run = instance.get_run_by_id(latest.run_id)
         return run is not None and run.status in UNFINISHED
     made = instance.get_latest_materialization_event(asset_key(workspace, stage))
-    # Dagster shows no answer that is older than what was materialised.
-    if made is not None and made.timestamp > latest.create_timestamp and made.run_id != latest.run_id:
+    # Dagster shows no answer that is older than what was materialised. By the events' times: rows have whole seconds.
+    answered = latest.event.timestamp if latest.event is not None else latest.create_timestamp
+    if made is not None and made.timestamp > answered and made.run_id != latest.run_id:
         return False
     return (last.passed, last.description, _by_key(last)) == (said.passed, said.description, _by_key(said))

@@ -53,7 +53,9 @@ def export(
 ) -> None:
     """Write a decided mixture as a file that a trainer reads, and the sampling plan of every file beside it."""
     if decision in FORMATS:
-        raise StudyError("names a format, not a decision", where=str(decision), remedy=f"give it as --format {decision}")
+        raise StudyError(
+            "names a format, not a decision", where=str(decision), remedy=f"give it as --format {decision}"
+        )
     written = export_decision(
         open_workspace(study, home, corpora),
         decision,

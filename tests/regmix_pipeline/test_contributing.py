@@ -45,8 +45,7 @@ def apply(folder, path, place, text):
 def extended(tmp_path_factory):
     """A copy of the package with every example in it."""
     folder = tmp_path_factory.mktemp("extended")
-    for name in ("regmix_pipeline", "assets", "resources"):
-        shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "regmix_pipeline", folder / "regmix_pipeline")
     for blocks in sections().values():
         for block in blocks:
             apply(folder, *block)
