@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 import duckdb
 
@@ -15,15 +15,20 @@ from regmix_pipeline.engine.workspace import Workspace
 LEDGER = "ledger"
 
 
-def ledger_link(workspace: Workspace, damaged: Collection[str]) -> Link:
+def ledger_link(workspace: Workspace, damaged: Collection[str], lost: Set[str] = frozenset()) -> Link:
     """The ledger's tables against those of one that is built again.
 
     Args:
         workspace: the study on disk; its ledger was built from the records as they are.
         damaged: files that are known to be altered or gone; tables that they are parts of say nothing.
+        lost: assets of which a record is gone: which parts it named is not known, so their tables say nothing either.
     """
-    names = [name for name in TABLES if not any(each.startswith(f"tables/{name}/") for each in damaged)]
-    if not any(each.startswith("records/") for each in damaged):
+    names = [
+        name
+        for name, table in TABLES.items()
+        if not lost.intersection(table.assets) and not any(each.startswith(f"tables/{name}/") for each in damaged)
+    ]
+    if not lost and not any(each.startswith("records/") for each in damaged):
         names += ["records", "lineage"]
     link = Link(LEDGER, len(names), 1)
     with plain_folder() as folder, to_read(workspace.ledger) as held, duckdb.connect() as connection:

@@ -85,7 +85,7 @@ def manifest_link(workspace: Workspace, path: Path, *, contents: bool = True, si
     """A home against a manifest that was kept elsewhere, and the manifest's own signature.
 
     Raises:
-        LedgerError: there is not a manifest, or its signature cannot be checked.
+        LedgerError: there is no manifest, or its signature cannot be checked.
     """
     manifest = read_manifest(path)
     link = Link(MANIFEST, len(manifest["records"]), made=(manifest.get("made_at", ""),) * 2)

@@ -59,6 +59,7 @@ def verified(
     saved = {line.says.get("digest", "") for line in workspace.records.journal.lines if line.what == RECORD}
     first = [*_links_afterwards(workspace, decision, files), _decision_link(workspace, decision, files)]
     by_asset: dict[str, Link] = {}
+    lost = set()
     for place, version in decision["versions"].items():
         asset, key = place.split("@")[0].split("/", 1)
         link = by_asset.setdefault(asset, Link(asset))
@@ -66,6 +67,7 @@ def verified(
         record = record_behind(workspace, decision, asset, key, version)
         if record is None:
             link.differences.append(Difference(place, "gone", f"no record of version {version}"))
+            lost.add(asset)
             continue
         link.made = (min(filter(None, [link.made[0], record.made_at])), max(link.made[1], record.made_at))
         link.differences += _record_differs(record, place, decision, saved)
@@ -78,7 +80,7 @@ def verified(
     if damaged:
         last.append(Link("records", len(damaged), differences=damaged))
     if with_ledger:
-        last.append(ledger_link(workspace, files.wrong))
+        last.append(ledger_link(workspace, files.wrong, lost))
     return [*first, *behind, *last]
 
 

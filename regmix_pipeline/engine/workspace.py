@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 CONTENT = (".ds", ".index", ".safetensors")
 """Endings of large files: tokens and model weights."""
 LEDGER = "ledger.duckdb"
+WRITTEN_IN = ("*/", "shards/*/", "evaluations/*/")
+"""Folders of a home in which files and folders are written under a temporary name first."""
 T = TypeVar("T")
 WORK: defaultdict[str, float] = defaultdict(float)
 """Stage -> seconds spent in its own work by this process; the rest of a run's time is orchestration."""
@@ -422,7 +424,8 @@ class Workspace:
     def _sweep(self) -> None:
         """Delete what killed runs left half-written, once nobody has touched it for an hour."""
         if "swept" not in self.memory:
-            self.memory["swept"] = [sweep(folder) for folder in (self.home, *self.home.glob("*/"))]
+            below = (folder for pattern in WRITTEN_IN for folder in self.home.glob(pattern))
+            self.memory["swept"] = [sweep(folder) for folder in (self.home, *below)]
 
     def withdraw(self, asset: str) -> None:
         """Stop listing an asset as made, because a check failed: it is made and checked again next time."""

@@ -154,7 +154,7 @@ def _train(
     domains = training.domains or tuple(readers)
     if unknown := [domain for domain in domains if domain not in readers]:
         raise TokenError(
-            f"there is not a domain {unknown[0]!r} to train the tokenizer on",
+            f"there is no domain {unknown[0]!r} to train the tokenizer on",
             where="tokenizer.train.domains",
             remedy=f"name domains of the study: {', '.join(readers)}",
         )

@@ -7,6 +7,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from regmix_pipeline.assets.names import StudyNames
 from regmix_pipeline.definitions import build_definitions
+from regmix_pipeline.stages import STAGES
 
 
 def materialise(instance, names, study_file, home):
@@ -65,5 +66,5 @@ def test_one_workspace_lists_both(study_file, tmp_path):
         context = process.create_request_context()
         assert context.code_location_errors() == []
         graph = context.asset_graph
-        assert len({node.key for node in graph.asset_nodes}) == 2 * 17
+        assert len({node.key for node in graph.asset_nodes}) == 2 * len(STAGES)
         assert {key.path[0] for key in graph.get_all_asset_keys()} == {"one", "two"}

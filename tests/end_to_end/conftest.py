@@ -19,6 +19,8 @@ import yaml
 
 PATIENCE = 300
 """Seconds after which something that has to happen counts as never happening."""
+ONLY_CURRENT = {"records": " where current or asset <> 'finished_proxies'"}
+"""What a run found on disk when it began depends on how far the one before it had come."""
 NOT_CONTENT = {
     "records": {"made_at", "seconds", "run", "facts", "sums"},
     "decisions": {"decided_at", "record"},
@@ -160,9 +162,9 @@ class Study:
             "proxies/p*/*.safetensors",
             "proxies/p*/*.parquet",
             "confirmations/p*/*.safetensors",
-            "shards/*/*/*.ds",
+            # What a kill left half-written begins with a dot.
+            "shards/*/[!.]*/*.ds",
         )
-        # What a kill left half-written begins with a dot.
         files = [path for name in (*names, "evaluations/*/[!.]*.json") for path in self.home.glob(name)]
         found = {str(path.relative_to(self.home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         with duckdb.connect(str(self.home / "ledger.duckdb"), read_only=True) as ledger:
@@ -170,7 +172,9 @@ class Study:
             for table in set(tables) - {"ledger_info"}:
                 columns = [row[0] for row in ledger.execute(f"describe {table}").fetchall()]
                 kept = ", ".join(f'"{name}"' for name in columns if name not in NOT_CONTENT.get(table, ()))
-                found[table] = sorted(map(repr, ledger.execute(f"select {kept} from {table}").fetchall()))
+                found[table] = sorted(
+                    map(repr, ledger.execute(f"select {kept} from {table}{ONLY_CURRENT.get(table, '')}").fetchall())
+                )
         return found
 
 

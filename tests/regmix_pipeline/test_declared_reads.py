@@ -81,7 +81,7 @@ def test_a_read_that_is_not_declared_raises(workspace, read):
     assert (
         declared.expected_recipes(workspace)["all"].settings["found"]
         == read(workspace)
-        == next(declared.make(workspace, {})).facts["found"]
+        == next(declared.compute(workspace, {})).facts["found"]
     )
 
 

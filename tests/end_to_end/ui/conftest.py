@@ -64,14 +64,14 @@ class Dagster:
         return node
 
     def skips(self, sensor):
-        """The latest skip reasons of a sensor, newest first."""
+        """The latest skip reasons of a sensor, newest first, but for a tick that has not ended."""
         state = self.ask(
             """query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor {
                sensorState { status ticks(limit: 5) { status skipReason } } } } }""",
             s={**REPOSITORY, "sensorName": sensor},
         )["sensorOrError"]["sensorState"]
         assert state["status"] == "RUNNING"
-        return [tick["skipReason"] or "" for tick in state["ticks"]]
+        return [tick["skipReason"] or "" for tick in state["ticks"] if tick["status"] != "STARTED"]
 
     def materialise(self, *assets, keys=()):
         """What a click on Materialize does; waits for the end of the run and returns its status."""

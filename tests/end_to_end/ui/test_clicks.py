@@ -8,13 +8,15 @@ import shutil
 import pytest
 import yaml
 
+from regmix_pipeline.assets.graph import OBSERVED
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.names import mixture_names
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS
 from regmix_pipeline.stages import STAGES
 
-UNPARTITIONED = [stage.name for stage in STAGES if stage.partitions is None and stage.name != "domains"]
+UNPARTITIONED = [stage.name for stage in STAGES if stage.partitions is None and stage.name not in OBSERVED]
 MIXTURES = ("proxy_checkpoints", "proxy_losses")
 GROUPS = "/asset-groups?expanded=global%40global%3Adata%2Cglobal%40global%3Aproxies%2Cglobal%40global%3Adecision"
 
@@ -164,7 +166,7 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, wo
         materialise_all(page, dagster, "token_shards"),
     ]
     succeeded(dagster, *clicks)
-    assert set(workspace.stale(STAGES[6])) == set(gone[1:])
+    assert set(workspace.stale(PROXY_CHECKPOINTS)) == set(gone[1:])
     clicks = [materialise_some(page, dagster, "proxy_checkpoints", gone[1:])]
     clicks += [materialise_some(page, dagster, "proxy_losses", gone[:2])]
     clicks += [materialise_some(page, dagster, "token_shards", workspace.domains[:1])]

@@ -70,7 +70,9 @@ def test_the_papers_setting_on_h100():
 def test_every_stage_is_planned_once_and_in_order():
     named = [stage.stage for stage in on_h100(study()).stages]
     order = [stage.name for stage in STAGES]
-    assert named == [name for name in order if name not in ("imported_runs", "confirmation", "strategy_comparison")]
+    free = ("finished_proxies", "adopted_mixtures")
+    left_out = (*free, "imported_runs", "confirmation", "strategy_comparison")
+    assert named == [name for name in order if name not in left_out]
 
 
 @settings(max_examples=40, deadline=None)

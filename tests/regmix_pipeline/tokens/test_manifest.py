@@ -19,7 +19,14 @@ def shard(tmp_path):
         "sha256": sha256_of(tmp_path / "validation.ds"),
         "index_sha256": sha256_of(tmp_path / "validation.ds.index"),
     }
-    manifest = {"source": "books", "version": "v", "tokenizer": "t", "dtype": "uint16", "splits": {"validation": split}}
+    manifest = {
+        "source": "books",
+        "version": "v",
+        "tokenizer": "t",
+        "vocabulary": 9,
+        "dtype": "uint16",
+        "splits": {"validation": split},
+    }
     (tmp_path / "manifest.json").write_text(
         json.dumps(manifest | {"duplicates": 0, "documents_version": "d", "new": 1})
     )

@@ -147,7 +147,7 @@ def test_an_unknown_eos_token(place):
     other = Tokenizer(models.BPE())
     other.add_special_tokens([AddedToken("</s>", special=True)])
     other.save(str(place.base / "tokenizer.json"))
-    with pytest.raises(TokenError, match=r"knows no token '<\|endoftext\|>'") as caught:
+    with pytest.raises(TokenError, match=r"has no token '<\|endoftext\|>'") as caught:
         given(place)
     assert "</s>" in caught.value.remedy
     assert given(place, eos_token="</s>").eos_id == 0

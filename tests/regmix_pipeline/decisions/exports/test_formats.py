@@ -212,7 +212,7 @@ def test_unknown_formats_and_useless_options_are_refused(export, tmp_path):
     assert "olmo-core" in caught.value.remedy
     with pytest.raises(StudyError, match="always counts tokens"):
         export("megatron", template=ANYWHERE, documents=True)
-    with pytest.raises(StudyError, match="no budget"):
+    with pytest.raises(StudyError, match="are not a budget"):
         export("regmix", tokens=0)
     with pytest.raises(StudyError, match="is a folder"):
         export("regmix", out=tmp_path)

@@ -156,7 +156,7 @@ def test_three_slices_train_every_proxy_once_and_the_same(store: Store, checked,
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", ""])
 def test_a_slice_is_one_of_some(text):
-    with pytest.raises(StudyError, match="no slice"):
+    with pytest.raises(StudyError, match="is not a slice"):
         parsed_slice(text)
 
 
