@@ -31,7 +31,10 @@ def main(folder: Path, rank: int) -> None:
     pipeline, tasks = part_pipeline(folder / TASKS), len(list((folder / TASKS).iterdir()))
     try:
         if settings.kind == "ray":
+            from regmix_pipeline.tokens.ray_placement import place_again
+
             _keep_looking(folder, _cluster(folder, settings))
+            place_again()
             RayPipelineExecutor(
                 pipeline,
                 tasks=tasks,

@@ -142,7 +142,7 @@ def test_a_broken_study_file_is_said_at_every_look(world):
 
 def test_while_a_run_is_at_work_new_domains_wait_for_its_end(world):
     world.drop_in("poems")
-    with world.workspace()._alone():
+    with world.workspace()._exclusive_lock():
         _, reason = world.look("new_domains")
         assert "once the current run has ended" in reason
         assert world.workspace().domains == ["code", "licences"]

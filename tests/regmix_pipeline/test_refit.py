@@ -20,7 +20,7 @@ def test_a_wrong_cron_is_refused_with_its_field(cron):
 
 
 def test_a_time_zone_has_a_name():
-    with pytest.raises(ValidationError, match="no time zone"):
+    with pytest.raises(ValidationError, match="is not a time zone"):
         Refit(cron="0 3 * * *", timezone="Mars/Olympus")
 
 

@@ -28,6 +28,13 @@ PATIENCE = 600
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 STUDY = "tiny"
 """Name of the studies here: their asset keys begin with it."""
+DAEMON = """
+import dagster._daemon.controller
+dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 3
+from dagster._daemon.cli import main
+main()
+"""
+"""Dagster's daemon, which looks at backfills more often than every half minute; these tests wait for it."""
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "regmix_pipeline"}
 
 
@@ -185,8 +192,8 @@ def running(folder):
     }
     workspace = ["-w", str(ROOT / "workspace.yaml")]
     commands = {
-        "webserver": ["dagster_webserver", *workspace, "-h", "127.0.0.1", "-p", str(port)],
-        "daemon": ["dagster._daemon", "run", *workspace],
+        "webserver": ["-m", "dagster_webserver", *workspace, "-h", "127.0.0.1", "-p", str(port)],
+        "daemon": ["-c", DAEMON, "run", *workspace],
     }
     processes = []
     try:
@@ -194,7 +201,7 @@ def running(folder):
             with (folder / f"{name}.log").open("w") as log:
                 processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", *command],
+                        [sys.executable, *command],
                         cwd=ROOT,
                         env=environment,
                         stdout=log,

@@ -124,6 +124,36 @@ def test_a_lost_node_s_parts_are_made_on_the_other(place, cluster, many, alone):
     assert content(place.base / "many") == content(place.base / "alone")
 
 
+def test_a_task_that_is_lost_as_it_is_placed_is_placed_again(place, cluster, monkeypatch):
+    import ray
+    from datatrove.executor.ray import TimeoutManager
+
+    from regmix_pipeline.tokens import ray_placement
+
+    died = place.base / "died"
+
+    class DiesAtFirst:
+        def get_node_ip(self):
+            if not died.exists():
+                died.touch()
+                os._exit(1)
+            return "127.0.0.1"
+
+        def run_for_rank(self, executor, ranks, addresses, node):
+            return ranks
+
+    monkeypatch.setattr(ray_placement, "RankWorker", DiesAtFirst)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        manager = ray_placement.PlacedAgain(1, TimeoutManager())
+        (task,) = manager.submit_task(None, [3], {"num_cpus": 1, "memory": 2**30}).result(300)
+        assert died.exists()
+        assert ray.get(task) == [3]
+        assert manager.task_done(task) == (True, None)
+    finally:
+        ray.shutdown()
+
+
 @pytest.mark.parametrize(
     ("asked", "setting", "told"),
     [

@@ -26,6 +26,7 @@ from prov.model import (
 )
 from typer.testing import CliRunner
 
+from regmix_pipeline.assets.graph import OBSERVED
 from regmix_pipeline.cli import app
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import add_verdict
@@ -175,8 +176,10 @@ def test_openlineage_events_tell_every_version_and_every_input(workspace, regmix
         (thing(output), thing(read)) for event in complete for output in event["outputs"] for read in event["inputs"]
     }
     assert edges == recorded_edges(workspace, record)
-    parents = {event["run"]["facets"]["parent"]["run"]["runId"] for event in complete}
-    assert parents == set(record["runs"]) | {record["run"]}
+    parents = {event["job"]["name"]: event["run"]["facets"].get("parent") for event in complete}
+    assert {name for name, parent in parents.items() if parent is None} == OBSERVED.keys() & parents.keys()
+    runs = {parent["run"]["runId"] for parent in parents.values() if parent}
+    assert runs == {run for run in record["runs"] if run} | {record["run"]}
     last = complete[-1]["outputs"][0]["facets"]
     assert last["regmix_decision"]["weights"] == record["mixture"]["weights"]
     assert last["regmix_decision"]["seal"] == record["seal"]
