@@ -66,7 +66,7 @@ def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
     keys = dagster.asset("proxy_checkpoints")["partitionKeys"]
     assert dagster.materialise("proxy_checkpoints", keys=keys) == "SUCCESS"
     until(lambda: dagster.skips("proxies_within_budget")[0] == "every proxy is up to date", "losses are measured")
-    assert dagster.materialise(*TARGETS) == "SUCCESS"
+    assert dagster.materialise(*(stage.name for stage in TARGETS)) == "SUCCESS"
 
     after = workspace_at(place)
     assert after.need("mixture_decision").version != before
