@@ -23,7 +23,7 @@ from regmix_pipeline.progress import so_far
 ONLY_STALE = "regmix/only_stale"
 """Run tag: partitions that were reused and that Dagster knows are not reported again."""
 _NO_MATERIALIZATION = "__source_asset_observation__"
-"""Metadata of an output that Dagster's own observations have, so that they are told as no materialisation."""
+"""Metadata of an output that Dagster's own observations have, so that they are not reported as materialisations."""
 _LOG_LINES = 5
 """Lines of progress in Dagster's log for the partitions of a step: each is a row of its database."""
 BACKFILL = "dagster/backfill"
@@ -64,7 +64,7 @@ def materialize_partitions(
     done = {"made in this run": 0, "reused in this run": 0, "restored from earlier records": 0}
     quiet = ONLY_STALE in context.run.tags
     asked, started = list(keys), time.monotonic()
-    told = reported_partitions(context.instance, workspace, stage) if quiet else set()
+    reported = reported_partitions(context.instance, workspace, stage) if quiet else set()
     with plain_failures():
         marks = marks_of(workspace) if stage.partitions == "mixture" else {}
         wanted = stage.expected_recipes(workspace) if BACKFILL in context.run.tags else asked
@@ -90,7 +90,7 @@ def materialize_partitions(
             count = sum(done.values())
             if count * _LOG_LINES // len(asked) > (count - 1) * _LOG_LINES // len(asked):
                 context.log.info(f"{stage.name}: {count} of {len(asked)} partitions")
-            if not (made.reused and made.key in told):
+            if not (made.reused and made.key in reported):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
                 yield _materialisation(
@@ -117,7 +117,7 @@ def materialize_partitions(
 
 
 def unchanged(names: StudyNames, stage: Stage) -> dg.Output:
-    """The end of a step of which no further materialisation is told.
+    """The end of a step that reports no further materialisation.
 
     Without an output Dagster would skip what is behind this step in the same run. An output on its own is reported as a
     materialisation; with this mark it is not.

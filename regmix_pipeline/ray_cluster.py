@@ -39,7 +39,7 @@ class Need:
     amount: float
     setting: str
 
-    def told(self, amount: float) -> str:
+    def in_words(self, amount: float) -> str:
         """An amount as a person reads it: ``4 CPUs``, ``1.5 GB of memory``."""
         unit = "GB of memory" if self.resource == "memory" else f"{self.resource}{'' if amount == 1 else 's'}"
         return f"{self.number(amount)} {unit}"
@@ -121,15 +121,15 @@ class Cluster:
             return
         self._spoke = now
         free, total = self.ray.available_resources(), self.ray.cluster_resources()
-        told = ", ".join(
-            f"{need.number(free.get(need.resource, 0))} of {need.told(total.get(need.resource, 0))} free"
+        held = ", ".join(
+            f"{need.number(free.get(need.resource, 0))} of {need.in_words(total.get(need.resource, 0))} free"
             for need in self.needs
         )
-        takes = " and ".join(need.told(need.amount) for need in self.needs)
+        takes = " and ".join(need.in_words(need.amount) for need in self.needs)
         waiting = "at work or waiting for room" if self._at_work else "waiting for room"
         left = self._patience - (now - self._without_node)
         tail = f"; no node is large enough, and the wait for one ends in {clock(left)}" if missing else ""
-        self.say(f"  Ray: {waiting}: {told}; a task takes {takes} of one node{tail}")
+        self.say(f"  Ray: {waiting}: {held}; a task takes {takes} of one node{tail}")
 
     def _need_node(self) -> bool:
         """Whether no node could hold a task, even empty; raise once that has lasted too long."""
@@ -148,8 +148,8 @@ class Cluster:
         most = {need.resource: max((node.get(need.resource, 0) for node in nodes), default=0) for need in self.needs}
         apart = all(most[need.resource] >= need.amount for need in self.needs)
         lacking = [need for need in self.needs if apart or most[need.resource] < need.amount]
-        asked = " and ".join(need.told(need.amount) for need in lacking)
-        largest = " and ".join(need.told(most[need.resource]) for need in lacking)
+        asked = " and ".join(need.in_words(need.amount) for need in lacking)
+        largest = " and ".join(need.in_words(most[need.resource]) for need in lacking)
         return self.error(
             f"no node of the Ray cluster is large enough for a task: it takes {asked} of one node, and the most that "
             f"any has is {largest}{', though no node has both' if apart else ''}",

@@ -21,7 +21,7 @@ def prepare_instance(home: Path) -> Path:
     one: then somebody was interrupted while writing it.
 
     Raises:
-        StudyError: the user's dagster.yaml is no YAML mapping.
+        StudyError: the user's dagster.yaml is not a YAML mapping.
     """
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def opened_instance(home: Path) -> dg.DagsterInstance:
     """The Dagster instance of a home, made if it is not there.
 
     Raises:
-        StudyError: its dagster.yaml is no YAML, or asks for what Dagster does not know.
+        StudyError: its dagster.yaml is not YAML, or asks for what Dagster does not know.
     """
     folder = prepare_instance(home)
     try:

@@ -26,7 +26,7 @@ def ledger_link(workspace: Workspace, damaged: Collection[str], lost: Set[str] =
     names = [
         name
         for name, table in TABLES.items()
-        if not lost.intersection(table.assets) and not any(each.startswith(f"tables/{name}/") for each in damaged)
+        if not lost & set(table.assets) and not any(each.startswith(f"tables/{name}/") for each in damaged)
     ]
     if not lost and not any(each.startswith("records/") for each in damaged):
         names += ["records", "lineage"]

@@ -24,12 +24,12 @@ VOCABULARY = "urn:regmix-pipeline:terms:"
 
 def document_of(steps: Iterator[Step], decision: Decision, verdicts: Sequence[Verdict]) -> ProvDocument:
     """The whole document. Identifiers are ``study:asset/key@version``; attributes are ``regmix:...``."""
-    told = _Telling(decision)
+    builder = _DocumentBuilder(decision)
     for step in steps:
-        told.step(step)
+        builder.step(step)
     for verdict in verdicts:
-        told.verdict(verdict)
-    return told.document
+        builder.verdict(verdict)
+    return builder.document
 
 
 def entity_name(thing: Thing) -> str:
@@ -42,7 +42,7 @@ def activity_name(made: Thing) -> str:
     return f"make/{entity_name(made)}"
 
 
-class _Telling:
+class _DocumentBuilder:
     """A PROV document about one decision while it is written."""
 
     def __init__(self, decision: Decision) -> None:

@@ -125,10 +125,10 @@ def _standard_errors(
     """
     if floor is not None:
         known = floor.noise / np.sqrt([[seeds[mixture]] for mixture in mixtures])
-        told: dict[str, Array] = {}
+        by_mixture: dict[str, Array] = {}
         for (mixture, _), row in _by_run(rows, "extrapolation_error", targets).items():
-            told[mixture] = np.fmax(row, told.get(mixture, row))
-        return np.hypot(known, np.nan_to_num(np.array([told[mixture] for mixture in mixtures])))
+            by_mixture[mixture] = np.fmax(row, by_mixture.get(mixture, row))
+        return np.hypot(known, np.nan_to_num(np.array([by_mixture[mixture] for mixture in mixtures])))
     found: dict[str, list[Array]] = defaultdict(list)
     for (mixture, _), row in _by_run(rows, "standard_error", targets).items():
         found[mixture].append(row)

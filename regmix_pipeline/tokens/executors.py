@@ -91,8 +91,8 @@ class Execution:
             lines = (self.folder / NEWS).read_text(encoding="utf-8").split("\n")[:-1]
         except FileNotFoundError:
             return []
-        told, self._reported = self._reported, len(lines)
-        return lines[told:]
+        before, self._reported = self._reported, len(lines)
+        return lines[before:]
 
     def death_of(self, rank: int) -> str:
         """How the process of a task ended; elsewhere than here, the one that spoke to the cluster."""

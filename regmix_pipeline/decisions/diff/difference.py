@@ -113,5 +113,5 @@ def _moved(row: dict[str, Any]) -> str:
 
 def _because(row: dict[str, Any], residual_is: str) -> str:
     parts = row["parts"] | {residual_is: row["residual"]}
-    told = sorted((item for item in parts.items() if abs(item[1]) >= 5e-4), key=lambda item: -abs(item[1]))
-    return ": " + ", ".join(f"{cause} {part * 100:+.1f}" for cause, part in told) if told else ""
+    notable = sorted((item for item in parts.items() if abs(item[1]) >= 5e-4), key=lambda item: -abs(item[1]))
+    return ": " + ", ".join(f"{cause} {part * 100:+.1f}" for cause, part in notable) if notable else ""

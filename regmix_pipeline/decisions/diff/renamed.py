@@ -18,9 +18,9 @@ def renamed_between(workspace: Workspace, before: Decision, after: Decision) -> 
     """Domains of ``before`` that ``after`` knows by another name, as the study said when it was decided."""
     names = [row["domain"] for row in before["domains"]]
     record = record_named(workspace, after, "mixtures")
-    told = record.settings.get("renamed", {}) if record is not None else {}
+    renamed = record.settings.get("renamed", {}) if record is not None else {}
     now = {row["domain"] for row in after["domains"]}
-    return {former: name for former, name in told.items() if former in names and name in now}
+    return {former: name for former, name in renamed.items() if former in names and name in now}
 
 
 def decision_renamed(decision: Decision, names: Names) -> Decision:

@@ -82,8 +82,8 @@ def _how(attribution: Mapping[str, Any]) -> str:
         said += f" Loosened where causes of both together left no mixture: {', '.join(attribution['loosened'])}."
     gain = attribution["gain"]
     parts = gain["parts"] | {"noise": gain["residual"]}
-    told = [f"{cause} {part:+.3f}" for cause, part in parts.items() if abs(part) >= NOTABLE]
-    return said + (f" Predicted gain {gain['change']:+.3f}: {', '.join(told)}." if told else "")
+    notable = [f"{cause} {part:+.3f}" for cause, part in parts.items() if abs(part) >= NOTABLE]
+    return said + (f" Predicted gain {gain['change']:+.3f}: {', '.join(notable)}." if notable else "")
 
 
 def _show_weights(weights: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -132,8 +132,8 @@ def _inputs(inputs: Mapping[str, Any]) -> Iterator[str]:
         asset: [f"{count} {state}" for state, count in counts.items() if count and state != "same"]
         for asset, counts in inputs["versions"].items()
     }
-    told = [f"{asset} ({', '.join(words)})" for asset, words in changed.items() if words]
-    yield f"  versions that differ: {', '.join(told) or 'none'}"
+    differing = [f"{asset} ({', '.join(words)})" for asset, words in changed.items() if words]
+    yield f"  versions that differ: {', '.join(differing) or 'none'}"
 
 
 def _pair(values: Sequence[Any]) -> str:

@@ -90,7 +90,7 @@ def _task_of(line: Mapping[str, Any]) -> Task:
 
 def done_here(task: Task, number: int = 0, say: Say = to_nobody) -> dict[str, Any]:
     """Train or evaluate, with all files where the task says they are; ``number`` chooses among CUDA devices, ``say`` is
-    told how far a long training is."""
+    called with how far a long training is."""
     if isinstance(task, ProxySpec):
         from regmix_pipeline.proxies.train import train_proxy
 

@@ -56,9 +56,9 @@ class Kept:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, choice: Choice, key: str, *told: Any) -> Kept:
-        """A choice under its id; ``told`` is strategy, paper, seed, account, budget and seconds."""
-        strategy, paper, seed, account, budget, seconds = told
+    def of(cls, choice: Choice, key: str, *facts: Any) -> Kept:
+        """A choice under its id; ``facts`` are strategy, paper, seed, account, budget and seconds."""
+        strategy, paper, seed, account, budget, seconds = facts
         kind: Kind = "policy" if choice.policy else "schedule" if len(choice.schedule) > 1 else "mixture"
         details = plain(choice.details)
         return cls(key, strategy, paper, seed, kind, choice.schedule, account, budget, seconds, details)
