@@ -42,7 +42,7 @@ class RegmixError(Exception):
 
 
 class UndeclaredReadError(Exception):
-    """A stage read what it does not declare. An error of the code, so it is not a `RegmixError`, which a user can act on.
+    """A stage read what it does not declare: a fault of the code, not a `RegmixError`, which a user can act on.
 
     Args:
         stage: the stage that reads.
