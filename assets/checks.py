@@ -79,6 +79,22 @@ def optimum_respects_the_limits(workspace: WorkspaceResource, ledger: LedgerReso
 
 
 @_check("mixture_decision")
+def no_target_text_is_trained_on(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+    """The targets' validation text is not in the domains' training text, up to the study's shares."""
+    with ledger.read("text_overlap") as connection:
+        finding = checks.targets_not_trained_on(connection, workspace.open().study.text_checks)
+        return check_result(finding, dg.AssetCheckSeverity.WARN)
+
+
+@_check("mixture_decision")
+def the_tokenizer_knows_the_text(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
+    """The tokenizer gives back the sources' text, up to the study's share."""
+    with ledger.read("tokenizer_coverage") as connection:
+        finding = checks.tokenizer_covers(connection, workspace.open().study.text_checks)
+        return check_result(finding, dg.AssetCheckSeverity.WARN)
+
+
+@_check("mixture_decision")
 def decision_inside_the_sampled_region(ledger: LedgerResource) -> dg.AssetCheckResult:
     """The decision is no farther from the trained mixtures than these usually are from each other."""
     with ledger.read("optimal_mixture", "mixtures") as connection:

@@ -33,6 +33,7 @@ from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
+from regmix_pipeline.tokens.checks_stage import TEXT_CHECKS
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 
@@ -73,6 +74,8 @@ def _name_partitions(context: dg.AssetExecutionContext, workspace: Workspace) ->
 HOOKS: dict[str, Hooks] = {
     TOKENIZER.name: Hooks(lambda names: inputs_there()),
     TOKEN_SHARDS.name: Hooks(lambda names: inputs_changed()),
+    # Documents that changed are not followed: their shards change next.
+    TEXT_CHECKS.name: Hooks(lambda names: inputs_changed(names.asset_key(DOMAINS), names.asset_key(TOKEN_SHARDS))),
     DOMAIN_INVENTORY.name: Hooks(lambda names: inputs_changed(), tokens_available),
     MIXTURES.name: Hooks(
         lambda names: inputs_changed(names.asset_key(DOMAIN_INVENTORY)),

@@ -24,9 +24,10 @@ from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import in_words, study_status, training_cost
 from regmix_pipeline.resources.workspace import WorkspaceResource
+from regmix_pipeline.tokens.checks_stage import TEXT_CHECKS
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
-DATA = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY, MIXTURES)
+DATA = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, TEXT_CHECKS, DOMAIN_INVENTORY, MIXTURES)
 """What must be up to date before anything is trained on it."""
 
 

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import TokenError
+from regmix_pipeline.study.settings.tokens import TextCheckSettings
 
 TABLES_READ = (
+    "text_overlap",
+    "tokenizer_coverage",
     "domain_inventory",
     "mixtures",
     "proxies",
@@ -58,6 +61,42 @@ def shards_match_inventory(connection: duckdb.DuckDBPyConnection, shards: Path) 
         if held != (train, validation):
             wrong.append(f"{source}: the shard holds {held} tokens, the inventory states {(train, validation)}")
     return Finding(not wrong, "; ".join(wrong) or f"{len(rows)} shards hold what they should", {"shards": len(rows)})
+
+
+def targets_not_trained_on(connection: duckdb.DuckDBPyConnection, limits: TextCheckSettings) -> Finding:
+    """Whether the targets' validation text is not in the domains' training text, up to the study's shares."""
+    rows = connection.execute(
+        "select domain, target, documents, runs from current_text_overlap order by documents desc, runs desc"
+    ).fetchall()
+    equal = [
+        f"{documents:.1%} of the text of target {target} is also in the training text of {domain}"
+        for domain, target, documents, _ in rows
+        if documents > limits.flag_overlap
+    ]
+    alike = [
+        f"{runs:.0%} of target {target} overlaps with the training text of {domain}, in runs of some 100 bytes"
+        for domain, target, documents, runs in rows
+        if documents <= limits.flag_overlap and runs > limits.flag_runs
+    ]
+    most = max((runs for *_, runs in rows), default=0.0)
+    said = f"no target's documents are trained on; at most {most:.1%} of one overlaps in runs of some 100 bytes"
+    return Finding(not (equal or alike), "; ".join([*equal, *alike]) or said, {"pairs": len(rows)})
+
+
+def tokenizer_covers(connection: duckdb.DuckDBPyConnection, limits: TextCheckSettings) -> Finding:
+    """Whether the tokenizer knows the sources' text, up to the study's share."""
+    rows = connection.execute(
+        "select source, lost, unknown, bytes_per_token from current_tokenizer_coverage order by lost desc, unknown desc"
+    ).fetchall()
+    wrong = [
+        f"the tokenizer loses {lost:.1%} of the characters of {source}"
+        + (f" and knows no token for {unknown:.1%}" if unknown else "")
+        + f" ({size:.1f} bytes per token)"
+        for source, lost, unknown, size in rows
+        if max(lost, unknown) > limits.flag_lost
+    ]
+    said = f"the tokenizer gives back the text of {len(rows)} sources"
+    return Finding(not wrong, "; ".join(wrong) or said, {"sources": len(rows)})
 
 
 def mixtures_on_simplex(connection: duckdb.DuckDBPyConnection) -> Finding:

@@ -18,6 +18,7 @@ from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.search.further import FURTHER_MIXTURES
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
+from regmix_pipeline.tokens.checks_stage import TEXT_CHECKS
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 STAGES: tuple[Stage, ...] = (
@@ -27,6 +28,7 @@ STAGES: tuple[Stage, ...] = (
     ADOPTED_MIXTURES,
     TOKENIZER,
     TOKEN_SHARDS,
+    TEXT_CHECKS,
     DOMAIN_INVENTORY,
     MIXTURES,
     PROXY_CHECKPOINTS,

@@ -209,19 +209,40 @@ def import_runs(
     ] = None,
     write: Annotated[Path, typer.Option(help="Study file to write when no study is given.")] = Path("imported.yaml"),
     target: Annotated[str | None, typer.Option(help="Target to minimise; default: all of them alike.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Column that is neither domain nor target; repeatable.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Column to take though it looks like none; repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check runs trained elsewhere, and make them evidence: of a study, or of a new one about them."""
     from regmix_pipeline.proxies.new_study import add_to_study, study_about
 
     if study is not None:
-        runs = add_to_study(study, mixtures, losses)
+        taken = add_to_study(study, mixtures, losses, ignore=ignore or ())
         written = study
     else:
-        runs = study_about(mixtures, losses, write, target)
+        taken = study_about(mixtures, losses, write, target, keep=keep or (), ignore=ignore or ())
         written = write
-    said = f"{len(runs)} runs checked; {written} names them. Next: regmix run --study {written}"
-    answer({"runs": len(runs), "study": str(written)}, lambda console: console.print(said, soft_wrap=True), as_json)
+    domains = list(dict.fromkeys(name for run in taken.runs for name in run.mixture.weights))
+    targets = list(taken.runs[0].losses)
+    left_out = [f"column {each.column!r} is not taken: {each.why}" for each in taken.left_out]
+    lines = [
+        f"{len(domains)} domains: {', '.join(domains)}",
+        f"{len(targets)} targets: {', '.join(targets)}",
+        *left_out,
+        f"{len(taken.runs)} runs checked; {written} names them. Next: regmix run --study {written}",
+    ]
+    content = {
+        "runs": len(taken.runs),
+        "study": str(written),
+        "domains": domains,
+        "targets": targets,
+        "left_out": {each.column: each.why for each in taken.left_out},
+    }
+    answer(content, lambda console: console.print("\n".join(lines), soft_wrap=True, markup=False), as_json)
 
 
 @app.command()

@@ -187,7 +187,9 @@ def evidence_of(fitted: FittedRegressor) -> dict[str, Any]:
 def versions_behind(workspace: Workspace) -> dict[str, str]:
     """``asset/key`` -> version of everything that a decision is based on."""
     versions = lineage_of(workspace, "optimal_mixture")
-    return versions | (workspace.versions("further_mixtures") if workspace.study.trains else {})
+    if not workspace.study.trains:
+        return versions
+    return versions | workspace.versions("further_mixtures") | workspace.versions("text_checks")
 
 
 def _stability(workspace: Workspace) -> dict[str, Any] | None:
@@ -227,6 +229,8 @@ def _checks(workspace: Workspace) -> list[dict[str, Any]]:
         if study.trains:
             training, context = study.proxies.training_settings, study.proxies.model_settings.context
             findings |= {
+                "no target's text is trained on": checks.targets_not_trained_on(connection, study.text_checks),
+                "the tokenizer knows the text": checks.tokenizer_covers(connection, study.text_checks),
                 "shards hold what the inventory states": checks.shards_match_inventory(
                     connection, workspace.path("shards")
                 ),

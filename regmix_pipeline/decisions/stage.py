@@ -21,6 +21,9 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "objective": workspace.study.objective,
         "rank_correlation_floor": workspace.study.rank_correlation_floor,
         "alternatives": workspace.study.alternatives,
+        "text_checks": workspace.study.text_checks.model_dump(
+            mode="json", include={"flag_overlap", "flag_runs", "flag_lost"}
+        ),
         "code": CODE_VERSION,
     }
     return {UNPARTITIONED: Recipe(versions_behind(workspace), settings)}
@@ -75,7 +78,7 @@ MIXTURE_DECISION = Stage(
         "further_mixtures",
         "regressor",
         # The checks look at all evidence again.
-        *("domain_inventory", "token_shards", "mixtures", "proxy_checkpoints", "proxy_losses"),
+        *("text_checks", "domain_inventory", "token_shards", "mixtures", "proxy_checkpoints", "proxy_losses"),
         *("earlier_runs", "imported_runs"),
     ),
     None,

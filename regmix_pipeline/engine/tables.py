@@ -64,6 +64,34 @@ TABLES: dict[str, Table] = {
             "floor": (REAL, "lowest weight the study allows; NULL for targets"),
         },
     ),
+    "tokenizer_coverage": Table(
+        ("text_checks",),
+        "what the tokenizer loses of a sample of a source's text",
+        _VERSION
+        | {
+            "source": (TEXT, "domain, or target set outside the domains"),
+            "documents_version": (TEXT, "content version of its documents"),
+            "tokenizer": (TEXT, "tokenizer version"),
+            "characters": (WHOLE_NUMBER, "characters of the sample, without white space"),
+            "lost": (REAL, "share of them that do not come back from the tokens; case does not count"),
+            "unknown": (REAL, "share of the tokens that stand for the unknown"),
+            "bytes_per_token": (REAL, "UTF-8 bytes per token"),
+        },
+    ),
+    "text_overlap": Table(
+        ("text_checks",),
+        "how much of a target's validation text is in a domain's training text",
+        _VERSION
+        | {
+            "domain": (TEXT, "domain"),
+            "target": (TEXT, "validation target"),
+            "shard_version": (TEXT, "version of the domain's token shards"),
+            "target_version": (TEXT, "version of the target's token shards"),
+            "documents": (REAL, "share of the target's tokens in documents equal to one of the training text"),
+            "runs": (REAL, "share of the target's runs of tokens that are in the training text"),
+            "run_length": (WHOLE_NUMBER, "tokens of a run"),
+        },
+    ),
     "mixtures": Table(
         ("mixtures", "imported_runs", "earlier_runs"),
         "a domain's weight in a mixture",

@@ -37,6 +37,7 @@ COMPRESSION = {".zst": 3.0, ".gz": 2.8, ".parquet": 2.2}
 SMALL_STAGES_SECONDS = {
     "domains": 0.0,
     "domain_inventory": 0.05,
+    "text_checks": 0.5,
     "earlier_runs": 0.05,
     "imported_runs": 0.1,
     "mixture_decision": 0.3,

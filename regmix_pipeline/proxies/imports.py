@@ -20,6 +20,12 @@ def table_pairs(workspace: Workspace) -> list[tuple[Path, Path]]:
     return [(workspace.base / pair.mixtures, workspace.base / pair.losses) for pair in workspace.study.imports]
 
 
+def runs_in_tables(workspace: Workspace) -> Iterator[list[ImportedRun]]:
+    """The runs in each pair of the study's tables. Raises RegressionError where they are not sound."""
+    for (mixtures, losses), pair in zip(table_pairs(workspace), workspace.study.imports, strict=True):
+        yield read_runs(mixtures, losses, workspace.domains, workspace.targets, pair.ignore)
+
+
 def imported_runs(workspace: Workspace) -> list[ImportedRun]:
     """The runs that were imported, as recorded; none when the study imports none."""
     if not workspace.study.imports:
@@ -38,6 +44,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
         "files": files,
         "tokens": tokens,
+        "ignore": [list(pair.ignore) for pair in workspace.study.imports],
         "domains": workspace.domains,
         "targets": workspace.targets,
         "code": CODE_VERSION,
@@ -47,8 +54,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     runs: list[ImportedRun] = []
-    for number, (mixtures, losses) in enumerate(table_pairs(workspace)):
-        found = read_runs(mixtures, losses, workspace.domains, workspace.targets)
+    for number, found in enumerate(runs_in_tables(workspace)):
         # Two pairs of tables may both count their runs from 1.
         tokens = workspace.study.imports[number].tokens
         runs += [ImportedRun(f"i{number}_{run.id}", run.mixture, run.losses, tokens) for run in found]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.proxies.run_tables import ImportedRun, read_runs
+from regmix_pipeline.proxies.run_tables import ImportedRun, columns_of, read_runs
+from regmix_pipeline.proxies.table_columns import LeftOut, columns_left_out
 from regmix_pipeline.study.file import load_study
 
 _HEAD = """# yaml-language-server: $schema=study.schema.json
@@ -20,14 +26,37 @@ _HEAD = """# yaml-language-server: $schema=study.schema.json
 """
 
 
-def study_about(mixtures: Path, losses: Path, path: Path, target: str | None = None) -> list[ImportedRun]:
-    """Write a study file about runs trained elsewhere; returns the runs.
+@dataclass(frozen=True)
+class TakenRuns:
+    """Runs that became evidence.
+
+    Attributes:
+        runs: the runs.
+        left_out: columns that were not taken, and why.
+    """
+
+    runs: list[ImportedRun]
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def study_about(
+    mixtures: Path,
+    losses: Path,
+    path: Path,
+    target: str | None = None,
+    *,
+    keep: Collection[str] = (),
+    ignore: Collection[str] = (),
+) -> TakenRuns:
+    """Write a study file about runs trained elsewhere.
 
     Args:
         mixtures: CSV of weights.
         losses: CSV of losses.
         path: the study file to write; must not exist.
         target: the target to minimise. None: all of them alike.
+        keep: columns to take whatever they look like.
+        ignore: columns to leave out.
 
     Raises:
         RegressionError: the tables are not sound.
@@ -37,7 +66,12 @@ def study_about(mixtures: Path, losses: Path, path: Path, target: str | None = N
         raise StudyError(
             "exists already", where=str(path), remedy="name another with --write, or use --study to add to it"
         )
-    runs = read_runs(mixtures, losses)
+    left_out = [LeftOut(column, "asked for") for column in ignore]
+    for table, what in ((mixtures, "domain"), (losses, "target")):
+        columns = {name: values for name, values in columns_of(table).items() if name not in ignore}
+        left_out += columns_left_out(columns, what, keep, str(table))
+    ignored = tuple(each.column for each in left_out)
+    runs = read_runs(mixtures, losses, ignore=ignored)
     domains = sorted({domain for run in runs for domain in run.mixture.weights})
     targets = list(runs[0].losses)
     if target is not None and target not in targets:
@@ -48,7 +82,7 @@ def study_about(mixtures: Path, losses: Path, path: Path, target: str | None = N
         "description": f"What do {len(runs)} imported runs say of the best mixture?",
         "domains": {name: {"prior": round(float(prior), 6)} for name, prior in zip(domains, priors, strict=True)},
         "targets": {name: {"weight": 1 if target in (None, name) else 0} for name in targets},
-        "imports": [_pair(mixtures, losses, path)],
+        "imports": [_entry(mixtures, losses, path, ignored)],
         "mixtures": {"count": 0, "anchors": {"natural": False}},
     }
     with written_atomically(path) as temporary:
@@ -58,46 +92,66 @@ def study_about(mixtures: Path, losses: Path, path: Path, target: str | None = N
     except StudyError:
         path.unlink()
         raise
-    return runs
+    return TakenRuns(runs, left_out)
 
 
-def add_to_study(path: Path, mixtures: Path, losses: Path) -> list[ImportedRun]:
-    """Add two tables to a study file's ``imports``, keeping its text and comments; returns the runs.
+def add_to_study(path: Path, mixtures: Path, losses: Path, *, ignore: Collection[str] = ()) -> TakenRuns:
+    """Add two tables to a study file's ``imports``, keeping its text and comments.
+
+    Args:
+        ignore: columns to leave out.
 
     Raises:
         RegressionError: the tables are not sound, or a column is not one of the study's domains or targets.
         StudyError: the study file is wrong, or its imports are written in a form that cannot be added to.
     """
     study = load_study(path)
-    runs = read_runs(mixtures, losses, list(study.domains), list(study.targets))
-    pair = _pair(mixtures, losses, path)
-    if any(pair == known.model_dump(include=set(pair)) for known in study.imports):
-        return runs
-    text = path.read_text(encoding="utf-8")
-    entry = f"  - {{mixtures: {_quoted(pair['mixtures'])}, losses: {_quoted(pair['losses'])}}}\n"
-    if not study.imports and "imports" not in (yaml.safe_load(text) or {}):
-        added = text.rstrip("\n") + "\n\nimports:\n" + entry
-    elif "\nimports:\n" in text:
-        added = text.replace("\nimports:\n", "\nimports:\n" + entry, 1)
-    else:
-        raise StudyError(
-            "imports is not a list of one entry per line",
-            where=str(path),
-            remedy=f"add this to it by hand: {entry.strip()}",
-        )
-    with written_atomically(path) as temporary:
-        temporary.write_text(added, encoding="utf-8")
-    load_study(path)
-    return runs
+    runs = read_runs(mixtures, losses, list(study.domains), list(study.targets), ignore)
+    entry, left_out = _entry(mixtures, losses, path, ignore), [LeftOut(column, "asked for") for column in ignore]
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if entry in (written.get("imports") or []):
+        return TakenRuns(runs, left_out)
+    wanted = written | {"imports": [entry, *(written.get("imports") or [])]}
+    for text in _with_entry(path.read_text(encoding="utf-8"), entry, wanted):
+        # Only what reads as the same study with one entry more takes the place of the file.
+        if _read(text) == wanted:
+            with written_atomically(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            return TakenRuns(runs, left_out)
+    raise StudyError(
+        "the file is written in a form that nothing can be added to",
+        where=str(path),
+        remedy=f"add this to its imports by hand: {_flow(entry)}",
+    )
 
 
-def _pair(mixtures: Path, losses: Path, study: Path) -> dict[str, str]:
+def _with_entry(text: str, entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """The study's text with one import more, in the ways that it may be written."""
+    line = f"- {_flow(entry)}\n"
+    for found in re.finditer(r"^(?P<indent>\s*)imports:[^\S\n]*\n(?P<items>[^\S\n]*)(?=-)", text, re.MULTILINE):
+        yield text[: found.end()] + line + found["items"] + text[found.end() :]
+    indent = (re.match(r"(?:\s*#.*\n|\s*\n|---\s*\n)*(?P<indent> *)", text) or {"indent": ""})["indent"]
+    body = re.sub(r"\n\.\.\.\s*$", "\n", text).rstrip("\n")
+    yield f"{body}\n\n{indent}imports:\n{indent}  {line}"
+    if text.lstrip().startswith("{"):
+        yield json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"
+
+
+def _read(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _entry(mixtures: Path, losses: Path, study: Path, ignore: Collection[str]) -> dict[str, Any]:
     folder = study.resolve().parent
-    return {
+    entry = {
         "mixtures": os.path.relpath(mixtures.resolve(), folder),
         "losses": os.path.relpath(losses.resolve(), folder),
     }
+    return entry | ({"ignore": list(ignore)} if ignore else {})
 
 
-def _quoted(text: str) -> str:
-    return yaml.safe_dump(text, default_style='"', width=10_000).strip()
+def _flow(entry: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True).strip()

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regmix_pipeline.errors import RegressionError
+from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.table_columns import SUMMARY
 
 IDS = ("run", "index")
 """Columns that can identify a run, the better one first."""
 NOT_VALUES = ("run", "name", "index")
 LOWEST_SUM, HIGHEST_SUM = 0.98, 1.02
 """What rounding may do to a row's sum. RegMix's own published rows lie between .996 and 1.003."""
+LONGEST_NAME = 63
 HIGHEST_LOSS = 1000.0
 """Nats a token. A guess among a million tokens has 13.8: what is far above is not a loss, or its run diverged."""
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -60,6 +64,7 @@ def read_runs(
     losses: Path,
     domains: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
+    ignore: Collection[str] = (),
 ) -> list[ImportedRun]:
     """Read, join and check two tables of runs.
 
@@ -68,11 +73,12 @@ def read_runs(
         losses: CSV of losses, a row per run.
         domains: the study's domains; a column that is not one of them is refused. None takes every column.
         targets: the study's targets, all of which must be there; other columns are refused. None takes every column.
+        ignore: columns of either table that are not looked at.
 
     Raises:
         RegressionError: naming file, line, column and remedy.
     """
-    weights, values = _read(mixtures), _read(losses)
+    weights, values = (_without(_read(path), ignore) for path in (mixtures, losses))
     key = next((name for name in IDS if name in weights.ids and name in values.ids), None)
     if key is None:
         raise RegressionError(
@@ -93,18 +99,42 @@ def read_runs(
     return runs
 
 
+def columns_of(path: Path) -> dict[str, list[str]]:
+    """Column -> its values as text, one a run; without those that name the run. Raises as `read_runs`."""
+    table = _read(path)
+    return {column: [row[column].strip() for row in table.rows.values()] for column in table.columns}
+
+
+def _without(table: _Table, ignore: Collection[str]) -> _Table:
+    kept = tuple(column for column in table.columns if column not in ignore)
+    if not kept:
+        raise RegressionError(
+            "has no column of values", where=f"{table.path}:1", remedy="ignore fewer columns, or give another table"
+        )
+    return replace(table, columns=kept)
+
+
 def domain_name(column: str) -> str:
     """A domain's name: ``train_the_pile_arxiv`` -> ``the_pile_arxiv``, ``dclm:Health`` -> ``dclm_health``."""
-    return _safe(re.sub(r"^train_", "", column))
+    return _safe(re.sub(r"^train_", "", column), column)
 
 
 def target_name(column: str) -> str:
     """A target's name: ``metric/the_pile_arxiv_val_loss`` -> ``the_pile_arxiv``."""
-    return _safe(re.sub(r"_val_loss$|/val_loss$", "", re.sub(r"^(metric|valid)[/_]", "", column)))
+    return _safe(re.sub(r"_val_loss$|/val_loss$", "", re.sub(r"^(metric|valid)[/_]", "", column)), column)
 
 
-def _safe(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:63]
+def _safe(name: str, column: str) -> str:
+    """A name of lower-case letters, digits and underscores; letters of other scripts by their numbers in Unicode."""
+    spelt = name.replace("+", "plus").replace("#", "sharp")
+    plain = "".join(each for each in unicodedata.normalize("NFKD", spelt) if not unicodedata.combining(each)).lower()
+    letters = (each if each.isascii() or not each.isalnum() else f"u{ord(each):x}" for each in plain)
+    found = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
+    if not found:
+        raise RegressionError(
+            f"column {column!r} has no letter or digit to name it by", where="the header", remedy="rename the column"
+        )
+    return found if len(found) <= LONGEST_NAME else f"{found[: LONGEST_NAME - 9]}_{fingerprint(found)[:8]}"
 
 
 def _read(path: Path) -> _Table:
@@ -114,9 +144,17 @@ def _read(path: Path) -> _Table:
         raise RegressionError("no such file", where=str(path), remedy="give a CSV with a row per run")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            numbered = [(reader.line_num, row) for row in reader if row]
+            first = file.readline()
+            file.seek(0)
+            # Spreadsheets write semicolons where a comma is the decimal sign, and trackers tabs.
+            delimiter = max(",;\t", key=first.count)
+            reader = csv.reader(file, strict=True, delimiter=delimiter)
+            header = [name.strip() for name in next(reader, [])]
+            numbered = [
+                (reader.line_num, row if delimiter == "," else [_point(value) for value in row])
+                for row in reader
+                if any(value.strip() for value in row)
+            ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise RegressionError(f"not a CSV in UTF-8: {error}", where=str(path), remedy="export it again") from error
     if not numbered:
@@ -143,6 +181,15 @@ def _read(path: Path) -> _Table:
     )
 
 
+def _point(value: str) -> str:
+    """A number with a decimal point for one with a comma."""
+    return (
+        value.replace(",", ".")
+        if value.count(",") == 1 and _DECIMAL.fullmatch(value.strip().replace(",", "."))
+        else value
+    )
+
+
 def _by(table: _Table, key: str) -> dict[str, dict[str, str]]:
     """Rows by id. Raises where an id is empty or appears twice."""
     found: dict[str, dict[str, str]] = {}
@@ -151,6 +198,10 @@ def _by(table: _Table, key: str) -> dict[str, dict[str, str]]:
         run = row[key].strip()
         if not run:
             raise RegressionError(f"the {key} is empty", where=f"{table.path}:{line}", remedy="name the run")
+        if run.lower() in SUMMARY:
+            raise RegressionError(
+                f"row {run!r} is not a run but sums up others", where=f"{table.path}:{line}", remedy="remove the row"
+            )
         if run in found:
             raise RegressionError(
                 f"{key} {run!r} appears twice, first in line {lines[run]}",
@@ -191,7 +242,12 @@ def _named(
                 remedy=f"remove it, or name it one of {', '.join(known)}",
             )
         if name in names.values():
-            raise RegressionError(f"two columns mean {what} {name!r}", where=f"{table.path}:1", remedy="rename one")
+            other = next(each for each, known in names.items() if known == name)
+            raise RegressionError(
+                f"columns {other!r} and {column!r} both mean {what} {name!r}",
+                where=f"{table.path}:1",
+                remedy="rename one",
+            )
         names[column] = name
     missing = [name for name in known or () if name not in names.values()]
     if missing and must_have_all:

@@ -27,7 +27,7 @@ from regmix_pipeline.study.settings.proxies import (
 from regmix_pipeline.study.settings.regression import RegressionSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 from regmix_pipeline.study.settings.strategies import StrategySettings
-from regmix_pipeline.study.settings.tokens import ShardSettings, TokenizerSettings
+from regmix_pipeline.study.settings.tokens import ShardSettings, TextCheckSettings, TokenizerSettings
 from regmix_pipeline.study.settings.workers import EngineSettings
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class ImportedTables(Settings):
     tokens: int | None = Field(default=None, gt=0)
     """Tokens each of these runs was trained on. With it, the epochs that a run saw of each domain (weight x tokens /
     the domain's available tokens) are known to the regressors. Default: the runs repeated nothing."""
+    ignore: tuple[str, ...] = ()
+    """Columns of either table that are neither domains nor targets, such as a tracker's step and time."""
 
 
 class LimitSettings(Settings):
@@ -140,6 +142,8 @@ class Study(Settings):
     """An existing tokenizer.json, or one to train. Needed unless only imported runs are used."""
     shards: ShardSettings = ShardSettings()
     """How documents become training and validation tokens."""
+    text_checks: TextCheckSettings = TextCheckSettings()
+    """How much of the targets' text may be trained on, and how much text the tokenizer may lose."""
     mixtures: MixtureSettings = MixtureSettings()
     """How mixtures are sampled."""
     proxies: Proxies = Proxies()

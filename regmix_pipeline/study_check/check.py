@@ -6,8 +6,7 @@ import os
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
-from regmix_pipeline.proxies.imports import IMPORTED_RUNS, table_pairs
-from regmix_pipeline.proxies.run_tables import read_runs
+from regmix_pipeline.proxies.imports import IMPORTED_RUNS, runs_in_tables
 from regmix_pipeline.study.settings.tokens import BYTES_AND_EOS
 from regmix_pipeline.study_check.limits import check_limits
 from regmix_pipeline.study_check.text import texts_of
@@ -38,8 +37,8 @@ def check_study(workspace: Workspace, *, elsewhere: bool = False) -> list[str]:
     study.proxies.engine.overridden()
     study.shards.executor.overridden()
     if workspace.stale(IMPORTED_RUNS):
-        for mixtures, losses in table_pairs(workspace):
-            read_runs(mixtures, losses, workspace.domains, workspace.targets)
+        for _ in runs_in_tables(workspace):
+            pass
     texts, lines = texts_of(workspace, elsewhere=elsewhere)
     away = elsewhere and study.trains and texts is None
     if away:

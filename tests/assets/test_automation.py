@@ -9,7 +9,8 @@ import pytest
 from regmix_pipeline.assets.names import stage_name
 from regmix_pipeline.errors import DocumentError, StudyError
 
-DATA = ["documents", "token_shards", "domain_inventory", "mixtures"]
+DATA = ["documents", "token_shards", "text_checks", "domain_inventory", "mixtures"]
+AFTER_SHARDS = {"text_checks": ["None"], "domain_inventory": ["None"]}
 
 
 def test_a_new_folder_arrives_and_is_taken_in(world):
@@ -23,7 +24,8 @@ def test_a_new_folder_arrives_and_is_taken_in(world):
     assert world.tick() == {"token_shards": ["poems"]}
     assert world.tick() == {}
     assert world.run("token_shards", keys=["poems"])
-    assert world.tick() == {"domain_inventory": ["None"]}
+    assert world.tick() == AFTER_SHARDS
+    assert world.run("text_checks")
     assert world.run("domain_inventory")
     assert world.tick() == {"mixtures": ["None"]}
     assert world.run("mixtures")
@@ -61,7 +63,7 @@ def test_changed_text_is_followed_and_a_touched_file_is_not(world):
     assert world.asked(request)
     assert world.tick() == {"token_shards": ["licences"]}
     assert world.run("token_shards", keys=["licences"])
-    assert world.settle() == ["domain_inventory", "mixtures"]
+    assert world.settle() == ["text_checks", "domain_inventory", "mixtures"]
 
     path = world.folder / "text" / "code.jsonl"
     world.write(path, path.read_bytes())
@@ -75,7 +77,8 @@ def test_a_domain_that_went_is_noticed(world):
     shutil.rmtree(world.inbox / "poems")
     assert world.look("new_domains") == (None, "removed: poems")
     assert "poems" not in world.partitions("sources")
-    assert world.tick() == {"domain_inventory": ["None"]}
+    assert world.tick() == AFTER_SHARDS
+    assert world.run("text_checks")
     assert world.run("domain_inventory")
     assert world.tick() == {"mixtures": ["None"]}
     assert world.run("mixtures")
@@ -162,7 +165,7 @@ def test_a_failed_run_is_tried_once_more_and_then_left_until_something_changes(w
     assert [world.tick() for _ in range(3)] == [{}] * 3
 
     world.write(path, whole)
-    assert world.settle() == ["documents", "token_shards", "domain_inventory", "mixtures"]
+    assert world.settle() == DATA
 
 
 def test_what_changes_while_a_run_is_going_is_kept_for_the_next(world):
@@ -174,7 +177,7 @@ def test_what_changes_while_a_run_is_going_is_kept_for_the_next(world):
     assert world.run("token_shards", keys=["poems"])
     assert [world.tick() for _ in range(2)] == [{}] * 2
     world.instance.report_run_canceled(world.instance.get_run_by_id(going))
-    assert world.tick() == {"domain_inventory": ["None"]}
+    assert world.tick() == AFTER_SHARDS
 
 
 def test_observations_are_asked_for_once_at_a_time_and_at_most_twice(world):
@@ -197,7 +200,7 @@ def test_only_data_follows_by_itself():
 
     graph = defs.resolve_asset_graph()
     conditioned = {stage_name(node.key) for node in graph.asset_nodes if node.automation_condition}
-    assert conditioned == {"tokenizer", "token_shards", "domain_inventory", "mixtures"}
+    assert conditioned == {"tokenizer", "token_shards", "text_checks", "domain_inventory", "mixtures"}
     assert {sensor.name for sensor in defs.sensors} == {
         "new_domains",
         "changed_text",

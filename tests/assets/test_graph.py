@@ -15,6 +15,7 @@ LINEAGE = {
     "documents": [],
     "tokenizer": ["documents"],
     "token_shards": ["documents", "tokenizer"],
+    "text_checks": ["documents", "domains", "token_shards", "tokenizer"],
     "domain_inventory": ["domains", "token_shards"],
     "finished_proxies": [],
     "adopted_mixtures": [],
@@ -30,7 +31,7 @@ LINEAGE = {
     "further_mixtures": ["domain_inventory", "optimal_mixture", "regressor"],
     "mixture_decision": [
         *("domain_inventory", "earlier_runs", "further_mixtures", "imported_runs", "mixtures", "optimal_mixture"),
-        *("proxy_checkpoints", "proxy_losses", "regressor", "token_shards"),
+        *("proxy_checkpoints", "proxy_losses", "regressor", "text_checks", "token_shards"),
     ],
     "confirmation": ["domain_inventory", "mixture_decision", "optimal_mixture", "token_shards"],
     "mixture_report": [

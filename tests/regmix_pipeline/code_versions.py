@@ -26,6 +26,7 @@ SOURCES = {
         *("documents/readers/*.py", "documents/decompress.py"),
         *(f"tokens/{name}.py" for name in ("join", "long_documents", "part_steps", "shards", "split", "steps")),
     ],
+    "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
     "domain_inventory": ["mixtures/limits.py"],
     "mixtures": [f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "sampler")],
     "proxy_checkpoints": [

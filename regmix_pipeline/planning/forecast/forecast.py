@@ -30,6 +30,7 @@ from regmix_pipeline.tokens.stage import current_shard
 MADE_HERE = ("domains", "domain_inventory", "finished_proxies", "adopted_mixtures", "mixtures", "imported_runs")
 """Stages that cost next to nothing: they are made in the scratch workspace, so that what follows is known exactly."""
 _VERSIONS = {
+    "text_checks": "text checks",
     "earlier_runs": "earlier runs",
     "regressor": "regressor",
     "optimal_mixture": "optimal mixture",

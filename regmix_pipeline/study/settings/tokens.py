@@ -103,6 +103,21 @@ class ExecutorSettings(Settings):
         return self.overridden_by(_VARIABLES, environment)
 
 
+class TextCheckSettings(Settings):
+    """What is flagged of the text, and what stops the study before anything is trained on it. Shares from 0 to 1."""
+
+    flag_overlap: float = Field(default=0.01, ge=0, le=1)
+    """A decision is flagged above this share of a target's text that is in documents of a domain's training text."""
+    refuse_overlap: float = Field(default=0.5, ge=0, le=1)
+    """Nothing is trained above this share."""
+    flag_runs: float = Field(default=0.5, ge=0, le=1)
+    """A decision is flagged above this share of a target's runs of some 100 bytes that a domain's training text has."""
+    flag_lost: float = Field(default=0.005, ge=0, le=1)
+    """A decision is flagged above this share of a source's characters or tokens that the tokenizer does not know."""
+    refuse_lost: float = Field(default=0.2, ge=0, le=1)
+    """Nothing is trained above this share."""
+
+
 class ShardSettings(Settings):
     """How the documents of a source are divided."""
 

@@ -235,9 +235,12 @@ def _until():
     return until
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium, without a screen; the test is skipped where there is none."""
+    """Chromium, without a screen; the test is skipped where there is none.
+
+    For one module: while it is open, an event loop runs in this process, and other tests start their own.
+    """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     if importlib.util.find_spec("playwright") is None:

@@ -1,0 +1,68 @@
+"""What a tokenizer loses of a source's text: tokens for the unknown, and characters that do not come back."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLE_CHARACTERS = 400_000
+"""Characters of a source's first documents that are tokenised and read back."""
+LONGEST = 20_000
+"""Characters of one document in the sample, so that a book is not all of it."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How well a tokenizer covers a sample of text.
+
+    Attributes:
+        characters: characters of the sample that are not white space.
+        lost: share of them that do not come back from the tokens. Case and compatible forms do not count.
+        unknown: share of the tokens that stand for the unknown.
+        bytes_per_token: UTF-8 bytes that a token stands for.
+    """
+
+    characters: int
+    lost: float
+    unknown: float
+    bytes_per_token: float
+
+
+def coverage_of(texts: Iterable[str], tokenizer: Path) -> Coverage:
+    """Tokenise the first texts and read them back.
+
+    Args:
+        texts: documents; as many are taken as the sample needs.
+        tokenizer: a ``tokenizer.json``.
+    """
+    from tokenizers import Tokenizer
+
+    loaded = Tokenizer.from_file(str(tokenizer))
+    loaded.encode_special_tokens = True
+    loaded.no_truncation()
+    loaded.no_padding()
+    unknown_token = getattr(loaded.model, "unk_token", None)
+    unknown = None if unknown_token is None else loaded.token_to_id(unknown_token)
+    taken = characters = tokens = unknowns = lost = size = 0
+    for text in texts:
+        part = text[:LONGEST]
+        ids = loaded.encode(part, add_special_tokens=False).ids
+        known = [token for token in ids if token != unknown]
+        before = _characters(part)
+        characters += before.total()
+        lost += (before - _characters(loaded.decode(known, skip_special_tokens=False))).total()
+        tokens += len(ids)
+        unknowns += len(ids) - len(known)
+        size += len(part.encode())
+        taken += len(part)
+        if taken >= SAMPLE_CHARACTERS:
+            break
+    return Coverage(characters, lost / max(characters, 1), unknowns / max(tokens, 1), size / max(tokens, 1))
+
+
+def _characters(text: str) -> Counter[str]:
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return Counter(each for each in plain if not each.isspace() and not unicodedata.combining(each))
