@@ -87,6 +87,8 @@ def tiny_settings():
             "training": {"tokens": 16_384, "windows_per_step": 16, "learning_rate": 0.02},
             "evaluation": {"windows": 64, "trajectory_points": 3},
             "noise": {"mixtures": 3, "seeds": 2},
+            # To start another worker costs more than it trains.
+            "workers": 1,
         },
         "limits": {"target_tokens": 400_000, "max_epochs": 4},
         "confirmation": {

@@ -90,7 +90,7 @@ WRONG = {
     "short line": (MIXTURES + "3,0.5\n", LOSSES, r"mixtures\.csv:4: 2 values where the header names 3"),
     "no id column": (MIXTURES.replace("index", "row"), LOSSES, "share no id column"),
     "column twice": (MIXTURES.replace("github", "arxiv"), LOSSES, "appears twice"),
-    "same domain": (MIXTURES.replace("train_the_pile_github", "The_pile_arxiv"), LOSSES, "two columns mean domain"),
+    "same domain": (MIXTURES.replace("train_the_pile_github", "The_pile_arxiv"), LOSSES, "both mean domain"),
     "no runs": ("index,a\n", LOSSES, r"mixtures\.csv: holds no runs"),
     "not UTF-8": (b"index,caf\xe9\n1,1\n", LOSSES, r"mixtures\.csv: not a CSV in UTF-8"),
 }
@@ -126,7 +126,7 @@ def synthetic_tables(folder, runs=24):
 
 def test_a_study_about_imported_runs_goes_all_the_way_to_the_report(tmp_path):
     study = tmp_path / "mine.yaml"
-    assert len(study_about(*synthetic_tables(tmp_path), study)) == 24
+    assert len(study_about(*synthetic_tables(tmp_path), study).runs) == 24
     workspace = Workspace(study, tmp_path / "home", say=lambda line: None)
     for stage in STAGES:
         assert all(made.error is None for made in workspace.materialise(stage)), stage.name
