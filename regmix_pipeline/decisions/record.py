@@ -207,10 +207,12 @@ def summary_of(record: Mapping[str, Any]) -> str:
     if len(weights) > 3:
         heaviest += f" and {len(weights) - 3} more"
     gain = record["gain"]
-    side = "below" if gain["predicted"] >= 0 else "above"
+    # Without what such a search overstates: the figure that interval and chance are about.
+    expected = gain.get("corrected", gain["predicted"])
+    side = "below" if expected >= 0 else "above"
     reach = f" (90% interval {gain['low']:+.3f} to {gain['high']:+.3f})" if "low" in gain else ""
     return (
-        f"Train on {heaviest}: predicted {abs(gain['predicted']):.3f} nats per "
+        f"Train on {heaviest}: predicted {abs(expected):.3f} nats per "
         f"token {side} the natural mixture on {' + '.join(record['objective'])}{reach}, better with probability "
         f"{_chance(gain['chance_better_than_natural'])}."
     )

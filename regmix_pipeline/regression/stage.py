@@ -18,7 +18,7 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 
@@ -46,9 +46,16 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitting import fit
+    from regmix_pipeline.regression.outliers import outliers
 
     table = loss_table(workspace)
     settings: RegressionSettings = workspace.study.regression
+    found = outliers(table.weights, table.losses, workspace.targets, workspace.study.seed)
+    unexplained = [outlier.as_json(table.mixtures[outlier.row], table.runs[outlier.row]) for outlier in found]
+    for each in unexplained:
+        workspace.say(f"  {unexplained_loss(each, settings)}")
+    if settings.outliers == "leave_out":
+        table = table.without([outlier.row for outlier in found])
     fitted = fit(
         table.weights,
         table.losses,
@@ -69,6 +76,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         fitted.save(temporary)
         write_json(temporary / "scores.json", {"chosen": fitted.chosen, "scores": fitted.scores})
         write_json(temporary / "noise.json", noise)
+        write_json(temporary / "outliers.json", unexplained)
     workspace.write_rows("regressor_scores", version, fitted.scores)
     workspace.write_rows("regressor_choices", version, _choices(fitted, settings))
     workspace.write_rows("noise_floor", version, noise)
@@ -100,13 +108,23 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "out-of-fold spearman": spearman,
         "lowest spearman of the objective": min(spearman[target] for target in workspace.study.objective),
     }
+    if unexplained:
+        facts["losses that no mixture explains"] = [unexplained_loss(each, settings) for each in unexplained]
     if noise:
         facts["signal / noise"] = {row["target"]: round(row["signal_to_noise"], 2) for row in noise}
     if steps:
         facts["share of steps that ranks proxies at .95"] = _shortest(steps, workspace.study.objective)
-    yield Output(
-        UNPARTITIONED, version, facts, [folder / "regressor.json", folder / "scores.json", folder / "noise.json"]
+    names = ("regressor.json", "scores.json", "noise.json", "outliers.json")
+    yield Output(UNPARTITIONED, version, facts, [folder / name for name in names])
+
+
+def unexplained_loss(outlier: Mapping[str, Any], settings: RegressionSettings) -> str:
+    """A sentence about a run whose loss its mixture does not explain."""
+    said = (
+        f"{outlier['mixture']} (run {', '.join(outlier['runs'])}): its loss on {outlier['target']} is "
+        f"{outlier['loss']:.3f}, unlike the other runs, whose law predicts {outlier['predicted']:.3f} for it"
     )
+    return f"{said}; it is {'left out of the fit' if settings.outliers == 'leave_out' else 'kept'}"
 
 
 def _choices(fitted: FittedRegressor, settings: RegressionSettings) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,7 @@ class LossTable:
             spread over evaluation windows; None where an imported run has neither.
         noise: the noise floor; None where no mixtures were trained with several seeds.
         epochs: how often the runs repeat data; None where nothing is known of it.
+        runs: ids of each mixture's runs, length n.
     """
 
     mixtures: list[str]
@@ -63,6 +64,20 @@ class LossTable:
     standard_errors: Array | None
     noise: NoiseFloor | None
     epochs: EpochRates | None
+    runs: list[list[str]]
+
+    def without(self, rows: Collection[int]) -> LossTable:
+        """The same table without some of its rows."""
+        kept = [row for row in range(len(self.mixtures)) if row not in rows]
+        return replace(
+            self,
+            mixtures=[self.mixtures[row] for row in kept],
+            weights=self.weights[kept],
+            losses=self.losses[kept],
+            standard_errors=None if self.standard_errors is None else self.standard_errors[kept],
+            epochs=None if self.epochs is None else replace(self.epochs, rows=self.epochs.rows[kept]),
+            runs=[self.runs[row] for row in kept],
+        )
 
 
 def loss_table(workspace: Workspace) -> LossTable:
@@ -83,6 +98,9 @@ def loss_table(workspace: Workspace) -> LossTable:
             "from current_proxy_losses where final group by all",
             params={"elsewhere": ELSEWHERE},
         ).pl()
+        ids = connection.execute(
+            "select mixture, list(distinct proxy order by proxy) from current_proxy_losses where final group by mixture"
+        ).fetchall()
         epochs = epoch_rates(connection, list(mixtures), domains, available_tokens(workspace))
     # Withdrawn mixtures stay current until their stage runs again.
     losses = {run: row for run, row in _by_run(rows, "loss", workspace.targets).items() if run[0] in mixtures}
@@ -107,6 +125,7 @@ def loss_table(workspace: Workspace) -> LossTable:
         _standard_errors(list(mixtures), rows, workspace.targets, seeds, floor),
         floor,
         epochs,
+        [dict(ids).get(mixture, []) for mixture in mixtures],
     )
 
 

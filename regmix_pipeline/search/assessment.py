@@ -56,6 +56,8 @@ def gain_of(
     corrected = predicted - wrong
     errors = fitted.objective_errors(share)
     errors = errors - errors.mean()
+    # As likely in either direction: where no gain is left, the chance of one is never above a half.
+    errors = np.concatenate([errors, -errors])
     generator = np.random.Generator(np.random.PCG64(seed))
     at_chosen = generator.choice(errors, DRAWS) * deviation[1]
     drawn = corrected + generator.choice(errors, DRAWS) * deviation[0] - at_chosen

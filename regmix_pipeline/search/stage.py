@@ -15,8 +15,9 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.regression.signal import weighed_objective
+from regmix_pipeline.regression.stage import unexplained_loss
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
@@ -42,7 +43,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         fitted, prior, limits, objective, workspace.study.search, workspace.study.seed, workspace.say
     ).as_json()
     found["objective"] = objective
-    found["flags"] += noisy
+    unexplained = workspace.json("regressor", suffix="outliers.json")
+    found["flags"] += [*noisy, *(unexplained_loss(each, workspace.study.regression) for each in unexplained)]
     available = {row["source"]: row["available_tokens"] for row in workspace.json("domain_inventory")["sources"]}
     found["domains"] = [
         row | _repetition(workspace, row, available[row["domain"]])

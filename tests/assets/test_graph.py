@@ -93,7 +93,7 @@ def test_every_asset_says_what_it_is(graph):
 def test_checks_that_must_hold_block_what_follows(graph):
     blocking = {key.name for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
     assert blocking == BLOCKING
-    assert len(graph.asset_check_keys) == len(BLOCKING) + 3 + len(STAGES)
+    assert len(graph.asset_check_keys) == len(BLOCKING) + 5 + len(STAGES)
 
 
 def test_loading_the_graph_imports_no_heavy_library():

@@ -30,6 +30,9 @@ class RegressionSettings(Settings):
     )
     """Regressors to cross-validate; the choice per target is made among them. `stack` blends the others.
     `package.module:Class` is one of your own."""
+    outliers: Literal["leave_out", "keep"] = "leave_out"
+    """What becomes of runs whose losses are far from all others and from what their mixtures explain, as of a training
+    that diverged. They are named in either case."""
     choose_by: Literal["rank", "calibration"] = "rank"
     """Choose the highest out-of-fold Spearman correlation, or the lowest out-of-fold root mean square error."""
     extrapolation: Literal["weigh", "report", "off"] = "weigh"

@@ -1,0 +1,103 @@
+"""Runs whose losses their mixtures cannot explain: a training that diverged, or a figure of another run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regmix_pipeline.regression.folds import random_folds
+from regmix_pipeline.regression.laws.saturation import SaturationLaw
+
+Array = NDArray[np.float64]
+FAR = 1.5
+"""Of losses or their logarithms. Times the distance from the tenth to the ninetieth percentile that a loss must lie beyond one of them."""
+DEVIATIONS = 8.0
+"""Robust standard deviations of the law's errors on other runs by which the law must miss it."""
+MOST = 0.1
+"""Share of the runs that may be outliers. More are not outliers but the data."""
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A loss that is far from all others, and from what a law of the others predicts.
+
+    Attributes:
+        row: the run.
+        target: the target.
+        loss: what was measured, nats per token.
+        predicted: what a law of the other runs predicts.
+    """
+
+    row: int
+    target: str
+    loss: float
+    predicted: float
+
+    def as_json(self, mixture: str, runs: Sequence[str]) -> dict[str, Any]:
+        """What is kept of it, with the names of its mixture and runs."""
+        return {
+            "mixture": mixture,
+            "runs": list(runs),
+            **{name: value for name, value in asdict(self).items() if name != "row"},
+        }
+
+
+def outliers(weights: Array, losses: Array, targets: Sequence[str], seed: int = 0) -> list[Outlier]:
+    """The outliers among runs, at most one for each run: of the target on which it is farthest off.
+
+    A loss counts only when both hold: it lies far beyond nearly all others, and a law fitted to the runs that do not
+    misses it by far more than it misses those. A run with none of a domain may have a far higher loss on that domain's
+    own text, which the law explains.
+
+    Args:
+        weights: (n, d), rows summing to 1.
+        losses: nats per token, (n, T).
+        targets: names of the T columns.
+        seed: of the folds.
+
+    >>> generator = np.random.default_rng(1)
+    >>> weights = generator.dirichlet(np.ones(3), size=24)
+    >>> losses = (3 + 2 * np.exp(-3 * weights[:, :1])) + generator.normal(scale=0.01, size=(24, 1))
+    >>> outliers(weights, losses, ["science"])
+    []
+    >>> losses[7] = 12
+    >>> [(found.row, found.loss) for found in outliers(weights, losses, ["science"])]
+    [(7, 12.0)]
+    """
+    found: dict[int, tuple[float, Outlier]] = {}
+    for column, target in enumerate(targets):
+        own = losses[:, column]
+        low, high = np.quantile(own, [0.1, 0.9])
+        far = _far(own) | _far(np.log(np.maximum(own, 1e-9)))
+        if not far.any() or far.sum() > MOST * len(own) or (~far).sum() < 2 * FOLDS:
+            continue
+        scale, predicted = _law_of_the_others(weights, own, far, seed)
+        for row in map(int, np.flatnonzero(far)):
+            # On the side where it is far: a law may well expect more than there is beyond the runs it saw.
+            missed = (own[row] - predicted[row]) * (1 if own[row] > high else -1)
+            if missed > max(DEVIATIONS * scale, 0.5 * (high - low)) and missed / scale > found.get(row, (0.0,))[0]:
+                found[row] = missed / scale, Outlier(row, target, float(own[row]), float(predicted[row]))
+    return [found[row][1] for row in sorted(found)]
+
+
+def _far(values: Array) -> NDArray[np.bool_]:
+    low, high = np.quantile(values, [0.1, 0.9])
+    return (values > high + FAR * (high - low)) | (values < low - FAR * (high - low))
+
+
+def _law_of_the_others(weights: Array, losses: Array, far: NDArray[np.bool_], seed: int) -> tuple[float, Array]:
+    """The robust standard deviation of a law's errors on runs that it did not see, and its predictions for all runs."""
+    rows = np.flatnonzero(~far)
+    fold, errors = random_folds(len(rows), FOLDS, seed), []
+    for number in range(FOLDS):
+        seen, held = rows[fold != number], rows[fold == number]
+        law = SaturationLaw().fit(weights[seen], losses[seen, None])
+        errors.append(losses[held] - law.predict(weights[held])[:, 0])
+    scale = 1.4826 * float(np.median(np.abs(np.concatenate(errors))))
+    law = SaturationLaw().fit(weights[rows], losses[rows, None])
+    return max(scale, 1e-9), law.predict(weights)[:, 0]
