@@ -14,7 +14,7 @@ from regmix_pipeline.regression.laws.saturation import SaturationLaw
 
 Array = NDArray[np.float64]
 FAR = 1.5
-"""Of losses or their logarithms. Times the distance from the tenth to the ninetieth percentile that a loss must lie beyond one of them."""
+"""Times the distance from the tenth to the ninetieth percentile that a loss, or its logarithm, must lie beyond one."""
 DEVIATIONS = 8.0
 """Robust standard deviations of the law's errors on other runs by which the law must miss it."""
 MOST = 0.1
