@@ -2,7 +2,8 @@
 # make ui     its results in the Dagster UI
 # make test   the tests
 # make check  lint, types and tests, as CI runs them
-# make test-kills   twenty kills of the real command at random moments, some minutes
+# make test-kills   kills of the real command at twenty random moments, of a UI's run and of Ray's nodes, some minutes
+# make test-slow    studies that change again and again, some minutes
 # make docs   the documentation as a site in site/; make docs-serve shows it at http://127.0.0.1:8000
 # make reference   the generated pages of docs/, again
 # make test-consumers     exported mixtures read by the trainers' own libraries, in an environment of its own
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test test-kills test-consumers check lint types docs docs-serve reference bench-throughput clean
+.PHONY: demo ui test test-kills test-slow test-consumers check lint types docs docs-serve reference bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -26,7 +27,10 @@ test: $(VENV)/.installed
 	$(BIN)/pytest
 
 test-kills: $(VENV)/.installed
-	$(BIN)/pytest -n 0 -s -m kills tests/end_to_end
+	$(BIN)/pytest -n 0 -s -m kills tests
+
+test-slow: $(VENV)/.installed
+	$(BIN)/pytest -m slow tests
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

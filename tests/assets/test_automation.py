@@ -9,7 +9,7 @@ import pytest
 from regmix_pipeline.assets.names import stage_name
 from regmix_pipeline.errors import DocumentError, StudyError
 
-DATA = ["documents", "token_shards", "text_checks", "domain_inventory", "mixtures"]
+DATA = ["documents", "token_shards", "domain_inventory", "text_checks", "mixtures"]
 AFTER_SHARDS = {"text_checks": ["None"], "domain_inventory": ["None"]}
 
 
@@ -63,7 +63,7 @@ def test_changed_text_is_followed_and_a_touched_file_is_not(world):
     assert world.asked(request)
     assert world.tick() == {"token_shards": ["licences"]}
     assert world.run("token_shards", keys=["licences"])
-    assert world.settle() == ["text_checks", "domain_inventory", "mixtures"]
+    assert world.settle() == ["domain_inventory", "text_checks", "mixtures"]
 
     path = world.folder / "text" / "code.jsonl"
     world.write(path, path.read_bytes())
@@ -175,9 +175,9 @@ def test_what_changes_while_a_run_is_going_is_kept_for_the_next(world):
     going = world.start("domain_inventory")
     assert world.tick() == {"token_shards": ["poems"]}
     assert world.run("token_shards", keys=["poems"])
-    assert [world.tick() for _ in range(2)] == [{}] * 2
+    assert [world.tick() for _ in range(2)] == [{"text_checks": ["None"]}, {}]
     world.instance.report_run_canceled(world.instance.get_run_by_id(going))
-    assert world.tick() == AFTER_SHARDS
+    assert world.tick() == {"domain_inventory": ["None"]}
 
 
 def test_observations_are_asked_for_once_at_a_time_and_at_most_twice(world):

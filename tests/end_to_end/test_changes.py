@@ -77,13 +77,12 @@ def test_limits_train_nothing_and_undone_they_lead_back_to_the_decision(place, s
     tight = settings["limits"] | {"max_epochs": 2}
     capped = settings["domains"] | {"descriptions": settings["domains"]["descriptions"] | {"cap": 0.3, "floor": 0.1}}
     found = []
-    for changed in ({"limits": tight}, {}, {"domains": capped}, {}):
+    for changed in ({"limits": tight, "domains": capped}, {}):
         write(place, settings | changed)
         decision, new = run_as_forecast(place)
         assert not new
         found.append(decision)
-    assert found[1] == found[3] == first
-    assert first not in (found[0], found[2])
+    assert found[1] == first != found[0]
 
 
 def test_a_renamed_domain_trains_nothing(place, settings):

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from regmix_pipeline.engine.home_lock import LOCK
 
-TOKENISING, TRAINING, MEASURING = r"\] token_shards: 4 of 4", r"proxy_checkpoints +\d", r"proxy_losses +\d"
+TOKENISING, TRAINING, MEASURING = r"\] token_shards: ", r"proxy_checkpoints +\d", r"proxy_losses +\d"
 REGRESSION, CONFIRMATION = r"\] regressor: new", r"confirmation +\d"
 """What a run says while a stage is running."""
 INSIDE = (TRAINING, MEASURING, CONFIRMATION)
@@ -20,7 +20,8 @@ INSIDE = (TRAINING, MEASURING, CONFIRMATION)
 KILLED = "SIGKILL to all processes"
 ORPHANED = "SIGKILL to the first process, whose children have to end by themselves"
 STOPS = {
-    signal.SIGTERM: r"interrupted(: \d of 4 sources tokenised| during token_shards); run again to continue",
+    # Sources are tokenised in no time: the signal may find the next stage.
+    signal.SIGTERM: r"interrupted(: \d of 4 sources tokenised| during \w+); run again to continue",
     signal.SIGINT: r"interrupted: \d+ of \d+ proxies trained; run again to continue",
     signal.SIGHUP: r"interrupted: \d+ of \d+ losses measured; run again to continue",
 }

@@ -64,6 +64,7 @@ def made(study_file, home):
     return workspace, said, {row[:3]: row[3:] for row in losses}, tokens
 
 
+@pytest.mark.slow
 def test_proxies_stop_where_pilots_extrapolate_their_losses(study_file, change_study, tmp_path):
     whole = made(study_file, tmp_path / "whole")
     change_study({"proxies.early_stopping": {"at": 0.5, "pilots": 8, "tolerance": 1.0}})

@@ -56,6 +56,7 @@ def rows(workspace, sql):
         return connection.execute(sql).fetchall()
 
 
+@pytest.mark.slow
 def test_domains_that_come_split_are_revised_and_go(place, study_file):
     workspace, new = place()
     assert len(new) == 11  # ten sampled, and the natural one
@@ -152,6 +153,7 @@ def test_a_domain_of_next_to_no_weight_stops_nothing(place):
     assert not [entry for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] == "arrival"]
 
 
+@pytest.mark.slow
 def test_runs_that_repeated_otherwise_are_not_mixed_with_todays(place):
     place({"limits": {"target_tokens": 2_000_000, "max_epochs": 50}})
     workspace, new = place({"limits": {"target_tokens": 4_000_000, "max_epochs": 50}})
@@ -174,6 +176,7 @@ def test_a_damaged_record_of_a_proxy_stops_nothing(place):
     assert new == set()
 
 
+@pytest.mark.slow
 def test_documents_that_change_without_a_word_are_trained_on_again(place, study_file):
     workspace, _ = place()
     text = study_file.parent / "text" / "code.jsonl"
@@ -199,6 +202,7 @@ def always_something(fitted, region, objective, chosen, natural, batch, seed, qu
 REAL = proposals.propose
 
 
+@pytest.mark.slow
 def test_proposals_are_taken_up_within_the_budget(place, monkeypatch):
     # What is proposed is luck with eleven mixtures, and not what this is about.
     monkeypatch.setattr(proposals, "APART", 0.01)

@@ -106,6 +106,7 @@ def when_at_work(act):
     assert done
 
 
+@pytest.mark.kills
 def test_a_killed_worker_is_replaced(place, cluster, many, alone):
     texts = [" ".join(place.sentences(60)) + f" {n}" for n in range(3000)]
     source = spread(place, "books", texts)
@@ -115,6 +116,7 @@ def test_a_killed_worker_is_replaced(place, cluster, many, alone):
     assert content(place.base / "many") == content(place.base / "alone")
 
 
+@pytest.mark.kills
 def test_a_lost_node_s_parts_are_made_on_the_other(place, cluster, many, alone):
     texts = [" ".join(place.sentences(60)) + f" {n}" for n in range(3000)]
     source = spread(place, "books", texts)
@@ -216,6 +218,7 @@ def test_who_waits_for_room_says_so(place, cluster, many, alone):
     assert made == alone({"books": source})
 
 
+@pytest.mark.kills
 def test_a_cluster_that_shrinks_below_a_task_is_given_up(place, cluster, many, monkeypatch):
     """Its only node that is large enough is lost while the part is made, and stays away."""
     (place.base / "sitecustomize.py").write_text(

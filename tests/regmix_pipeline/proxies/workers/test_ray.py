@@ -107,6 +107,7 @@ def test_a_cluster_trains_the_same_proxies_as_this_machine(cluster, spec_of, tmp
     assert all(result.reused for result in engine.run(specs))
 
 
+@pytest.mark.kills
 def test_a_killed_worker_costs_nothing_but_time(cluster, spec_of, at_home, bits):
     specs = [spec_of(seed=seed, training=LONGER, snapshot_seconds=0.0) for seed in range(4)]
     results = []
@@ -134,6 +135,7 @@ DRIVER = textwrap.dedent(
 )
 
 
+@pytest.mark.kills
 def test_a_killed_driver_finds_what_was_finished(cluster, spec_of, tmp_path, at_home, bits):
     import json
 
@@ -219,6 +221,7 @@ def test_a_cluster_that_adds_nodes_is_waited_for(cluster, spec_of, monkeypatch):
     lost.join()
 
 
+@pytest.mark.kills
 def test_a_lost_node_s_proxies_end_on_the_other(cluster, spec_of, at_home, bits):
     specs = [spec_of(seed=seed, training=LONGER, snapshot_seconds=0.0) for seed in range(20, 25)]
     results = []
