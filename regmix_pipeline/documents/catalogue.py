@@ -26,7 +26,14 @@ class FileKind:
 
 FILE_KINDS = {
     "jsonl": FileKind(
-        "jsonl:StrictJsonlReader", ".jsonl, .jsonl.gz or .jsonl.zst", (".jsonl", ".jsonl.gz", ".jsonl.zst"), "json"
+        "jsonl:StrictJsonlReader",
+        "JSON lines, also compressed by gzip or Zstandard",
+        (
+            *(f".{name}{end}" for name in ("jsonl", "ndjson") for end in ("", ".gz", ".zst", ".zstd")),
+            # Public corpora of JSON lines are named so; a plain .json is more often one object.
+            *(".json.gz", ".json.zst", ".json.zstd"),
+        ),
+        "json",
     ),
     "parquet": FileKind("parquet:StrictParquetReader", "Parquet", (".parquet",), "parquet"),
 }

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regmix_pipeline.errors import RegressionError
-from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.table_columns import SUMMARY
+from regmix_pipeline.study.settings.documents import safe_name
 
 IDS = ("run", "index")
 """Columns that can identify a run, the better one first."""
 NOT_VALUES = ("run", "name", "index")
 LOWEST_SUM, HIGHEST_SUM = 0.98, 1.02
 """What rounding may do to a row's sum. RegMix's own published rows lie between .996 and 1.003."""
-LONGEST_NAME = 63
 HIGHEST_LOSS = 1000.0
 """Nats a token. A guess among a million tokens has 13.8: what is far above is not a loss, or its run diverged."""
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -125,16 +123,12 @@ def target_name(column: str) -> str:
 
 
 def _safe(name: str, column: str) -> str:
-    """A name of lower-case letters, digits and underscores; letters of other scripts by their numbers in Unicode."""
-    spelt = name.replace("+", "plus").replace("#", "sharp")
-    plain = "".join(each for each in unicodedata.normalize("NFKD", spelt) if not unicodedata.combining(each)).lower()
-    letters = (each if each.isascii() or not each.isalnum() else f"u{ord(each):x}" for each in plain)
-    found = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
+    found = safe_name(name)
     if not found:
         raise RegressionError(
             f"column {column!r} has no letter or digit to name it by", where="the header", remedy="rename the column"
         )
-    return found if len(found) <= LONGEST_NAME else f"{found[: LONGEST_NAME - 9]}_{fingerprint(found)[:8]}"
+    return found
 
 
 def _read(path: Path) -> _Table:

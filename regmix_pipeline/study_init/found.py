@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from regmix_pipeline.documents.catalogue import ENDINGS, kind_of_file
 from regmix_pipeline.errors import DocumentError
-from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.documents import Source, safe_name
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def domain_name(entry: Path) -> str:
         if entry.is_file() and stem.lower().endswith(ending):
             stem = stem[: -len(ending)]
             break
-    return re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:63] or "domain"
+    return safe_name(stem) or "domain"
 
 
 def _files(entry: Path) -> list[Path]:

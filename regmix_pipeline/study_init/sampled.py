@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import itertools
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
+from regmix_pipeline.documents.decompress import decompressed
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.study.settings.tokens import TokenizerSettings
 from regmix_pipeline.study_init.found import FoundDomain
@@ -142,16 +141,10 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
     import orjson
     from zstandard import ZstdError
 
-    from regmix_pipeline.documents.decompress import ZstdFile
-
-    size, name, number = path.stat().st_size, path.name.lower(), 0
+    size, number = path.stat().st_size, 0
     try:
-        with path.open("rb") as stream:
-            lines: IO[bytes] = stream
-            if name.endswith(".gz"):
-                lines = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
-            elif name.endswith(".zst"):
-                lines = io.BufferedReader(ZstdFile(_Sips(stream)))  # type: ignore[arg-type, assignment]
+        # In small pieces, so that the stream's place says how much of the file a sample took.
+        with path.open("rb") as stream, decompressed(stream, path.name, 8192) as lines:
             for number, line in enumerate(lines, start=1):
                 record = orjson.loads(line.removeprefix(b"\xef\xbb\xbf")) if line.strip() else None
                 if record is not None and not isinstance(record, dict):
@@ -164,17 +157,6 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
         ) from error
     except (EOFError, OSError, ZstdError) as error:
         raise DocumentError(f"damaged: {error}", where=f"{path}:{number + 1}", remedy="make it again") from error
-
-
-class _Sips:
-    """A stream read in small pieces, so that its place says how much of it a sample took."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def read(self, size: int) -> bytes:
-        """At most 8 KiB."""
-        return self._stream.read(min(size, 8192))
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], float]]:

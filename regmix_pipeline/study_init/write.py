@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import yaml
+
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.study.file import load_study
@@ -43,7 +45,7 @@ def study_text(proposal: Proposal) -> str:
     lines = [
         f"# A first study of {len(proposal.usable)} domains. Every choice is a proposal: change what you know better.",
         "# docs/study-file.md lists every field; `regmix plan` says what it takes before anything is spent.",
-        f"name: {proposal.name}",
+        f"name: {_key(proposal.name)}",
         'description: ""  # one sentence for the report: what is the question?',
         "seed: 42",
         "",
@@ -72,6 +74,11 @@ def study_text(proposal: Proposal) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _key(name: str) -> str:
+    """A name as YAML reads it back: `no` and `2024` would be a truth value and a number."""
+    return name if yaml.safe_load(name) == name else json.dumps(name)
+
+
 def _domain(domain: Proposed) -> list[str]:
     sample = domain.sample
     text_field = "" if sample.text_field == "text" else f", text_field: {json.dumps(sample.text_field)}"
@@ -80,7 +87,7 @@ def _domain(domain: Proposed) -> list[str]:
     size = f"{about}{sample.text_bytes / 1e6:,.1f} MB of text in {about}{sample.documents:,} documents"
     files = f"{len(sample.domain.files)} file{'s' if len(sample.domain.files) > 1 else ''}"
     comment = f"  # {files}, {size}: about {domain.tokens / 1e6:,.2f} M tokens, {domain.bytes_per_token:.1f} bytes each"
-    entry = f"{domain.name}: {{source: {{{sample.domain.kind}: {address}{text_field}}}}}"
+    entry = f"{_key(domain.name)}: {{source: {{{sample.domain.kind}: {address}{text_field}}}}}"
     warning = [f"  # {domain.name}: {domain.warning}"] if domain.warning else []
     return [comment, *warning, f"  {entry}" if domain.usable else f"  # {entry}"]
 
@@ -96,7 +103,7 @@ def _targets(proposal: Proposal) -> list[str]:
         said,
         "# Better a text that no domain holds and that represents the use: name: {source: {jsonl: ...}, weight: 1}.",
         "targets:",
-        *(f"  {each.name}: {{weight: {int(each.name in proposal.targets)}}}" for each in proposal.usable),
+        *(f"  {_key(each.name)}: {{weight: {int(each.name in proposal.targets)}}}" for each in proposal.usable),
     ]
 
 

@@ -40,6 +40,12 @@ class StrictJsonlReader(StrictReader, JsonlReader):
 
     def _record(self, line: bytes, path: str, number: int) -> dict[str, Any]:
         where = f"{self.files.address(path)}:{number}"
+        if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise DocumentError(
+                "the file is UTF-16, not UTF-8",
+                where=self.files.address(path),
+                remedy="convert the file: `iconv -f utf-16 -t utf-8 FILE > NEW`",
+            )
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
@@ -49,7 +55,7 @@ class StrictJsonlReader(StrictReader, JsonlReader):
                 raise DocumentError(
                     f"byte {undecodable.start + 1} of the line is not UTF-8 ({undecodable.reason})",
                     where=where,
-                    remedy="convert the file, for instance `iconv -f latin1 -t utf-8 FILE > NEW`",
+                    remedy="write the file as UTF-8, from the encoding that it is in",
                 ) from error
             raise DocumentError(
                 f"malformed JSON: {error}", where=where, remedy="write one JSON object per line"

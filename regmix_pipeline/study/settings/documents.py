@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
@@ -16,6 +18,8 @@ KINDS = ("corpus", *FILE_KINDS)
 
 LONGEST_SHOWN = 80
 """Characters of a name that an error repeats."""
+LONGEST = 63
+"""Characters of a name."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,62}")
 
 
@@ -25,13 +29,28 @@ def check_name(name: str) -> str:
         shown = repr(name) if len(str(name)) <= LONGEST_SHOWN else f"{str(name)[:LONGEST_SHOWN]!r} and so on"
         raise ValueError(
             f"{shown} is not a safe name: use 1 to 63 lower-case letters, digits and underscores, beginning with a "
-            f"letter or digit, for instance {_safe_name_like(str(name))!r}"
+            f"letter or digit, for instance {(safe_name(str(name)) or 'books')!r}"
         )
     return name
 
 
-def _safe_name_like(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:63] or "books"
+def safe_name(text: str) -> str:
+    """A safe name like ``text``, "" if it has no letter or digit. Letters of other scripts become their numbers.
+
+    >>> [safe_name(text) for text in ("train/Pile CC", "C++", "Caf\u00e9", "\u65b0")]
+    ['train_pile_cc', 'cplusplus', 'cafe', 'u65b0']
+    """
+    plain = unicodedata.normalize("NFKD", text.replace("+", "plus").replace("#", "sharp")).lower()
+    letters = (
+        each if each.isascii() or not each.isalnum() else f"u{ord(each):x}"
+        for each in plain
+        if not unicodedata.combining(each)
+    )
+    found = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
+    if len(found) <= LONGEST:
+        return found
+    # Two names that begin alike stay two.
+    return f"{found[: LONGEST - 9]}_{hashlib.sha256(found.encode()).hexdigest()[:8]}"
 
 
 class SourceBase(Settings):

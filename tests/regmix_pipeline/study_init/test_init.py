@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from dataclasses import replace
 
 import pyarrow as pa
@@ -153,3 +154,11 @@ def test_the_command_answers_and_its_file_can_be_planned(folder, tmp_path):
     again = CliRunner().invoke(app, ["init", str(folder), "--out", out])
     assert again.exit_code == 1
     assert "exists already" in again.output
+
+
+def test_folders_named_as_yaml_names_other_things(real_text, tmp_path):
+    for name, source in (("no", "code"), ("2024", "licences"), ("\u043a\u043d\u0438\u0433\u0438", "descriptions")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        shutil.copy(real_text / f"{source}.jsonl", tmp_path / "data" / name / "part.jsonl")
+    init_study(tmp_path / "data", tmp_path / "study.yaml")
+    assert set(load_study(tmp_path / "study.yaml").domains) == {"no", "2024", "u43au43du438u433u438"}
