@@ -14,20 +14,38 @@ LOADER = '''\
 import json
 from pathlib import Path
 
-from datasets import interleave_datasets, load_dataset
+import pyarrow.parquet as pq
+from datasets import Dataset, Features, IterableDataset, Value, interleave_datasets
+from fsspec.core import url_to_fs
 
 EXPORT = Path(__file__).with_name({main})
+
+
+def texts(files, reader, field):
+    """The documents' text alone, whatever other columns the files have, and of whatever types."""
+    for address in files:
+        fs, path = url_to_fs(address)
+        if reader == "parquet":
+            with fs.open(path, "rb") as file:
+                for batch in pq.ParquetFile(file).iter_batches(columns=[field]):
+                    yield from ({"text": text} for text in batch.column(0).to_pylist() if text and text.strip())
+            continue
+        with fs.open(path, "rb", compression="infer") as lines:
+            for line in lines:
+                text = json.loads(line.removeprefix(b"\\xef\\xbb\\xbf")).get(field) if line.strip() else None
+                if text and text.strip():
+                    yield {"text": text}
 
 
 def load(streaming=True):
     """The decided mixture as one stream of documents under the name text."""
     export = json.loads(EXPORT.read_text(encoding="utf-8"))
+    make = (IterableDataset if streaming else Dataset).from_generator
     parts = []
     for name in export["names"]:
         data = export["data"][name]
-        part = load_dataset(data["reader"], data_files=data["files"], split="train", streaming=streaming)
-        part = part.select_columns([data["text_field"]])
-        parts.append(part if data["text_field"] == "text" else part.rename_column(data["text_field"], "text"))
+        given = {"files": data["files"], "reader": data["reader"], "field": data["text_field"]}
+        parts.append(make(texts, features=Features({"text": Value("string")}), gen_kwargs=given))
     return interleave_datasets(
         parts,
         probabilities=export["probabilities"],

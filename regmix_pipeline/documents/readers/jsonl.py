@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,16 @@ from zstandard import ZstdError
 from regmix_pipeline.documents.decompress import open_lines
 from regmix_pipeline.documents.readers.base import StrictReader, kind_of_value
 from regmix_pipeline.errors import DocumentError
+
+
+def _with_constants(line: bytes) -> Any:
+    """What a line holds that is JSON but for NaN and infinities, which Python writes; None for any other line."""
+    seen: list[str] = []
+    try:
+        record = json.loads(line, parse_constant=seen.append)
+    except ValueError:
+        return None
+    return record if seen else None
 
 
 class StrictJsonlReader(StrictReader, JsonlReader):
@@ -57,9 +68,11 @@ class StrictJsonlReader(StrictReader, JsonlReader):
                     where=where,
                     remedy="write the file as UTF-8, from the encoding that it is in",
                 ) from error
-            raise DocumentError(
-                f"malformed JSON: {error}", where=where, remedy="write one JSON object per line"
-            ) from error
+            record = _with_constants(line)
+            if record is None:
+                raise DocumentError(
+                    f"malformed JSON: {error}", where=where, remedy="write one JSON object per line"
+                ) from error
         if not isinstance(record, dict):
             raise DocumentError(
                 f"the line holds {kind_of_value(record)}, not an object",

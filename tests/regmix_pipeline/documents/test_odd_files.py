@@ -51,6 +51,14 @@ def test_utf_16_gets_a_remedy_that_does_not_spoil_it(tmp_path):
     assert len(texts_in(tmp_path, "b.jsonl", content.decode("utf-16").encode())) == 50
 
 
+def test_nan_in_another_field_is_read_and_other_rubbish_is_not(tmp_path):
+    odd = b'{"score": NaN, "text": "one"}\n{"text": "two", "low": -Infinity}\n'
+    assert texts_in(tmp_path, "a.jsonl", odd) == ["one", "two"]
+    with pytest.raises(DocumentError, match="malformed JSON") as caught:
+        texts_in(tmp_path, "b.jsonl", odd + b'{"text": "three" NaN}\n')
+    assert caught.value.where.endswith("b.jsonl:3")
+
+
 def test_names_that_begin_alike_stay_two():
     assert safe_name("x" * 70 + "a") != safe_name("x" * 70 + "b")
     assert len(safe_name("x" * 70 + "a")) == 63

@@ -1,5 +1,6 @@
 """What is exported, from a study that was really run: numbers, addresses, approval, and refusals that leave nothing."""
 
+import gzip
 import json
 import runpy
 import struct
@@ -7,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -255,6 +258,24 @@ def test_datasets_draws_with_the_exported_probabilities(export, decision, tmp_pa
         share = np.mean([text in texts[name] for text in drawn])
         # Three standard errors of a share out of 3,000 draws.
         assert abs(share - probability) < 3 * np.sqrt(probability * (1 - probability) / len(drawn)) + 1e-9
+
+
+def test_the_loader_reads_the_text_alone_of_odd_files(export, tmp_path):
+    pytest.importorskip("datasets")
+    loader = runpy.run_path(str(export("hf").files[1]))
+    folder = tmp_path / "odd [1]*"
+    folder.mkdir()
+    lines = [{"text": "one", "meta": 1}, {"text": "two", "meta": "a"}, {"text": "", "other": None}, {"text": "three"}]
+    content = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "a.jsonl").write_text("\ufeff" + content + "\n" + '{"score": NaN, "text": "four"}\n')
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(content.encode()))
+    for name, kind in (("c", pa.large_string()), ("d", pa.string_view())):
+        table = pa.table({"text": pa.array(["five", None, " "], kind), "id": pa.array([1, 2, 3])})
+        pq.write_table(table, folder / f"{name}.parquet")
+    read = loader["texts"]([str(folder / name) for name in ("a.jsonl", "b.jsonl.gz")], "json", "text")
+    assert [each["text"] for each in read] == ["one", "two", "three", "four", "one", "two", "three"]
+    read = loader["texts"]([str(folder / f"{name}.parquet") for name in "cd"], "parquet", "text")
+    assert [each["text"] for each in read] == ["five", "five"]
 
 
 def test_shares_of_documents_need_every_mean():
