@@ -74,6 +74,20 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
 
 
+def _readable_as_usual(path: Path) -> None:
+    """Give a file the permissions that new files have here: some libraries write for their own user alone."""
+    mask = next((line for line in _lines_of("/proc/self/status") if line.startswith("Umask:")), None)
+    if mask is not None:
+        path.chmod(0o666 & ~int(mask.split()[1], 8))
+
+
+def _lines_of(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return []
+
+
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success flush it and rename it to ``path``, on error delete it."""
@@ -81,6 +95,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
+        _readable_as_usual(temporary)
         _fsync(temporary)
         os.replace(temporary, path)
         fsync_folder(path.parent)
@@ -162,6 +177,7 @@ def folder_written_atomically(folder: Path) -> Iterator[Path]:
         yield temporary
         for path in temporary.rglob("*"):
             if path.is_file():
+                _readable_as_usual(path)
                 _fsync(path)
         fsync_folder(temporary)
         try:
