@@ -61,7 +61,8 @@ def test_a_child_that_is_stopped_is_gone(answering):
     child = Child(answering, {"WORD": ""})
     child.stop()
     assert not child.alive
-    assert child.end() == -signal.SIGTERM
+    # A signal that comes before the child is a program of its own may be lost; its input ends then.
+    assert child.end() in (-signal.SIGTERM, 3)
 
 
 def test_this_package_is_found_first_and_the_working_directory_never(tmp_path, monkeypatch):
