@@ -85,6 +85,7 @@ def test_limits_train_nothing_and_undone_they_lead_back_to_the_decision(place, s
     assert found[1] == first != found[0]
 
 
+@pytest.mark.slow
 def test_a_renamed_domain_trains_nothing(place, settings):
     def renamed(values):
         return {"programs" if name == "code" else name: value for name, value in values.items()}

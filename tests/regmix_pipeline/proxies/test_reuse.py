@@ -124,6 +124,7 @@ def test_domains_that_come_split_are_revised_and_go(place, study_file):
     )
 
 
+@pytest.mark.slow
 def test_a_domain_that_goes_and_comes_back_costs_nothing(place):
     workspace, _ = place()
     everything = trained(workspace)
@@ -145,6 +146,7 @@ def test_a_domain_that_goes_and_comes_back_costs_nothing(place):
     assert {entry["id"] for entry in workspace.json("mixtures")["mixtures"]} == before
 
 
+@pytest.mark.slow
 def test_a_domain_of_next_to_no_weight_stops_nothing(place):
     place()
     workspace, _ = place({"domains.descriptions": {"source": {"jsonl": "text/descriptions.jsonl"}, "cap": 0.0001}})
