@@ -21,8 +21,13 @@ from regmix_pipeline.errors import DocumentError
 def _with_constants(line: bytes) -> Any:
     """What a line holds that is JSON but for NaN and infinities, which Python writes; None for any other line."""
     seen: list[str] = []
+
+    def number(constant: str) -> float:
+        seen.append(constant)
+        return float(constant)
+
     try:
-        record = json.loads(line, parse_constant=seen.append)
+        record = json.loads(line, parse_constant=number)
     except ValueError:
         return None
     return record if seen else None

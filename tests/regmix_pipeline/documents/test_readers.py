@@ -78,7 +78,7 @@ def test_one_task_only(tmp_path):
     ("line", "problem"),
     [
         (b'{"text": "x"', "malformed JSON"),
-        (b'{"text": NaN}', "malformed JSON"),
+        (b'{"text": NaN}', "not a string"),
         (b'{"text": "\\ud800"}', "malformed JSON"),
         ('{"text": "café"}'.encode("latin-1"), "byte 14 of the line is not UTF-8"),
         (b'{"body": "x", "id": 1}', "there is no text field 'text'; the fields are body, id"),
