@@ -74,18 +74,17 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
 
 
-def _readable_as_usual(path: Path) -> None:
-    """Give a file the permissions that new files have here: some libraries write for their own user alone."""
-    mask = next((line for line in _lines_of("/proc/self/status") if line.startswith("Umask:")), None)
-    if mask is not None:
-        path.chmod(0o666 & ~int(mask.split()[1], 8))
-
-
-def _lines_of(path: str) -> list[str]:
+def _readable_as_usual(paths: Iterable[Path]) -> None:
+    """Give files the permissions that new files have here: some libraries write for their own user alone."""
+    # The system call that tells the umask sets it, for all threads.
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
-        return []
+        return
+    usual = 0o666 & ~int(next(line for line in status if line.startswith("Umask:")).split()[1], 8)
+    for path in paths:
+        if path.stat().st_mode & 0o777 != usual:
+            path.chmod(usual)
 
 
 @contextmanager
@@ -95,7 +94,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        _readable_as_usual(temporary)
+        _readable_as_usual([temporary])
         _fsync(temporary)
         os.replace(temporary, path)
         fsync_folder(path.parent)
@@ -175,10 +174,10 @@ def folder_written_atomically(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                _readable_as_usual(path)
-                _fsync(path)
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        _readable_as_usual(files)
+        for path in files:
+            _fsync(path)
         fsync_folder(temporary)
         try:
             os.rename(temporary, folder)

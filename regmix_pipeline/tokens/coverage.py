@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from regmix_pipeline.tokens.tokenizer import load_for_text
+
 SAMPLE_CHARACTERS = 400_000
 """Characters of a source's first documents that are tokenised and read back."""
 LONGEST = 20_000
@@ -38,12 +40,7 @@ def coverage_of(texts: Iterable[str], tokenizer: Path) -> Coverage:
         texts: documents; as many are taken as the sample needs.
         tokenizer: a ``tokenizer.json``.
     """
-    from tokenizers import Tokenizer
-
-    loaded = Tokenizer.from_file(str(tokenizer))
-    loaded.encode_special_tokens = True
-    loaded.no_truncation()
-    loaded.no_padding()
+    loaded = load_for_text(tokenizer)
     unknown_token = getattr(loaded.model, "unk_token", None)
     unknown = None if unknown_token is None else loaded.token_to_id(unknown_token)
     taken = characters = tokens = unknowns = lost = size = 0

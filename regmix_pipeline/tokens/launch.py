@@ -31,9 +31,10 @@ def main(folder: Path, rank: int) -> None:
     pipeline, tasks = part_pipeline(folder / TASKS), len(list((folder / TASKS).iterdir()))
     try:
         if settings.kind == "ray":
+            _keep_looking(folder, _cluster(folder, settings))
+            # Imports Ray: only now is it known to be installed.
             from regmix_pipeline.tokens.ray_placement import place_again
 
-            _keep_looking(folder, _cluster(folder, settings))
             place_again()
             RayPipelineExecutor(
                 pipeline,

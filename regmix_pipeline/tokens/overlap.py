@@ -76,11 +76,13 @@ class TargetText:
         length = min(max(SHORTEST_RUN, round(RUN_BYTES * total / max(split.bytes, 1))), LONGEST_RUN)
         documents, runs = [], [np.empty(0, np.uint64)]
         for group in _groups(ends):
-            documents.append(_document_hashes(tokens, group))
             last = np.repeat(group[1:] - 1, np.diff(group))
-            for start, hashes in _run_hashes(tokens, group, length):
-                place = start - group[0] + np.arange(len(hashes))
-                runs.append(hashes[start + np.arange(len(hashes)) + length <= last[place]])
+            for start, sums in _blocks(tokens, group):
+                if start == group[0]:
+                    documents.append(_document_hashes(sums, group))
+                hashes = _run_hashes(sums, length)
+                place = start + np.arange(len(hashes))
+                runs.append(hashes[place + length <= last[place - group[0]]])
         found = np.unique(np.concatenate(runs))
         every = np.uint64(max(1, -(-len(found) // MOST_RUNS)))
         return cls(np.concatenate(documents), np.diff(ends, prepend=0), found[found % every == 0], length)
@@ -109,14 +111,16 @@ def overlaps(training: SplitText, targets: Mapping[str, TargetText]) -> dict[str
         targets: name -> the target's text.
     """
     tokens, documents = training.values(), []
-    lookups = {text.run_length: _Lookup() for text in targets.values()}
-    for length, lookup in lookups.items():
-        lookup.want([text.runs for text in targets.values() if text.run_length == length])
+    lookups = {
+        length: _Lookup([text.runs for text in targets.values() if text.run_length == length])
+        for length in {text.run_length for text in targets.values()}
+    }
     for group in _groups(training.ends()):
-        documents.append(_document_hashes(tokens, group))
-        for length, lookup in lookups.items():
-            for _, hashes in _run_hashes(tokens, group, length):
-                lookup.look_in(hashes)
+        for start, sums in _blocks(tokens, group):
+            if start == group[0]:
+                documents.append(_document_hashes(sums, group))
+            for length, lookup in lookups.items():
+                lookup.look_in(_run_hashes(sums, length))
     held = np.unique(np.concatenate(documents))
     return {
         name: Overlap(
@@ -131,7 +135,7 @@ def overlaps(training: SplitText, targets: Mapping[str, TargetText]) -> dict[str
 class _Lookup:
     """Which of the wanted hashes were seen."""
 
-    def want(self, runs: list[Hashes]) -> None:
+    def __init__(self, runs: list[Hashes]) -> None:
         self._wanted = np.unique(np.concatenate(runs))
         self._seen = np.zeros(len(self._wanted), dtype=bool)
         self._prefixes = np.zeros(1 << PREFIX_BITS, dtype=bool)
@@ -161,19 +165,23 @@ def _groups(ends: Numbers) -> Iterator[Numbers]:
         first = after
 
 
-def _document_hashes(tokens: NDArray[np.unsignedinteger], group: Numbers) -> Hashes:
-    start = int(group[0])
-    sums = _prefix_sums(tokens[start : min(int(group[-1]), start + BLOCK)])
-    edges = np.minimum(group - start, BLOCK)
+def _blocks(tokens: NDArray[np.unsignedinteger], group: Numbers) -> Iterator[tuple[int, Hashes]]:
+    """First position and prefix sums of each block of a group, with what the longest run needs beyond it."""
+    for start in range(int(group[0]), int(group[-1]), BLOCK):
+        yield start, _prefix_sums(tokens[start : min(int(group[-1]), start + BLOCK + LONGEST_RUN - 1)])
+
+
+def _document_hashes(sums: Hashes, group: Numbers) -> Hashes:
+    """A hash for each of a group's documents, from the prefix sums of its first block."""
+    edges = np.minimum(group - group[0], BLOCK)
     content = (sums[edges[1:]] - sums[edges[:-1]]) * _powers()[1][edges[:-1]]
     return _mixed(content ^ (np.diff(group).astype(np.uint64) * np.uint64(_BASE)))
 
 
-def _run_hashes(tokens: NDArray[np.unsignedinteger], group: Numbers, length: int) -> Iterator[tuple[int, Hashes]]:
-    """First position, and the hashes of the runs of tokens that begin there and at the positions after it."""
-    for start in range(int(group[0]), int(group[-1]) - length + 1, BLOCK):
-        sums = _prefix_sums(tokens[start : min(int(group[-1]), start + BLOCK + length - 1)])
-        yield start, _mixed((sums[length:] - sums[:-length]) * _powers()[1][: len(sums) - length])
+def _run_hashes(sums: Hashes, length: int) -> Hashes:
+    """Hashes of the runs of tokens that begin in a block, in order, from its prefix sums."""
+    sums = sums[: BLOCK + length]
+    return _mixed((sums[length:] - sums[:-length]) * _powers()[1][: max(len(sums) - length, 0)])
 
 
 def _prefix_sums(tokens: NDArray[np.unsignedinteger]) -> Hashes:

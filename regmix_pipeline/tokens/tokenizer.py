@@ -122,6 +122,20 @@ def checked(path: Path, eos_token: str, trained_on: dict[str, Any] | None = None
     return TokenizerFile(path, tokenizer_version(path), vocab_size, eos_token, eos_id, trained_on)
 
 
+def load_for_text(path: Path) -> Tokenizer:
+    """As `load`, for text as it is: see `encode_as_text`."""
+    tokenizer = load(path)
+    encode_as_text(tokenizer)
+    return tokenizer
+
+
+def encode_as_text(tokenizer: Tokenizer) -> None:
+    """Let all of a text be encoded, and what spells a special token as ordinary text."""
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+
 def load(path: Path) -> Tokenizer:
     """The tokenizers library's object for a tokenizer.json. Raises TokenError."""
     from tokenizers import Tokenizer
