@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from regmix_pipeline.assets.names import stage_name
+from regmix_pipeline.assets.partitions import backfills_going
 from regmix_pipeline.assets.triggers import WHY
 from regmix_pipeline.files import fingerprint
 
@@ -43,7 +44,7 @@ def ask(
     """
     going = running(context.instance, assets)
     if going is not None:
-        return dg.SensorResult(skip_reason=f"{why} · run {going[:8]} is already running")
+        return dg.SensorResult(skip_reason=f"{why} · {going} is already running")
     asked = {"asked": fingerprint(wanted), "tries": 1}
     before = json.loads(context.cursor) if context.cursor else {}
     if before.get("asked") == asked["asked"]:
@@ -59,9 +60,17 @@ def ask(
 
 
 def running(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> str | None:
-    """Id of an unfinished run that makes one of ``assets``."""
+    """The run or backfill that makes one of ``assets`` and has not ended: "run 1b0d7063", "backfill hfudyosw".
+
+    A backfill makes partitions that came late in steps of other assets, so its runs do not name them. A second run of
+    the same partitions would also meet a race of Dagster 1.13: its cache of partitions that were materialised loses
+    those that are reported while a run that plans them is created.
+    """
     keys = set(assets)
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
         if keys & set(run.asset_selection or ()):
-            return run.run_id
+            return f"run {run.run_id[:8]}"
+    for backfill in backfills_going(instance):
+        if keys & set(backfill.asset_selection or ()):
+            return f"backfill {backfill.backfill_id}"
     return None

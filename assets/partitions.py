@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
+
+if TYPE_CHECKING:
+    from dagster._core.execution.backfill import PartitionBackfill
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 """Run tags: the first and the last partition that a run makes."""
@@ -32,12 +36,14 @@ def register(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefin
 
 
 def backfill_going(instance: dg.DagsterInstance, study: str) -> bool:
-    """Whether a backfill of a study's assets has not ended; of the latest `_BACKFILLS`.
+    """Whether a backfill of a study's assets has not ended.
 
     Args:
         study: the study's name in asset keys and partitions.
     """
-    return any(
-        backfill.status.value in _UNFINISHED and study in {key.path[0] for key in backfill.asset_selection or ()}
-        for backfill in instance.get_backfills(limit=_BACKFILLS)
-    )
+    return any(study in {key.path[0] for key in each.asset_selection or ()} for each in backfills_going(instance))
+
+
+def backfills_going(instance: dg.DagsterInstance) -> list[PartitionBackfill]:
+    """The backfills that have not ended, of the latest `_BACKFILLS`."""
+    return [each for each in instance.get_backfills(limit=_BACKFILLS) if each.status.value in _UNFINISHED]

@@ -40,7 +40,7 @@ def schedules(settings: Refit, names: StudyNames) -> list[dg.ScheduleDefinition]
         """Fit, search, decide and report again when anything they are based on changed; otherwise say why not."""
         going = running(context.instance, targets)
         if going is not None:
-            return dg.SkipReason(f"run {going[:8]} makes the decision already")
+            return dg.SkipReason(f"{going} makes the decision already")
         return what_to_refit(workspace.open())
 
     return [refit]

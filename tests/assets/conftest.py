@@ -7,6 +7,7 @@ import time
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from regmix_pipeline.assets.names import names_of, stage_name
 from regmix_pipeline.assets.runner import run_stale
@@ -91,6 +92,23 @@ class World:
             status=dg.DagsterRunStatus.STARTED,
         )
         return run.run_id
+
+    def start_backfill(self, *assets, name):
+        """A backfill of assets that was launched and has not ended."""
+        backfill = PartitionBackfill(
+            backfill_id=name,
+            status=BulkActionStatus.REQUESTED,
+            from_failure=False,
+            tags={},
+            backfill_timestamp=time.time(),
+            asset_selection=[self.key(asset) for asset in assets],
+        )
+        self.instance.add_backfill(backfill)
+        return backfill
+
+    def end_backfill(self, backfill):
+        """The backfill has made all that it was launched for."""
+        self.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
 
     def key(self, asset):
         """The key of an asset."""

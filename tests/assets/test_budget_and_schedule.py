@@ -91,6 +91,21 @@ def test_proxies_are_asked_for_twice_and_not_while_they_are_trained(world):
     assert "requested 2 times without success" in reason
 
 
+def test_proxies_are_not_asked_for_while_a_backfill_makes_them(world):
+    # Its steps make partitions that came late, and no run of it names their assets.
+    stale = arrived(world)
+    world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
+    elsewhere = world.start_backfill("token_shards", name="elsewhere")
+    assert world.look("proxies_within_budget")[0] is not None
+    world.end_backfill(elsewhere)
+    here = world.start_backfill("proxy_checkpoints", "proxy_losses", name="here")
+    request, reason = world.look("proxies_within_budget")
+    assert request is None
+    assert f"backfill {here.backfill_id} is already running" in reason
+    world.end_backfill(here)
+    assert world.look("proxies_within_budget")[0] is not None
+
+
 def test_training_waits_for_the_data_it_would_be_trained_on(world):
     world.change_study(refit={"max_new_tokens": 10**9, "settle_seconds": 0})
     world.drop_in("poems")
