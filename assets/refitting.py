@@ -37,7 +37,7 @@ def refit_within(workspace: Workspace, allowed: int | None = None) -> tuple[list
         budget.run(EVIDENCE)
         if not workspace.study.trains:
             break
-        adoption = adopt_proposals(budget.opened(), COMMAND, budget.allowed, budget.left)
+        adoption = adopt_proposals(budget.workspace.opened_again(), COMMAND, budget.allowed, budget.left)
         workspace.say(adoption.said)
         if not adoption.asked:
             break
@@ -45,7 +45,7 @@ def refit_within(workspace: Workspace, allowed: int | None = None) -> tuple[list
     for stage in (CONFIRMATION, STRATEGY_COMPARISON):
         if not budget.affords(stage.name):
             last.remove(stage)
-    if CONFIRMATION not in last and budget.opened().records.current(CONFIRMATION.name) is None:
+    if CONFIRMATION not in last and budget.workspace.opened_again().records.current(CONFIRMATION.name) is None:
         last.remove(MIXTURE_REPORT)  # it reads the confirmation; one of an earlier decision it calls so
     budget.run(tuple(last))
     return budget.done, budget.left_out
@@ -55,33 +55,21 @@ class _Budget:
     """Training tokens, and what was made of them."""
 
     def __init__(self, workspace: Workspace, allowed: int) -> None:
-        self._workspace, self.allowed, self.left = workspace, allowed, allowed
+        self.workspace, self.allowed, self.left = workspace, allowed, allowed
         self.done: list[StageRun] = []
         self.left_out: list[str] = []
 
-    def opened(self) -> Workspace:
-        """The workspace as it is now: what it looked at before does not count any more."""
-        workspace = self._workspace
-        return Workspace(
-            workspace.study_file,
-            workspace.home,
-            workspace.data,
-            run=workspace.run,
-            workers=workspace.workers,
-            say=workspace.say,
-        )
-
     def affords(self, stage: str) -> bool:
         """Whether what a stage would train is within the budget; then it is adoption off, else said to be left out."""
-        found = forecast_of(self.opened()).of(stage)
+        found = forecast_of(self.workspace.opened_again()).of(stage)
         if found.tokens <= self.left:
             self.left -= found.tokens
             return True
         said = f"{stage}: {found.models} models on {found.tokens:,} tokens; the budget has {self.left:,} left"
         self.left_out.append(said)
-        self._workspace.say(f"left out: {said}")
+        self.workspace.say(f"left out: {said}")
         return False
 
     def run(self, stages: tuple[Stage, ...]) -> None:
         """Make what is stale of some stages."""
-        self.done += run_stale(self.opened(), stages, COMMAND)
+        self.done += run_stale(self.workspace.opened_again(), stages, COMMAND)

@@ -24,9 +24,11 @@ from regmix_pipeline.assets.triggers import tags_of_command
 from regmix_pipeline.documents.domains import DOMAINS, scan_watched
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import DISK_FULL, FREE_SPACE, DiskFullError, RegmixError, full_disk_named, is_full_disk
+from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.resources.instance import opened_instance
 from regmix_pipeline.resources.run_locks import LOCKED_TAG, RunLock, end_dead_runs, end_run
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.search.further import FURTHER_MIXTURES, take_round
+from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.stopping import reported_on_stop
 
 _REMEDY = "fix the cause and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)"
@@ -71,6 +73,29 @@ def run_stale(workspace: Workspace, stages: Sequence[Stage] = STAGES, command: s
                     break
                 progress.up_to_date(stage, work)
     return progress.done
+
+
+def run_study(workspace: Workspace, command: str = "regmix run") -> list[StageRun]:
+    """Bring the whole study up to date, round after round, and say what was made and why.
+
+    Raises:
+        RunFailedError: a stage failed. Running again goes on where this ended.
+    """
+    done: list[StageRun] = []
+    forced = workspace.forced
+    if workspace.study.trains and len(workspace.study.mixtures.round_sizes) > 1:
+        while True:
+            done += run_stale(workspace, up_to(FURTHER_MIXTURES), command)
+            workspace = workspace.opened_again()
+            if next_round(workspace) is None:
+                break
+            adoption = take_round(workspace, command)
+            workspace.say(adoption.said)
+            if not adoption.asked:
+                break
+            workspace = workspace.opened_again()
+        workspace.forced = forced - {stage.name for stage in up_to(FURTHER_MIXTURES)}
+    return done + run_stale(workspace, STAGES, command)
 
 
 def _runs(stages: Sequence[Stage]) -> Iterator[list[Stage]]:

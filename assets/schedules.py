@@ -4,23 +4,19 @@ import dagster as dg
 
 from regmix_pipeline.assets.asking import running
 from regmix_pipeline.assets.names import StudyNames, names_of
-from regmix_pipeline.assets.sensors import DATA
+from regmix_pipeline.assets.sensors import DATA, FIT
 from regmix_pipeline.assets.triggers import WHY
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
-from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import Refit, confirmation_tokens, study_status
-from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.resources.workspace import WorkspaceResource
-from regmix_pipeline.search.further import FURTHER_MIXTURES, adopt_proposals
-from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
+from regmix_pipeline.search.further import adopt_proposals
 
 EVIDENCE = (*DATA, PROXY_CHECKPOINTS, PROXY_LOSSES)
-DECISION = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES, MIXTURE_DECISION)
+DECISION = (*FIT, MIXTURE_DECISION)
 TARGETS = (*DECISION, CONFIRMATION, MIXTURE_REPORT)
 
 

@@ -19,16 +19,24 @@ from regmix_pipeline.engine.records import UNPARTITIONED
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import BusyError
 from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
+from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
+from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
+from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import in_words, study_status, training_cost
+from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.resources.workspace import WorkspaceResource
+from regmix_pipeline.search.further import FURTHER_MIXTURES, take_round
+from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.tokens.checks_stage import TEXT_CHECKS
 from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
 
 DATA = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, TEXT_CHECKS, DOMAIN_INVENTORY, MIXTURES)
 """What must be up to date before anything is trained on it."""
+FIT = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES)
+"""What turns losses into the next round's mixtures."""
 
 
 def sensors(look_seconds: int, names: StudyNames) -> list[dg.SensorDefinition]:
@@ -123,6 +131,31 @@ def _withdrawn_mixtures(instance: dg.DagsterInstance, workspace: Workspace) -> l
     return [] if gone and backfill_going(instance, names_of(workspace).study) else gone
 
 
+def _round(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.SensorResult:
+    """Ask for the next round once every proxy is up to date: for what proposes it, if the budget holds the round, and
+    for its mixtures, whose proxies wait for the budget or a click as all do."""
+    following = next_round(workspace)
+    if following is None:
+        return dg.SensorResult(skip_reason="every proxy is up to date")
+    found = study_status(workspace, *FIT)
+    if not found.stale and not found.blocked:
+        return dg.SensorResult(skip_reason=take_round(workspace, "sensor proxies_within_budget").said)
+    tokens = following.size * workspace.study.proxies.replicates * workspace.study.proxies.training_settings.tokens
+    why = f"round {following.number} of {following.of} is next: {following.size} mixtures, {tokens:,} tokens"
+    if found.blocked or tokens > workspace.study.refit.max_new_tokens:
+        return dg.SensorResult(
+            skip_reason=f"{why}; it waits for further_mixtures: {found.of(*FIT)}; materialise them, or `regmix run`"
+        )
+    first = next(number for number, stage in enumerate(FIT) if stage.name in found.stale)
+    recipes = {stage.name: found.stale[stage.name][UNPARTITIONED] for stage in FIT if stage.name in found.stale}
+    return ask(
+        context,
+        ["round", following, {name: str(reason) for name, reason in recipes.items()}],
+        [asset_key(workspace, stage) for stage in FIT[first:]],
+        why,
+    )
+
+
 def _mark(workspace: Workspace, source: str) -> Any:
     """Something that differs whenever the files of a source do."""
     from regmix_pipeline.documents.observe import names_sizes_times
@@ -151,7 +184,8 @@ def _proxies(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Se
     stage = PROXY_CHECKPOINTS if PROXY_CHECKPOINTS.name in found.stale else PROXY_LOSSES
     stale = found.stale.get(stage.name, {})
     if not stale:
-        return dg.SensorResult(skip_reason=found.of(PROXY_CHECKPOINTS, PROXY_LOSSES) or "every proxy is up to date")
+        waiting = found.of(PROXY_CHECKPOINTS, PROXY_LOSSES)
+        return dg.SensorResult(skip_reason=waiting) if waiting else _round(context, workspace)
     # Measuring trains nothing, so it asks for no budget: a click on proxy_checkpoints is enough for both.
     asked = f"{len(stale)} mixtures' proxies to measure"
     if stage is PROXY_CHECKPOINTS:

@@ -53,11 +53,12 @@ def run(
     started = time.monotonic()
     workspace = open_workspace(study, home, data, workers=workers)
     workspace.forced = _forced(force, stage or [])
-    from regmix_pipeline.assets.runner import run_stale
+    from regmix_pipeline.assets.runner import run_study
     from regmix_pipeline.decisions.show import show_decision
 
     begin(workspace)
-    done = run_stale(workspace)
+    done = run_study(workspace)
+    workspace = workspace.opened_again()
     made = sum(len(stage.stale) for stage in done)
     answer(_outcome(workspace, done), lambda console: show_decision(workspace, console), as_json)
     changed = [stage.stage for stage in done if stage.stale]
@@ -92,7 +93,7 @@ def refit(
     workspace = open_workspace(study, home, data, workers=workers)
     begin(workspace)
     done, left_out = refit_within(workspace, max_new_tokens)
-    workspace = Workspace(workspace.study_file, workspace.home, workspace.data, workers=workers)
+    workspace = workspace.opened_again()
     decided = workspace.records.current("mixture_decision") is not None
     answer(
         _outcome(workspace, done) | {"left_out": left_out},

@@ -13,16 +13,18 @@ import numpy as np
 import regmix_pipeline
 from regmix_pipeline import checks
 from regmix_pipeline.decisions.alternatives import compared, predictions_for, previous_alternative
+from regmix_pipeline.decisions.rounds import measured_gain, rounds_of
 from regmix_pipeline.engine.records import UNPARTITIONED, Record, now
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.rounds import next_round
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "tokenizers", "datatrove", "dagster", "duckdb")
 
 
@@ -79,11 +81,16 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
         "gain": optimum["gain"],
         "active": optimum["active"],
         "stability": _stability(workspace),
+        "rounds": rounds_of(workspace, fitted, optimum["objective"]) if workspace.study.trains else [],
         "regressors": fitted.chosen,
         "regression": evidence_of(fitted),
         "search": optimum["search"],
         "checks": checks,
-        "flags": [check["description"] for check in checks if not check["passed"]] + optimum.get("flags", []),
+        "flags": [
+            *(check["description"] for check in checks if not check["passed"]),
+            *_rounds_left(workspace),
+            *optimum.get("flags", []),
+        ],
         "versions": versions_behind(workspace),
         "code": {"package": regmix_pipeline.__version__, "decisions": CODE_VERSION},
     }
@@ -200,6 +207,17 @@ def _stability(workspace: Workspace) -> dict[str, Any] | None:
     return {name: found[name] for name in ("stable", "expected_regret", "expected_gain")}
 
 
+def _rounds_left(workspace: Workspace) -> list[str]:
+    """A flag where the study's count of mixtures is not spent yet."""
+    following = next_round(workspace)
+    if following is None:
+        return []
+    return [
+        f"decided before round {following.number} of {following.of}: {following.left} of the study's "
+        f"{workspace.study.mixtures.count} mixtures are not chosen yet; `regmix run` goes on with them"
+    ]
+
+
 def summary_of(record: Mapping[str, Any]) -> str:
     """The decision in a sentence: the heaviest domains, the predicted gain, the chance that it is one."""
     weights = sorted(record["mixture"]["weights"].items(), key=lambda item: -item[1])
@@ -211,10 +229,17 @@ def summary_of(record: Mapping[str, Any]) -> str:
     expected = gain.get("corrected", gain["predicted"])
     side = "below" if expected >= 0 else "above"
     reach = f" (90% interval {gain['low']:+.3f} to {gain['high']:+.3f})" if "low" in gain else ""
+    measured = measured_gain(record)
+    shown = ""
+    if measured is not None and expected > 0:
+        side_of_best = "below" if measured >= 0 else "above"
+        shown = f" The best measured mixture is {abs(measured):.3f} {side_of_best} it; more is predicted, not measured."
+        if measured >= expected:
+            shown = " A mixture as good was measured."
     return (
         f"Train on {heaviest}: predicted {abs(expected):.3f} nats per "
         f"token {side} the natural mixture on {' + '.join(record['objective'])}{reach}, better with probability "
-        f"{_chance(gain['chance_better_than_natural'])}."
+        f"{_chance(gain['chance_better_than_natural'])}.{shown}"
     )
 
 

@@ -99,7 +99,8 @@ TABLES: dict[str, Table] = {
         | {
             "mixture": (TEXT, "mixture id"),
             "position": (WHOLE_NUMBER, "place in the list, from 0"),
-            "origin": (TEXT, "'sampled', 'arrival', 'further', 'imported', 'earlier' or the anchor's name"),
+            "origin": (TEXT, "'sampled', 'round', 'arrival', 'further', 'imported', 'earlier' or the anchor's name"),
+            "round": (WHOLE_NUMBER, "round of the study's own budget that it belongs to, from 1; NULL for others"),
             "domain": (TEXT, "domain"),
             "weight": (REAL, "weight; a mixture's weights sum to 1"),
             "drawn_under": (TEXT, "version of the domain inventory whose caps held for the draw; NULL where none did"),
@@ -257,7 +258,12 @@ TABLES: dict[str, Table] = {
             "mixture": (TEXT, "mixture id"),
             "domain": (TEXT, "domain"),
             "weight": (REAL, "weight"),
-            "worth": (REAL, "expected regret that it represents, nats per token of a proxy"),
+            "round": (WHOLE_NUMBER, "round of the study's own budget that it is proposed for; NULL after the last"),
+            "worth": (
+                REAL,
+                "expected regret that it represents; in a round, how far its predicted loss may lie below the "
+                "decision's, nats per token of a proxy",
+            ),
         },
     ),
     "predictions": Table(

@@ -122,6 +122,10 @@ class Workspace:
         self.study: Study = self.study_in_file
         self.join()
 
+    def opened_again(self) -> Workspace:
+        """The workspace as it is now: what it looked at before does not count any more, and nothing is forced."""
+        return Workspace(self.study_file, self.home, self.data, run=self.run, workers=self.workers, say=self.say)
+
     def join(self) -> None:
         """Take the watched domains that are on record into the study: the one way that they come to be part of it."""
         self.study = with_watched_domains(self.study_in_file, recorded(self.records))

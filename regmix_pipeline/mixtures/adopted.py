@@ -43,25 +43,54 @@ def adopted(workspace: Workspace) -> list[dict[str, Any]]:
     return noted
 
 
-def adopted_mixtures(workspace: Workspace) -> list[Mixture]:
-    """Distinct adopted mixtures over today's domains, as observed last, in the order of their adoption."""
+def adopted_mixtures(workspace: Workspace) -> list[tuple[Mixture, int | None]]:
+    """Distinct adopted mixtures over today's domains, as observed last, in the order of their adoption; each with the
+    round that it belongs to, None for those asked for after the last round."""
     known, names = set(workspace.domains), workspace.renamed
-    found = {}
-    for parts in workspace.need(NAME).settings["mixtures"]:
+    found: dict[str, tuple[Mixture, int | None]] = {}
+    settings = workspace.need(NAME).settings
+    for parts, number in zip(settings["mixtures"], settings["rounds"], strict=True):
         mixture = Mixture.of(parts).renamed(names)
         if set(mixture.weights) <= known:
-            found.setdefault(mixture.id, mixture)
+            found.setdefault(mixture.id, (mixture, number))
     return list(found.values())
 
 
+def expected_of_rounds(workspace: Workspace) -> dict[str, Any]:
+    """Round, as text -> what was predicted of the decision before it."""
+    return dict(workspace.need(NAME).settings["expected"])
+
+
 def adopted_since_domains_changed(workspace: Workspace) -> int:
-    """How many mixtures were asked for over the list of domains as it is now."""
+    """How many mixtures were asked for after the last round, over the list of domains as it is now."""
     version = workspace.need("domains").version
-    return sum(len(entry["mixtures"]) for entry in adopted(workspace) if entry["domains"] == version)
+    return sum(
+        len(entry["mixtures"])
+        for entry in adopted(workspace)
+        if entry["domains"] == version and entry.get("round") is None
+    )
 
 
-def adopt(workspace: Workspace, mixtures: Sequence[Mixture], proposal: str, by: str, why: str) -> None:
-    """Ask for proxies of these mixtures; the next run of the mixtures stage takes them in."""
+def adopt(
+    workspace: Workspace,
+    mixtures: Sequence[Mixture],
+    proposal: str,
+    by: str,
+    why: str,
+    number: int | None = None,
+    expected: Mapping[str, Any] | None = None,
+) -> None:
+    """Ask for proxies of these mixtures; the next run of the mixtures stage takes them in.
+
+    Args:
+        workspace: the study on disk.
+        mixtures: to train.
+        proposal: version of the further mixtures that proposed them.
+        by: who asks.
+        why: in words.
+        number: of the round that they are; None after the last one.
+        expected: what was predicted when they were chosen, JSON-able.
+    """
     entry = {
         "proposal": proposal,
         "by": by,
@@ -69,6 +98,8 @@ def adopt(workspace: Workspace, mixtures: Sequence[Mixture], proposal: str, by: 
         "why": why,
         "domains": workspace.need("domains").version,
         "mixtures": [dict(mixture.parts) for mixture in mixtures],
+        "round": number,
+        "expected": dict(expected or {}),
     }
     with FileLock(workspace.path(f".{FILE}.lock")):
         listed = [*adopted(workspace), entry]
@@ -81,13 +112,22 @@ def adopt(workspace: Workspace, mixtures: Sequence[Mixture], proposal: str, by: 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     if not workspace.study.trains:
         return {}
-    mixtures = [parts for entry in adopted(workspace) for parts in entry["mixtures"]]
-    return {UNPARTITIONED: Recipe({}, {"mixtures": mixtures, "code": CODE_VERSION})}
+    listed = [(parts, entry.get("round")) for entry in adopted(workspace) for parts in entry["mixtures"]]
+    settings = {
+        "mixtures": [parts for parts, _ in listed],
+        "rounds": [number for _, number in listed],
+        "expected": {
+            str(entry["round"]): entry["expected"] for entry in adopted(workspace) if entry.get("round") is not None
+        },
+    }
+    return {UNPARTITIONED: Recipe({}, {**settings, "code": CODE_VERSION})}
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     mixtures = recipes[UNPARTITIONED].settings["mixtures"]
-    yield Output(UNPARTITIONED, fingerprint(NAME, mixtures), {"mixtures asked for": len(mixtures)})
+    numbers, expected = (recipes[UNPARTITIONED].settings[name] for name in ("rounds", "expected"))
+    facts = {"mixtures asked for": len(mixtures), "of later rounds": sum(number is not None for number in numbers)}
+    yield Output(UNPARTITIONED, fingerprint(NAME, mixtures, numbers, expected), facts)
 
 
 ADOPTED_MIXTURES = Stage(
@@ -100,5 +140,8 @@ ADOPTED_MIXTURES = Stage(
     restores=False,
     folders=(FILE,),
     group="proxies",
-    description="Mixtures proposed after a decision that somebody, or the schedule within its budget, asked for.",
+    description=(
+        "Mixtures that were proposed and asked for: the later rounds of the study's own budget, and after them those "
+        "that somebody, or the schedule within its budget, asked for."
+    ),
 )

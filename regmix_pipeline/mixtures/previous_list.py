@@ -147,7 +147,7 @@ def taken_over(
             kept = last.kept(origin, domains, redrawn)
             found[origin] = [[mixture.id, last.drawn_under.get(mixture.id)] for mixture in kept]
     besides = {*adopted, *found["anchors"].values(), *(key for key, _ in found["sampled"] + found["arrival"])}
-    lacking = settings.count - len(found["sampled"])
+    lacking = settings.round_sizes[0] - len(found["sampled"])
     if lacking > 0:
         older = (each for each in lists if each.sampler == sampler)
         back = _drawn_before(older, domains, limits() if settings.under_caps else None, besides)

@@ -12,15 +12,16 @@ from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.adopted import adopted_mixtures
+from regmix_pipeline.mixtures.adopted import adopted_mixtures, expected_of_rounds
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
+from regmix_pipeline.mixtures.rounds import after, listed_of_rounds
 from regmix_pipeline.mixtures.sampler import sample, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def prior_and_limits(workspace: Workspace) -> tuple[NDArray[np.float64], Limits]:
@@ -46,18 +47,19 @@ def sampled_mixtures(workspace: Workspace) -> list[str]:
 
 def anchored_mixtures(workspace: Workspace) -> set[str]:
     """Ids of the current mixtures that are anchors."""
-    drawn = ("sampled", "arrival", "further")
+    drawn = ("sampled", "round", "arrival", "further")
     return {entry["id"] for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] not in drawn}
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
-    adopted = [mixture.id for mixture in adopted_mixtures(workspace)] if workspace.study.trains else []
+    asked = adopted_mixtures(workspace) if workspace.study.trains else []
+    adopted = [mixture.id for mixture, _ in asked]
     settings = {
         "mixtures": workspace.study.mixtures.model_dump(mode="json"),
         "seed": workspace.study.seed,
         "domains": workspace.domains,
         "earlier runs": fingerprint(sorted({run.mixture.id for run in _earlier(workspace)})),
-        "adopted": adopted,
+        "adopted": [[mixture.id, number] for mixture, number in asked],
         "code": CODE_VERSION,
     }
     if renamed := workspace.renamed:
@@ -104,7 +106,9 @@ def _arrivals(
 
 
 def _sampler_id(workspace: Workspace) -> str:
-    settings = workspace.study.mixtures.model_dump(mode="json", exclude={"count", "anchors", "arrivals", "draw"})
+    settings = workspace.study.mixtures.model_dump(
+        mode="json", exclude={"count", "anchors", "arrivals", "draw", "rounds"}
+    )
     return fingerprint(settings, workspace.study.seed, CODE_VERSION)
 
 
@@ -112,7 +116,9 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     prior, limits = prior_and_limits(workspace)
     settings, taken = workspace.study.mixtures, recipes[UNPARTITIONED].settings[TAKEN_OVER]
     kept: list[Mixture] = []
-    groups: dict[str, list[Mixture]] = {"sampled": [], "arrival": [], "further": []}
+    groups: dict[str, list[Mixture]] = {"sampled": [], "round": [], "arrival": [], "further": []}
+    rounds: dict[str, int] = {}
+    following = None
     named: dict[str, Mixture] = {}
     if workspace.study.trains:
         known = _known(workspace, taken)
@@ -121,10 +127,15 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         named = {name: before.get(name, mixture) for name, mixture in today.items()}
         kept, arrivals = ([known[key] for key, _ in taken[origin]] for origin in ("sampled", "arrival"))
         stand_in = len({run.mixture.id for run in _earlier(workspace)})
-        wanted = settings.model_copy(update={"count": max(settings.count - stand_in, len(kept))})
+        wanted = settings.model_copy(update={"count": max(settings.round_sizes[0] - stand_in, len(kept))})
         groups["sampled"] = sample(prior, limits, wanted, workspace.study.seed, kept)
-        groups["further"] = adopted_mixtures(workspace)
-        measured = groups["sampled"] + groups["further"]
+        asked, first = adopted_mixtures(workspace), len(groups["sampled"]) + stand_in
+        later = listed_of_rounds(settings, first, asked)
+        following = after(settings, first, [number for _, number in later])
+        groups["round"] = [mixture for mixture, _ in later]
+        groups["further"] = [mixture for mixture, number in asked if number is None]
+        rounds = {mixture.id: 1 for mixture in groups["sampled"]} | {mixture.id: number for mixture, number in later}
+        measured = groups["sampled"] + groups["round"] + groups["further"]
         groups["arrival"] = _arrivals(workspace, prior, limits, measured, arrivals, taken["arrived"])
     origins: dict[str, str] = {}
     mixtures: dict[str, Mixture] = {}
@@ -139,7 +150,13 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     then = dict(taken["sampled"] + taken["arrival"])
     drawn_under = {key: then.get(key, now) for key in mixtures if origins[key] in ("sampled", "arrival")}
     entries = [
-        {"id": key, "origin": origins[key], "parts": dict(mixture.parts), "drawn_under": drawn_under.get(key)}
+        {
+            "id": key,
+            "origin": origins[key],
+            "round": rounds.get(key),
+            "parts": dict(mixture.parts),
+            "drawn_under": drawn_under.get(key),
+        }
         for key, mixture in mixtures.items()
     ]
     version = fingerprint("mixtures", entries, taken["arrived"], workspace.domains)
@@ -148,6 +165,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "draw": settings.draw,
         "arrived": taken["arrived"],
         "anchors": {name: dict(mixture.parts) for name, mixture in named.items()},
+        "next_round": following,
+        "expected": expected_of_rounds(workspace) if workspace.study.trains else {},
         "mixtures": entries,
     }
     # Other settings may lead to the same list: its version says nothing of them, its file's name has to.
@@ -157,6 +176,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
             "mixture": key,
             "position": position,
             "origin": origins[key],
+            "round": rounds.get(key),
             "domain": domain,
             "weight": float(weight),
             "drawn_under": drawn_under.get(key),
@@ -172,6 +192,9 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "kept from before": len(kept),
         "beyond today's limits": sum(not limits.allow(mixture.vector(workspace.domains)) for mixture in kept),
         "new": len(groups["sampled"]) - len(kept),
+        "next round": "none"
+        if following is None
+        else "{number} of {of}: {size} of {left} mixtures".format(**following),
     }
     yield Output(UNPARTITIONED, version, facts, [path])
 
@@ -197,5 +220,8 @@ MIXTURES = Stage(
     folders=("mixtures",),
     kinds=("numpy",),
     group="proxies",
-    description="Mixtures drawn by RegMix's sampler under the caps, and named anchors; each becomes a partition.",
+    description=(
+        "Mixtures drawn by RegMix's sampler under the caps, those of later rounds, and named anchors; each becomes a "
+        "partition."
+    ),
 )

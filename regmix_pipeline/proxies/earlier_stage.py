@@ -73,6 +73,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
                 "mixture": key,
                 "position": position,
                 "origin": "earlier",
+                "round": None,
                 "domain": domain,
                 "weight": float(weight),
                 "drawn_under": None,

@@ -119,10 +119,26 @@ class FittedRegressor:
         without it this is the deviation of the mean loss alone.
         """
         weights = self._checked(weights)
-        process = next((model for model in self.models.values() if isinstance(model, GaussianProcessLaw)), None)
+        process = self.process
         if process is None:
             return np.ones((len(weights), len(self.targets)))
         return process.standard_deviation(weights, of_measurement=of_measurement)
+
+    def objective_deviation(self, weights: Array, target_weights: Mapping[str, float]) -> Array:
+        """Posterior deviation of the weighted mean of targets' mean losses, (m, d) -> (m,), nats per token.
+
+        Targets' errors are taken as equal in sign, so it is no smaller than the true one; 0 without a process.
+        """
+        process, share = self.process, self.shares(target_weights)
+        if process is None:
+            return np.zeros(len(weights))
+        counted = np.flatnonzero(share)
+        return process.standard_deviation(self._checked(weights), counted, of_measurement=False) @ share[counted]
+
+    @property
+    def process(self) -> GaussianProcessLaw | None:
+        """The Gaussian process that was fitted beside the chosen regressors; None if none was asked for."""
+        return next((model for model in self.models.values() if isinstance(model, GaussianProcessLaw)), None)
 
     def interval(self, weights: Array, level: float = 0.9) -> tuple[Array, Array]:
         """Where a proxy's measured loss would fall with probability ``level``: (low, high), each (m, T).

@@ -1,4 +1,5 @@
-"""Stage of further mixtures: whether the decision is stable, and which proxies would settle it."""
+"""Stage of further mixtures: the next round of the study's own budget, whether the decision is stable, and which
+proxies would settle it."""
 
 from __future__ import annotations
 
@@ -10,24 +11,33 @@ from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.adopted import adopt, adopted_since_domains_changed
+from regmix_pipeline.mixtures.adopted import adopt, adopted, adopted_since_domains_changed
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.mixtures.rounds import NextRound, next_round
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.search.stage import with_former_domains
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     if not workspace.study.trains:
         return {}
     refit = workspace.study.refit
-    settings = {"batch": refit.batch, "tolerance": refit.tolerance, "seed": workspace.study.seed, "code": CODE_VERSION}
+    following = next_round(workspace)
+    settings = {
+        "batch": refit.batch,
+        "tolerance": refit.tolerance,
+        "seed": workspace.study.seed,
+        "round": None if following is None else [*following, workspace.study.mixtures.rounds.rule],
+        "code": CODE_VERSION,
+    }
     return {UNPARTITIONED: Recipe(workspace.versions("optimal_mixture") | workspace.versions("regressor"), settings)}
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
+    from regmix_pipeline.search.acquisition import OPTIMISM, choose_batch
     from regmix_pipeline.search.proposals import propose
     from regmix_pipeline.search.region import Region, natural_inside
 
@@ -38,23 +48,42 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     chosen = Mixture.of(optimum["parts"]).vector(fitted.domains)
     natural = natural_inside(prior, limits).vector(fitted.domains)
     quantum = workspace.study.mixtures.quantum
-    found = propose(fitted, region, optimum["objective"], chosen, natural, refit.batch, workspace.study.seed, quantum)
-    stable = found.judged and found.share <= refit.tolerance
+    objective, seed, following = optimum["objective"], workspace.study.seed, next_round(workspace)
+    found = propose(fitted, region, objective, chosen, natural, refit.batch, seed, quantum)
+    stable = found.judged and found.share <= refit.tolerance and following is None
+    mixtures, worth = found.mixtures, found.worth
+    if following is not None:
+        draw = int(fingerprint("round", seed, following.number)[:15], 16)
+        rule = workspace.study.mixtures.rounds.rule
+        picks = choose_batch(fitted, region, objective, chosen, following.size, draw, quantum, rule)
+        at_chosen = float(fitted.objective(chosen[None], objective)[0])
+        mixtures = tuple(pick.mixture for pick in picks)
+        worth = tuple(max(at_chosen - pick.predicted + OPTIMISM * pick.deviation, 0.0) for pick in picks)
     version = fingerprint("further mixtures", recipes[UNPARTITIONED].id)
     content = {
         "stable": stable,
         "expected_regret": found.regret,
         "expected_gain": found.gain,
-        "mixtures": [dict(mixture.parts) for mixture in found.mixtures],
-        "worth": list(found.worth),
+        "round": None if following is None else following._asdict(),
+        "chosen": optimum["mixture"],
+        "predicted": float(fitted.objective(chosen[None], objective)[0]),
+        "predicted_natural": float(fitted.objective(natural[None], objective)[0]),
+        "mixtures": [dict(mixture.parts) for mixture in mixtures],
+        "worth": list(worth),
     }
     path = workspace.write_json(content, "further", f"{version}.json")
     workspace.write_rows(
         "further_mixtures",
         version,
         [
-            {"mixture": mixture.id, "domain": name, "weight": part / PARTS, "worth": worth}
-            for mixture, worth in zip(found.mixtures, found.worth, strict=True)
+            {
+                "mixture": mixture.id,
+                "domain": name,
+                "weight": part / PARTS,
+                "round": None if following is None else following.number,
+                "worth": value,
+            }
+            for mixture, value in zip(mixtures, worth, strict=True)
             for name, part in mixture.parts
         ],
     )
@@ -63,7 +92,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "expected regret (nats/token)": found.regret,
         "expected gain over natural (nats/token)": found.gain,
         "regret as a share of the gain": found.share if found.gain > 0 else "no gain",
-        "proposed": [mixture.weights for mixture in found.mixtures],
+        "next round": "none" if following is None else f"{following.number} of {following.of}",
+        "proposed": [mixture.weights for mixture in mixtures],
     }
     yield Output(UNPARTITIONED, version, facts, [path])
 
@@ -78,8 +108,12 @@ class Stability:
     mixtures: tuple[Mixture, ...]
     tokens_each: int
     proposal: str
+    round: NextRound | None = None
 
     def __str__(self) -> str:
+        if self.round is not None:
+            number, of, size, left = self.round
+            return f"round {number} of {of} is next: {size} of {left} mixtures that are left of the study's count"
         share = f"{self.regret / self.gain:.0%} of the gain" if self.gain > 0 else "there is no gain"
         state = "stable" if self.stable else "not stable yet"
         return f"the decision is {state}: expected regret {self.regret:.4f} nats per token, {share}"
@@ -100,6 +134,7 @@ def stability(workspace: Workspace) -> Stability:
         mixtures,
         workspace.study.proxies.training_settings.tokens * workspace.study.proxies.replicates,
         workspace.need("further_mixtures").version,
+        None if content["round"] is None else NextRound(**content["round"]),
     )
 
 
@@ -111,7 +146,8 @@ class Adoption(NamedTuple):
 
 
 def adopt_proposals(workspace: Workspace, by: str, allowed: int | None = None, left: int | None = None) -> Adoption:
-    """Ask for proxies of the proposed mixtures if the decision is not stable and the budget holds.
+    """Ask for proxies of the proposed mixtures if the decision is not stable and the budget holds; those of a round,
+    which the study's own count pays for, as far as ``left`` holds.
 
     Args:
         workspace: the study on disk.
@@ -120,6 +156,9 @@ def adopt_proposals(workspace: Workspace, by: str, allowed: int | None = None, l
         left: training tokens that are left for this one; default: as many as are allowed.
     """
     found = stability(workspace)
+    if found.round is not None:
+        fit = len(found.mixtures) if left is None else min(len(found.mixtures), left // found.tokens_each)
+        return take_round(workspace, by, fit)
     if found.stable:
         return Adoption(0, str(found))
     if not found.mixtures:
@@ -135,9 +174,26 @@ def adopt_proposals(workspace: Workspace, by: str, allowed: int | None = None, l
     return Adoption(number, f"{found}; asked for {number} more proxies")
 
 
+def take_round(workspace: Workspace, by: str, most: int | None = None) -> Adoption:
+    """Ask for proxies of the next round's mixtures, as proposed; of the first ``most`` of them, where that is given."""
+    found, content = stability(workspace), workspace.json("further_mixtures")
+    if found.round is None:
+        return Adoption(0, "every round has its mixtures")
+    if any(entry["proposal"] == found.proposal for entry in adopted(workspace)):
+        return Adoption(len(found.mixtures), f"{found}; they were asked for already")
+    mixtures = found.mixtures[:most]
+    if not mixtures:
+        wanted = len(found.mixtures) * found.tokens_each
+        lacking = f"{wanted:,} more tokens would be trained on, the budget does not hold them" if found.mixtures else ""
+        return Adoption(0, f"{found}; {lacking or 'no mixture inside the limits is apart from those measured'}")
+    expected = {name: content[name] for name in ("chosen", "predicted", "predicted_natural", "expected_regret")}
+    adopt(workspace, mixtures, found.proposal, by, str(found), found.round.number, expected)
+    return Adoption(len(mixtures), f"{found}; asked for {len(mixtures)} proxies")
+
+
 FURTHER_MIXTURES = Stage(
     "further_mixtures",
-    ("optimal_mixture", "regressor", "domain_inventory"),
+    ("optimal_mixture", "regressor", "domain_inventory", "mixtures"),
     None,
     CODE_VERSION,
     _expected_recipes,
@@ -146,7 +202,7 @@ FURTHER_MIXTURES = Stage(
     kinds=("duckdb",),
     group="decision",
     description=(
-        "Expected regret of the optimal mixture, and the mixtures whose proxies would lower it most; none is "
-        "trained by itself: `regmix refit` and the schedule take them up within the study's budget."
+        "The next round of the study's mixtures; after the last one, expected regret of the optimal mixture and the "
+        "mixtures whose proxies would lower it most, which `regmix refit` and the schedule take up within the budget."
     ),
 )

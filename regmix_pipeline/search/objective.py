@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from regmix_pipeline.regression.fitted import FittedRegressor
 
 Array = NDArray[np.float64]
+CAUTION = 1.0
+"""Posterior deviations that a mixture's predicted loss is raised by in a search."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,22 @@ class Objective:
         natural = np.concatenate([self._target(self.natural[None], int(j), regressor) for j in counted])
         return ((losses - natural) * (share[counted] / share.max())).max(axis=1)
 
+    def cautious(self, weights: Array) -> Array:
+        """Values of mixtures plus `CAUTION` posterior deviations of the mean loss, (m, d) -> (m,): what a search
+        minimises, because the bare minimum of a flexible regressor is often one that only errors make."""
+        return self(weights) + CAUTION * self.fitted.objective_deviation(weights, self.target_weights)
+
     def _target(self, weights: Array, column: int, regressor: str | None) -> Array:
         return self.fitted.objective(weights, {self.fitted.targets[column]: 1.0}, regressor)
 
     def gradient(self, weights: Array, regressor: str | None = None) -> Array:
         """Derivatives at one mixture, (d,) -> (d,), by differences of one batch of predictions."""
-        step = 1e-5
-        moves = np.eye(len(weights)) * step
+        return self.with_gradient(weights, lambda points: self(points, regressor))[1]
+
+    @staticmethod
+    def with_gradient(weights: Array, of: Callable[[Array], Array]) -> tuple[float, Array]:
+        """A function's value and derivatives at one mixture (d,), by differences of one batch of values."""
+        step, d = 1e-5, len(weights)
         back = np.minimum(weights, step)  # weights stay at or above zero
-        values = self(np.concatenate([weights + moves, weights - np.diag(back)]), regressor)
-        return (values[: len(weights)] - values[len(weights) :]) / (step + back)
+        values = of(np.concatenate([weights[None], weights + np.eye(d) * step, weights - np.diag(back)]))
+        return float(values[0]), (values[1 : d + 1] - values[d + 1 :]) / (step + back)

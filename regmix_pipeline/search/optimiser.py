@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Say
+from regmix_pipeline.search.candidates import candidates_inside
 from regmix_pipeline.search.convex import ConvexSearch, is_convex
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, divergence, project_to_limits
@@ -21,7 +23,13 @@ Array = NDArray[np.float64]
 STARTS = 12
 """Starts of SLSQP, and observed mixtures whose surroundings are searched under a trust radius."""
 REFINEMENTS = 4096
-"""Candidates around the law's optimum that the chosen regressors judge."""
+"""Candidates around the best mixture that the chosen regressors judge."""
+OBSERVED, DRAWN = 2, 2
+"""Measured mixtures, and drawn ones, that descents by the chosen regressors start from."""
+DESCENT = 60
+"""Steps of such a descent at most."""
+POOL = 4096
+"""Mixtures drawn from all over the region for the best of them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,10 @@ def convex_program(objective: Objective, region: Region) -> ConvexSearch | None:
 
 
 def optimise(objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say) -> Optimum:
-    """Minimise the fitted law inside the region, then let the chosen regressors refine the answer nearby.
+    """Minimise what the chosen regressors predict, cautiously (see `Objective.cautious`), inside the region.
+
+    The law's optimum, the natural and the uniform mixture, the best measured ones and the best of a wide pool are each
+    descended from. Around the best end, the mean of the best neighbours is the answer if it is better still.
 
     Raises:
         MixtureError: no mixture inside the region was found.
@@ -73,14 +84,14 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
             remedy="widen one of groups, max_divergence and trust_radius",
         )
     say(f"  optimiser          {how} on {law or 'the chosen regressors'}")
-    refined = _refined(objective, region, weights, settings, seed)
-    answer = refined if refined is not None else weights
-    # The law may mislead: an answer that the chosen regressors find worse than a reference is searched from there.
-    for reference in _references(region):
-        if objective(np.array([reference, answer])).argmin() == 0:
-            nearby = _refined(objective, region, reference, settings, seed)
-            answer, refined = reference if nearby is None else nearby, reference
-    return Optimum(answer, law, how, refined is not None, convex)
+    starts = np.array([weights, *_references(region), *_observed(objective, region)[:OBSERVED]])
+    pool = _pool(objective, region, starts, settings, seed)
+    starts = np.concatenate([starts, pool[:DRAWN]])
+    found = [*starts, *_descended(objective, region, starts)]
+    best = found[int(objective.cautious(np.array(found)).argmin())]
+    nearby = _refined(objective, region, best, settings, seed)
+    answer = best if nearby is None else nearby
+    return Optimum(answer, law, how, bool((answer != weights).any()), convex)
 
 
 def _references(region: Region) -> list[Array]:
@@ -102,24 +113,52 @@ def _slsqp(objective: Objective, region: Region, law: str | None, seed: int) -> 
     generator = np.random.Generator(np.random.Philox(key=int(fingerprint("starts", seed), 16)))
     drawn = generator.dirichlet(np.maximum(region.prior, 1e-3) * 20, size=STARTS)
     starts = np.concatenate([region.prior[None], _best_observed(objective, region, law), drawn])
-    starts = project_to_limits(starts, region.limits)
     found = []
-    for start in starts[: 2 * STARTS]:
-        answer = minimize(
-            lambda w: float(objective(np.maximum(w, 0)[None], law)[0]),
-            start,
-            jac=lambda w: objective.gradient(np.maximum(w, 0), law),
-            bounds=list(zip(region.limits.floors, region.limits.caps, strict=True)),
-            constraints=_constraints(region, start),
-            method="SLSQP",
-            options={"maxiter": 200, "ftol": 1e-9},
-        )
-        for weights in (answer.x, start):
-            inside = _inside(np.maximum(weights, 0), region)
+    for start in project_to_limits(starts, region.limits)[: 2 * STARTS]:
+        for weights in (_descend(lambda points: objective(points, law), region, start, 200), start):
+            inside = _inside(weights, region)
             if inside is not None:
                 found.append(inside)
                 break
     return _best(objective, found, law)
+
+
+def _descend(of: Callable[[Array], Array], region: Region, start: Array, steps: int) -> Array:
+    """Where SLSQP ends from a start, (d,); perhaps a little outside the region."""
+    answer = minimize(
+        lambda w: Objective.with_gradient(np.maximum(w, 0), of),
+        start,
+        jac=True,
+        bounds=list(zip(region.limits.floors, region.limits.caps, strict=True)),
+        constraints=_constraints(region, start),
+        method="SLSQP",
+        options={"maxiter": steps, "ftol": 1e-9},
+    )
+    return np.maximum(answer.x, 0)
+
+
+def _descended(objective: Objective, region: Region, starts: Array) -> list[Array]:
+    """Ends of descents from starts (m, d) by what the chosen regressors predict, cautiously; those inside."""
+    ends = (_inside(_descend(objective.cautious, region, start, DESCENT), region) for start in starts)
+    return [end for end in ends if end is not None]
+
+
+def _observed(objective: Objective, region: Region) -> Array:
+    """Measured mixtures inside the region, the one with the least measured mean loss first, (m, d)."""
+    fitted = objective.fitted
+    inside = region.allow(fitted.weights)
+    losses = fitted.losses @ fitted.shares(objective.target_weights)
+    return fitted.weights[inside][np.argsort(losses[inside], kind="stable")]
+
+
+def _pool(objective: Objective, region: Region, centres: Array, settings: SearchSettings, seed: int) -> Array:
+    """Mixtures from all over the region and around centres (m, d), the cautiously best first, (at most top_k, d)."""
+    generator = np.random.Generator(np.random.Philox(key=int(fingerprint("pool", seed), 16)))
+    found = candidates_inside(region, centres, POOL, generator)
+    if not len(found):
+        return found
+    found = found[np.argsort(objective(found), kind="stable")[: settings.top_k]]
+    return found[np.argsort(objective.cautious(found), kind="stable")]
 
 
 def _constraints(region: Region, start: Array) -> list[dict]:
@@ -164,7 +203,7 @@ def _best(objective: Objective, found: list[Array], law: str | None) -> Array | 
 
 
 def _refined(objective: Objective, region: Region, weights: Array, settings: SearchSettings, seed: int) -> Array | None:
-    """The mean of the best neighbours by the chosen regressors, if they find it better than ``weights``."""
+    """The mean of the best neighbours, judged cautiously, if it is better than ``weights``."""
     generator = np.random.Generator(np.random.Philox(key=int(fingerprint("refine", seed), 16)))
     closeness = np.geomspace(20, 2000, REFINEMENTS)[:, None]
     gammas = generator.standard_gamma(closeness * (weights + 1e-4))
@@ -172,7 +211,8 @@ def _refined(objective: Objective, region: Region, weights: Array, settings: Sea
     nearby = nearby[region.allow(nearby)]
     if not len(nearby):
         return None
-    values = objective(nearby)
-    best = nearby[np.argsort(values, kind="stable")[: min(settings.top_k, max(len(nearby) // 16, 1))]].mean(axis=0)
-    better = objective(np.array([best, weights]))
+    count = min(settings.top_k, max(len(nearby) // 16, 1))
+    nearby = nearby[np.argsort(objective(nearby), kind="stable")[: 4 * count]]
+    best = nearby[np.argsort(objective.cautious(nearby), kind="stable")[:count]].mean(axis=0)
+    better = objective.cautious(np.array([best, weights]))
     return best if better[0] < better[1] and region.allow(best[None])[0] else None

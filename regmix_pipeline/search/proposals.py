@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.search.region import Region, project_to_limits, rounded_inside
+from regmix_pipeline.search.acquisition import quantised
+from regmix_pipeline.search.region import Region, project_to_limits
 
 Array = NDArray[np.float64]
 DRAWS = 24
@@ -99,7 +100,7 @@ def propose(
     for row in order:
         if len(mixtures) == batch or regrets[row] <= 0:
             break
-        mixture = _quantised(picks[row], region, quantum)
+        mixture = quantised(picks[row], region, quantum)
         at = mixture.vector(region.limits.domains)
         distance = np.sqrt(np.maximum(1 - np.sqrt(np.array(seen)) @ np.sqrt(at), 0.0)).min()
         if distance >= APART:
@@ -129,10 +130,3 @@ def _pool(region: Region, chosen: Array, generator: np.random.Generator) -> Arra
     # A narrow region: from points outside towards the decision, which is inside.
     nearer = np.concatenate([chosen + step * (inside[:200] - chosen) for step in np.geomspace(0.5, 1e-3, 12)])
     return np.concatenate([allowed, nearer[region.allow(nearer)], chosen[None]])
-
-
-def _quantised(weights: Array, region: Region, quantum: int) -> Mixture:
-    """A mixture near ``weights`` that a proxy can execute: multiples of ``quantum`` where the limits allow it."""
-    coarse = np.rint(weights * PARTS / quantum) * quantum / PARTS
-    moved = project_to_limits((coarse / coarse.sum())[None], region.limits)[0]
-    return rounded_inside(moved, region.limits)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.stage import missing_corpora
@@ -13,6 +14,7 @@ from regmix_pipeline.engine.records import Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import LedgerError, RegmixError
 from regmix_pipeline.files import fingerprint
+from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.planning.forecast.estimates import (
     confirmation_to_train,
@@ -73,6 +75,22 @@ class StageForecast:
     problem: str = ""
 
 
+class LaterRounds(NamedTuple):
+    """Rounds whose mixtures are chosen once those before are measured.
+
+    Attributes:
+        rounds: how many.
+        mixtures: of all of them.
+        models: that are trained for them.
+        tokens: that these are trained on.
+    """
+
+    rounds: int = 0
+    mixtures: int = 0
+    models: int = 0
+    tokens: int = 0
+
+
 @dataclass(frozen=True)
 class Forecast:
     """What `regmix run` would do.
@@ -88,6 +106,7 @@ class Forecast:
     to_fetch: tuple[str, ...]
     guesses: tuple[str, ...]
     suggestions: tuple[str, ...]
+    later_rounds: LaterRounds
 
     def of(self, stage: str) -> StageForecast:
         """The forecast of a stage."""
@@ -96,7 +115,7 @@ class Forecast:
     @property
     def training_tokens(self) -> int:
         """Tokens that all models would be trained on: proxies, confirmation and comparison."""
-        return sum(each.tokens for each in self.stages if each.stage != "token_shards")
+        return sum(each.tokens for each in self.stages if each.stage != "token_shards") + self.later_rounds.tokens
 
     @property
     def at_most(self) -> bool:
@@ -140,7 +159,13 @@ class _Walk:
             if stage.name == "documents" and not rows[-1].problem:
                 before = {name: record.version for name, record in documents.items() if record is not None}
                 suggestions = _renames(workspace, before)
-        return Forecast(tuple(rows), tuple(missing_corpora(workspace)), tuple(self.guesses), tuple(suggestions))
+        return Forecast(
+            tuple(rows),
+            tuple(missing_corpora(workspace)),
+            tuple(self.guesses),
+            tuple(suggestions),
+            _later_rounds(workspace),
+        )
 
     def _row(self, stage: Stage) -> StageForecast:
         workspace = self.workspace
@@ -240,6 +265,23 @@ class _Walk:
             else:
                 word = _VERSIONS.get(stage.name, stage.name)
                 workspace.suppose(stage, key, recipe, fingerprint(word, recipe.id))
+
+
+def _later_rounds(workspace: Workspace) -> LaterRounds:
+    """What the rounds after the mixtures listed by now take; nothing where that is not known."""
+    try:
+        following = next_round(workspace)
+    except LedgerError:
+        return LaterRounds()
+    if following is None:
+        return LaterRounds()
+    models = following.left * workspace.study.proxies.replicates
+    return LaterRounds(
+        following.of - following.number + 1,
+        following.left,
+        models,
+        models * workspace.study.proxies.training_settings.tokens,
+    )
 
 
 def _compared(workspace: Workspace) -> tuple[int, int]:

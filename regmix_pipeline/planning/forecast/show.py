@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.planning.forecast.forecast import Forecast, StageForecast
+from regmix_pipeline.planning.forecast.forecast import Forecast, LaterRounds, StageForecast
 from regmix_pipeline.refit import in_words
 
 
@@ -21,6 +21,7 @@ def forecast_as_json(workspace: Workspace, found: Forecast) -> dict[str, Any]:
         "home_is_new": not (workspace.home / "records").is_dir(),
         "stages": [asdict(each) for each in found.stages],
         "to_fetch": list(found.to_fetch),
+        "later_rounds": found.later_rounds._asdict(),
         "training_tokens": found.training_tokens,
         "at_most": found.at_most,
         "guesses": list(found.guesses),
@@ -40,6 +41,8 @@ def _lines(workspace: Workspace, found: Forecast) -> Iterator[str]:
     width = max(len(each.stage) for each in found.stages)
     for each in found.stages:
         yield f"{each.stage:<{width}} {_said(each)}"
+    if found.later_rounds.rounds:
+        yield _rounds(found.later_rounds)
     yield _total(found)
     if found.guesses:
         yield f"upper bounds, because {some_of(found.guesses)}"
@@ -63,18 +66,27 @@ def _said(stage: StageForecast) -> str:
     return said + (f" · {in_words(stage.stale)}" if stage.stale else "")
 
 
+def _rounds(later: LaterRounds) -> str:
+    rounds = f"{later.rounds} more round{'' if later.rounds == 1 else 's'}"
+    return (
+        f"then {rounds} of {later.mixtures} mixtures, chosen by what was measured before · "
+        f"trains {_models(later.models)} on {later.tokens:,} tokens"
+    )
+
+
 def _total(found: Forecast) -> str:
-    if not any(each.stale or each.withdrawn or each.problem for each in found.stages):
+    later = found.later_rounds
+    if not any(each.stale or each.withdrawn or each.problem for each in found.stages) and not later.rounds:
         return "`regmix run` would make nothing: everything is up to date"
     if unknown := next((each for each in found.stages if each.problem), None):
         return f"what `regmix run` would make is not known from {unknown.stage} on"
     most = "at most " if found.at_most else ""
     trained = [each for each in found.stages if each.models]
     models = sum(each.models for each in trained)
-    parts = ", ".join(f"{each.stage} {each.tokens:,}" for each in trained)
-    train = (
-        f"train {most}{_models(models)} on {found.training_tokens:,} tokens ({parts})" if trained else "train nothing"
-    )
+    parts = [f"{each.stage} {each.tokens:,}" for each in trained]
+    parts += [f"later rounds {later.tokens:,}"] * bool(later.rounds)
+    train = f"train {most}{_models(models + later.models)} on {found.training_tokens:,} tokens ({', '.join(parts)})"
+    train = train if trained or later.rounds else "train nothing"
     text = found.of("token_shards").tokens
     tokenise = f"tokenise about {text:,} tokens" if text else "tokenise nothing"
     fetch = f"fetch {', '.join(found.to_fetch)}" if found.to_fetch else "fetch nothing"

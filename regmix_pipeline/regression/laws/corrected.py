@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import eigh, qr
+from scipy.linalg import cholesky, eigh, qr, solve_triangular
 
 from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
@@ -55,6 +56,21 @@ class CorrectedLaw(MixtureRegressor):
 
     def _correct(self, law: SaturationLaw, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class JointPosterior:
+    """A Gaussian belief about the mean loss of m mixtures.
+
+    Attributes:
+        mean: nats per token, (m,).
+        covariance: (m, m).
+        noise: variance of one proxy's measured loss around its mean.
+    """
+
+    mean: Array
+    covariance: Array
+    noise: float
 
 
 class GaussianProcessLaw(CorrectedLaw):
@@ -134,28 +150,62 @@ class GaussianProcessLaw(CorrectedLaw):
 
     def standard_deviation(self, X: Array, columns: Columns | None = None, of_measurement: bool = True) -> Array:
         """Posterior standard deviation, nats per token, (m, T): process and law, and the noise of a new measurement."""
-        train = self.learned_["X"]
         columns = np.arange(self.targets_) if columns is None else columns
         spread = np.empty((len(X), len(columns)))
         for place, j in enumerate(columns):
             known = self.learned_["targets"][j]
-            root, basis = known["root"], known["basis"]
-            seen, z = np.sqrt(self.law_.help(train, j)), np.sqrt(self.law_.help(X, j))
-            kernel = root[:, None] * matern(seen, seen, known["size"]) * root[None, :]
-            kernel[np.diag_indices_from(kernel)] += known["noise"]
-            cross = matern(z, seen, known["size"]) * root
-            trend = self.law_.tangent(X, j) / (self.law_.learned_["scale"][j] * np.sqrt(len(train)))
-            inverse_cross = np.linalg.solve(kernel, cross.T)  # (n, m)
-            inverse_basis = np.linalg.solve(kernel, basis)  # (n, p)
-            left = trend @ known["back"] - inverse_cross.T @ basis
-            drift = (
-                np.einsum("mp,mp->m", left, np.linalg.solve(basis.T @ inverse_basis, left.T).T) if left.size else 0.0
-            )
-            process = 1 - np.einsum("mn,nm->m", cross, inverse_cross)
+            _, explained, drift = self._whitened(X, int(j))
+            process = 1 - (explained**2).sum(axis=0) + (drift**2).sum(axis=0)
             spread[:, place] = np.sqrt(
-                known["variance"] * np.maximum(process + drift + float(of_measurement) * known["noise"], 1e-12)
+                known["variance"] * np.maximum(process + float(of_measurement) * known["noise"], 1e-12)
             )
         return spread
+
+    def joint_posterior(self, X: Array, shares: Array) -> JointPosterior:
+        """What is believed of the weighted mean of targets at mixtures (m, d), jointly.
+
+        Args:
+            X: mixtures, (m, d).
+            shares: weights of the targets in the mean, (T,). Errors of different targets are taken as independent.
+        """
+        counted = np.flatnonzero(shares)
+        covariance, noise = np.zeros((len(X), len(X))), 0.0
+        for j in counted:
+            known = self.learned_["targets"][j]
+            z, explained, drift = self._whitened(X, int(j))
+            variance = known["variance"] * shares[j] ** 2
+            covariance += variance * (matern(z, z, known["size"]) - explained.T @ explained + drift.T @ drift)
+            noise += variance * known["noise"]
+        return JointPosterior(self.predict_targets(X, counted) @ shares[counted], covariance, noise)
+
+    def _whitened(self, X: Array, target: int) -> tuple[Array, Array, Array]:
+        """The law's coordinates of mixtures (m, k), and two matrices of which products of columns, times the process's
+        variance, are the covariance that the rows explain, (n, m), and what the law's parameters add to it, (p, m)."""
+        train, known = self.learned_["X"], self.learned_["targets"][target]
+        seen, lower, spanned, drift = self._factors(target)
+        z = np.sqrt(self.law_.help(X, target))
+        explained = solve_triangular(lower, (matern(z, seen, known["size"]) * known["root"]).T, lower=True)
+        if not spanned.shape[1]:
+            return z, explained, np.zeros((0, len(X)))
+        trend = self.law_.tangent(X, target) / (self.law_.learned_["scale"][target] * np.sqrt(len(train)))
+        left = trend @ known["back"] - explained.T @ spanned
+        return z, explained, solve_triangular(drift, left.T, lower=True)
+
+    def _factors(self, target: int) -> tuple[Array, Array, Array, Array]:
+        """The rows in the law's coordinates (n, k), and Cholesky factors: of their covariance (n, n), of what the law's
+        free directions span in its units (n, p), and of that span's products (p, p). Made once a fit."""
+        known, train = self.learned_["targets"][target], self.learned_["X"]
+        kept = self.__dict__.setdefault("_factored", {})
+        if target not in kept or kept[target][0] is not known:
+            root = known["root"]
+            seen = np.sqrt(self.law_.help(train, target))
+            kernel = root[:, None] * matern(seen, seen, known["size"]) * root[None, :]
+            kernel[np.diag_indices_from(kernel)] += known["noise"]
+            lower = cholesky(kernel, lower=True)
+            spanned = solve_triangular(lower, known["basis"], lower=True)
+            drift = cholesky(spanned.T @ spanned, lower=True) if spanned.shape[1] else np.zeros((0, 0))
+            kept[target] = known, (seen, lower, spanned, drift)
+        return kept[target][1]
 
 
 class BoostedLaw(CorrectedLaw):

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from regmix_pipeline.files import fingerprint
+from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.search.region import rounded_inside
-from regmix_pipeline.strategies.arena import Arena, Choice
+from regmix_pipeline.strategies.arena import Arena, Choice, Run
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
-from regmix_pipeline.study.settings.mixtures import MixtureSettings
+from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
 
 
 @dataclass(frozen=True)
 class Ours:
-    """What this package does by default (after Liu et al. 2024).
+    """What this package does by default (after Liu et al. 2024): rounds of mixtures, each chosen by what those before
+    taught.
 
     Attributes:
         workers: threads that fit; None for one a core.
+        rounds: how the mixtures are spread over rounds.
     """
 
     name = "ours"
     paper = "this package, after Liu et al., RegMix, 2407.01492"
 
     workers: int | None = None
+    rounds: RoundSettings = field(default_factory=RoundSettings)
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
         from regmix_pipeline.regression.fitting import fit
         from regmix_pipeline.strategies.methods.fitted_one import optimised
 
-        count = affordable(arena, self.name, flops)
-        runs = arena.train(sampled(arena, MixtureSettings(count=count), seed), arena.proxy, seed)
+        settings = MixtureSettings(count=affordable(arena, self.name, flops), rounds=self.rounds)
+        sizes = settings.round_sizes
+        # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
+        runs = arena.train(sampled(arena, settings.model_copy(update={"count": sizes[0]}), seed), arena.proxy, seed)
+        for number, size in enumerate(sizes[1:], start=2):
+            runs = [*runs, *arena.train(_next_round(arena, runs, size, settings, seed, number), arena.proxy, seed)]
         weights, losses, targets = loss_table(arena, runs)
         fitted = fit(
             weights,
@@ -44,7 +54,37 @@ class Ours:
             predict_at=arena.epochs,
         )
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
-        return Choice.of(rounded_inside(found, arena.limits), proxies=count, regressors=fitted.chosen)
+        return Choice.of(
+            rounded_inside(found, arena.limits), proxies=len(runs), rounds=list(sizes), regressors=fitted.chosen
+        )
+
+
+def _next_round(
+    arena: Arena, runs: Sequence[Run], size: int, settings: MixtureSettings, seed: int, number: int
+) -> list[Mixture]:
+    """The mixtures of a round, chosen by the runs of those before."""
+    from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
+    from regmix_pipeline.search.acquisition import choose_batch
+    from regmix_pipeline.search.region import Region
+    from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised
+    from regmix_pipeline.study.settings.search import SearchSettings
+
+    weights, losses, targets = loss_table(arena, runs)
+    fitted = fitted_one(arena, "gaussian_process", GaussianProcessLaw(), weights, losses, targets)
+    objective = {target: arena.objective[target] for target in targets}
+    best = optimised(arena, fitted, objective, seed)
+    region = Region.of(arena.limits, arena.prior, weights, SearchSettings())
+    draw = int(fingerprint("round", seed, number)[:15], 16)
+    picks = choose_batch(fitted, region, objective, best, size, draw, settings.quantum, settings.rounds.rule)
+    return [pick.mixture for pick in picks]
+
+
+@dataclass(frozen=True)
+class OneShot(Ours):
+    """The same with all mixtures sampled at once."""
+
+    name = "ours_one_shot"
+    rounds: RoundSettings = field(default_factory=lambda: RoundSettings(number=1))
 
 
 @dataclass(frozen=True)

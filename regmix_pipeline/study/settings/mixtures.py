@@ -23,6 +23,25 @@ class Anchors(Settings):
     """One mixture per domain that holds nothing else. Ignores caps: these are measurements, not candidates."""
 
 
+class RoundSettings(Settings):
+    """How the proxies of a study are spread over rounds: each round after the first is chosen by what the rounds before
+    taught."""
+
+    number: int = Field(default=4, ge=1, le=100)
+    """Rounds, the sampled one included. 1: all mixtures are sampled at once. Fewer rounds are larger, and keep more
+    workers busy."""
+    first: float = Field(default=0.35, gt=0, le=1)
+    """Share of `count` that the sampler draws for the first round, which holds 16 mixtures at least."""
+    rule: Literal["thompson", "lower_bound", "regret_reduction"] = "thompson"
+    """How a round's mixtures are chosen from the Gaussian process fitted to the rounds before: the best mixtures of
+    functions drawn from it; the least lower bounds; or those whose measurement is expected to lower the best predicted
+    loss most."""
+
+
+FIRST_ROUND = 16
+"""Mixtures that the first round holds at least, or all there are."""
+
+
 class MixtureSettings(Settings):
     """RegMix's sampler (arXiv 2407.01492, section 3.1 and its synthesize_mixture.py)."""
 
@@ -56,6 +75,8 @@ class MixtureSettings(Settings):
     stay evidence where their proxies were trained."""
     anchors: Anchors = Anchors()
     """Named mixtures trained as well."""
+    rounds: RoundSettings = RoundSettings()
+    """How `count` is spread over rounds."""
 
     @field_validator("minimum")
     @classmethod
@@ -70,6 +91,22 @@ class MixtureSettings(Settings):
         if self.min_strength > self.max_strength:
             raise ValueError("min_strength is above max_strength")
         return self
+
+    @property
+    def round_sizes(self) -> tuple[int, ...]:
+        """Mixtures of each round; the first is sampled. Anchors are not counted.
+
+        >>> MixtureSettings(count=64).round_sizes
+        (22, 14, 14, 14)
+        >>> MixtureSettings(count=18).round_sizes, MixtureSettings(count=12).round_sizes
+        ((16, 1, 1), (12,))
+        """
+        first = self.count if self.rounds.number == 1 else round(self.count * self.rounds.first)
+        first = min(max(first, FIRST_ROUND), self.count)
+        left = self.count - first
+        each, more = divmod(left, max(self.rounds.number - 1, 1))
+        later = (each + (place < more) for place in range(self.rounds.number - 1))
+        return (first, *(size for size in later if size))
 
     @property
     def quantum(self) -> int:
