@@ -86,7 +86,8 @@ def _materialised(stage: Stage, names: StudyNames, stale_keys: StaleKeys | None)
             yield from _made(context, ready, stage, keys)
             return
         with stale_keys.of(context, ready, stage) as keys:
-            if keys:
+            # A stage of which keys were only withdrawn still answers its question: of those that are left.
+            if keys or (keys is not None and stage.partitions):
                 yield from _made(context, ready, stage, keys)
             else:
                 yield unchanged(names, stage)

@@ -124,7 +124,8 @@ class RunProgress:
 
     @contextmanager
     def of(self, context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage) -> Iterator[list[str] | None]:
-        """The keys that a step makes, which runs inside; None if there is nothing to make."""
+        """The keys that a step makes, which runs inside; none where keys are only withdrawn, None if there is nothing
+        to do."""
         self.at = stage
         workspace.forced = self._workspace.forced
         with plain_failures():
@@ -137,7 +138,7 @@ class RunProgress:
         with self.making(stage, work):
             if not work.stale and not work.unreported:
                 list(workspace.materialise(stage, []))
-            yield [*work.stale, *work.unreported] or None
+            yield [*work.stale, *work.unreported]
 
     @contextmanager
     def making(self, stage: Stage, work: Work) -> Iterator[None]:

@@ -18,8 +18,9 @@ NESTED = "nested_choice_by_"
 """The choosing is scored under this and 'rank' or 'calibration': each fold is predicted by the regressor that the other
 folds would choose."""
 
-TIE = 1.1
-"""A shortfall within this factor of the best one is as good."""
+TIE, TIE_ROWS = 1.1, 16.0
+"""A shortfall within the factor `TIE` + `TIE_ROWS` / rows of the best one is as good: with few rows, scores are mostly
+luck."""
 PREFERRED = ("stack", "gaussian_process", "saturation")
 """Who wins a tie."""
 
@@ -69,7 +70,7 @@ def choose(splits: Sequence[HeldOut], actual: Array, by: str, without: int | Non
         rows = split.rows & (split.fold != without) if number == 0 and without is not None else split.rows
         total += [shortfall(split.predicted[name][rows], actual[rows], by) for name in names]
     order = sorted(range(len(names)), key=lambda row: PREFERRED.index(names[row]) if names[row] in PREFERRED else 99)
-    tied = total <= TIE * total.min(axis=0) + 1e-12
+    tied = total <= (TIE + TIE_ROWS / len(actual)) * total.min(axis=0) + 1e-12
     return [names[next(row for row in order if tied[row, target])] for target in range(actual.shape[1])]
 
 

@@ -35,11 +35,7 @@ class Ours:
         from regmix_pipeline.strategies.methods.fitted_one import optimised
 
         settings = MixtureSettings(count=affordable(arena, self.name, flops), rounds=self.rounds)
-        sizes = settings.round_sizes
-        # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
-        runs = arena.train(sampled(arena, settings.model_copy(update={"count": sizes[0]}), seed), arena.proxy, seed)
-        for number, size in enumerate(sizes[1:], start=2):
-            runs = [*runs, *arena.train(_next_round(arena, runs, size, settings, seed, number), arena.proxy, seed)]
+        runs = trained_in_rounds(arena, settings, seed)
         weights, losses, targets = loss_table(arena, runs)
         fitted = fit(
             weights,
@@ -55,8 +51,21 @@ class Ours:
         )
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
         return Choice.of(
-            rounded_inside(found, arena.limits), proxies=len(runs), rounds=list(sizes), regressors=fitted.chosen
+            rounded_inside(found, arena.limits),
+            proxies=len(runs),
+            rounds=list(settings.round_sizes),
+            regressors=fitted.chosen,
         )
+
+
+def trained_in_rounds(arena: Arena, settings: MixtureSettings, seed: int) -> list[Run]:
+    """Proxies of the settings' count, round after round."""
+    first, *later = settings.round_sizes
+    # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
+    runs = list(arena.train(sampled(arena, settings.model_copy(update={"count": first}), seed), arena.proxy, seed))
+    for number, size in enumerate(later, start=2):
+        runs += arena.train(_next_round(arena, runs, size, settings, seed, number), arena.proxy, seed)
+    return runs
 
 
 def _next_round(

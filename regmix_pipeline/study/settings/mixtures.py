@@ -32,7 +32,7 @@ class RoundSettings(Settings):
     workers busy."""
     first: float = Field(default=0.35, gt=0, le=1)
     """Share of `count` that the sampler draws for the first round, which holds 16 mixtures at least."""
-    rule: Literal["thompson", "lower_bound", "regret_reduction"] = "thompson"
+    rule: Literal["thompson", "lower_bound", "regret_reduction"] = "regret_reduction"
     """How a round's mixtures are chosen from the Gaussian process fitted to the rounds before: the best mixtures of
     functions drawn from it; the least lower bounds; or those whose measurement is expected to lower the best predicted
     loss most."""

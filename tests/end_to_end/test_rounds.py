@@ -1,0 +1,99 @@
+"""A study in rounds, by the real command: each is chosen by what those before taught, and nothing is done twice."""
+
+import json
+import shutil
+
+import pytest
+
+from regmix_pipeline.engine.workspace import Workspace
+from tests.end_to_end.test_changes import proxies, regmix, write
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_settings):
+    return {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "mixtures": {"count": 20, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 3}},
+        "regression": {"regressors": ["exponential", "gaussian_process"], "bootstrap": 50},
+        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
+    }
+
+
+@pytest.fixture(scope="module")
+def decided(real_text, settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rounds")
+    shutil.copytree(real_text, folder / "text")
+    write(folder, settings)
+    return folder, json.loads(regmix(folder, "status", "--json")), json.loads(regmix(folder, "run", "--json"))
+
+
+@pytest.fixture
+def place(decided, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(decided[0], folder)
+    return folder
+
+
+def rounds(folder):
+    """Round -> mixtures listed for it."""
+    listed = Workspace(folder / "tiny.yaml", say=lambda line: None).json("mixtures")["mixtures"]
+    found = {}
+    for entry in listed:
+        found.setdefault(entry["round"], set()).add(entry["id"])
+    return found
+
+
+def test_the_price_of_all_rounds_is_said_before_and_is_what_they_take(decided):
+    folder, said, _ = decided
+    assert said["later_rounds"] == {"rounds": 2, "mixtures": 4, "models": 4, "tokens": 4 * 16_384}
+    assert said["training_tokens"] == 21 * 16_384 == len(proxies(folder)) * 16_384
+
+
+def test_every_round_is_visible_with_what_it_promised_and_what_it_brought(decided):
+    folder, _, outcome = decided
+    assert {number: len(keys) for number, keys in rounds(folder).items()} == {1: 16, 2: 2, 3: 2, None: 1}
+    first, *later = outcome["decision"]["rounds"]
+    assert (first["mixtures"], first["measured"], first["expected"]) == (16, 16, None)
+    for row in later:
+        assert row["measured"] == row["mixtures"] == 2
+        assert row["best"] <= row["mean"]
+        assert row["expected"]["predicted"] <= row["expected"]["predicted_natural"]
+    assert "measured" in outcome["decision"]["summary"]
+    assert not any("round" in flag for flag in outcome["decision"]["flags"])
+    by_hand = regmix(folder, "status")
+    assert "would make nothing" in by_hand
+
+
+def test_running_again_trains_and_decides_nothing(place):
+    before = proxies(place)
+    outcome = json.loads(regmix(place, "run", "--json"))
+    assert outcome["made"] == []
+    assert proxies(place) == before
+
+
+def test_a_larger_count_goes_on_with_rounds_and_a_smaller_one_brings_the_decision_back(place, settings):
+    first, before, listed = json.loads(regmix(place, "run", "--json"))["decision"], proxies(place), rounds(place)
+    write(place, settings | {"mixtures": settings["mixtures"] | {"count": 23}})
+    said = json.loads(regmix(place, "status", "--json"))
+    assert said["training_tokens"] == 3 * 16_384
+    regmix(place, "run")
+    assert len(proxies(place) - before) == 3
+    assert set.union(*listed.values()) < set.union(*rounds(place).values())
+    write(place, settings)
+    assert json.loads(regmix(place, "status", "--json"))["training_tokens"] == 0
+    assert json.loads(regmix(place, "run", "--json"))["decision"]["decision"] == first["decision"]
+
+
+def test_one_round_samples_all_at_once(place, settings):
+    write(place, settings | {"mixtures": settings["mixtures"] | {"rounds": {"number": 1}}})
+    said = json.loads(regmix(place, "status", "--json"))
+    # The sampled ones stay; those that were chosen make room for sampled ones.
+    assert (said["later_rounds"]["rounds"], said["training_tokens"]) == (0, 4 * 16_384)
+
+
+def test_a_budget_holds_back_a_round(place, settings):
+    write(place, settings | {"mixtures": settings["mixtures"] | {"count": 26}})
+    outcome = json.loads(regmix(place, "refit", "--max-new-tokens", str(2 * 16_384), "--json"))
+    decision = outcome["decision"]
+    assert sum(row["mixtures"] for row in decision["rounds"]) == 22
+    assert any("round" in flag for flag in decision["flags"])
+    assert sum(row["mixtures"] for row in json.loads(regmix(place, "run", "--json"))["decision"]["rounds"]) == 26
