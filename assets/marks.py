@@ -12,7 +12,7 @@ import dagster as dg
 from regmix_pipeline.assets.names import asset_key
 from regmix_pipeline.decisions.names import mixture_names, weights_in_words
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.mixtures.stage import current_mixtures, rounds_of_mixtures
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 
 MIXTURE = "regmix/mixture"
@@ -20,10 +20,14 @@ MIXTURE = "regmix/mixture"
 
 
 def marks_of(workspace: Workspace) -> dict[str, dict[str, str]]:
-    """Mixture -> metadata that says which it is: its name, where it has one, and its weights."""
-    names = _names(workspace)
+    """Mixture -> metadata that says which it is: its name and its round, where it has them, and its weights."""
+    names, rounds = _names(workspace), rounds_of_mixtures(workspace)
     return {
-        key: {**({"mixture": names[key]} if key in names else {}), "weights in words": weights_in_words(mixture)}
+        key: {
+            **({"mixture": names[key]} if key in names else {}),
+            **({"round": str(rounds[key])} if key in rounds else {}),
+            "weights in words": weights_in_words(mixture),
+        }
         for key, mixture in current_mixtures(workspace).items()
     }
 

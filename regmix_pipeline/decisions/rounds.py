@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,3 +62,18 @@ def measured_gain(record: Mapping[str, Any]) -> float | None:
     }
     natural, best = found.get("natural"), found.get("best_observed")
     return None if natural is None or best is None else natural - best
+
+
+def rounds_in_words(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence a round after the first: what was predicted before it, and what it measured; none for one round."""
+    lines = []
+    for row in rounds:
+        if row["round"] == 1 or not row["expected"]:
+            continue
+        best = "not measured" if row["best"] is None else f"{row['best']:.3f} at best"
+        lines.append(
+            f"Round {row['round']}, {row['mixtures']} mixtures chosen by the rounds before: the decision was predicted "
+            f"at {row['expected']['predicted']:.3f}, natural at {row['expected']['predicted_natural']:.3f}; measured: "
+            f"{best}."
+        )
+    return lines

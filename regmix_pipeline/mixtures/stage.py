@@ -22,6 +22,8 @@ from regmix_pipeline.mixtures.sampler import sample, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
 CODE_VERSION = "4"
+DRAWN = ("sampled", "round", "arrival", "further")
+"""Origins of mixtures that are no anchors."""
 
 
 def prior_and_limits(workspace: Workspace) -> tuple[NDArray[np.float64], Limits]:
@@ -40,6 +42,12 @@ def current_mixtures(workspace: Workspace) -> dict[str, Mixture]:
     return {entry["id"]: Mixture.of(entry["parts"]) for entry in entries}
 
 
+def rounds_of_mixtures(workspace: Workspace) -> dict[str, int]:
+    """Id -> round, of the current mixtures that belong to one."""
+    entries = workspace.json("mixtures")["mixtures"]
+    return {entry["id"]: entry["round"] for entry in entries if entry["round"] is not None}
+
+
 def sampled_mixtures(workspace: Workspace) -> list[str]:
     """Ids of the current mixtures that the sampler drew, in order."""
     return [entry["id"] for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] == "sampled"]
@@ -47,8 +55,7 @@ def sampled_mixtures(workspace: Workspace) -> list[str]:
 
 def anchored_mixtures(workspace: Workspace) -> set[str]:
     """Ids of the current mixtures that are anchors."""
-    drawn = ("sampled", "round", "arrival", "further")
-    return {entry["id"] for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] not in drawn}
+    return {entry["id"] for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] not in DRAWN}
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median, stdev
 from typing import Any
 
+from regmix_pipeline.decisions.rounds import rounds_in_words
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.stage import DRAWN
 from regmix_pipeline.numbers import (
     NOT_RECORDED,
     amount,
@@ -103,7 +105,7 @@ def signal(losses: Sequence[MixtureLoss]) -> str:
 
 def method(decision: Mapping[str, Any], data: ReportData) -> list[tuple[str, str]]:
     """The method in steps: name, what was done with this study's numbers."""
-    steps = [("Text", _text(data)), ("Mixtures", _mixtures(data)), ("Proxies", _proxies(data))]
+    steps = [("Text", _text(data)), ("Mixtures", _mixtures(decision, data)), ("Proxies", _proxies(data))]
     steps += [("Losses", _measured(decision, data)), ("Regression", _regression(decision, data))]
     steps += [("Search", _search(decision)), ("Confirmation", _confirmation(data))]
     return steps
@@ -122,13 +124,14 @@ def _text(data: ReportData) -> str:
     )
 
 
-def _mixtures(data: ReportData) -> str:
+def _mixtures(decision: Mapping[str, Any], data: ReportData) -> str:
     sampled = sum(origin == "sampled" for origin in data.origins.values())
-    anchors = sorted({origin for origin in data.origins.values() if origin != "sampled"})
+    anchors = sorted(set(data.origins.values()) - {*DRAWN, "earlier", "imported"})
     return (
         f"{sampled} mixtures were drawn from Dirichlet distributions around the natural one, each domain's share of "
         "the available tokens"
         + (f"; {listed(anchors)} were added as fixed points to compare with." if anchors else ".")
+        + "".join(f" {line}" for line in rounds_in_words(decision.get("rounds") or ()))
     )
 
 
