@@ -12,6 +12,7 @@ import yaml
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint, write_together
+from regmix_pipeline.resources import databases as databases  # what it sets holds for the process
 
 
 def prepare_instance(home: Path) -> Path:
