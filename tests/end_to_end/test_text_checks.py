@@ -20,7 +20,6 @@ def small(study, change_study):
         {
             "mixtures.count": 8,
             "proxies.noise": {"mixtures": 1, "seeds": 2},
-            "proxies.training.tokens": 4096,
             "proxies.evaluation.windows": 16,
             "confirmation": None,
             "regression": {"regressors": ["linear"], "bootstrap": 50, "extrapolation": "off"},
@@ -45,9 +44,9 @@ def test_much_of_a_target_inside_a_domain_is_refused_before_training(small, chan
 def test_some_of_a_target_inside_a_domain_is_flagged_wherever_the_decision_is_read(small):
     pour(small, 0.2)
     flag = "of the text of target science is also in the training text of licences"
-    ran = small.does("run", "--json")
-    decision = json.loads(ran[ran.index("\n{") if not ran.startswith("{") else 0 :])["decision"]
-    assert [each for each in decision["flags"] if flag in each]
-    assert f"flag: {decision['flags'][0]}" in small.does("audit", "--no-contents")
+    assert flag in small.does("run")
+    (decision,) = small.home.glob("decisions/*/decision.json")
+    (flagged,) = [each for each in json.loads(decision.read_text())["flags"] if flag in each]
+    assert f"flag: {flagged}" in small.does("audit", "--no-contents")
     (report,) = small.home.glob("reports/*.html")
     assert flag in report.read_text()
