@@ -4,7 +4,7 @@
 
 Every damage is of one file of a finished home: a bit flipped, cut, emptied, deleted, or bytes put at its end. First a
 folder of the home is drawn, then a file below it. `status`, `audit`, `run` and again `audit` are run on a copy that has
-this one damage, in a process of their own.
+this one damage, in another process.
 
 A damage is unnoticed if no command names it and yet, after `run`, the file is not what it was. Records name the time
 and the run that made them, and the ledger is compared by its rows: bytes of it that hold no rows count as harmless.
@@ -136,34 +136,54 @@ def draw(home: Path, rng: random.Random, only: str | None) -> tuple[str, str]:
             return str(path.relative_to(home)), kind
 
 
-def in_a_process(words: list[str]) -> tuple[int, str]:
-    """Run a command as a process of its own would; its status, less than 0 for a signal, and what it said."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["regmix_pipeline.cli", "regmix_pipeline.assets.runner", "regmix_pipeline.definitions"]
-    )
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_command, args=(words, theirs))
-    process.start()
-    theirs.close()
-    try:
-        answer = ours.recv()
-    except EOFError:
-        answer = None
-    process.join()
-    return answer or (process.exitcode or -1, "ended by a signal")
+class Commands:
+    """A process that runs commands one after the other, and another one after a command that ended it."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._start()
+
+    def _start(self) -> None:
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=_commands, args=(theirs,))
+        self._process.start()
+        theirs.close()
+
+    def run(self, words: list[str]) -> tuple[int, str]:
+        """A command's status, less than 0 for a signal, and what it said."""
+        self._pipe.send(words)
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            status = self._process.exitcode or -1
+            self._start()
+            return status, "ended by a signal"
+
+    def end(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join()
 
 
-def _command(words: list[str], answer: Connection) -> None:
+def _commands(pipe: Connection) -> None:
+    import warnings
+
     from typer.testing import CliRunner
 
     from regmix_pipeline.cli import app
 
-    result = CliRunner().invoke(app, words)
-    said = result.output
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        said += f"\nTraceback: {type(result.exception).__name__}: {result.exception}"
-    answer.send((result.exit_code, said))
+    warnings.simplefilter("ignore")
+    while True:
+        try:
+            words = pipe.recv()
+        except EOFError:
+            return
+        result = CliRunner().invoke(app, words)
+        said = result.output
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            said += f"\nTraceback: {type(result.exception).__name__}: {result.exception}"
+        pipe.send((result.exit_code, said))
 
 
 def same(path: Path, was: Path) -> str:
@@ -198,14 +218,16 @@ def _rows(path: Path) -> dict[str, list[str]]:
         }
 
 
-def outcome_of(study: Path, finished: Path, home: Path, file: str, kind: str, rng: random.Random) -> Outcome:
+def outcome_of(
+    commands: Commands, study: Path, finished: Path, home: Path, file: str, kind: str, rng: random.Random
+) -> Outcome:
     """Damage a copy of the finished home, and run the commands on it."""
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(finished, home)
     damage(home / file, kind, rng)
     found = Outcome(file, kind)
     for words in COMMANDS:
-        status, said = in_a_process([*words, "--study", str(study), "--home", str(home)])
+        status, said = commands.run([*words, "--study", str(study), "--home", str(home)])
         found.said.append((status, said))
         if status < 0 or status == 70 or "Traceback" in said:
             last = [line for line in said.splitlines() if line.strip()][-1:]
@@ -245,10 +267,10 @@ def main() -> None:
     parser.add_argument("--number", type=int, help="this damage alone, with all that was said of it")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+        folder, commands = Path(place), Commands()
         study, finished = write_study(folder), folder / "finished"
-        for words in (["run"], ["approve", "--reason", "a reason"]):
-            status, said = in_a_process([*words, "--study", str(study), "--home", str(finished)])
+        for words in (["run"], ["approve", "--reason", "a reason"], ["run"]):
+            status, said = commands.run([*words, "--study", str(study), "--home", str(finished)])
             if status:
                 raise SystemExit(said)
         outcomes: list[Outcome] = []
@@ -256,7 +278,7 @@ def main() -> None:
             for number in range(given.count) if given.number is None else [given.number]:
                 rng = random.Random(f"{given.seed}/{number}")
                 file, kind = draw(finished, rng, given.only)
-                found = outcome_of(study, finished, folder / "home", file, kind, rng)
+                found = outcome_of(commands, study, finished, folder / "home", file, kind, rng)
                 outcomes.append(found)
                 print(f"{number}: {kind} {file}: {found}", flush=True)
                 if given.number is not None:
@@ -264,6 +286,7 @@ def main() -> None:
                         print(f"--- {words[0]}: {status}\n{said}")
         except KeyboardInterrupt:
             print("interrupted")
+        commands.end()
         show(outcomes)
 
 

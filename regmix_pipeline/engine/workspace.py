@@ -269,10 +269,12 @@ class Workspace:
         """The current JSON artefact of an asset; raises as `artefact`."""
         return read_json(self.artefact(asset, suffix=suffix))
 
-    def tables(self, *names: str, ever: Collection[str] = ()) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    def tables(
+        self, *names: str, ever: Collection[str] = (), assets: Collection[str] | None = None
+    ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """What holds now of some of the ledger's tables, as views ``current_<table>``: for stages and for checks that
         gate them. Read from the files on record, not from the ledger; see `verified_tables`."""
-        return verified_tables(self.records, self.home, *names, ever=ever)
+        return verified_tables(self.records, self.home, *names, ever=ever, assets=assets)
 
     def write_json(self, value: Any, *parts: str) -> Path:
         """Write a JSON artefact under the home; returns its path."""
