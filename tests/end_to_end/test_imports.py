@@ -1,6 +1,7 @@
 """A study of imported runs alone, through Dagster: no text, no proxies, a decision all the same."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -90,3 +91,16 @@ def test_signs_of_addresses_in_the_path_of_a_home(imported_study, tmp_path, name
         assert answer.exit_code == 0
         assert "event log" not in answer.output
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["study.json", ".ledger.duckdb.json"])
+@pytest.mark.parametrize("content", [None, b"", b'{"a": 1}'])
+def test_notes_of_a_home_are_written_again(imported_study, tmp_path, name, content):
+    workspace = imported_study(tmp_path)
+    run_stale(workspace)
+    before = (workspace.home / name).read_bytes()
+    (workspace.home / name).unlink()
+    if content is not None:
+        (workspace.home / name).write_bytes(content)
+    run_stale(imported_study(tmp_path))
+    assert set(json.loads((workspace.home / name).read_bytes())) == set(json.loads(before))
