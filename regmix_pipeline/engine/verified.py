@@ -26,7 +26,7 @@ def verified_tables(
     records: Records, home: Path, *tables: str, ever: Collection[str] = (), assets: Collection[str] | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the views ``current_<table>`` of the ledger's ``tables``, and for tables in ``ever`` a
-    view ``<table>`` of all versions that are on record.
+    view ``<table>`` of all versions that are on record and as they were.
 
     Args:
         records: the home's records.
@@ -77,7 +77,16 @@ def _ever(records: Records, home: Path, table: str) -> pa.Table:
             for record in records.history(asset, key):
                 if records.is_saved(record):
                     parts |= _parts(record, table)
-    return concatenated(table, [_part(home, name, parts[name]) for name in sorted(parts)])
+    held = [_held_part(home, name, parts[name]) for name in sorted(parts)]
+    return concatenated(table, [rows for rows in held if rows is not None])
+
+
+def _held_part(home: Path, name: str, expected: str) -> pa.Table | None:
+    """A part that may be of a version that is past: nothing makes it again, so its loss must not stop what follows."""
+    try:
+        return _part(home, name, expected)
+    except LedgerError:
+        return None
 
 
 def _parts(record: Record, table: str) -> list[tuple[str, str]]:
@@ -93,6 +102,8 @@ def _part(home: Path, name: str, expected: str) -> pa.Table:
         raise LedgerError(
             "this part of the ledger's tables was altered after it was recorded" if content else "is gone",
             where=str(home / name),
-            remedy="restore it from a backup, or delete it: `regmix run` then makes it again",
+            remedy="restore it from a backup, or delete it: `regmix run` then makes it again"
+            if content
+            else "`regmix run` makes it again; or restore it from a backup",
         )
     return pq.read_table(pa.BufferReader(content))

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from regmix_pipeline.assets.runner import run_stale
@@ -104,3 +105,18 @@ def test_notes_of_a_home_are_written_again(imported_study, tmp_path, name, conte
         (workspace.home / name).write_bytes(content)
     run_stale(imported_study(tmp_path))
     assert set(json.loads((workspace.home / name).read_bytes())) == set(json.loads(before))
+
+
+@pytest.mark.parametrize("content", [None, b"rubbish"])
+def test_a_past_inventory_that_is_lost_stops_nothing(imported_study, tmp_path, content):
+    workspace = imported_study(tmp_path)
+    (past,) = workspace.home.glob("tables/domain_inventory/*.parquet")
+    for cap in (0.9, 0.8):
+        settings = yaml.safe_load(workspace.study_file.read_text())
+        settings["domains"]["code"]["cap"] = cap
+        workspace.study_file.write_text(yaml.safe_dump(settings))
+        run_stale(imported_study(tmp_path))
+        past.unlink(missing_ok=True)
+        if content is not None:
+            past.write_bytes(content)
+    assert find_decision(imported_study(tmp_path))["mixture"]["weights"]["code"] <= 0.8
