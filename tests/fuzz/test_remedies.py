@@ -64,6 +64,7 @@ STUDIES = {
         "name domains of the study: code",
         {"search.groups": [{"domains": ["code"], "cap": 0.5}]},
     ),
+    "too few mixtures": ({"mixtures.count": 4}, "raise it by 3 or more", {"mixtures.count": 7}),
     "more tokens than there are": (
         {"limits.target_tokens": 25 * 10**9},
         "state what the large run has as available_tokens of the domains",
