@@ -5,12 +5,13 @@ an asset that reports its partitions one by one.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import dagster as dg
 
 from regmix_pipeline import checks
-from regmix_pipeline.assets.events import blocking_result, check_result
+from regmix_pipeline.assets.events import blocking_result, check_result, plain_failures
 from regmix_pipeline.assets.names import StudyNames
 from regmix_pipeline.resources.ledger import LedgerResource
 from regmix_pipeline.resources.workspace import WorkspaceResource
@@ -23,10 +24,23 @@ def _check(stage: str, *, blocking: bool = False) -> Callable[..., Any]:
     """Register a function as a check of a stage's asset."""
 
     def register(function: Callable[..., dg.AssetCheckResult]) -> Callable[..., dg.AssetCheckResult]:
-        CHECKS.append(lambda names: dg.asset_check(asset=names.asset_key(stage), blocking=blocking)(function))
+        CHECKS.append(
+            lambda names: dg.asset_check(asset=names.asset_key(stage), blocking=blocking)(_readable(function))
+        )
         return function
 
     return register
+
+
+def _readable(check: Callable[..., dg.AssetCheckResult]) -> Callable[..., dg.AssetCheckResult]:
+    """The same check, of which an error that the user can act on shows its text alone."""
+
+    @wraps(check)
+    def readable(**given: Any) -> dg.AssetCheckResult:
+        with plain_failures():
+            return check(**given)
+
+    return readable
 
 
 def method_checks(names: StudyNames) -> list[dg.AssetChecksDefinition]:
@@ -38,7 +52,7 @@ def method_checks(names: StudyNames) -> list[dg.AssetChecksDefinition]:
 def shards_hold_what_the_inventory_says(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every shard's files have the tokens and the checksum that its manifest and the inventory state."""
     opened = workspace.open()
-    with ledger.read("domain_inventory") as connection:
+    with ledger.read("domain_inventory", "domain_inventory") as connection:
         finding = checks.shards_match_inventory(connection, opened.path("shards"))
     return blocking_result(opened, finding, "domain_inventory")
 
@@ -47,7 +61,7 @@ def shards_hold_what_the_inventory_says(workspace: WorkspaceResource, ledger: Le
 def weights_sum_to_one_within_caps(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Every mixture's weights sum to 1, and drawn ones respect the caps that held when they were drawn."""
     opened = workspace.open()
-    with ledger.read("mixtures", "domain_inventory", ever=["domain_inventory"]) as connection:
+    with ledger.read("mixtures", "mixtures", "domain_inventory", ever=["domain_inventory"]) as connection:
         finding = checks.mixtures_on_simplex(connection)
     return blocking_result(opened, finding, "mixtures")
 
@@ -56,7 +70,7 @@ def weights_sum_to_one_within_caps(workspace: WorkspaceResource, ledger: LedgerR
 def ranks_mixtures_out_of_fold(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The chosen regressor's out-of-fold rank correlation reaches the study's floor on every target that counts."""
     study = workspace.open().study
-    with ledger.read("regressor_scores") as connection:
+    with ledger.read("regressor", "regressor_scores") as connection:
         finding = checks.rank_correlation(connection, list(study.objective), study.rank_correlation_floor)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
@@ -65,7 +79,7 @@ def ranks_mixtures_out_of_fold(workspace: WorkspaceResource, ledger: LedgerResou
 def intervals_hold_what_they_promise(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """Prediction intervals cover the losses of mixtures they did not see about as often as they say."""
     study = workspace.open().study
-    with ledger.read("regressor_scores", "out_of_fold") as connection:
+    with ledger.read("regressor", "regressor_scores", "out_of_fold") as connection:
         finding = checks.interval_coverage(connection, list(study.objective), study.regression.level)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
@@ -73,7 +87,7 @@ def intervals_hold_what_they_promise(workspace: WorkspaceResource, ledger: Ledge
 @_check("optimal_mixture", blocking=True)
 def optimum_respects_the_limits(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The optimal mixture sums to 1 and keeps every cap and floor."""
-    with ledger.read("optimal_mixture") as connection:
+    with ledger.read("optimal_mixture", "optimal_mixture") as connection:
         finding = checks.optimum_within_limits(connection)
     return blocking_result(workspace.open(), finding, "optimal_mixture")
 
@@ -81,7 +95,7 @@ def optimum_respects_the_limits(workspace: WorkspaceResource, ledger: LedgerReso
 @_check("mixture_decision")
 def no_target_text_is_trained_on(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The targets' validation text is not in the domains' training text, up to the study's shares."""
-    with ledger.read("text_overlap") as connection:
+    with ledger.read("mixture_decision", "text_overlap") as connection:
         finding = checks.targets_not_trained_on(connection, workspace.open().study.text_checks)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
@@ -89,7 +103,7 @@ def no_target_text_is_trained_on(workspace: WorkspaceResource, ledger: LedgerRes
 @_check("mixture_decision")
 def the_tokenizer_knows_the_text(workspace: WorkspaceResource, ledger: LedgerResource) -> dg.AssetCheckResult:
     """The tokenizer gives back the sources' text, up to the study's share."""
-    with ledger.read("tokenizer_coverage") as connection:
+    with ledger.read("mixture_decision", "tokenizer_coverage") as connection:
         finding = checks.tokenizer_covers(connection, workspace.open().study.text_checks)
         return check_result(finding, dg.AssetCheckSeverity.WARN)
 
@@ -97,5 +111,5 @@ def the_tokenizer_knows_the_text(workspace: WorkspaceResource, ledger: LedgerRes
 @_check("mixture_decision")
 def decision_inside_the_sampled_region(ledger: LedgerResource) -> dg.AssetCheckResult:
     """The decision is no farther from the trained mixtures than these usually are from each other."""
-    with ledger.read("optimal_mixture", "mixtures") as connection:
+    with ledger.read("mixture_decision", "optimal_mixture", "mixtures") as connection:
         return check_result(checks.inside_sampled_region(connection), dg.AssetCheckSeverity.WARN)

@@ -17,8 +17,9 @@ from regmix_pipeline.assets.names import StudyNames, asset_key, names_of
 from regmix_pipeline.assets.questions import QUESTIONS
 from regmix_pipeline.checks import Finding
 from regmix_pipeline.engine.workspace import PartitionResult, Stage, Workspace
-from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.errors import RegmixError, refused_by_system
 from regmix_pipeline.progress import so_far
+from regmix_pipeline.stages import known_to
 
 ONLY_STALE = "regmix/only_stale"
 """Run tag: partitions that were reused and that Dagster knows are not reported again."""
@@ -41,7 +42,10 @@ def plain_failures() -> Iterator[None]:
     """Turn an error the user can act on into a Dagster failure that shows its text and is not retried."""
     try:
         yield
-    except RegmixError as error:
+    except (RegmixError, OSError) as raised:
+        error = raised if isinstance(raised, RegmixError) else refused_by_system(raised)
+        if error is None:
+            raise
         raise dg.Failure(
             description=str(error),
             metadata={"where": error.where or "-", "remedy": error.remedy or "-"},
@@ -99,7 +103,10 @@ def materialize_partitions(
     question = QUESTIONS.get(stage.name)
     # Where all partitions failed there is nothing to ask about, and the answer would hide why.
     if question is not None and not (failed and not workspace.records.keys(stage.name)):
-        with workspace.tables("proxies", "proxy_losses") as connection:
+        with (
+            plain_failures(),
+            workspace.tables("proxies", "proxy_losses", assets=known_to(stage.name)) as connection,
+        ):
             finding = question.finding(workspace, connection)
         shown = question.picture(workspace) if question.picture else {}
         yield blocking_result(

@@ -13,6 +13,7 @@ import dagster as dg
 
 from regmix_pipeline.engine.journal import Head
 from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.resources.instance import plain_folder
 
 JOURNAL = "journal"
 """Metadata that holds the head."""
@@ -60,7 +61,7 @@ def has_instance(home: Path) -> bool:
 @contextmanager
 def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
     """A home's Dagster instance, as it is there: nothing of it is prepared or written."""
-    before, folder = os.environ.get("DAGSTER_HOME"), str(home / "dagster")
+    before, folder = os.environ.get("DAGSTER_HOME"), str(plain_folder(home / "dagster"))
     os.environ["DAGSTER_HOME"] = folder  # storages look there for their files
     try:
         with dg.DagsterInstance.from_config(folder) as instance:

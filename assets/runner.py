@@ -22,6 +22,7 @@ from regmix_pipeline.assets.partitions import register
 from regmix_pipeline.assets.run_progress import RunProgress, StageRun, Work, work_of
 from regmix_pipeline.assets.triggers import tags_of_command
 from regmix_pipeline.documents.domains import DOMAINS, scan_watched
+from regmix_pipeline.engine.home import remember_file
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import DISK_FULL, FREE_SPACE, DiskFullError, RegmixError, full_disk_named, is_full_disk
 from regmix_pipeline.mixtures.rounds import next_round
@@ -58,6 +59,7 @@ def run_stale(workspace: Workspace, stages: Sequence[Stage] = STAGES, command: s
     with full_disk_named(str(workspace.home)), opened_instance(workspace.home) as instance:
         end_dead_runs(instance, workspace.say)
         workspace.keep_ledger()
+        remember_file(workspace.home, workspace.study_file)
         progress = RunProgress(workspace, instance, stages)
         job = _definitions(workspace, progress).resolve_implicit_global_asset_job_def()
         for group in _runs(stages):

@@ -115,6 +115,10 @@ def mixtures_on_simplex(connection: duckdb.DuckDBPyConnection) -> Finding:
         "select count(distinct m.mixture) from current_mixtures m join current_domain_inventory i "
         "on i.source = m.domain where m.origin in ('sampled', 'arrival') and m.weight > i.cap + 1e-6"
     ).fetchall()[0][0]
+    unknown = connection.execute(
+        "select count(distinct mixture) from current_mixtures where drawn_under <> '' "
+        "and drawn_under not in (select version from domain_inventory)"
+    ).fetchall()[0][0]
     count = connection.execute("select count(distinct mixture) from current_mixtures").fetchall()[0][0]
     wrong = [
         *([f"{len(off)} mixtures do not sum to 1, first {off[0]}"] if off else []),
@@ -123,6 +127,7 @@ def mixtures_on_simplex(connection: duckdb.DuckDBPyConnection) -> Finding:
     ]
     said = f"{count} mixtures sum to 1; those drawn keep the caps of their draw"
     said += f"; {beyond} are above a cap of today: evidence, but not to be chosen" if beyond else ""
+    said += f"; {unknown} were drawn under an inventory that is lost, so their caps are not known" if unknown else ""
     return Finding(not wrong, "; ".join(wrong) or said, {"mixtures": count, "above_todays_caps": beyond})
 
 

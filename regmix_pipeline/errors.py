@@ -138,6 +138,32 @@ def is_full_disk(text: str) -> bool:
     return any(sign in text for sign in _FULL)
 
 
+_REMEDIES = {
+    errno.ENOSPC: "free some space and run again: finished work is kept",
+    errno.EDQUOT: "free some of the quota and run again: finished work is kept",
+    errno.EACCES: "give yourself the permission, or choose another folder",
+    errno.EPERM: "give yourself the permission, or choose another folder",
+    errno.EROFS: "choose a folder on a disk that can be written to",
+    errno.ENOTDIR: "a file stands where a folder should be: move it away",
+    errno.EISDIR: "a folder stands where a file should be: move it away",
+    errno.EEXIST: "a file stands where a folder should be: move it away",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EIO: "check the disk",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "remove the link that leads to itself",
+}
+"""What the operating system refuses -> what a person can do about it; anything else is a fault of the program."""
+
+
+def refused_by_system(error: BaseException) -> RegmixError | None:
+    """The error to show where the operating system refused something that a person can mend; None for others."""
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return None
+    # Of a file that takes another's place, the second is the one that a person knows.
+    place = error.filename2 or error.filename or ""
+    return RegmixError(str(error.strerror), where=str(place), remedy=_REMEDIES[error.errno])
+
+
 def error_from_payload(payload: Sequence[str], kind: type[RegmixError], where: str = "") -> RegmixError:
     """The error that wrote down its ``payload``.
 

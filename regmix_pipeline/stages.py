@@ -59,5 +59,11 @@ def behind(stage: Stage) -> tuple[Stage, ...]:
     return tuple(each for each in STAGES if each.name in names and each is not stage)
 
 
+def known_to(stage: str) -> set[str]:
+    """Names of a stage and of all that it is made from: what a check of it may read."""
+    (found,) = (each for each in STAGES if each.name == stage)
+    return {stage, *(each.name for each in behind(found))}
+
+
 TO_COMPARE: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT))
 """What a comparison of strategies needs and is: nothing is confirmed or reported for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ import yaml
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint, write_together
+from regmix_pipeline.resources.databases import named_if_damaged
 
 
 def prepare_instance(home: Path) -> Path:
@@ -31,11 +33,11 @@ def prepare_instance(home: Path) -> Path:
         write_together({settings: shipped})
     elif content != shipped:
         _check(settings, content)
-    os.environ["DAGSTER_HOME"] = str(_plain(folder))
+    os.environ["DAGSTER_HOME"] = str(plain_folder(folder))
     return folder
 
 
-def _plain(folder: Path) -> Path:
+def plain_folder(folder: Path) -> Path:
     """The folder, under a name that can stand in an SQLite address: a question mark or a percent sign would end it."""
     if not set(str(folder)) & set("?%#"):
         return folder
@@ -47,13 +49,20 @@ def _plain(folder: Path) -> Path:
     return name
 
 
-def opened_instance(home: Path) -> dg.DagsterInstance:
+@contextlib.contextmanager
+def opened_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance of a home, made if it is not there.
 
     Raises:
         StudyError: its dagster.yaml is not YAML, or asks for what Dagster does not know.
+        LedgerError: its databases are damaged, or may not be written.
     """
     folder = prepare_instance(home)
+    with named_if_damaged(folder), _instance(folder) as instance:
+        yield instance
+
+
+def _instance(folder: Path) -> dg.DagsterInstance:
     try:
         return dg.DagsterInstance.get()
     except dg.DagsterInvalidConfigError as error:

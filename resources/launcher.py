@@ -10,6 +10,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Lau
 from dagster._serdes import ConfigurableClassData
 
 from regmix_pipeline.engine.home_lock import Process
+from regmix_pipeline.resources import databases as databases  # what it sets holds for the process
 from regmix_pipeline.resources.run_locks import BOOT_TAG, HOST_TAG, KILLED, State, state_of
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 import duckdb
 
 from regmix_pipeline.resources.workspace import WorkspaceResource
+from regmix_pipeline.stages import known_to
 
 
 class LedgerResource(dg.ConfigurableResource):
@@ -17,11 +18,12 @@ class LedgerResource(dg.ConfigurableResource):
     workspace: WorkspaceResource
 
     @contextmanager
-    def read(self, *tables: str, ever: Collection[str] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database in memory with the views ``current_<table>`` of some tables, and ``<table>`` of those in ``ever``.
+    def read(self, stage: str, *tables: str, ever: Collection[str] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A database in memory with the views ``current_<table>`` of some tables, and ``<table>`` of those in ``ever``,
+        for a check of a stage: rows of what it is made from and of itself.
 
         Raises:
             LedgerError: a file on record is gone or was altered.
         """
-        with self.workspace.open().tables(*tables, ever=ever) as connection:
+        with self.workspace.open().tables(*tables, ever=ever, assets=known_to(stage)) as connection:
             yield connection

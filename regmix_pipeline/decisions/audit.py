@@ -105,7 +105,7 @@ def show_audit(audit: Mapping[str, Any], console: Console) -> None:
     console.print(f"{record['decision']} · {record['decided_at']} · study {record['study']}", style="bold")
     console.print(record["summary"], markup=False)
     for line in _circumstances(audit):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     _show_compared(record, console)
     _show_chain(audit, console)
     _show_differences(audit, console)
@@ -182,7 +182,7 @@ def _show_differences(audit: Mapping[str, Any], console: Console) -> None:
     for link in audit["chain"]:
         for each in link["differences"][:SHOWN]:
             text = f"{each['kind']}: {each['place']}: {each['what']}"
-            console.print(text, style=styles[each["kind"]], markup=False, highlight=False)
+            console.print(text, style=styles[each["kind"]], markup=False, highlight=False, soft_wrap=True)
         if len(link["differences"]) > SHOWN:
             console.print(f"and {len(link['differences']) - SHOWN} more of {link['asset']}; --json lists all")
     for note in audit["notes"]:

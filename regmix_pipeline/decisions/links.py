@@ -79,8 +79,8 @@ class Files:
             found = self.sum(name)
             if found == expected:
                 continue
-            if found is not None and self._made_again(record, name, found):
-                yield Difference(place, "changed since", f"{name} was made again, to the same weights")
+            if found is not None and (again := self._made_again(record, name, found)):
+                yield Difference(place, "changed since", f"{name} {again}")
                 continue
             self.wrong.add(name)
             what = f"{name} is not what was recorded" if found else name
@@ -91,11 +91,16 @@ class Files:
                 if not (self.workspace.home / name).is_file():
                     yield Difference(place, "gone", name)
 
-    def _made_again(self, record: Record, name: str, found: str) -> bool:
-        """Whether a proxy's JSON, which holds the times that its training took, is that of a later training to the same
-        weights."""
-        if not name.endswith("proxy.json"):
-            return False
-        weights = name.replace("proxy.json", "model.safetensors")
+    def _made_again(self, record: Record, name: str, found: str) -> str:
+        """How a file that tells times is that of a later record; "" where it is not. A proxy's JSON holds the times
+        that its training took, and a report those of all records."""
+        report = record.asset == "mixture_report"
+        if not (report or name.endswith("proxy.json")):
+            return ""
         again = self.workspace.records.sums_on_record((record.asset,))
-        return found in again.get(name, ()) and again.get(weights) == {record.sums.get(weights)}
+        if found not in again.get(name, ()):
+            return ""
+        weights = name.replace("proxy.json", "model.safetensors")
+        if report or again.get(weights) == {record.sums.get(weights)}:
+            return "was made again, from the same decision" if report else "was made again, to the same weights"
+        return ""

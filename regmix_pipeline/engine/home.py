@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import read_json, write_json
@@ -38,8 +39,9 @@ def home_of(study_file: Path, study: str) -> Path:
 
 def remember_file(home: Path, study_file: Path) -> None:
     """Note in a home which study file it is for, unless it has one that still exists."""
-    if other_file(home, study_file) is None and study_file not in _noted(home):
-        write_json(home / FILE, {"file": str(study_file), "from home": os.path.relpath(study_file, home)})
+    note = {"file": str(study_file), "from home": os.path.relpath(study_file, home)}
+    if other_file(home, study_file) is None and _note(home) != note:
+        write_json(home / FILE, note)
 
 
 def other_file(home: Path, study_file: Path) -> Path | None:
@@ -52,8 +54,15 @@ def other_file(home: Path, study_file: Path) -> Path | None:
 
 
 def _noted(home: Path) -> list[Path]:
+    noted = _note(home)
     try:
-        noted = read_json(home / FILE)
         return [Path(noted["file"]), (home / noted["from home"]).resolve()]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return []
+
+
+def _note(home: Path) -> Any:
+    try:
+        return read_json(home / FILE)
+    except (OSError, ValueError):
+        return {}

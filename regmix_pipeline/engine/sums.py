@@ -14,6 +14,11 @@ def note_sum(ledger: Path, built: Path) -> None:
     write_json(_place(ledger), {"sha256": [sha256_of(built), *before]})
 
 
+def is_noted(ledger: Path) -> bool:
+    """Whether a checksum is noted."""
+    return bool(_known(ledger))
+
+
 def written_to(ledger: Path) -> bool:
     """Whether a ledger is another file than was built; False where nothing is known of it."""
     known = _known(ledger)
@@ -22,7 +27,7 @@ def written_to(ledger: Path) -> bool:
 
 def _known(ledger: Path) -> list[str]:
     try:
-        return list(read_json(_place(ledger))["sha256"])
+        return [str(each) for each in read_json(_place(ledger))["sha256"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

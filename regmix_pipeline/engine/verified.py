@@ -23,10 +23,18 @@ from regmix_pipeline.files import sha256_of_bytes
 
 @contextmanager
 def verified_tables(
-    records: Records, home: Path, *tables: str, ever: Collection[str] = ()
+    records: Records, home: Path, *tables: str, ever: Collection[str] = (), assets: Collection[str] | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the views ``current_<table>`` of the ledger's ``tables``, and for tables in ``ever`` a
-    view ``<table>`` of all versions that are on record.
+    view ``<table>`` of all versions that are on record and as they were.
+
+    Args:
+        records: the home's records.
+        home: the home.
+        tables: names of tables.
+        ever: names of tables of which all versions are wanted.
+        assets: the assets whose rows are wanted; None: all that write the tables. A check must not fail by what a later
+            stage makes again.
 
     Raises:
         LedgerError: a part is gone or was altered, or a record was.
@@ -35,7 +43,7 @@ def verified_tables(
         # One thread adds up in one order: equal evidence gives equal sums to the last bit.
         connection.execute("set threads = 1")
         for name in tables:
-            connection.register(f"current_{name}", _held(records, home, name))
+            connection.register(f"current_{name}", _held(records, home, name, assets))
         for name in ever:
             connection.register(name, _ever(records, home, name))
         yield connection
@@ -50,9 +58,11 @@ def rows_of(record: Record, home: Path, table: str) -> pa.Table:
     return concatenated(table, [_part(home, name, expected) for name, expected in _parts(record, table)])
 
 
-def _held(records: Records, home: Path, table: str) -> pa.Table:
+def _held(records: Records, home: Path, table: str, assets: Collection[str] | None) -> pa.Table:
     parts: dict[str, str] = {}
     for asset in TABLES[table].assets:
+        if assets is not None and asset not in assets:
+            continue
         for key in records.keys(asset):
             record = records.current(asset, key)
             if record is not None:
@@ -67,7 +77,16 @@ def _ever(records: Records, home: Path, table: str) -> pa.Table:
             for record in records.history(asset, key):
                 if records.is_saved(record):
                     parts |= _parts(record, table)
-    return concatenated(table, [_part(home, name, parts[name]) for name in sorted(parts)])
+    held = [_held_part(home, name, parts[name]) for name in sorted(parts)]
+    return concatenated(table, [rows for rows in held if rows is not None])
+
+
+def _held_part(home: Path, name: str, expected: str) -> pa.Table | None:
+    """A part that may be of a version that is past: nothing makes it again, so its loss must not stop what follows."""
+    try:
+        return _part(home, name, expected)
+    except LedgerError:
+        return None
 
 
 def _parts(record: Record, table: str) -> list[tuple[str, str]]:
@@ -83,6 +102,8 @@ def _part(home: Path, name: str, expected: str) -> pa.Table:
         raise LedgerError(
             "this part of the ledger's tables was altered after it was recorded" if content else "is gone",
             where=str(home / name),
-            remedy="restore it from a backup, or delete it: `regmix run` then makes it again",
+            remedy="restore it from a backup, or delete it: `regmix run` then makes it again"
+            if content
+            else "`regmix run` makes it again; or restore it from a backup",
         )
     return pq.read_table(pa.BufferReader(content))

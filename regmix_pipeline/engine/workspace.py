@@ -26,7 +26,7 @@ from regmix_pipeline.engine.reasons import FORCED, NEW, Kind, Reason
 from regmix_pipeline.engine.recorder import Output, Recorder
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe, Record, Records
 from regmix_pipeline.engine.stage import OWNERS, Stage
-from regmix_pipeline.engine.sums import written_to
+from regmix_pipeline.engine.sums import is_noted, written_to
 from regmix_pipeline.engine.tables import TABLES
 from regmix_pipeline.engine.verified import verified_tables
 from regmix_pipeline.errors import LedgerError, RegmixError
@@ -273,10 +273,12 @@ class Workspace:
         """The current JSON artefact of an asset; raises as `artefact`."""
         return read_json(self.artefact(asset, suffix=suffix))
 
-    def tables(self, *names: str, ever: Collection[str] = ()) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    def tables(
+        self, *names: str, ever: Collection[str] = (), assets: Collection[str] | None = None
+    ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """What holds now of some of the ledger's tables, as views ``current_<table>``: for stages and for checks that
         gate them. Read from the files on record, not from the ledger; see `verified_tables`."""
-        return verified_tables(self.records, self.home, *names, ever=ever)
+        return verified_tables(self.records, self.home, *names, ever=ever, assets=assets)
 
     def write_json(self, value: Any, *parts: str) -> Path:
         """Write a JSON artefact under the home; returns its path."""
@@ -300,7 +302,7 @@ class Workspace:
 
     def keep_ledger(self) -> None:
         """Build the ledger again where it is not there, damaged, behind the records, or was written to by others."""
-        if not ledger_is_current(self.records, self.ledger):
+        if not ledger_is_current(self.records, self.ledger) or not is_noted(self.ledger):
             self.build_ledger()
         elif written_to(self.ledger):
             self.say(f"{self.ledger} was written to by something else than regmix: it is built again from its parts")

@@ -233,7 +233,7 @@ def _named(
             raise RegressionError(
                 f"column {column!r} is not a {what} of the study",
                 where=f"{table.path}:1",
-                remedy=f"remove it, or name it one of {', '.join(known)}",
+                remedy=f"leave it out by --ignore '{column}', or name it one of {', '.join(known)}",
             )
         if name in names.values():
             other = next(each for each, known in names.items() if known == name)

@@ -29,7 +29,10 @@ class _Loader(yaml.SafeLoader):
         try:
             value = super().construct_object(node, deep)
         except ValueError as error:
-            raise self._wrong(node, f"not a value: {error}") from error
+            problem = (
+                "the number has too many digits" if "int_max_str_digits" in str(error) else f"not a value: {error}"
+            )
+            raise self._wrong(node, problem) from error
         if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
             raise self._wrong(node, f"the number is too large: at most {LARGEST:,}")
         return value
@@ -45,8 +48,12 @@ def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict
         key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
         if not isinstance(key, str):
+            scalar = isinstance(key_node, yaml.ScalarNode)
+            shown = repr(key_node.value) if scalar else "with brackets or braces"
             raise StudyError(
-                f"the field {key_node.value!r} is not a name", where=f"{loader.name}:{line}", remedy="put it in quotes"
+                f"the field {shown} is not a name",
+                where=f"{loader.name}:{line}",
+                remedy="put it in quotes" if scalar else "write a name before the colon",
             )
         if key in seen:
             raise StudyError(

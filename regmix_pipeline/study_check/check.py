@@ -7,11 +7,14 @@ import os
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS, runs_in_tables
+from regmix_pipeline.regression.validate import FEWEST_ROWS
 from regmix_pipeline.study.settings.tokens import BYTES_AND_EOS
 from regmix_pipeline.study_check.limits import check_limits
 from regmix_pipeline.study_check.text import texts_of
 from regmix_pipeline.tokens.stage import TOKENIZER
 from regmix_pipeline.tokens.tokenizer import checked
+
+REGRESSOR = "regressor"
 
 
 def check_study(workspace: Workspace, *, elsewhere: bool = False) -> list[str]:
@@ -36,9 +39,7 @@ def check_study(workspace: Workspace, *, elsewhere: bool = False) -> list[str]:
     study = workspace.study
     study.proxies.engine.overridden()
     study.shards.executor.overridden()
-    if workspace.stale(IMPORTED_RUNS):
-        for _ in runs_in_tables(workspace):
-            pass
+    _check_mixtures(workspace)
     texts, lines = texts_of(workspace, elsewhere=elsewhere)
     away = elsewhere and study.trains and texts is None
     if away:
@@ -70,6 +71,25 @@ def _check_writable(workspace: Workspace) -> None:
                 remedy="ask for write permission, or give a home of your own with --home; "
                 "`regmix status`, `audit`, `explain` and `diff` only read",
             )
+
+
+def _check_mixtures(workspace: Workspace) -> None:
+    """Imported tables are sound, and there will be enough mixtures to learn from: else all training is in vain."""
+    study = workspace.study
+    imported = 0
+    if workspace.stale(IMPORTED_RUNS) or not workspace.records.keys(REGRESSOR):
+        imported = sum(map(len, runs_in_tables(workspace)))
+    # What was trained or decided before is evidence as well, and is not counted here.
+    if workspace.records.keys(REGRESSOR) or next(workspace.home.glob("proxies/p*"), None) or study.watch is not None:
+        return
+    anchors, drawn = study.mixtures.anchors, study.mixtures.count
+    drawn += anchors.natural + anchors.uniform + anchors.single_domain * len(study.domains)
+    if (found := drawn * study.trains + imported) < FEWEST_ROWS:
+        raise StudyError(
+            f"{found} mixtures, and no regressor learns from fewer than {FEWEST_ROWS}",
+            where="mixtures.count" if study.trains else "imports",
+            remedy=f"raise it by {FEWEST_ROWS - found} or more" if study.trains else "import more runs",
+        )
 
 
 def _check_tokenizer(workspace: Workspace) -> None:

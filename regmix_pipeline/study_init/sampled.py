@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from regmix_pipeline.documents.columns import readable_values
 from regmix_pipeline.documents.decompress import decompressed
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.study.settings.tokens import TokenizerSettings
@@ -172,8 +173,8 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
             ]
             total, done = max(file.metadata.num_rows, 1), 0
             for batch in file.iter_batches(batch_size=LOOKED_AT, columns=strings):
-                for record in batch.to_pylist():
+                for values in zip(*map(readable_values, batch.columns), strict=True):
                     done += 1
-                    yield record, done / total
+                    yield dict(zip(strings, values, strict=True)), done / total
     except (pa.ArrowException, OSError) as error:
         raise DocumentError(f"cannot be read: {error}", where=str(path), remedy="make the file again") from error

@@ -82,7 +82,7 @@ def ensure_tokenizer(
         assert settings.file is not None
         return checked(base / Path(settings.file).expanduser(), settings.eos_token)
     frozen = frozen_folder(settings, folder)
-    if not (frozen / FILE).exists():
+    if not all((frozen / name).exists() for name in (FILE, INFO)):
         sweep(folder)
         with folder_written_atomically(frozen) as temporary:
             _train(settings.train, settings.eos_token, readers_by_domain, temporary, say)

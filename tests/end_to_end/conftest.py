@@ -179,6 +179,12 @@ class Study:
 
 
 @pytest.fixture
+def command():
+    """Start a command: ``command(folder, *words)``."""
+    return Command
+
+
+@pytest.fixture
 def study(study_file):
     """The tiny study, which was never run."""
     return Study(study_file.parent)

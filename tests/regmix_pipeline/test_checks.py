@@ -55,6 +55,7 @@ def test_mixtures_must_sum_to_one_and_keep_the_caps_of_their_draw(ledger):
         finding = checks.mixtures_on_simplex(connection)
         assert finding.passed
         assert "1 are above a cap of today: evidence" in finding.description
+        assert "1 were drawn under an inventory that is lost" in finding.description
     with ledger(mixtures=weights_of("m4", a=1.2, b=-0.2), domain_inventory=INVENTORY) as connection:
         assert not checks.mixtures_on_simplex(connection).passed
 

@@ -9,6 +9,7 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.readers import ParquetReader
 
+from regmix_pipeline.documents.columns import readable_values
 from regmix_pipeline.documents.readers.base import StrictReader, listed
 from regmix_pipeline.errors import DocumentError
 
@@ -58,8 +59,15 @@ class StrictParquetReader(StrictReader, ParquetReader):
         return [self.text_key, *({self.id_key} & set(schema.names) - {self.text_key})]
 
     def _records(self, batch: Any, path: str, before: int) -> list[dict[str, Any]]:
+        records = [{self.text_key: text} for text in self._texts(batch, path, before)]
+        if self.id_key in batch.schema.names and self.id_key != self.text_key:
+            for record, given in zip(records, readable_values(batch.column(self.id_key)), strict=True):
+                record[self.id_key] = given
+        return records
+
+    def _texts(self, batch: Any, path: str, before: int) -> list[str | None]:
         try:
-            return batch.to_pylist()
+            return batch.column(self.text_key).to_pylist()
         except UnicodeDecodeError:
             for number, text in enumerate(batch.column(self.text_key), start=before + 1):
                 try:

@@ -3,6 +3,8 @@
 import gzip
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -63,3 +65,22 @@ def test_names_that_begin_alike_stay_two():
     assert safe_name("x" * 70 + "a") != safe_name("x" * 70 + "b")
     assert len(safe_name("x" * 70 + "a")) == 63
     assert safe_name("???") == ""
+
+
+def _odd_ids(rows):
+    ends = pa.array([4 * n for n in range(rows + 1)], pa.int32()).buffers()[1]
+    return {
+        "bytes": pa.StringArray.from_buffers(rows, ends, pa.py_buffer(b"\xff\xfe\xfd\xfc" * rows)),
+        "dates": pa.array([10**15 + n for n in range(rows)], pa.timestamp("ms")),
+        "zones": pa.array(range(rows), pa.timestamp("s", tz="Nowhere/Nothing")),
+        "nested": pa.array([{"a": [n]} for n in range(rows)]),
+        "some": pa.array([None, "x", *map(str, range(rows - 2))]),
+    }
+
+
+@pytest.mark.parametrize("kind", _odd_ids(2))
+def test_ids_that_python_cannot_hold_do_not_matter(tmp_path, kind):
+    texts = [f"{n} words of a document, and some more of them" for n in range(40)]
+    pq.write_table(pa.table({"text": pa.array(texts), "id": _odd_ids(40)[kind]}), tmp_path / "a.parquet")
+    source = Source(parquet="a.parquet")
+    assert [document.text for document in reader(source, tmp_path, tmp_path / "data").run()] == texts

@@ -82,6 +82,16 @@ def test_estimates_from_a_part_are_near_the_whole(real_text, tmp_path, monkeypat
         assert sample.documents == pytest.approx(len(texts), rel=0.4)
 
 
+def test_columns_that_are_no_text_are_passed_over(tmp_path):
+    texts, ends = [f"{n} words of a document" for n in range(40)], pa.array([4 * n for n in range(41)], pa.int32())
+    odd = pa.StringArray.from_buffers(40, ends.buffers()[1], pa.py_buffer(b"\xff\xfe\xfd\xfc" * 40))
+    pq.write_table(pa.table({"id": odd, "body": pa.array(texts)}), tmp_path / "web.parquet")
+    pq.write_table(pa.table({"id": odd, "body": pa.array(texts)}), tmp_path / "code.parquet")
+    for domain in found_domains(tmp_path, tmp_path)[0]:
+        sample = sample_of(domain)
+        assert (sample.text_field, sample.documents) == ("body", 40)
+
+
 @pytest.mark.parametrize(
     "larger", [{"proxy_tokens": 10_000_000, "windows_per_step": 8}, {"mixtures": 512, "tokens": 20_000_000_000}]
 )

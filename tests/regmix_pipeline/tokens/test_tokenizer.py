@@ -158,3 +158,12 @@ def test_sources_may_be_any_callable(place):
     source = Source(jsonl="books.jsonl")
     made = trained(place, readers={"books": lambda: reader(source, place.base, place.base)()})
     assert made.vocab_size > 257
+
+
+def test_facts_of_a_frozen_tokenizer_that_are_lost_are_made_again(place):
+    first = trained(place, readers=readers_of(place, code=TEXTS))
+    facts = first.path.with_name("tokenizer.info.json")
+    before = facts.read_bytes()
+    facts.unlink()
+    assert trained(place, readers=readers_of(place, code=TEXTS)).version == first.version
+    assert facts.read_bytes() == before
