@@ -3,6 +3,7 @@
 import datetime
 
 import dagster as dg
+import pytest
 
 from regmix_pipeline.assets.names import StudyNames, stage_name
 from regmix_pipeline.assets.schedules import schedules
@@ -194,3 +195,34 @@ def test_a_study_without_a_cron_has_no_schedule():
     (schedule,) = schedules(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin"), names)
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 2 * * 1-5", "Europe/Berlin")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+@pytest.mark.slow
+def test_rounds_go_on_within_the_budget(world):
+    mixtures = {"count": 18, "minimum": 0.01, "anchors": {"natural": True}, "rounds": {"number": 2}}
+    world.change_study(
+        mixtures=mixtures,
+        regression={"regressors": ["exponential", "gaussian_process"], "bootstrap": 50},
+        refit={"max_new_tokens": 10**9, "settle_seconds": 0},
+    )
+    asked, reasons = [], []
+    for _ in range(20):
+        request, reason = world.look("proxies_within_budget")
+        if request is None:
+            reasons.append(reason)
+            if reason == "every proxy is up to date":
+                break
+        else:
+            asked.append([stage_name(key) for key in request.asset_selection])
+            assert world.asked(request)
+    trained = [["mixtures"], ["proxy_checkpoints"], ["proxy_losses"]]
+    fit = ["regressor", "optimal_mixture", "further_mixtures"]
+    assert [*asked[:3], asked[3][-3:], *asked[4:]] == [*trained, fit, *trained]
+    assert len(reasons) == 2
+    assert "round 2 of 2 is next" in reasons[0]
+    assert "asked for 2 proxies" in reasons[0]
+    listed = world.workspace().json("mixtures")["mixtures"]
+    assert sorted(entry["round"] for entry in listed if entry["round"]) == [1] * 16 + [2] * 2
+    assert (
+        world.facts("proxy_checkpoints", next(entry["id"] for entry in listed if entry["round"] == 2))["round"] == "2"
+    )
