@@ -28,7 +28,7 @@ from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.strategies.arena import Strategy
 from regmix_pipeline.strategies.catalogue import STRATEGIES
-from regmix_pipeline.strategies.methods.ours import OneRegressor, Ours
+from regmix_pipeline.strategies.methods.ours import OneRegressor, OneShot, Ours
 from regmix_pipeline.strategies.methods.regmix import RegMix
 from regmix_pipeline.strategies.methods.regmix_d import RegMixD
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
@@ -50,8 +50,8 @@ def regressors() -> list[str]:
 
 def strategy(name: str) -> Strategy:
     """A strategy as it is measured here: a fifth of RegMix's candidates, of which as large a share is averaged."""
-    if name == "ours":
-        return Ours(workers=1)
+    if name in ("ours", "ours_one_shot"):
+        return (Ours if name == "ours" else OneShot)(workers=1)
     if name == "regmix":
         return RegMix(candidates=CANDIDATES, top_k=TOP)
     if name == "regmix_d":

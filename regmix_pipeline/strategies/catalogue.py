@@ -13,6 +13,7 @@ STRATEGIES = Registry(
         "human": "methods.reference:Human",
         "regmix": "methods.regmix:RegMix",
         "ours": "methods.ours:Ours",
+        "ours_one_shot": "methods.ours:OneShot",
         "data_mixing_laws": "methods.mixing_laws:DataMixingLaws",
         "bimix": "methods.bimix:BiMix",
         "climb": "methods.climb:Climb",

@@ -28,7 +28,9 @@ SOURCES = {
     ],
     "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
     "domain_inventory": ["mixtures/limits.py"],
-    "mixtures": [f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "sampler")],
+    "mixtures": [
+        f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "rounds", "sampler")
+    ],
     "proxy_checkpoints": [
         f"proxies/{name}.py"
         for name in ("attention", "loss", "model", "optimiser", "permutation", "quota", "train", "windows")
@@ -39,10 +41,22 @@ SOURCES = {
     "regressor": ["regression/*.py", "regression/laws/*.py"],
     "optimal_mixture": [
         f"search/{name}.py"
-        for name in ("best", "convex", "objective", "optimiser", "pareto", "region", "result", "simulation")
+        for name in [
+            "best",
+            "candidates",
+            "convex",
+            "objective",
+            "optimiser",
+            "pareto",
+            "region",
+            "result",
+            "simulation",
+        ]
     ],
-    "further_mixtures": ["search/assessment.py", "search/proposals.py"],
-    "mixture_decision": [f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record")],
+    "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "assessment", "candidates", "proposals")],
+    "mixture_decision": [
+        f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record", "rounds")
+    ],
     "confirmation": ["decisions/confirmation.py", "proxies/evaluate.py", "proxies/train.py"],
     "mixture_report": ["report/*.py"],
     "strategy_comparison": ["strategies/*.py", "strategies/methods/*.py", "strategies/comparison/*.py"],

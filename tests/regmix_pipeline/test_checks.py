@@ -31,7 +31,7 @@ def ledger(tmp_path):
 
 
 def weights_of(mixture, origin="sampled", drawn_under="v", **weights):
-    common = {"mixture": mixture, "origin": origin, "drawn_under": drawn_under}
+    common = {"mixture": mixture, "origin": origin, "round": None, "drawn_under": drawn_under}
     return [common | {"domain": domain, "weight": weight} for domain, weight in weights.items()]
 
 

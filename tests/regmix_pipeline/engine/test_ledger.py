@@ -34,6 +34,7 @@ def mixture_row(**changes):
         "mixture": "m1",
         "position": 0,
         "origin": "sampled",
+        "round": 1,
         "drawn_under": None,
         "domain": "a",
         "weight": 1.0,

@@ -241,6 +241,7 @@ def make_study(
             "mixture": key,
             "position": i,
             "origin": origins[key],
+            "round": 1 if origins[key] == "sampled" else None,
             "drawn_under": None,
             "domain": name,
             "weight": mixture.weights.get(name, 0.0),
