@@ -144,8 +144,8 @@ def _linearised(
 
 def _step_of_many_rows(H: Array, damped: Array, gradient: Array, _: NDArray[np.bool_]) -> Array:
     """Solutions of (H + diag(damped)) step = gradient, (p, F)."""
-    system = H + damped[:, :, None] * np.eye(H.shape[1])
-    return np.linalg.solve(system, gradient[:, :, None])[:, :, 0]
+    system: Array = H + damped[:, :, None] * np.eye(H.shape[1])
+    return np.asarray(np.linalg.solve(system, gradient[:, :, None])[:, :, 0])
 
 
 def _step_of_few_rows(J: Array, damped: Array, gradient: Array, held: NDArray[np.bool_]) -> Array:
@@ -153,7 +153,7 @@ def _step_of_few_rows(J: Array, damped: Array, gradient: Array, held: NDArray[np
 
     Parameters that no prior holds have next to nothing in ``damped`` to divide by, so they are eliminated last.
     """
-    root = 1 / np.sqrt(damped[:, held])
+    root: Array = 1 / np.sqrt(damped[:, held])
     scaled, other = J[:, :, held] * root[:, None, :], J[:, :, ~held]
     rows = scaled @ scaled.transpose(0, 2, 1) + np.eye(J.shape[1])
     known = scaled @ (root * gradient[:, held])[:, :, None]
