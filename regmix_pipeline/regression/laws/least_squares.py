@@ -144,8 +144,8 @@ def _linearised(
 
 def _step_of_many_rows(H: Array, damped: Array, gradient: Array, _: NDArray[np.bool_]) -> Array:
     """Solutions of (H + diag(damped)) step = gradient, (p, F)."""
-    system: Array = H + damped[:, :, None] * np.eye(H.shape[1])
-    return np.asarray(np.linalg.solve(system, gradient[:, :, None])[:, :, 0])
+    system = H + damped[:, :, None] * np.eye(H.shape[1])
+    return np.linalg.solve(system, gradient[:, :, None])[:, :, 0].astype(np.float64, copy=False)
 
 
 def _step_of_few_rows(J: Array, damped: Array, gradient: Array, held: NDArray[np.bool_]) -> Array:
