@@ -9,16 +9,35 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from regmix_pipeline.errors import StudyError
+
+LARGEST = 2**63 - 1
+"""Largest number: the ledger's columns hold no more, and sums of larger floats may be infinite."""
 
 
 class Settings(BaseModel):
     """A section of the study file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_word_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        kinds = _members(cls.model_fields[str(field.field_name)].annotation)
+        if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
+            raise ValueError("a number is needed here; YAML reads yes, no, on and off as true and false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _not_too_large(cls, value: Any) -> Any:
+        for key, each in value.items() if isinstance(value, dict) else [(None, value)]:
+            if isinstance(each, int | float) and not -LARGEST <= each <= LARGEST:
+                raise inside(() if key is None else (str(key),), f"the number is not one up to {LARGEST:,}")
+        return value
 
     def overridden_by(self, variables: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Self:
         """These settings with what the environment says instead.
