@@ -2,7 +2,7 @@
 
     python benchmarks/growth.py [DIMENSION ...] [--full]
 
-Each row is one step at rising sizes: seconds and peak memory of a process of its own, and the exponent of time between
+Each row is one step at rising sizes: seconds, the peak memory of its process by then, and the exponent of time between
 the first size and the last (1 is linear, 2 quadratic). Nothing is trained: mixtures and targets come with tables of
 made-up runs, so that the regression (one line), the search and the report are run at that size. ``--full`` takes the
 largest sizes.
@@ -11,15 +11,15 @@ largest sizes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ SIZES = {
     "document": (1, 10, 100),
 }
 MEGABYTE = 10**6
+WORTH_A_ROW = 0.5
+"""Seconds at the last size below which a step is not shown."""
 SMALL = {
     "shards": {"validation_fraction": 0.3},
     "proxies": {"preset": "demo"},
@@ -125,26 +127,33 @@ DIMENSIONS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], str]] = {
 """Name -> what makes a study of a size, and the last stage that is made of it."""
 
 
-def make_stage(study: Path, name: str) -> None:
-    """Make one stage, as a process of its own."""
+def make_stages(study: Path, last: str) -> None:
+    """Make the stages up to one and the ledger; print the seconds of each, and the peak memory by its end in bytes."""
+    from regmix_pipeline.engine.ledger import build_ledger
     from regmix_pipeline.engine.workspace import Workspace
     from regmix_pipeline.stages import STAGES
 
     workspace = Workspace(study, study.parent / "home", study.parent / "data", say=lambda line: None)
-    started = time.monotonic()
-    if name == "ledger":
-        from regmix_pipeline.engine.ledger import build_ledger
-
-        build_ledger(workspace.records, workspace.path("tables"), workspace.path("ledger.duckdb"))
-    else:
-        for made in workspace.materialise(next(stage for stage in STAGES if stage.name == name)):
+    found = {}
+    for stage in STAGES[: [each.name for each in STAGES].index(last) + 1]:
+        started = time.monotonic()
+        for made in workspace.materialise(stage):
             if made.error is not None:
                 raise made.error
-    print(time.monotonic() - started)
+        workspace.join()
+        found[stage.name] = (time.monotonic() - started, _peak(resource.getrusage(resource.RUSAGE_SELF)))
+    started = time.monotonic()
+    build_ledger(workspace.records, workspace.path("tables"), workspace.path("ledger.duckdb"))
+    found["ledger"] = (time.monotonic() - started, _peak(resource.getrusage(resource.RUSAGE_SELF)))
+    json.dump(found, sys.stdout)
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds (the command's own count if it prints one, else from start to end) and peak memory in MB."""
+def _peak(used: Any) -> int:
+    return int(used.ru_maxrss) * 1024
+
+
+def run(command: list[str]) -> tuple[str, float, int]:
+    """What a command prints, its seconds and its peak memory in bytes."""
     started = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -153,57 +162,56 @@ def measured(command: list[str]) -> tuple[float, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with status {process.returncode}")
-    seconds = time.monotonic() - started
-    with contextlib.suppress(ValueError):
-        seconds = float(printed)
-    return seconds, used.ru_maxrss * 1024 / MEGABYTE
+    return printed, time.monotonic() - started, _peak(used)
 
 
-def steps_of(study: Path, last: str) -> dict[str, list[str]]:
-    """Step -> its command, in order."""
-    from regmix_pipeline.stages import STAGES
-
-    names = [stage.name for stage in STAGES]
-    asked = ["--study", str(study), "--home", str(study.parent / "home"), "--data", str(study.parent / "data")]
+def measured(study: Path, last: str) -> Iterator[tuple[str, tuple[float, int]]]:
+    """Step -> seconds and peak memory: `plan` of the new study, its stages and ledger, `status` of what was made."""
+    asked = [
+        "--study",
+        str(study),
+        "--home",
+        str(study.parent / "home"),
+        "--data",
+        str(study.parent / "data"),
+        "--json",
+    ]
     regmix = [sys.executable, "-m", "regmix_pipeline.cli"]
-    own = [sys.executable, __file__, "--of", str(study), "--stage"]
-    return {
-        "plan": [*regmix, "plan", *asked, "--teraflops", "1", "--json"],
-        **{name: [*own, name] for name in names[: names.index(last) + 1]},
-        "ledger": [*own, "ledger"],
-        "status": [*regmix, "status", *asked, "--json"],
-    }
+    yield "`regmix plan`", run([*regmix, "plan", *asked, "--teraflops", "1"])[1:]
+    printed, *_ = run([sys.executable, __file__, "--of", str(study), "--make", last])
+    yield from ((name, tuple(each)) for name, each in json.loads(printed).items())
+    yield "`regmix status`", run([*regmix, "status", *asked])[1:]
 
 
 def main() -> None:
     """Print a table for each dimension."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dimensions", nargs="*", metavar="DIMENSION", help=f"of {', '.join(SIZES)}; default all")
     parser.add_argument("--full", action="store_true", help="up to the largest sizes")
     parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    parser.add_argument("--make", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.stage:
-        make_stage(given.of, given.stage)
+    if given.make:
+        make_stages(given.of, given.make)
         return
     for dimension in given.dimensions or SIZES:
-        make, last = DIMENSIONS[dimension]
+        content, last = DIMENSIONS[dimension]
         sizes = SIZES[dimension] if given.full else SIZES[dimension][:-1]
-        found: dict[str, list[tuple[float, float]]] = {}
+        found: dict[str, list[tuple[float, int]]] = {}
         for size in sizes:
             with tempfile.TemporaryDirectory(prefix="regmix-growth-") as folder:
                 study = Path(folder) / "study.yaml"
-                study.write_text(yaml.safe_dump({"name": "growth"} | make(Path(folder), size), sort_keys=False))
-                for step, command in steps_of(study, last).items():
-                    found.setdefault(step, []).append(measured(command))
-                    print(f"{dimension} {size:,} {step}: {found[step][-1][0]:.1f} s", file=sys.stderr, flush=True)
-        ratio = math.log(sizes[-1] / sizes[0])
+                study.write_text(yaml.safe_dump({"name": "growth"} | content(Path(folder), size), sort_keys=False))
+                for step, each in measured(study, last):
+                    found.setdefault(step, []).append(each)
+                    print(f"{dimension} {size:,} {step}: {each[0]:.1f} s", file=sys.stderr, flush=True)
         print(f"| {dimension} | {' | '.join(f'{size:,}' for size in sizes)} | exponent of time |")
         print("| --- " * (len(sizes) + 2) + "|")
         for step, each in found.items():
-            if each[-1][0] >= 0.5:
-                cells = " | ".join(f"{seconds:.1f} s, {memory:,.0f} MB" for seconds, memory in each)
-                print(f"| {step} | {cells} | {math.log(max(each[-1][0], 0.01) / max(each[0][0], 0.01)) / ratio:.1f} |")
+            if each[-1][0] >= WORTH_A_ROW:
+                cells = " | ".join(f"{seconds:.1f} s, {peak / MEGABYTE:,.0f} MB" for seconds, peak in each)
+                exponent = math.log(each[-1][0] / max(each[0][0], 0.01)) / math.log(sizes[-1] / sizes[0])
+                print(f"| {step} | {cells} | {exponent:.1f} |")
         print(flush=True)
 
 

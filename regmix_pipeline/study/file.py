@@ -48,8 +48,11 @@ class _Loader(yaml.SafeLoader):
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            # Merges of merges double with each level, until nothing holds them.
+            raise StudyError("`<<` is not read", where=f"{loader.name}:{line}", remedy="write the fields out")
+        key = loader.construct_object(key_node)
         if not isinstance(key, str):
             raise StudyError(
                 f"the field {key_node.value!r} is not a name", where=f"{loader.name}:{line}", remedy="put it in quotes"

@@ -26,9 +26,9 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_word_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
-        kinds = _members(cls.model_fields[str(field.field_name)].annotation)
-        if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
-            raise ValueError("a number is needed here; YAML reads yes, no, on and off as true and false")
+        place = _word_for_a_number(value, cls.model_fields[str(field.field_name)].annotation)
+        if place is not None:
+            raise inside(place, "a number is needed here; YAML reads yes, no, on and off as true and false")
         return value
 
     @field_validator("*", mode="after")
@@ -63,6 +63,18 @@ class Settings(BaseModel):
 def inside(place: Sequence[str | int], problem: str) -> PydanticCustomError:
     """A mistake at a place inside the section whose validator found it: to be raised there."""
     return PydanticCustomError("inside", "{problem}", {"problem": problem, "place": tuple(place)})
+
+
+def _word_for_a_number(value: Any, kind: Any) -> tuple[str, ...] | None:
+    """Where in a value there is true or false for a number; None where there is not."""
+    kinds = _members(kind)
+    if isinstance(value, bool):
+        return () if bool not in kinds and (int in kinds or float in kinds) else None
+    if not isinstance(value, Mapping):
+        return None
+    inner = [get_args(each)[1] for each in kinds if get_origin(each) is dict]
+    found = ((key, _word_for_a_number(part, each)) for key, part in value.items() for each in inner)
+    return next(((str(key), *place) for key, place in found if place is not None), None)
 
 
 def place_of(item: Mapping[str, Any]) -> tuple[str | int, ...]:
