@@ -103,7 +103,8 @@ def files(folder: Path, size: int) -> dict[str, Any]:
     text_of(folder, "own", 100_000, 0)
     own = {name: {"source": {"jsonl": "own.jsonl", "max_documents": 20}} for name in ("own", "other")}
     watch = {"address": "text", "source": {"jsonl": "*.jsonl"}}
-    return SMALL | {"domains": own, "targets": {"own": {"weight": 1}}, "watch": watch, "mixtures": {"count": 16}}
+    settled = {"watch": watch, "refit": {"settle_seconds": 0}}
+    return SMALL | settled | {"domains": own, "targets": {"own": {"weight": 1}}, "mixtures": {"count": 16}}
 
 
 def document(folder: Path, size: int) -> dict[str, Any]:
