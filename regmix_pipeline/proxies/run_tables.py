@@ -284,7 +284,7 @@ def _mixture(table: RunTable, row: Mapping[str, str], names: Mapping[str, str]) 
     total = sum(weights.values())
     if not LOWEST_SUM <= total <= HIGHEST_SUM:
         raise RegressionError(
-            f"the weights sum to {total:.4f}",
+            f"the weights sum to {total:.4f}" if total < 1e6 else f"the weights sum to {total:.3g}",
             where=where,
             remedy=f"a row must sum to 1; {LOWEST_SUM} to {HIGHEST_SUM} is taken for rounding and normalised",
         )
