@@ -4,7 +4,7 @@ import dagster as dg
 
 from regmix_pipeline.assets.asking import running
 from regmix_pipeline.assets.names import StudyNames, names_of
-from regmix_pipeline.assets.sensors import DATA
+from regmix_pipeline.assets.sensors import AWAITED
 from regmix_pipeline.assets.triggers import WHY
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
@@ -19,7 +19,7 @@ from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import FURTHER_MIXTURES, adopt_proposals
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 
-EVIDENCE = (*DATA, PROXY_CHECKPOINTS, PROXY_LOSSES)
+EVIDENCE = (*AWAITED, PROXY_CHECKPOINTS, PROXY_LOSSES)
 DECISION = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES, MIXTURE_DECISION)
 TARGETS = (*DECISION, CONFIRMATION, MIXTURE_REPORT)
 
