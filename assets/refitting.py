@@ -6,16 +6,13 @@ from regmix_pipeline.assets.runner import StageRun, run_stale
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.workspace import Stage, Workspace
-from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.planning.forecast.forecast import forecast_of
 from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.search.further import adopt_proposals
-from regmix_pipeline.stages import STAGES, up_to
+from regmix_pipeline.stages import DATA, STAGES, up_to
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 
 COMMAND = "regmix refit"
-DATA = up_to(MIXTURES)
-"""What is made whatever the budget: it trains nothing."""
 EVIDENCE = tuple(stage for stage in up_to(MIXTURE_DECISION) if stage not in DATA)
 
 

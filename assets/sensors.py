@@ -30,11 +30,10 @@ from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import FURTHER_MIXTURES, take_round
 from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
-from regmix_pipeline.tokens.checks_stage import TEXT_CHECKS
-from regmix_pipeline.tokens.stage import DOMAIN_INVENTORY, TOKEN_SHARDS, TOKENIZER
+from regmix_pipeline.stages import DATA
 
-DATA = (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, TEXT_CHECKS, DOMAIN_INVENTORY, MIXTURES)
-"""What must be up to date before anything is trained on it."""
+AWAITED = tuple(stage for stage in DATA if stage not in (FINISHED_PROXIES, ADOPTED_MIXTURES))
+"""What training waits for. The other two are looked at by whoever asks, and new ones alone make nothing stale."""
 FIT = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES)
 """What turns losses into the next round's mixtures."""
 
@@ -168,8 +167,8 @@ def _proxies(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Se
         if workspace.stale(stage):
             with suppress(BusyError):  # then a later look sees it
                 list(workspace.materialise(stage, wait=False))
-    data = study_status(workspace, *DATA)
-    waiting = data.of(*DATA)
+    data = study_status(workspace, *AWAITED)
+    waiting = data.of(*AWAITED)
     mixtures = data.stale.get(MIXTURES.name, {}).get(UNPARTITIONED)
     if len(data.stale) == 1 and not data.blocked and mixtures and mixtures.kind is Kind.SETTINGS_CHANGED:
         # Conditions see what changes upstream. A change of the study itself, or further mixtures that were asked for,

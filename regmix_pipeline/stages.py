@@ -67,3 +67,7 @@ def known_to(stage: str) -> set[str]:
 
 TO_COMPARE: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT))
 """What a comparison of strategies needs and is: nothing is confirmed or reported for it."""
+
+
+DATA = up_to(MIXTURES)
+"""What must be up to date before anything is trained on it. It trains nothing, so it is made whatever the budget."""

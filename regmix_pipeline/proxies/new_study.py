@@ -15,7 +15,7 @@ import yaml
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.proxies.run_tables import ImportedRun, columns_of, read_runs
+from regmix_pipeline.proxies.run_tables import ImportedRun, columns_of, joined_runs, read_runs, read_table
 from regmix_pipeline.proxies.table_columns import LeftOut, columns_left_out
 from regmix_pipeline.study.file import load_study
 
@@ -67,11 +67,12 @@ def study_about(
             "exists already", where=str(path), remedy="name another with --write, or use --study to add to it"
         )
     left_out = [LeftOut(column, "asked for") for column in ignore]
-    for table, what in ((mixtures, "domain"), (losses, "target")):
+    tables = read_table(mixtures), read_table(losses)
+    for table, what in zip(tables, ("domain", "target"), strict=True):
         columns = {name: values for name, values in columns_of(table).items() if name not in ignore}
-        left_out += columns_left_out(columns, what, keep, str(table))
+        left_out += columns_left_out(columns, what, keep, str(table.path))
     ignored = tuple(each.column for each in left_out)
-    runs = read_runs(mixtures, losses, ignore=ignored)
+    runs = joined_runs(*tables, ignore=ignored)
     domains = sorted({domain for run in runs for domain in run.mixture.weights})
     targets = list(runs[0].losses)
     if target is not None and target not in targets:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.proxies.table_columns import SUMMARY
+from regmix_pipeline.proxies.table_columns import DECIMAL, SUMMARY
 from regmix_pipeline.study.settings.documents import safe_name
 
 IDS = ("run", "index")
@@ -25,8 +25,6 @@ LOWEST_SUM, HIGHEST_SUM = 0.98, 1.02
 """What rounding may do to a row's sum. RegMix's own published rows lie between .996 and 1.003."""
 HIGHEST_LOSS = 1000.0
 """Nats a token. A guess among a million tokens has 13.8: what is far above is not a loss, or its run diverged."""
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-"""A number as tables write it. Python's own reading would take ``3_5`` for 35, and digits of other scripts."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,16 @@ class ImportedRun:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """A CSV as text: values by id and column, and where each id stands."""
+class RunTable:
+    """A CSV as text: values by line and column.
+
+    Attributes:
+        path: the file.
+        ids: columns that name the run.
+        columns: the others.
+        rows: line -> column -> value.
+        lines: line as text -> its number.
+    """
 
     path: Path
     ids: tuple[str, ...]
@@ -76,12 +82,23 @@ def read_runs(
     Raises:
         RegressionError: naming file, line, column and remedy.
     """
-    weights, values = (_without(_read(path), ignore) for path in (mixtures, losses))
+    return joined_runs(read_table(mixtures), read_table(losses), domains, targets, ignore)
+
+
+def joined_runs(
+    mixtures: RunTable,
+    losses: RunTable,
+    domains: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    ignore: Collection[str] = (),
+) -> list[ImportedRun]:
+    """As `read_runs`, of tables that were read."""
+    weights, values = _without(mixtures, ignore), _without(losses, ignore)
     key = next((name for name in IDS if name in weights.ids and name in values.ids), None)
     if key is None:
         raise RegressionError(
             "the two tables share no id column",
-            where=f"{mixtures} and {losses}",
+            where=f"{mixtures.path} and {losses.path}",
             remedy="both need a column `run` or `index` that names the run of each row",
         )
     weight_rows, value_rows = _by(weights, key), _by(values, key)
@@ -97,13 +114,12 @@ def read_runs(
     return runs
 
 
-def columns_of(path: Path) -> dict[str, list[str]]:
-    """Column -> its values as text, one a run; without those that name the run. Raises as `read_runs`."""
-    table = _read(path)
+def columns_of(table: RunTable) -> dict[str, list[str]]:
+    """Column -> its values as text, one a run; without those that name the run."""
     return {column: [row[column].strip() for row in table.rows.values()] for column in table.columns}
 
 
-def _without(table: _Table, ignore: Collection[str]) -> _Table:
+def _without(table: RunTable, ignore: Collection[str]) -> RunTable:
     kept = tuple(column for column in table.columns if column not in ignore)
     if not kept:
         raise RegressionError(
@@ -131,7 +147,8 @@ def _safe(name: str, column: str) -> str:
     return found
 
 
-def _read(path: Path) -> _Table:
+def read_table(path: Path) -> RunTable:
+    """Read one table. Raises as `read_runs`."""
     import csv
 
     if not path.is_file():
@@ -170,7 +187,7 @@ def _read(path: Path) -> _Table:
         raise RegressionError(
             "has no column of values", where=f"{path}:1", remedy="name domains or targets in the header"
         )
-    return _Table(
+    return RunTable(
         path, tuple(name for name in IDS if name in header), columns, rows, {line: int(line) for line in rows}
     )
 
@@ -179,12 +196,12 @@ def _point(value: str) -> str:
     """A number with a decimal point for one with a comma."""
     return (
         value.replace(",", ".")
-        if value.count(",") == 1 and _DECIMAL.fullmatch(value.strip().replace(",", "."))
+        if value.count(",") == 1 and DECIMAL.fullmatch(value.strip().replace(",", "."))
         else value
     )
 
 
-def _by(table: _Table, key: str) -> dict[str, dict[str, str]]:
+def _by(table: RunTable, key: str) -> dict[str, dict[str, str]]:
     """Rows by id. Raises where an id is empty or appears twice."""
     found: dict[str, dict[str, str]] = {}
     lines: dict[str, int] = {}
@@ -207,7 +224,7 @@ def _by(table: _Table, key: str) -> dict[str, dict[str, str]]:
 
 
 def _check_joined(
-    weights: _Table, values: _Table, weight_rows: Mapping[str, object], value_rows: Mapping[str, object], key: str
+    weights: RunTable, values: RunTable, weight_rows: Mapping[str, object], value_rows: Mapping[str, object], key: str
 ) -> None:
     for one, other, rows, others in (
         (weights, values, weight_rows, value_rows),
@@ -223,7 +240,7 @@ def _check_joined(
 
 
 def _named(
-    table: _Table, rename: object, known: Sequence[str] | None, what: str, *, must_have_all: bool
+    table: RunTable, rename: object, known: Sequence[str] | None, what: str, *, must_have_all: bool
 ) -> dict[str, str]:
     """Column -> name of its domain or target."""
     names: dict[str, str] = {}
@@ -258,7 +275,7 @@ def _known_name(name: str, known: Sequence[str] | None) -> str:
     return next((other for other in known if name == f"the_pile_{other}"), name)
 
 
-def _mixture(table: _Table, row: Mapping[str, str], names: Mapping[str, str]) -> Mixture:
+def _mixture(table: RunTable, row: Mapping[str, str], names: Mapping[str, str]) -> Mixture:
     where = f"{table.path}:{row['']}"
     weights = {name: _number(table, row, column) for column, name in names.items()}
     negative = [name for name, weight in weights.items() if weight < 0]
@@ -267,14 +284,14 @@ def _mixture(table: _Table, row: Mapping[str, str], names: Mapping[str, str]) ->
     total = sum(weights.values())
     if not LOWEST_SUM <= total <= HIGHEST_SUM:
         raise RegressionError(
-            f"the weights sum to {total:.4f}",
+            f"the weights sum to {total:.4f}" if total < 1e6 else f"the weights sum to {total:.3g}",
             where=where,
             remedy=f"a row must sum to 1; {LOWEST_SUM} to {HIGHEST_SUM} is taken for rounding and normalised",
         )
     return Mixture.from_weights(weights)
 
 
-def _loss(table: _Table, row: Mapping[str, str], column: str) -> float:
+def _loss(table: RunTable, row: Mapping[str, str], column: str) -> float:
     value = _number(table, row, column)
     if not 0 < value <= HIGHEST_LOSS:
         raise RegressionError(
@@ -286,9 +303,9 @@ def _loss(table: _Table, row: Mapping[str, str], column: str) -> float:
     return value
 
 
-def _number(table: _Table, row: Mapping[str, str], column: str) -> float:
+def _number(table: RunTable, row: Mapping[str, str], column: str) -> float:
     text = row[column].strip()
-    value = float(text) if _DECIMAL.fullmatch(text) else math.nan
+    value = float(text) if DECIMAL.fullmatch(text) else math.nan
     if not math.isfinite(value):
         shown = repr(text) if text else "nothing"
         raise RegressionError(

@@ -21,6 +21,8 @@ HIGHER_IS_BETTER = re.compile(
 )
 SUMMARY = {"mean", "average", "avg", "median", "std", "stdev", "min", "max", "sum", "total", "count", "all"}
 """Ids of rows that sum up other rows."""
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""A number as tables write it. Python's own reading would take ``3_5`` for 35, and digits of other scripts."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,18 @@ def columns_left_out(
     Raises:
         RegressionError: a target looks like one that is better the higher it is, or two domains are the same.
     """
-    found, seen = [], {}
-    for column, values in columns.items():
+    found: list[LeftOut] = []
+    seen: dict[tuple[float | str, ...], str] = {}
+    for column, texts in columns.items():
         if column in keep:
             continue
-        same = seen.setdefault(tuple(values), column)
+        # By value: 0 and 0.0 are the same.
+        values = tuple(float(text) if DECIMAL.fullmatch(text) else text for text in texts)
+        same = seen.setdefault(values, column)
         if TRACKED.fullmatch(column):
             found.append(LeftOut(column, "a tracker's own column by its name"))
         elif len(values) > 1 and len(set(values)) == 1:
-            zero = what == "domain" and not any(each in values[0] for each in "123456789")
-            found.append(LeftOut(column, "0 in every run" if zero else f"{values[0]} in every run"))
+            found.append(LeftOut(column, f"{0 if values[0] == 0 else texts[0]} in every run"))
         elif same != column:
             if what == "domain":
                 raise RegressionError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import yaml
 from pydantic import ValidationError
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.study.settings.base import place_of, problem_of
+from regmix_pipeline.study.settings.base import LARGEST, place_of, problem_of
 from regmix_pipeline.study.study import Study
 
-LARGEST = 2**63 - 1
-"""Largest whole number: the ledger's columns hold no more."""
 _BYTES = 16 << 20
 """Size beyond which a file is not one that a person wrote."""
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+"""017 is fifteen to YAML, and 1:30 ninety; whoever writes 0x1F or 0b11 knows."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -34,7 +36,11 @@ class _Loader(yaml.SafeLoader):
             )
             raise self._wrong(node, problem) from error
         if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
-            raise self._wrong(node, f"the number is too large: at most {LARGEST:,}")
+            raise self._wrong(node, f"the number is not one up to {LARGEST:,}")
+        if isinstance(value, str) and _NOT_TEXT.search(value):
+            raise self._wrong(node, f"the text {value[:40]!r} has a character that no file can hold")
+        if type(value) in (int, float) and isinstance(node, yaml.ScalarNode) and _OTHER_BASE.fullmatch(node.value):
+            raise self._wrong(node, f"YAML reads {node.value} as {value}, in another base than ten")
         return value
 
     def _wrong(self, node: yaml.Node, problem: str) -> StudyError:
@@ -45,8 +51,11 @@ class _Loader(yaml.SafeLoader):
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            # Merges of merges double with each level, until nothing holds them.
+            raise StudyError("`<<` is not read", where=f"{loader.name}:{line}", remedy="write the fields out")
+        key = loader.construct_object(key_node)
         if not isinstance(key, str):
             scalar = isinstance(key_node, yaml.ScalarNode)
             shown = repr(key_node.value) if scalar else "with brackets or braces"

@@ -16,7 +16,7 @@ from datatrove.pipeline.tokens.tokenizer import TokenizedFile
 
 from regmix_pipeline.tokens.long_documents import PIECE, token_pieces
 from regmix_pipeline.tokens.split import SplitName, split_of, text_digest
-from regmix_pipeline.tokens.tokenizer import TokenizerFile, encode_as_text
+from regmix_pipeline.tokens.tokenizer import TokenizerFile, load_for_text
 
 BATCH_CHARACTERS = 1_000_000
 """Characters encoded at once: batches by count would hold gigabytes where documents are books."""
@@ -73,6 +73,7 @@ class SplitTokenizer(DocumentTokenizer):
         )
         # datatrove counts tokens to choose the type, which is too narrow for a vocabulary with gaps in its ids.
         self.token_size = 2 if tokenizer.dtype == "uint16" else 4
+        self.tokenizer = load_for_text(tokenizer.path, tokenizer.eos_token)
         self.list_documents = list_documents
         self.splits = splits
         self.seed = seed
@@ -84,7 +85,6 @@ class SplitTokenizer(DocumentTokenizer):
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> None:
         """Write every document to its split's file, in reading order, and the index of document ends beside it."""
         tokenizer = self.tokenizer
-        encode_as_text(tokenizer)
         with contextlib.ExitStack() as opened:
             files = {split: self._opened(split) for split in self.splits}
             for file in files.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -122,10 +123,25 @@ def checked(path: Path, eos_token: str, trained_on: dict[str, Any] | None = None
     return TokenizerFile(path, tokenizer_version(path), vocab_size, eos_token, eos_id, trained_on)
 
 
-def load_for_text(path: Path) -> Tokenizer:
-    """As `load`, for text as it is: see `encode_as_text`."""
+def load_for_text(path: Path, eos_token: str | None = None) -> Tokenizer:
+    """As `load`, for text as it is: see `encode_as_text`. With an ``eos_token``, whatever is encoded ends with it.
+
+    A process has one object for a file. The library keeps what each object has encoded, for as long as the threads live
+    that it ran on, so an object for each of a thousand sources would hold a gigabyte.
+    """
+    return _for_text(path, tokenizer_version(path) if path.is_file() else "", eos_token)
+
+
+@lru_cache(maxsize=8)
+def _for_text(path: Path, version: str, eos_token: str | None) -> Tokenizer:
+    """``version`` says which content of the file is meant."""
+    from tokenizers.processors import TemplateProcessing
+
     tokenizer = load(path)
     encode_as_text(tokenizer)
+    if eos_token is not None:
+        end = [("<EOS>", tokenizer.token_to_id(eos_token))]
+        tokenizer.post_processor = TemplateProcessing(single="$A <EOS>", special_tokens=end)  # pyright: ignore[reportAttributeAccessIssue]
     return tokenizer
 
 

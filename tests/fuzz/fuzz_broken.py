@@ -10,6 +10,10 @@ from pathlib import Path
 ALIASES = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 10)}]}}\n"
+    for old, new in zip("abcdefghi", "bcdefghij", strict=True)
+)
 TWO = ("code", "licences")
 STUDIES: dict[str, bytes] = {
     "empty": b"",
@@ -50,6 +54,11 @@ STUDIES: dict[str, bytes] = {
     "deep mapping": b"{a: " * 600 + b"1" + b"}" * 600 + b"\n",
     "aliases": ALIASES.encode(),
     "long line": b"name: " + b"a" * 2_000_000 + b"\n",
+    "merges of merges": MERGES.encode(),
+    "octal": b"name: a\nseed: 017\n",
+    "base sixty": b"name: a\nseed: 1:30\n",
+    "half a character": b'name: "\\ud800"\n',
+    "NUL in quotes": b'name: "\\0"\n',
     "long number": b"seed: " + b"9" * 5000 + b"\n",
 }
 FIELDS: dict[str, tuple[str, object]] = {

@@ -72,16 +72,26 @@ def minimise(
     """
     theta = np.where(np.isfinite(problems.precision), start, problems.mean)
     objective = _objective(exponent, theta, X, problems)
-    P = theta.shape[1]
-    hessian, gradient = np.empty((len(theta), P, P)), np.empty((len(theta), P))
+    free = np.flatnonzero(np.isfinite(problems.precision).any(axis=0))
+    prior = np.where(np.isfinite(problems.precision), problems.precision, 1.0)[:, free]
+    held = np.asarray((prior > 0).all(axis=0))
+    # With fewer rows than parameters, jacobians are smaller than their products, and so are the systems to solve.
+    few = len(X) < len(free)
+    curvature = np.empty((len(theta), len(X) if few else len(free), len(free)))
+    diagonal, gradient = np.empty_like(prior), np.empty_like(prior)
     damping, quiet = np.full(len(theta), 1e-2), np.zeros(len(theta), dtype=int)
     alive, stale = np.arange(len(theta)), np.arange(len(theta))
     for _ in range(iterations):
-        for part in _blocks(stale, len(X) * P):
-            hessian[part], gradient[part] = _normal_equations(exponent, theta[part], X, problems.some(part))
-        diagonal = np.einsum("pkk->pk", hessian[alive]) * damping[alive, None] + 1e-12
-        system = hessian[alive] + diagonal[:, :, None] * np.eye(P)
-        step = np.linalg.solve(system, gradient[alive][:, :, None])[:, :, 0]
+        for part in _blocks(stale, len(X) * theta.shape[1]):
+            J, gradient[part] = _linearised(exponent, theta[part], X, problems.some(part), free)
+            curvature[part] = J if few else J.transpose(0, 2, 1) @ J
+            diagonal[part] = np.einsum("pnk,pnk->pk", J, J) + prior[part]
+        step = np.zeros((len(alive), theta.shape[1]))
+        for places in _blocks(np.arange(len(alive)), curvature[0].size):
+            part = alive[places]
+            damped = prior[part] + damping[part, None] * diagonal[part] + 1e-12
+            solve = _step_of_few_rows if few else _step_of_many_rows
+            step[np.ix_(places, free)] = solve(curvature[part], damped, gradient[part], held)
         trial = theta[alive] - np.clip(step, -3.0, 3.0)
         found = _objective(exponent, trial, X, problems.some(alive))
         better = found < objective[alive]
@@ -116,20 +126,46 @@ def jacobian(exponent: Exponent, theta: Array, X: Array) -> tuple[Array, Array]:
     return theta[:, :1] + e, J
 
 
-def _normal_equations(exponent: Exponent, theta: Array, X: Array, problems: Problems) -> tuple[Array, Array]:
-    n = len(X)
+def _linearised(
+    exponent: Exponent, theta: Array, X: Array, problems: Problems, free: NDArray[np.intp]
+) -> tuple[Array, Array]:
+    """Derivatives by the ``free`` parameters, rows weighted as in the objective (p, n, F), and its half gradient
+    (p, F)."""
     predicted, J = jacobian(exponent, theta, X)
-    free = np.isfinite(problems.precision)
-    penalty = np.where(free, problems.precision, 0.0)
-    J *= np.sqrt(problems.row_weight)[:, :, None]
-    J *= free[:, None, :]
-    transposed = J.transpose(0, 2, 1)
-    residual = (predicted - problems.y) * np.sqrt(problems.row_weight)
-    hessian = transposed @ J / n
-    gradient = (transposed @ residual[:, :, None])[:, :, 0] / n + penalty * (theta - problems.mean)
-    index = np.arange(theta.shape[1])
-    hessian[:, index, index] += np.where(free, penalty, 1.0)
-    return hessian, np.where(free, gradient, 0.0)
+    share = np.sqrt(problems.row_weight / len(X))
+    precision = problems.precision[:, free]
+    loose = np.isfinite(precision)
+    J = J if len(free) == J.shape[2] else J[:, :, free]
+    J *= share[:, :, None]
+    J *= loose[:, None, :]
+    gradient = (((predicted - problems.y) * share)[:, None, :] @ J)[:, 0]
+    return J, np.where(loose, gradient + np.where(loose, precision, 0.0) * (theta - problems.mean)[:, free], 0.0)
+
+
+def _step_of_many_rows(H: Array, damped: Array, gradient: Array, _: NDArray[np.bool_]) -> Array:
+    """Solutions of (H + diag(damped)) step = gradient, (p, F)."""
+    system = H + damped[:, :, None] * np.eye(H.shape[1])
+    return np.linalg.solve(system, gradient[:, :, None])[:, :, 0].astype(np.float64, copy=False)
+
+
+def _step_of_few_rows(J: Array, damped: Array, gradient: Array, held: NDArray[np.bool_]) -> Array:
+    """The same for H = J'J, (p, n, F), with n equations instead of F (the Woodbury identity).
+
+    Parameters that no prior holds have next to nothing in ``damped`` to divide by, so they are eliminated last.
+    """
+    root: Array = 1 / np.sqrt(damped[:, held])
+    scaled, other = J[:, :, held] * root[:, None, :], J[:, :, ~held]
+    rows = scaled @ scaled.transpose(0, 2, 1) + np.eye(J.shape[1])
+    known = scaled @ (root * gradient[:, held])[:, :, None]
+    found = np.linalg.solve(rows, np.concatenate([known, other], axis=2))
+    turned = other.transpose(0, 2, 1)
+    left = turned @ found[:, :, 1:] + damped[:, ~held, None] * np.eye(other.shape[2])
+    rest = np.linalg.solve(left, gradient[:, ~held, None] - turned @ found[:, :, :1])
+    explained = found[:, :, :1] + found[:, :, 1:] @ rest
+    step = np.empty(gradient.shape)
+    step[:, ~held] = rest[:, :, 0]
+    step[:, held] = root * (root * gradient[:, held] - (scaled.transpose(0, 2, 1) @ explained)[:, :, 0])
+    return step
 
 
 def _blocks(rows: NDArray[np.intp], numbers_each: int) -> Iterator[NDArray[np.intp]]:

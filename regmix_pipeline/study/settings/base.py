@@ -9,16 +9,35 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from regmix_pipeline.errors import StudyError
+
+LARGEST = 2**63 - 1
+"""Largest number: the ledger's columns hold no more, and sums of larger floats may be infinite."""
 
 
 class Settings(BaseModel):
     """A section of the study file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_word_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        place = _word_for_a_number(value, cls.model_fields[str(field.field_name)].annotation)
+        if place is not None:
+            raise inside(place, "a number is needed here; YAML reads yes, no, on and off as true and false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _not_too_large(cls, value: Any) -> Any:
+        for key, each in value.items() if isinstance(value, dict) else [(None, value)]:
+            if isinstance(each, int | float) and not -LARGEST <= each <= LARGEST:
+                raise inside(() if key is None else (str(key),), f"the number is not one up to {LARGEST:,}")
+        return value
 
     def overridden_by(self, variables: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Self:
         """These settings with what the environment says instead.
@@ -44,6 +63,18 @@ class Settings(BaseModel):
 def inside(place: Sequence[str | int], problem: str) -> PydanticCustomError:
     """A mistake at a place inside the section whose validator found it: to be raised there."""
     return PydanticCustomError("inside", "{problem}", {"problem": problem, "place": tuple(place)})
+
+
+def _word_for_a_number(value: Any, kind: Any) -> tuple[str, ...] | None:
+    """Where in a value there is true or false for a number; None where there is not."""
+    kinds = _members(kind)
+    if isinstance(value, bool):
+        return () if bool not in kinds and (int in kinds or float in kinds) else None
+    if not isinstance(value, Mapping):
+        return None
+    inner = [get_args(each)[1] for each in kinds if get_origin(each) is dict]
+    found = ((key, _word_for_a_number(part, each)) for key, part in value.items() for each in inner)
+    return next(((str(key), *place) for key, place in found if place is not None), None)
 
 
 def place_of(item: Mapping[str, Any]) -> tuple[str | int, ...]:

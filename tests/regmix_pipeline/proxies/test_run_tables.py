@@ -77,6 +77,7 @@ WRONG = {
     "negative weight": (MIXTURES.replace("0.25,0.75", "-0.25,1.25"), LOSSES, r"mixtures\.csv:2: .*arxiv is negative"),
     "low sum": (MIXTURES.replace("0.25,0.75", "0.25,0.7"), LOSSES, r"mixtures\.csv:2: the weights sum to 0\.9500"),
     "high sum": (MIXTURES.replace("0.25,0.75", "0.3,0.75"), LOSSES, r"mixtures\.csv:2: the weights sum to 1\.0500"),
+    "huge weight": (MIXTURES.replace("0.25", "1e308"), LOSSES, r"mixtures\.csv:2: the weights sum to 1e\+308"),
     "NaN weight": (MIXTURES.replace("0.25", "nan"), LOSSES, r"mixtures\.csv:2: column .*arxiv' holds 'nan'"),
     "NaN loss": (MIXTURES, LOSSES.replace("3.5", "NaN"), r"losses\.csv:2: column .*books.* holds 'NaN'"),
     "empty loss": (MIXTURES, LOSSES.replace("3.5", ""), r"losses\.csv:2: column .*books.* holds nothing"),

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from regmix_pipeline.errors import RegressionError, StudyError
+from regmix_pipeline.proxies import new_study, run_tables
 from regmix_pipeline.proxies.new_study import add_to_study, study_about
 from regmix_pipeline.proxies.run_tables import domain_name, read_runs
 from regmix_pipeline.study.file import load_study
@@ -56,8 +57,8 @@ def test_a_trackers_columns_are_left_out_by_name(about):
 
 def test_constant_and_identical_columns(about, tables, tmp_path):
     study, left_out = about(
-        WEIGHTS | {"empty": ["0.0", "0", "0.000"], "zero": ["0", "0", "0"]},
-        LOSSES | {"copy": LOSSES["science"], "flat": ["2", "2", "2"]},
+        WEIGHTS | {"empty": ["0.1", "0", "0.2"], "zero": ["0.0", "0", "0e0"]},
+        LOSSES | {"copy": ["3.10", "3.0", "3.2"], "flat": ["2", "2.0", "2"]},
         ignore=["empty"],
     )
     assert left_out == {
@@ -70,6 +71,15 @@ def test_constant_and_identical_columns(about, tables, tmp_path):
     halves = {"a": ["0.1", "0.2", "0.3"], "b": ["0.1", "0.2", "0.3"], "c": ["0.8", "0.6", "0.4"]}
     with pytest.raises(RegressionError, match="'a' and 'b' hold the same weights in every run"):
         study_about(*tables(halves, LOSSES), tmp_path / "other.yaml")
+
+
+def test_each_table_is_read_once(tables, tmp_path, monkeypatch):
+    read = []
+    real = new_study.read_table
+    monkeypatch.setattr(new_study, "read_table", lambda path: read.append(path.name) or real(path))
+    monkeypatch.setattr(run_tables, "read_table", None)
+    study_about(*tables(WEIGHTS, LOSSES), tmp_path / "study.yaml")
+    assert read == ["mixtures.csv", "losses.csv"]
 
 
 def test_what_is_kept_is_taken(about):

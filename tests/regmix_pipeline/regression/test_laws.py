@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regmix_pipeline.regression.laws import least_squares
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw, matern
 from regmix_pipeline.regression.laws.exponential import ExponentialLaw, PowerExponentialLaw
 from regmix_pipeline.regression.laws.law import Law
@@ -54,6 +55,16 @@ def test_problems_are_solved_apart() -> None:
     np.testing.assert_allclose(alone[0], together[1], atol=1e-9)
     assert objective.max() < 1e-4
     np.testing.assert_array_equal(together[:, 5:], start[:, 5:])
+
+
+@pytest.mark.parametrize("held", [[True] * 9, [True, False, *[True] * 7]])
+def test_with_fewer_rows_than_parameters_the_same_step_is_found(held: list[bool]) -> None:
+    generator = np.random.default_rng(0)
+    J, gradient = generator.normal(size=(3, 4, 9)), generator.normal(size=(3, 9))
+    damped = np.where(held, 0.1, 1e-9) * generator.uniform(0.5, 2, size=(3, 9))
+    of_many = least_squares._step_of_many_rows(J.transpose(0, 2, 1) @ J, damped, gradient, np.array(held))
+    of_few = least_squares._step_of_few_rows(J, damped, gradient, np.array(held))
+    np.testing.assert_allclose(of_few, of_many, rtol=1e-6)
 
 
 def test_saturation_law_extrapolates_where_trees_stop(world: Callable) -> None:

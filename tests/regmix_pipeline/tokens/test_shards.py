@@ -11,9 +11,10 @@ from regmix_pipeline.errors import DocumentError, TokenError
 from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.tokens import ShardSettings
 from regmix_pipeline.tokens import shards
+from regmix_pipeline.tokens import tokenizer as tokenizer_file
 from regmix_pipeline.tokens.shards import expected_shard_version, make_shard, shard_folder, verify_shard
 from regmix_pipeline.tokens.split import split_of, text_digest
-from regmix_pipeline.tokens.tokenizer import load
+from regmix_pipeline.tokens.tokenizer import load, load_for_text
 
 HALF = ShardSettings(validation_fraction=0.5, seed=3)
 
@@ -77,6 +78,28 @@ def test_batches_do_not_show(place, tokenizer, monkeypatch):
     monkeypatch.setattr(steps, "BATCH_CHARACTERS", 100)
     other = make(place, tokenizer, source, name="again")
     assert other.splits == one.splits
+
+
+def test_a_tokenizer_is_loaded_once_for_all_sources(place, tokenizer, monkeypatch):
+    """The library keeps what each of its objects has encoded, also when the object is gone."""
+    from regmix_pipeline.tokens.coverage import coverage_of
+
+    loaded = []
+    monkeypatch.setattr(tokenizer_file, "load", lambda path: loaded.append(path) or load(path))
+    tokenizer_file._for_text.cache_clear()
+    for name in ("one", "two", "three"):
+        make(place, tokenizer, place.write(name, place.sentences(40)), name=name)
+        coverage_of(place.sentences(10), tokenizer.path)
+    assert len(loaded) == 2  # with the end of a document, and without
+
+
+def test_another_tokenizer_under_the_same_path_is_loaded(tokenizer, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(tokenizer.path.read_bytes())
+    first = load_for_text(path)
+    assert load_for_text(path) is first
+    path.write_bytes(tokenizer.path.read_bytes() + b"\n")
+    assert load_for_text(path) is not first
 
 
 def test_text_that_spells_the_eos_token_is_text(place, tokenizer):
