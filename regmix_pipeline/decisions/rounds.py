@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.numbers import finite
-from regmix_pipeline.regression.fitted import FittedRegressor
+
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
 
 
 def rounds_of(workspace: Workspace, fitted: FittedRegressor, objective: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ LINEAGE = {
         *("domain_inventory", "earlier_runs", "imported_runs", "mixtures", "proxy_checkpoints", "proxy_losses"),
     ],
     "optimal_mixture": ["domain_inventory", "regressor"],
-    "further_mixtures": ["domain_inventory", "optimal_mixture", "regressor"],
+    "further_mixtures": ["domain_inventory", "mixtures", "optimal_mixture", "regressor"],
     "mixture_decision": [
         *("domain_inventory", "earlier_runs", "further_mixtures", "imported_runs", "mixtures", "optimal_mixture"),
         *("proxy_checkpoints", "proxy_losses", "regressor", "text_checks", "token_shards"),

@@ -10,7 +10,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import UndeclaredReadError
 from regmix_pipeline.stages import STAGES
 
-ROW = {"mixture": "m", "domain": "code", "weight": 1.0, "worth": 0.0}
+ROW = {"mixture": "m", "domain": "code", "weight": 1.0, "round": None, "worth": 0.0}
 READS = {
     "need": lambda workspace: workspace.need("further_mixtures").version,
     "versions": lambda workspace: workspace.versions("further_mixtures"),
