@@ -1,27 +1,34 @@
 """What a backfill is made from and could not know of when it was launched.
 
 Dagster settles the partitions of a backfill when it is launched. Partitions that come to be while it runs, all of them
-where a study was never run, are made by the first step that needs them.
+where a study was never run, are made by the first step that needs them. The rounds of a study are among them: where the
+backfill was launched for all that a round takes, the step that decides makes those that are left.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from regmix_pipeline.assets.events import BACKFILL, materialize_partitions, plain_failures
+from regmix_pipeline.assets.events import BACKFILL, materialize_asset, materialize_partitions, plain_failures
+from regmix_pipeline.assets.hooks import hooks_of
 from regmix_pipeline.assets.looks import observe_documents, observe_domains
 from regmix_pipeline.assets.names import asset_key
 from regmix_pipeline.assets.triggers import FORCE, triggered_by
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.engine.workspace import Stage, Workspace
+from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import study_status
 from regmix_pipeline.resources.workspace import WorkspaceResource
-from regmix_pipeline.stages import behind
+from regmix_pipeline.search.further import take_round
+from regmix_pipeline.stages import FIT, behind
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
 
 if TYPE_CHECKING:
@@ -37,14 +44,22 @@ def opened(context: dg.AssetExecutionContext, workspace: WorkspaceResource, stag
     Raises:
         dg.Failure: what came late could not be made.
     """
+    ready, backfill = _opened(context, workspace, stage), _backfill(context)
+    if backfill is not None:
+        with plain_failures():
+            _make_late(context, ready, stage, backfill)
+            if stage is MIXTURE_DECISION and _are_rounds_selected(ready, backfill):
+                while take_round(ready, f"backfill {backfill.backfill_id}").asked:
+                    _make_round(context, lambda: _opened(context, workspace, stage))
+                    ready = _opened(context, workspace, stage)
+    return ready
+
+
+def _opened(context: dg.AssetExecutionContext, workspace: WorkspaceResource, stage: Stage) -> Workspace:
     ready = workspace.open(context.run.run_id)
     ready.triggered = triggered_by(context.run)
     if context.run.tags.get(FORCE) == "yes":
         ready.forced = frozenset([stage.name])
-    backfill = _backfill(context)
-    if backfill is not None:
-        with plain_failures():
-            _make_late(context, ready, stage, backfill)
     return ready
 
 
@@ -85,6 +100,27 @@ def _make_late(
             for made in workspace.materialise(each):
                 if made.error is not None:
                     raise made.error
+
+
+def _are_rounds_selected(workspace: Workspace, backfill: PartitionBackfill) -> bool:
+    """Whether rounds are left, and the backfill was launched for all that they take."""
+    wanted = [stage for stage in (MIXTURES, PROXY_CHECKPOINTS, PROXY_LOSSES, *FIT) if stage.expected_recipes(workspace)]
+    return next_round(workspace) is not None and all(_is_selected(workspace, stage, backfill) for stage in wanted)
+
+
+def _make_round(context: dg.AssetExecutionContext, opened_again: Callable[[], Workspace]) -> None:
+    """Train and measure the round that was asked for last, and fit and propose again; each asset is reported."""
+    for stage in (MIXTURES, PROXY_CHECKPOINTS, PROXY_LOSSES, *FIT):
+        workspace = opened_again()
+        if stage.partitions is not None:
+            _make(context, workspace, stage, list(workspace.stale(stage)))
+        elif workspace.stale(stage):
+            hooks = hooks_of(stage.name)
+            hooks.before(context, workspace)
+            made = materialize_asset(context, workspace, stage, hooks.tables, hooks.changes)
+            hooks.after(context, workspace)
+            tags = {"dagster/data_version": made.data_version.value} if made.data_version else {}
+            context.log_event(dg.AssetMaterialization(asset_key(workspace, stage), metadata=made.metadata, tags=tags))
 
 
 def _late(workspace: Workspace, stage: Stage, backfill: PartitionBackfill) -> list[str]:

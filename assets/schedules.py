@@ -4,7 +4,7 @@ import dagster as dg
 
 from regmix_pipeline.assets.asking import running
 from regmix_pipeline.assets.names import StudyNames, names_of
-from regmix_pipeline.assets.sensors import AWAITED, FIT
+from regmix_pipeline.assets.sensors import AWAITED
 from regmix_pipeline.assets.triggers import WHY
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
@@ -14,6 +14,7 @@ from regmix_pipeline.refit import Refit, confirmation_tokens, study_status
 from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import adopt_proposals
+from regmix_pipeline.stages import FIT
 
 EVIDENCE = (*AWAITED, PROXY_CHECKPOINTS, PROXY_LOSSES)
 DECISION = (*FIT, MIXTURE_DECISION)

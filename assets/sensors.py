@@ -21,21 +21,15 @@ from regmix_pipeline.errors import BusyError
 from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
-from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
-from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.refit import in_words, study_status, training_cost
-from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.resources.workspace import WorkspaceResource
-from regmix_pipeline.search.further import FURTHER_MIXTURES, take_round
-from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
-from regmix_pipeline.stages import DATA
+from regmix_pipeline.search.further import take_round
+from regmix_pipeline.stages import DATA, FIT
 
 AWAITED = tuple(stage for stage in DATA if stage not in (FINISHED_PROXIES, ADOPTED_MIXTURES))
 """What training waits for. The other two are looked at by whoever asks, and new ones alone make nothing stale."""
-FIT = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES)
-"""What turns losses into the next round's mixtures."""
 
 
 def sensors(look_seconds: int, names: StudyNames) -> list[dg.SensorDefinition]:

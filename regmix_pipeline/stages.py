@@ -65,6 +65,10 @@ def known_to(stage: str) -> set[str]:
     return {stage, *(each.name for each in behind(found))}
 
 
+FIT: tuple[Stage, ...] = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES)
+"""What turns losses into the next round's mixtures."""
+
+
 TO_COMPARE: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage not in (CONFIRMATION, MIXTURE_REPORT))
 """What a comparison of strategies needs and is: nothing is confirmed or reported for it."""
 

@@ -68,5 +68,5 @@ def next_round(workspace: Workspace) -> NextRound | None:
     """
     if not workspace.study.trains:
         return None
-    found: dict[str, Any] | None = workspace.json("mixtures")["next_round"]
+    found: dict[str, Any] | None = workspace.json("mixtures").get("next_round")
     return None if found is None else NextRound(**found)

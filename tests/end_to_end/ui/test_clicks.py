@@ -29,8 +29,9 @@ def place(real_text, tiny_settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clicks")
     shutil.copytree(real_text, folder / "text")
     settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "regression": {"regressors": ["linear", "exponential"]},
-        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
+        "regression": {"regressors": ["exponential", "gaussian_process"], "bootstrap": 50},
+        # Sixteen are sampled, and two more are chosen by what these taught.
+        "mixtures": {"count": 18, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 2}},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
         "refit": {"look_seconds": 10},
     }
@@ -121,7 +122,10 @@ def test_one_click_leads_from_nothing_to_a_decision(page, dagster, workspace, un
     # No mixture is a partition yet when the click comes.
     assert workspace.records.current("mixtures") is None
     succeeded(dagster, materialise_everything(page, dagster))
-    assert find_decision(workspace)["summary"]
+    decision = find_decision(workspace)
+    assert decision["summary"]
+    assert [row["mixtures"] for row in decision["rounds"]] == [16, 2]
+    assert not any("round" in flag for flag in decision["flags"])
     for stage in STAGES:
         assert not workspace.stale(stage), stage.name
         if stage.partitions and stage.upstream:
