@@ -13,6 +13,7 @@ import numpy as np
 import regmix_pipeline
 from regmix_pipeline import checks
 from regmix_pipeline.decisions.alternatives import compared, predictions_for, previous_alternative
+from regmix_pipeline.decisions.caveats import undecided
 from regmix_pipeline.decisions.rounds import measured_gain, rounds_of
 from regmix_pipeline.engine.records import UNPARTITIONED, Record, now
 from regmix_pipeline.engine.workspace import Workspace
@@ -239,8 +240,16 @@ def summary_of(record: Mapping[str, Any]) -> str:
     return (
         f"Train on {heaviest}: predicted {abs(expected):.3f} nats per "
         f"token {side} the natural mixture on {' + '.join(record['objective'])}{reach}, better with probability "
-        f"{_chance(gain['chance_better_than_natural'])}.{shown}"
+        f"{_chance(gain['chance_better_than_natural'])}{_open_weight(record)}.{shown}"
     )
+
+
+def _open_weight(record: Mapping[str, Any]) -> str:
+    """Whether the largest weight is pinned down, as the end of a sentence; "" if it is."""
+    row = max(record["domains"], key=lambda row: row["weight"], default=None)
+    if row is None or not undecided(row):
+        return ""
+    return f"; the weight of {row['domain']} is not pinned down ({row['low']:.0%} to {row['high']:.0%} are as good)"
 
 
 def _chance(chance: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,7 +92,10 @@ class ConvexSearch:
         import cvxpy as cp
 
         try:
-            problem.solve(solver=cp.CLARABEL)
+            with warnings.catch_warnings():
+                # What is not solved exactly is taken and judged as any other candidate.
+                warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+                problem.solve(solver=cp.CLARABEL)
         except cp.SolverError:
             return None
         if problem.status not in ("optimal", "optimal_inaccurate") or self.weights.value is None:

@@ -79,12 +79,14 @@ class GaussianProcessLaw(CorrectedLaw):
     g is a Gaussian process with a Matern 5/2 kernel over z_j = sqrt(help_j), the law's own coordinates, so that domains
     count by what they do for the target. The law's parameters may move along their tangent as far as the data determine
     them, and their uncertainty is part of the posterior. Length scale and noise minimise leave-one-out errors, which
-    have a closed form (Rasmussen & Williams 2006, section 5.4.2).
+    have a closed form (Rasmussen & Williams 2006, section 5.4.2). What is added to the law is never more than the
+    measured losses differ by.
     """
 
     def _correct(self, law: SaturationLaw, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         residual = Y - law.predict(X).reshape(Y.shape)
-        return {"X": X, "targets": [self._krige(law, X, residual[:, j], sample_weight, j) for j in range(Y.shape[1])]}
+        targets = [self._krige(law, X, residual[:, j], sample_weight, j) for j in range(Y.shape[1])]
+        return {"X": X, "targets": targets, "most": np.ptp(Y, axis=0)}
 
     def _krige(
         self,
@@ -145,7 +147,9 @@ class GaussianProcessLaw(CorrectedLaw):
             known = self.learned_["targets"][j]
             z, seen = np.sqrt(self.law_.help(X, j)), np.sqrt(self.law_.help(train, j))
             trend = self.law_.tangent(X, j) / (self.law_.learned_["scale"][j] * np.sqrt(len(train)))
-            predicted[:, place] += matern(z, seen, known["size"]) @ known["alpha"] + trend @ known["drift"]
+            correction = matern(z, seen, known["size"]) @ known["alpha"] + trend @ known["drift"]
+            # From mixtures that hardly differ, directions that they say little of would be followed for ever.
+            predicted[:, place] += np.clip(correction, -self.learned_["most"][j], self.learned_["most"][j])
         return predicted
 
     def standard_deviation(self, X: Array, columns: Columns | None = None, of_measurement: bool = True) -> Array:

@@ -101,3 +101,14 @@ def test_kernel_is_one_at_no_distance() -> None:
     kernel = matern(A, A, 0.7)
     np.testing.assert_allclose(np.diag(kernel), 1.0, atol=1e-6)
     assert np.linalg.eigvalsh(kernel).min() > -1e-9
+
+
+def test_a_process_on_mixtures_that_hardly_differ_stays_near_its_law():
+    generator = np.random.default_rng(0)
+    weights = np.array([0.5, 0.3, 0.2]) + 1e-4 * generator.standard_normal((24, 3))
+    weights /= weights.sum(axis=1, keepdims=True)
+    losses = 3.0 + 0.01 * generator.standard_normal(24)
+    fitted = GaussianProcessLaw().fit(weights, losses)
+    far = fitted.predict(np.eye(3))
+    by_law = fitted.law_.predict(np.eye(3))
+    assert np.abs(far - by_law.reshape(far.shape)).max() <= np.ptp(losses) + 1e-9
