@@ -70,6 +70,7 @@ def test_running_again_trains_and_decides_nothing(place):
     assert proxies(place) == before
 
 
+@pytest.mark.slow
 def test_a_larger_count_goes_on_with_rounds_and_a_smaller_one_trains_nothing(place, settings):
     before, listed = proxies(place), rounds(place)
     write(place, settings | {"mixtures": settings["mixtures"] | {"count": 23}})
@@ -94,6 +95,7 @@ def test_one_round_samples_all_at_once(place, settings):
     assert (said["later_rounds"]["rounds"], said["training_tokens"]) == (0, 4 * 16_384)
 
 
+@pytest.mark.slow
 def test_a_budget_holds_back_a_round(place, settings):
     write(place, settings | {"mixtures": settings["mixtures"] | {"count": 26}})
     outcome = json.loads(regmix(place, "refit", "--max-new-tokens", str(2 * 16_384), "--json"))

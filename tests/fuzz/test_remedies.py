@@ -201,7 +201,10 @@ DAMAGES = {
 """Label of a damage -> the command that complains of it."""
 
 
-@pytest.mark.parametrize("label", DAMAGES)
+MINUTES = [pytest.param(label, marks=pytest.mark.slow) for label in list(DAMAGES)[2:]]
+
+
+@pytest.mark.parametrize("label", [*list(DAMAGES)[:2], *MINUTES])
 def test_a_home_is_mended_as_the_message_says(finished, tmp_path, monkeypatch, label):
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"

@@ -183,6 +183,7 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, wo
     until(lambda: set(dagster.checks().values()) == {"up to date"}, "every asset is shown to be up to date again")
 
 
+@pytest.mark.slow
 def test_every_asset_without_partitions_is_made_by_a_click(page, dagster):
     succeeded(dagster, *(materialise_whole(page, dagster, asset) for asset in UNPARTITIONED))
 
@@ -207,6 +208,7 @@ def test_a_verdict_is_given_from_the_launchpad(page, dagster, workspace, place):
     assert (verdict.said, verdict.reason, verdict.by) == ("approved", "seen and good", "Ada")
 
 
+@pytest.mark.slow
 def test_the_whole_graph_is_made_again_after_the_mixtures_change(page, dagster, workspace, place):
     path = place / "tiny.yaml"
     settings = yaml.safe_load(path.read_text())
