@@ -61,7 +61,7 @@ def run(
     workspace = workspace.opened_again()
     made = sum(len(stage.stale) for stage in done)
     answer(_outcome(workspace, done), lambda console: show_decision(workspace, console), as_json)
-    changed = [stage.stage for stage in done if stage.stale]
+    changed = list(dict.fromkeys(stage.stage for stage in done if stage.stale))
     what = f"made {made} partitions of {', '.join(changed)}" if changed else "nothing to do: everything is up to date"
     seconds = time.monotonic() - started
     share = f" · {sum(WORK.values()) / seconds:.0%} of it in the stages' own work" if changed else ""
