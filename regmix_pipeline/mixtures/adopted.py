@@ -112,13 +112,12 @@ def adopt(
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     if not workspace.study.trains:
         return {}
-    listed = [(parts, entry.get("round")) for entry in adopted(workspace) for parts in entry["mixtures"]]
+    entries = adopted(workspace)
+    listed = [(parts, entry.get("round")) for entry in entries for parts in entry["mixtures"]]
     settings = {
         "mixtures": [parts for parts, _ in listed],
         "rounds": [number for _, number in listed],
-        "expected": {
-            str(entry["round"]): entry["expected"] for entry in adopted(workspace) if entry.get("round") is not None
-        },
+        "expected": {str(entry["round"]): entry["expected"] for entry in entries if entry.get("round") is not None},
     }
     return {UNPARTITIONED: Recipe({}, {**settings, "code": CODE_VERSION})}
 

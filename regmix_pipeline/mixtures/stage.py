@@ -23,7 +23,7 @@ from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
 CODE_VERSION = "4"
 DRAWN = ("sampled", "round", "arrival", "further")
-"""Origins of mixtures that are no anchors."""
+"""Origins of mixtures that are not anchors."""
 
 
 def prior_and_limits(workspace: Workspace) -> tuple[NDArray[np.float64], Limits]:

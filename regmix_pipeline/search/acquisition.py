@@ -18,7 +18,7 @@ from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw, JointPosterior
 from regmix_pipeline.search.candidates import candidates_inside
-from regmix_pipeline.search.region import Region, project_to_limits, rounded_inside
+from regmix_pipeline.search.region import Region, distance_to_nearest, project_to_limits, rounded_inside
 
 Array = NDArray[np.float64]
 CANDIDATES = 3000
@@ -75,15 +75,14 @@ def choose_batch(
     generator = np.random.Generator(np.random.PCG64(seed))
     pool = _pool(process, fitted, region, share, chosen, generator)
     belief = process.joint_posterior(pool, share)
-    roots = np.sqrt(pool)
-    nearest = _distance(roots, np.sqrt(fitted.weights))
+    nearest = distance_to_nearest(pool, fitted.weights)
     next_one = RULES[rule](belief, generator)
     picks: list[Pick] = []
     taken = {Mixture.from_weights(dict(zip(fitted.domains, row.tolist(), strict=True))).id for row in fitted.weights}
     deviation = np.sqrt(np.maximum(np.diag(belief.covariance), 0.0))
     while len(picks) < count and (nearest >= APART).any():
         row = next_one(nearest >= APART)
-        nearest = np.minimum(nearest, _distance(roots, roots[[row]]))
+        nearest = np.minimum(nearest, distance_to_nearest(pool, pool[[row]]))
         mixture = quantised(pool[row], region, quantum)
         if mixture.id in taken:
             continue
@@ -121,11 +120,6 @@ def _pool(
     order = np.argsort(mean - OPTIMISM * deviation, kind="stable")
     rest = generator.permutation(order[POOL // 2 :])[: POOL - POOL // 2]
     return found[np.concatenate([order[: POOL // 2], rest])]
-
-
-def _distance(roots: Array, seen: Array) -> Array:
-    """Hellinger distance of mixtures, given by the roots of their weights (m, d), to the nearest of others, (m,)."""
-    return np.sqrt(np.maximum(1 - (roots @ seen.T).max(axis=1), 0.0))
 
 
 Next = Callable[[NDArray[np.bool_]], int]

@@ -52,11 +52,11 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     found = propose(fitted, region, objective, chosen, natural, refit.batch, seed, quantum)
     stable = found.judged and found.share <= refit.tolerance and following is None
     mixtures, worth = found.mixtures, found.worth
+    at_chosen = float(fitted.objective(chosen[None], objective)[0])
     if following is not None:
         draw = int(fingerprint("round", seed, following.number)[:15], 16)
         rule = workspace.study.mixtures.rounds.rule
         picks = choose_batch(fitted, region, objective, chosen, following.size, draw, quantum, rule)
-        at_chosen = float(fitted.objective(chosen[None], objective)[0])
         mixtures = tuple(pick.mixture for pick in picks)
         worth = tuple(max(at_chosen - pick.predicted + OPTIMISM * pick.deviation, 0.0) for pick in picks)
     version = fingerprint("further mixtures", recipes[UNPARTITIONED].id)
@@ -66,7 +66,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "expected_gain": found.gain,
         "round": None if following is None else following._asdict(),
         "chosen": optimum["mixture"],
-        "predicted": float(fitted.objective(chosen[None], objective)[0]),
+        "predicted": at_chosen,
         "predicted_natural": float(fitted.objective(natural[None], objective)[0]),
         "mixtures": [dict(mixture.parts) for mixture in mixtures],
         "worth": list(worth),

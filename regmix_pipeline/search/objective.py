@@ -49,10 +49,6 @@ class Objective:
     def _target(self, weights: Array, column: int, regressor: str | None) -> Array:
         return self.fitted.objective(weights, {self.fitted.targets[column]: 1.0}, regressor)
 
-    def gradient(self, weights: Array, regressor: str | None = None) -> Array:
-        """Derivatives at one mixture, (d,) -> (d,), by differences of one batch of predictions."""
-        return self.with_gradient(weights, lambda points: self(points, regressor))[1]
-
     @staticmethod
     def with_gradient(weights: Array, of: Callable[[Array], Array]) -> tuple[float, Array]:
         """A function's value and derivatives at one mixture (d,), by differences of one batch of values."""

@@ -19,7 +19,7 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.search.acquisition import quantised
-from regmix_pipeline.search.region import Region, project_to_limits
+from regmix_pipeline.search.region import Region, distance_to_nearest, project_to_limits
 
 Array = NDArray[np.float64]
 DRAWS = 24
@@ -102,8 +102,7 @@ def propose(
             break
         mixture = quantised(picks[row], region, quantum)
         at = mixture.vector(region.limits.domains)
-        distance = np.sqrt(np.maximum(1 - np.sqrt(np.array(seen)) @ np.sqrt(at), 0.0)).min()
-        if distance >= APART:
+        if distance_to_nearest(at[None], np.array(seen))[0] >= APART:
             mixtures.append(mixture)
             worth.append(regrets[row] / DRAWS)
             seen.append(at)

@@ -158,8 +158,17 @@ class Region:
 
     def distance(self, weights: Array) -> Array:
         """Hellinger distance of each row to the nearest observed mixture, (m,), in [0, 1]."""
-        overlap = np.sqrt(weights) @ np.sqrt(self.observed).T
-        return np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0))
+        return distance_to_nearest(weights, self.observed)
+
+
+def distance_to_nearest(weights: Array, others: Array) -> Array:
+    """Hellinger distance of each mixture (m, d) to the nearest of others (n, d), (m,), in [0, 1].
+
+    >>> distance_to_nearest(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[0.0, 1.0], [0.5, 0.5]])).round(3).tolist()
+    [0.541, 0.0]
+    """
+    overlap = np.sqrt(weights) @ np.sqrt(others).T
+    return np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0))
 
 
 def usual_distance(observed: Array) -> float:

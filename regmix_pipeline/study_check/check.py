@@ -74,7 +74,7 @@ def _check_writable(workspace: Workspace) -> None:
 
 
 def _check_mixtures(workspace: Workspace) -> None:
-    """Imported tables are sound, and there will be enough mixtures to learn from: else all training is in vain."""
+    """Imported tables are sound, and there will be enough mixtures to learn from: else all training would be wasted."""
     study = workspace.study
     imported = 0
     if workspace.stale(IMPORTED_RUNS) or not workspace.records.keys(REGRESSOR):

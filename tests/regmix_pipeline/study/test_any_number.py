@@ -1,4 +1,4 @@
-"""Every number of the study file, found in `regmix schema`, written as what is no number: the command names it."""
+"""Every number of the study file, found in `regmix schema`, spelled as something else: the command names it."""
 
 from __future__ import annotations
 
