@@ -14,13 +14,13 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import polars as pl
+from synthetic import world_of
 
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.search import objective as search_objective
@@ -30,7 +30,6 @@ from regmix_pipeline.strategies.methods.experiments import loss_table
 from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised
 from regmix_pipeline.strategies.methods.ours import trained_in_rounds
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
-from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
 from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
 
 WAYS = {
@@ -45,14 +44,6 @@ WAYS = {
     "lower bound": RoundSettings(rule="lower_bound"),
 }
 DEVIATIONS = (0.0, 1.0, 2.0)
-
-
-@lru_cache(maxsize=64)
-def world_of(preset: str, seed: int) -> SyntheticWorld:
-    """A world with its optimum, kept for the next number of proxies."""
-    world = SyntheticWorld(preset, seed)
-    world.optimum()
-    return world
 
 
 def measured(preset: str, seed: int, proxies: int, names: Sequence[str]) -> list[dict[str, Any]]:

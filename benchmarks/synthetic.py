@@ -61,7 +61,7 @@ def strategy(name: str) -> Strategy:
 
 @lru_cache(maxsize=256)
 def world_of(preset: str, seed: int) -> SyntheticWorld:
-    """A world with its optimum, kept for the next budget."""
+    """A world with its optimum, kept for what comes next."""
     world = SyntheticWorld(preset, seed)
     world.optimum()
     return world

@@ -261,8 +261,8 @@ TABLES: dict[str, Table] = {
             "round": (WHOLE_NUMBER, "round of the study's own budget that it is proposed for; NULL after the last"),
             "worth": (
                 REAL,
-                "expected regret that it represents; in a round, how far its predicted loss may lie below the "
-                "decision's, nats per token of a proxy",
+                "how far its loss may lie below the decision's: two posterior deviations below what is predicted, nats "
+                "per token of a proxy",
             ),
         },
     ),

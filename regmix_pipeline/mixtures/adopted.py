@@ -5,7 +5,7 @@ The stage of adopted mixtures observes the list. Decisions feed back through it:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from regmix_pipeline.errors import BusyError, LedgerError
 from regmix_pipeline.files import fingerprint, read_json, write_json
 from regmix_pipeline.mixtures.mixture import Mixture
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 FILE = "adopted.json"
 NAME = "adopted_mixtures"
 
@@ -56,9 +56,22 @@ def adopted_mixtures(workspace: Workspace) -> list[tuple[Mixture, int | None]]:
     return list(found.values())
 
 
-def expected_of_rounds(workspace: Workspace) -> dict[str, Any]:
-    """Round, as text -> what was predicted of the decision before it."""
-    return dict(workspace.need(NAME).settings["expected"])
+def expected_of_rounds(workspace: Workspace, listed: Collection[str]) -> dict[str, Any]:
+    """Round, as text -> what was predicted of the decision before it.
+
+    A round is asked for again where its mixtures went with a domain. So a prediction counts where the list has a
+    mixture that was chosen by it, and of several of one round the first, because what comes later tests that too.
+
+    Args:
+        workspace: the study on disk.
+        listed: ids of the study's mixtures.
+    """
+    names, found = workspace.renamed, {}
+    settings = workspace.need(NAME).settings
+    for parts, number, entry in zip(settings["mixtures"], settings["rounds"], settings["entries"], strict=True):
+        if number is not None and Mixture.of(parts).renamed(names).id in listed:
+            found.setdefault(str(number), settings["expected"][entry])
+    return found
 
 
 def adopted_since_domains_changed(workspace: Workspace) -> int:
@@ -113,20 +126,21 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     if not workspace.study.trains:
         return {}
     entries = adopted(workspace)
-    listed = [(parts, entry.get("round")) for entry in entries for parts in entry["mixtures"]]
+    listed = [(parts, place) for place, entry in enumerate(entries) for parts in entry["mixtures"]]
     settings = {
         "mixtures": [parts for parts, _ in listed],
-        "rounds": [number for _, number in listed],
-        "expected": {str(entry["round"]): entry["expected"] for entry in entries if entry.get("round") is not None},
+        "rounds": [entries[place].get("round") for _, place in listed],
+        "entries": [place for _, place in listed],
+        "expected": [entry.get("expected", {}) for entry in entries],
     }
     return {UNPARTITIONED: Recipe({}, {**settings, "code": CODE_VERSION})}
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     mixtures = recipes[UNPARTITIONED].settings["mixtures"]
-    numbers, expected = (recipes[UNPARTITIONED].settings[name] for name in ("rounds", "expected"))
+    numbers, *rest = (recipes[UNPARTITIONED].settings[name] for name in ("rounds", "entries", "expected"))
     facts = {"mixtures asked for": len(mixtures), "of later rounds": sum(number is not None for number in numbers)}
-    yield Output(UNPARTITIONED, fingerprint(NAME, mixtures, numbers, expected), facts)
+    yield Output(UNPARTITIONED, fingerprint(NAME, mixtures, numbers, *rest), facts)
 
 
 ADOPTED_MIXTURES = Stage(

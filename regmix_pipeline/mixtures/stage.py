@@ -173,7 +173,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "arrived": taken["arrived"],
         "anchors": {name: dict(mixture.parts) for name, mixture in named.items()},
         "next_round": following,
-        "expected": expected_of_rounds(workspace) if workspace.study.trains else {},
+        "expected": expected_of_rounds(workspace, rounds) if workspace.study.trains else {},
         "mixtures": entries,
     }
     # Other settings may lead to the same list: its version says nothing of them, its file's name has to.

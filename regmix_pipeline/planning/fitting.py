@@ -73,8 +73,8 @@ def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None
         importlib.import_module(library)
 
     from regmix_pipeline.regression.fitting import fit
+    from regmix_pipeline.search.acquisition import Acquisition
     from regmix_pipeline.search.best import search
-    from regmix_pipeline.search.proposals import propose
     from regmix_pipeline.search.region import Region, natural_inside
 
     beginning = time.perf_counter() - started
@@ -103,8 +103,9 @@ def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None
     started = time.perf_counter()
     region = Region.of(limits, prior, fitted.weights, settings)
     chosen, natural = found.mixture.vector(names), natural_inside(prior, limits).vector(names)
-    quantum = study.mixtures.quantum
-    propose(fitted, region, objective, chosen, natural, study.refit.batch, study.seed, quantum)
+    asked = Acquisition(fitted, region, objective, chosen, study.seed)
+    asked.batch(study.refit.batch, study.mixtures.quantum, study.mixtures.rounds.rule)
+    asked.regret(natural)
     proposing = time.perf_counter() - started
     return FittingSeconds(
         beginning + (spent[0] + each * (targets - 1)) * rows / few,

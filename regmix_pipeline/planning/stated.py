@@ -69,4 +69,4 @@ def search_seconds(candidates: int, domains: int) -> float:
 
 
 PROPOSAL_SECONDS = 1.2
-"""The further mixtures proposed: 32 bootstrapped laws."""
+"""The further mixtures: a joint belief about 1,200 candidates, and 24 bootstrapped laws."""

@@ -1,9 +1,16 @@
-"""Which mixtures to train next: a batch chosen by the Gaussian process's joint belief about the objective.
+"""Which mixtures to train next, by the Gaussian process's joint belief about the objective, and what the best of them
+could still gain.
 
-Three rules are known. ``thompson`` draws whole functions from the belief, and takes the best mixture of each (Thompson
-1933). ``lower_bound`` takes the mixture with the least mean minus some deviations, and lowers the deviations around it
-before it takes the next (Srinivas et al., arXiv 0912.3995; Desautels et al., JMLR 2014). ``regret_reduction`` takes the
-mixture whose measurement is expected to lower the best predicted loss most (knowledge gradient, Frazier et al. 2009).
+Three rules choose a batch. ``thompson`` draws whole functions from the belief, and takes the best mixture of each
+(Thompson 1933). ``lower_bound`` takes the mixture with the least mean minus some deviations, and lowers the deviations
+around it before it takes the next (Srinivas et al., arXiv 0912.3995; Desautels et al., JMLR 2014). ``regret_reduction``
+takes the mixture whose measurement is expected to lower the best predicted loss most (knowledge gradient, Frazier et
+al. 2009).
+
+The expected regret of a decision is what it loses to the best mixture of a law fitted to a random reweighting of the
+runs (the Bayesian bootstrap, Rubin 1981), on average: the most that perfect knowledge could still gain. The process's
+own draws would say less than is lost where runs are few, because it takes parameters of its law that few runs leave
+open for known.
 """
 
 from __future__ import annotations
@@ -17,8 +24,10 @@ from numpy.typing import NDArray
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw, JointPosterior
-from regmix_pipeline.search.candidates import candidates_inside
+from regmix_pipeline.regression.laws.saturation import SaturationLaw
+from regmix_pipeline.search.candidates import FEW, best_measured, candidates_inside
 from regmix_pipeline.search.region import Region, distance_to_nearest, project_to_limits, rounded_inside
+from regmix_pipeline.study.settings.mixtures import RoundSettings
 
 Array = NDArray[np.float64]
 CANDIDATES = 3000
@@ -31,6 +40,8 @@ APART = 0.02
 """Hellinger distance below which a mixture counts as measured, or as chosen already."""
 QUADRATURE = 5
 """Points of the expectation over a measurement's outcome."""
+DRAWS = 24
+"""Laws fitted for the expected regret."""
 
 
 @dataclass(frozen=True)
@@ -41,54 +52,115 @@ class Pick:
         mixture: in multiples of the sampler's quantum.
         predicted: mean of the objective, nats per token.
         deviation: of that mean as believed before the batch, nats per token.
+        worth: how far its lower bound lies below the decision's mean, nats per token, not negative.
     """
 
     mixture: Mixture
     predicted: float
     deviation: float
+    worth: float
 
 
-def choose_batch(
-    fitted: FittedRegressor,
-    region: Region,
-    objective: Mapping[str, float],
-    chosen: Array,
-    count: int,
-    seed: int,
-    quantum: int = 1,
-    rule: str = "thompson",
-) -> list[Pick]:
-    """Mixtures to train next, apart from each other and from those measured.
+@dataclass(frozen=True)
+class Regret:
+    """What a decision may lose.
+
+    Attributes:
+        expected: against the best mixture, nats per token of a proxy.
+        gain: expected gain of the decision over the natural mixture, nats per token.
+        judged: whether enough mixtures inside the region were compared for the regret to mean something.
+    """
+
+    expected: float
+    gain: float
+    judged: bool
+
+    @property
+    def share(self) -> float:
+        """Expected regret as a share of the expected gain; infinite without a gain."""
+        return self.expected / self.gain if self.gain > 0 else (0.0 if self.expected <= 0 else float("inf"))
+
+
+class Acquisition:
+    """Mixtures inside a region, and what the Gaussian process believes of them.
 
     Args:
-        fitted: the regressors; its Gaussian process is asked, or one that is fitted to its rows here.
+        fitted: the regressors; their Gaussian process is asked, or one that is fitted to their rows here.
         region: where mixtures may lie.
         objective: target -> share.
         chosen: the decision as it would be now, (d,).
-        count: of mixtures; fewer are returned where the region holds no more.
-        seed: same input and seed, same answer.
-        quantum: parts per million that weights are multiples of.
-        rule: one of `RULES`.
+        seed: same input and seed, same answers.
     """
-    share = fitted.shares(objective)
-    process = fitted.process or GaussianProcessLaw().fit(fitted.weights, fitted.losses)
-    generator = np.random.Generator(np.random.PCG64(seed))
-    pool = _pool(process, fitted, region, share, chosen, generator)
-    belief = process.joint_posterior(pool, share)
-    nearest = distance_to_nearest(pool, fitted.weights)
-    next_one = RULES[rule](belief, generator)
-    picks: list[Pick] = []
-    taken = {Mixture.from_weights(dict(zip(fitted.domains, row.tolist(), strict=True))).id for row in fitted.weights}
-    deviation = np.sqrt(np.maximum(np.diag(belief.covariance), 0.0))
-    while len(picks) < count and (nearest >= APART).any():
-        row = next_one(nearest >= APART)
-        nearest = np.minimum(nearest, distance_to_nearest(pool, pool[[row]]))
-        mixture = quantised(pool[row], region, quantum)
-        if mixture.id in taken:
-            continue
-        taken.add(mixture.id)
-        picks.append(Pick(mixture, float(belief.mean[row]), float(deviation[row])))
-    return picks
+
+    def __init__(
+        self, fitted: FittedRegressor, region: Region, objective: Mapping[str, float], chosen: Array, seed: int
+    ) -> None:
+        self.fitted, self.region = fitted, region
+        self.share = fitted.shares(objective)
+        self.process = fitted.process or GaussianProcessLaw().fit(fitted.weights, fitted.losses)
+        self.generator = np.random.Generator(np.random.PCG64(seed))
+        best = best_measured(fitted, objective, region.allow(fitted.weights))[:1]
+        centres = np.concatenate([chosen[None], best])
+        found = candidates_inside(region, centres, CANDIDATES, self.generator)
+        self.enough = len(found) >= FEW
+        self.pool = np.concatenate([self._compared(found), chosen[None]])
+        """The mixtures that are compared, (at most POOL + 1, d); the decision is the last."""
+        self.belief: JointPosterior = self.process.joint_posterior(self.pool, self.share)
+
+    def batch(self, count: int, quantum: int = 1, rule: str | None = None) -> list[Pick]:
+        """Mixtures to train next, apart from each other and from those measured.
+
+        Args:
+            count: of mixtures; fewer are returned where the region holds no more.
+            quantum: parts per million that weights are multiples of.
+            rule: one of `RULES`; by default that of a study file.
+        """
+        fitted, belief, pool = self.fitted, self.belief, self.pool
+        nearest = distance_to_nearest(pool, fitted.weights)
+        next_one = RULES[rule or RoundSettings().rule](belief, self.generator)
+        picks: list[Pick] = []
+        taken = {
+            Mixture.from_weights(dict(zip(fitted.domains, row.tolist(), strict=True))).id for row in fitted.weights
+        }
+        deviation = np.sqrt(_variance(belief.covariance))
+        while len(picks) < count and (nearest >= APART).any():
+            row = next_one(nearest >= APART)
+            nearest = np.minimum(nearest, distance_to_nearest(pool, pool[[row]]))
+            mixture = quantised(pool[row], self.region, quantum)
+            if mixture.id in taken:
+                continue
+            taken.add(mixture.id)
+            worth = max(float(belief.mean[-1] - belief.mean[row] + OPTIMISM * deviation[row]), 0.0)
+            picks.append(Pick(mixture, float(belief.mean[row]), float(deviation[row]), worth))
+        return picks
+
+    def regret(self, natural: Array) -> Regret:
+        """What the decision may lose against the best mixture.
+
+        Args:
+            natural: the mixture that its gain is counted from, (d,).
+        """
+        fitted, counted = self.fitted, np.flatnonzero(self.share)
+        points = np.concatenate([self.pool, natural[None]])
+        regrets, gains = [], []
+        for _ in range(DRAWS):
+            weight = self.generator.exponential(size=len(fitted.weights))
+            law = SaturationLaw().fit(fitted.weights, fitted.losses[:, counted], weight)
+            *_, at_chosen, at_natural = values = law.predict(points) @ self.share[counted]
+            regrets.append(float(at_chosen - values[:-1].min()))
+            gains.append(float(at_natural - at_chosen))
+        return Regret(float(np.mean(regrets)), float(np.mean(gains)), self.enough)
+
+    def _compared(self, found: Array) -> Array:
+        """Of candidates (m, d), those with the least lower bounds, and as many others."""
+        if len(found) <= POOL:
+            return found
+        counted = np.flatnonzero(self.share)
+        mean = self.process.predict_targets(found, counted) @ self.share[counted]
+        deviation = self.process.standard_deviation(found, counted, of_measurement=False) @ self.share[counted]
+        order = np.argsort(mean - OPTIMISM * deviation, kind="stable")
+        rest = self.generator.permutation(order[POOL // 2 :])[: POOL - POOL // 2]
+        return found[np.concatenate([order[: POOL // 2], rest])]
 
 
 def quantised(weights: Array, region: Region, quantum: int) -> Mixture:
@@ -98,37 +170,12 @@ def quantised(weights: Array, region: Region, quantum: int) -> Mixture:
     return rounded_inside(moved, region.limits)
 
 
-def _pool(
-    process: GaussianProcessLaw,
-    fitted: FittedRegressor,
-    region: Region,
-    share: Array,
-    chosen: Array,
-    generator: np.random.Generator,
-) -> Array:
-    """The mixtures that are compared, (at most POOL, d)."""
-    inside = region.allow(fitted.weights)
-    losses = np.where(inside, fitted.losses @ share, np.inf)
-    centres = [chosen, fitted.weights[int(losses.argmin())]] if inside.any() else [chosen]
-    found = candidates_inside(region, np.array(centres), CANDIDATES, generator)
-    found = np.concatenate([found, chosen[None]])
-    if len(found) <= POOL:
-        return found
-    counted = np.flatnonzero(share)
-    mean = process.predict_targets(found, counted) @ share[counted]
-    deviation = process.standard_deviation(found, counted, of_measurement=False) @ share[counted]
-    order = np.argsort(mean - OPTIMISM * deviation, kind="stable")
-    rest = generator.permutation(order[POOL // 2 :])[: POOL - POOL // 2]
-    return found[np.concatenate([order[: POOL // 2], rest])]
-
-
 Next = Callable[[NDArray[np.bool_]], int]
 """Given which rows are free, the next one."""
 
 
 def _thompson(belief: JointPosterior, generator: np.random.Generator) -> Next:
-    values, vectors = np.linalg.eigh((belief.covariance + belief.covariance.T) / 2)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    root = _root(belief.covariance)
 
     def next_one(free: NDArray[np.bool_]) -> int:
         drawn = belief.mean + root @ generator.standard_normal(len(root))
@@ -175,6 +222,12 @@ def _one_after_the_other(belief: JointPosterior, score: Callable[[Array], Array]
 
 def _variance(covariance: Array) -> Array:
     return np.maximum(np.diag(covariance), 1e-300)
+
+
+def _root(covariance: Array) -> Array:
+    """A matrix whose product with its transpose is the covariance, (m, m)."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 RULES: Mapping[str, Callable[[JointPosterior, np.random.Generator], Next]] = {

@@ -22,6 +22,7 @@ from regmix_pipeline.search.assessment import (
     ranges_of,
     sensitivity_of,
 )
+from regmix_pipeline.search.candidates import best_measured
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import convex_program, optimise
 from regmix_pipeline.search.pareto import pareto_front
@@ -99,11 +100,9 @@ def named_mixtures(
     """
     references = reference_weights(prior, limits)
     found = {name: rounded_inside(weights, limits) for name, weights in references.items()}
-    allowed = limits.allow(fitted.weights, ROUNDED)
-    if allowed.any():
-        losses = np.where(allowed, fitted.losses @ fitted.shares(target_weights), np.inf)
-        best = fitted.weights[int(losses.argmin())]
-        found["best_observed"] = Mixture.from_weights(dict(zip(fitted.domains, best.tolist(), strict=True)))
+    measured = best_measured(fitted, target_weights, limits.allow(fitted.weights, ROUNDED))
+    if len(measured):
+        found["best_observed"] = Mixture.from_weights(dict(zip(fitted.domains, measured[0].tolist(), strict=True)))
     return found
 
 

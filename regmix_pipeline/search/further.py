@@ -17,7 +17,7 @@ from regmix_pipeline.mixtures.rounds import NextRound, next_round
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.search.stage import with_former_domains
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
@@ -29,7 +29,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "batch": refit.batch,
         "tolerance": refit.tolerance,
         "seed": workspace.study.seed,
-        "round": None if following is None else [*following, workspace.study.mixtures.rounds.rule],
+        "round": None if following is None else list(following),
+        "rule": workspace.study.mixtures.rounds.rule,
         "code": CODE_VERSION,
     }
     return {UNPARTITIONED: Recipe(workspace.versions("optimal_mixture") | workspace.versions("regressor"), settings)}
@@ -37,8 +38,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
-    from regmix_pipeline.search.acquisition import OPTIMISM, choose_batch
-    from regmix_pipeline.search.proposals import propose
+    from regmix_pipeline.search.acquisition import Acquisition
     from regmix_pipeline.search.region import Region, natural_inside
 
     optimum, refit = workspace.json("optimal_mixture"), workspace.study.refit
@@ -47,29 +47,24 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     region = Region.of(limits, prior, fitted.weights, workspace.study.search)
     chosen = Mixture.of(optimum["parts"]).vector(fitted.domains)
     natural = natural_inside(prior, limits).vector(fitted.domains)
-    quantum = workspace.study.mixtures.quantum
-    objective, seed, following = optimum["objective"], workspace.study.seed, next_round(workspace)
-    found = propose(fitted, region, objective, chosen, natural, refit.batch, seed, quantum)
-    stable = found.judged and found.share <= refit.tolerance and following is None
-    mixtures, worth = found.mixtures, found.worth
-    at_chosen = float(fitted.objective(chosen[None], objective)[0])
-    if following is not None:
-        draw = int(fingerprint("round", seed, following.number)[:15], 16)
-        rule = workspace.study.mixtures.rounds.rule
-        picks = choose_batch(fitted, region, objective, chosen, following.size, draw, quantum, rule)
-        mixtures = tuple(pick.mixture for pick in picks)
-        worth = tuple(max(at_chosen - pick.predicted + OPTIMISM * pick.deviation, 0.0) for pick in picks)
+    objective, settings, following = optimum["objective"], workspace.study.mixtures, next_round(workspace)
+    draw = fingerprint("round", workspace.study.seed, None if following is None else following.number)
+    asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16))
+    size = refit.batch if following is None else following.size
+    picks = asked.batch(size, settings.quantum, settings.rounds.rule)
+    regret = asked.regret(natural)
+    stable = regret.judged and regret.share <= refit.tolerance and following is None
     version = fingerprint("further mixtures", recipes[UNPARTITIONED].id)
     content = {
         "stable": stable,
-        "expected_regret": found.regret,
-        "expected_gain": found.gain,
+        "expected_regret": regret.expected,
+        "expected_gain": regret.gain,
         "round": None if following is None else following._asdict(),
         "chosen": optimum["mixture"],
-        "predicted": at_chosen,
+        "predicted": float(fitted.objective(chosen[None], objective)[0]),
         "predicted_natural": float(fitted.objective(natural[None], objective)[0]),
-        "mixtures": [dict(mixture.parts) for mixture in mixtures],
-        "worth": list(worth),
+        "mixtures": [dict(pick.mixture.parts) for pick in picks],
+        "worth": [pick.worth for pick in picks],
     }
     path = workspace.write_json(content, "further", f"{version}.json")
     workspace.write_rows(
@@ -77,23 +72,23 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         version,
         [
             {
-                "mixture": mixture.id,
+                "mixture": pick.mixture.id,
                 "domain": name,
                 "weight": part / PARTS,
                 "round": None if following is None else following.number,
-                "worth": value,
+                "worth": pick.worth,
             }
-            for mixture, value in zip(mixtures, worth, strict=True)
-            for name, part in mixture.parts
+            for pick in picks
+            for name, part in pick.mixture.parts
         ],
     )
     facts = {
         "decision is stable": stable,
-        "expected regret (nats/token)": found.regret,
-        "expected gain over natural (nats/token)": found.gain,
-        "regret as a share of the gain": found.share if found.gain > 0 else "no gain",
+        "expected regret (nats/token)": regret.expected,
+        "expected gain over natural (nats/token)": regret.gain,
+        "regret as a share of the gain": regret.share if regret.gain > 0 else "no gain",
         "next round": "none" if following is None else f"{following.number} of {following.of}",
-        "proposed": [mixture.weights for mixture in mixtures],
+        "proposed": [pick.mixture.weights for pick in picks],
     }
     yield Output(UNPARTITIONED, version, facts, [path])
 

@@ -13,7 +13,7 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Say
-from regmix_pipeline.search.candidates import candidates_inside
+from regmix_pipeline.search.candidates import best_measured, candidates_inside
 from regmix_pipeline.search.convex import ConvexSearch, is_convex
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, divergence, project_to_limits
@@ -84,7 +84,8 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
             remedy="widen one of groups, max_divergence and trust_radius",
         )
     say(f"  optimiser          {how} on {law or 'the chosen regressors'}")
-    starts = np.array([weights, *_references(region), *_observed(objective, region)[:OBSERVED]])
+    measured = best_measured(objective.fitted, objective.target_weights, region.allow(objective.fitted.weights))
+    starts = np.array([weights, *_references(region), *measured[:OBSERVED]])
     pool = _pool(objective, region, starts, settings, seed)
     starts = np.concatenate([starts, pool[:DRAWN]])
     found = [*starts, *_descended(objective, region, starts)]
@@ -141,14 +142,6 @@ def _descended(objective: Objective, region: Region, starts: Array) -> list[Arra
     """Ends of descents from starts (m, d) by what the chosen regressors predict, cautiously; those inside."""
     ends = (_inside(_descend(objective.cautious, region, start, DESCENT), region) for start in starts)
     return [end for end in ends if end is not None]
-
-
-def _observed(objective: Objective, region: Region) -> Array:
-    """Measured mixtures inside the region, the one with the least measured mean loss first, (m, d)."""
-    fitted = objective.fitted
-    inside = region.allow(fitted.weights)
-    losses = fitted.losses @ fitted.shares(objective.target_weights)
-    return fitted.weights[inside][np.argsort(losses[inside], kind="stable")]
 
 
 def _pool(objective: Objective, region: Region, centres: Array, settings: SearchSettings, seed: int) -> Array:

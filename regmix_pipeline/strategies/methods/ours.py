@@ -74,7 +74,7 @@ def _next_round(
 ) -> list[Mixture]:
     """The mixtures of a round, chosen by the runs of those before."""
     from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
-    from regmix_pipeline.search.acquisition import choose_batch
+    from regmix_pipeline.search.acquisition import Acquisition
     from regmix_pipeline.search.region import Region
     from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised
     from regmix_pipeline.study.settings.search import SearchSettings
@@ -85,7 +85,7 @@ def _next_round(
     best = optimised(arena, fitted, objective, seed)
     region = Region.of(arena.limits, arena.prior, weights, SearchSettings())
     draw = int(fingerprint("round", seed, number)[:15], 16)
-    picks = choose_batch(fitted, region, objective, best, size, draw, settings.quantum, settings.rounds.rule)
+    picks = Acquisition(fitted, region, objective, best, draw).batch(size, settings.quantum, settings.rounds.rule)
     return [pick.mixture for pick in picks]
 
 

@@ -6,7 +6,8 @@ from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
+from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES, adopt
+from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 
@@ -88,3 +89,31 @@ def test_equal_recipes_give_equal_lists(listed, change_study, tmp_path):
     assert not again.reused
     assert again.record.recipe == made.record.recipe
     assert again.record.version == made.record.version
+
+
+def test_a_prediction_belongs_to_the_mixtures_that_were_chosen_by_it(listed, change_study, study_file, tmp_path):
+    domains = Stage(
+        "domains", (), None, "1", lambda _: {"all": Recipe({}, {"watched": []})}, lambda *_: iter([Output("all", "d")])
+    )
+
+    def ask(*parts, number, predicted):
+        workspace = Workspace(study_file, tmp_path / "home", say=lambda line: None)
+        list(workspace.materialise(domains))
+        adopt(workspace, [Mixture.of(each) for each in parts], "p", "test", "", number, {"predicted": predicted})
+
+    def expected():
+        listed()
+        workspace = Workspace(study_file, tmp_path / "home", say=lambda line: None)
+        return {number: each["predicted"] for number, each in workspace.json("mixtures")["expected"].items()}
+
+    change_study({"mixtures.count": 20})
+    listed()
+    ask({"licences": 500_000, "code": 500_000}, number=2, predicted=1.0)
+    ask({"code": 400_000, "descriptions": 600_000}, number=3, predicted=2.0)
+    assert expected() == {"2": 1.0, "3": 2.0}
+    change_study({"domains.licences": None})
+    assert expected() == {"3": 2.0}
+    ask({"code": 300_000, "descriptions": 700_000}, number=2, predicted=3.0)
+    assert expected() == {"2": 3.0, "3": 2.0}
+    change_study({"domains.licences": {"source": {"jsonl": "text/licences.jsonl"}}})
+    assert expected() == {"2": 1.0, "3": 2.0}

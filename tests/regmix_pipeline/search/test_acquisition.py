@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
-from regmix_pipeline.search.acquisition import RULES, choose_batch
+from regmix_pipeline.search.acquisition import RULES, Acquisition
 from regmix_pipeline.search.region import Region, rounded_inside
 from regmix_pipeline.strategies.arena import Choice
 from regmix_pipeline.strategies.methods.experiments import affordable
@@ -33,7 +33,7 @@ def batch(world, process, count=8, **besides):
     objective = dict(world.objective)
     region = Region.of(world.limits, world.prior, process.weights, SearchSettings())
     best = optimised(world, process, objective, 0)
-    return choose_batch(process, region, objective, best, count, 5, quantum=200, **besides)
+    return Acquisition(process, region, objective, best, 5).batch(count, 200, **besides)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -59,7 +59,13 @@ def test_a_batch_lies_where_losses_are_low(world, process, rule):
 
 def test_a_region_without_another_mixture_gives_what_there_is(world, process):
     region = Region.of(world.limits, world.prior, process.weights, SearchSettings(max_divergence=1e-9))
-    assert len(choose_batch(process, region, dict(world.objective), world.prior, 8, 0)) <= 1
+    asked = Acquisition(process, region, dict(world.objective), world.prior, 0)
+    assert len(asked.batch(8)) <= 1
+
+
+def test_the_rule_is_that_of_a_study_file_by_default(world, process):
+    picks, default = batch(world, process, rule=RoundSettings().rule), batch(world, process)
+    assert [pick.mixture.id for pick in picks] == [pick.mixture.id for pick in default]
 
 
 def test_the_joint_belief_agrees_with_the_deviations_of_single_mixtures(process, world):
