@@ -42,10 +42,10 @@ CANDIDATES, TOP = 20_000, 26
 
 
 def regressors() -> list[str]:
-    """Every regressor of the package's catalogue."""
-    from regmix_pipeline.regression.catalogue import REGRESSORS
+    """Every regressor of the package's catalogue that needs no text."""
+    from regmix_pipeline.regression.catalogue import NGRAMS, REGRESSORS
 
-    return list(REGRESSORS)
+    return [name for name in REGRESSORS if name not in NGRAMS]
 
 
 def strategy(name: str) -> Strategy:

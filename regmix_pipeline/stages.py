@@ -9,6 +9,7 @@ from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.engine.workspace import Stage
 from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.stage import MIXTURES
+from regmix_pipeline.ngrams.stage import NGRAM_MODELS
 from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
@@ -35,6 +36,7 @@ STAGES: tuple[Stage, ...] = (
     PROXY_LOSSES,
     EARLIER_RUNS,
     IMPORTED_RUNS,
+    NGRAM_MODELS,
     REGRESSOR,
     OPTIMAL_MIXTURE,
     FURTHER_MIXTURES,
@@ -65,7 +67,14 @@ def known_to(stage: str) -> set[str]:
     return {stage, *(each.name for each in behind(found))}
 
 
-FIT: tuple[Stage, ...] = (EARLIER_RUNS, IMPORTED_RUNS, REGRESSOR, OPTIMAL_MIXTURE, FURTHER_MIXTURES)
+FIT: tuple[Stage, ...] = (
+    EARLIER_RUNS,
+    IMPORTED_RUNS,
+    NGRAM_MODELS,
+    REGRESSOR,
+    OPTIMAL_MIXTURE,
+    FURTHER_MIXTURES,
+)
 """What turns losses into the next round's mixtures."""
 
 

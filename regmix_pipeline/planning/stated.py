@@ -38,6 +38,7 @@ SMALL_STAGES_SECONDS = {
     "domains": 0.0,
     "domain_inventory": 0.05,
     "text_checks": 0.5,
+    "ngram_models": 10.0,
     "earlier_runs": 0.05,
     "imported_runs": 0.1,
     "mixture_decision": 0.3,

@@ -16,19 +16,19 @@ from regmix_pipeline.tokens.stage import current_manifest, current_shard
 
 def training_files(workspace: Workspace) -> dict[str, TokenFile]:
     """Domain -> its training tokens."""
-    return {name: _split(workspace, name, "train")[0] for name in workspace.domains}
+    return {name: split_file(workspace, name, "train")[0] for name in workspace.domains}
 
 
 def target_files(workspace: Workspace) -> dict[str, TargetFile]:
     """Target -> its validation tokens."""
     files = {}
     for name in workspace.targets:
-        file, size = _split(workspace, name, "validation")
+        file, size = split_file(workspace, name, "validation")
         files[name] = TargetFile(**file.model_dump(), bytes=size, kind=workspace.study.targets[name].kind)
     return files
 
 
-def _split(workspace: Workspace, name: str, split: str) -> tuple[TokenFile, int]:
+def split_file(workspace: Workspace, name: str, split: str) -> tuple[TokenFile, int]:
     """A split of a source's shard, and the UTF-8 bytes of its text."""
     manifest, folder = current_manifest(workspace, name), current_shard(workspace, name)
     part = manifest.splits[split]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from regmix_pipeline.registry import Registry
 
 if TYPE_CHECKING:
+    from regmix_pipeline.ngrams.evidence import NgramEvidence
     from regmix_pipeline.regression.estimator import MixtureRegressor
 
 REGRESSORS = Registry(
@@ -22,11 +23,18 @@ REGRESSORS = Registry(
         "saturation": "laws.saturation:SaturationLaw",
         "gaussian_process": "laws.corrected:GaussianProcessLaw",
         "law_lightgbm": "laws.corrected:BoostedLaw",
+        "ngrams": "laws.ngrams:NgramLaw",
+        "ngrams_process": "laws.ngrams:NgramProcess",
+        "ngrams_lightgbm": "laws.ngrams:BoostedNgrams",
     },
 )
 """Every regressor but the stack, which is a blend of these (see `blend`)."""
 
 STACK = "stack"
+PROCESS, NGRAM_PROCESS = "gaussian_process", "ngrams_process"
+
+NGRAMS = ("ngrams", "ngrams_process", "ngrams_lightgbm")
+"""Regressors of the losses that n-gram counts predict; they compete where these are trusted (see `trust`)."""
 
 LAWS = ("saturation", "power_exponential", "exponential", "log_linear")
 """Pure laws, best first: smooth, few parameters, the ones to trust beyond the sampled region."""
@@ -36,12 +44,15 @@ REPEATED = "repeated"
 """Wrapper for runs that repeat data; ``repeated+saturation`` sees what weights are worth, and epochs."""
 
 
-def regressor(name: str, epochs_per_weight: list[float] | None = None) -> MixtureRegressor:
+def regressor(
+    name: str, epochs_per_weight: list[float] | None = None, evidence: NgramEvidence | None = None
+) -> MixtureRegressor:
     """A new, unfitted regressor, such as ``saturation``, ``repeated+saturation`` or ``my_package.module:Regressor``.
 
     Args:
         name: as in the settings and the scores.
         epochs_per_weight: for a repeated one, how often the run sees each domain at weight 1.
+        evidence: for one of `NGRAMS`, what counts say of mixtures of the same domains.
 
     >>> import numpy as np
     >>> weights = np.array([[0.1, 0.9], [0.4, 0.6], [0.7, 0.3], [0.9, 0.1]])
@@ -51,6 +62,8 @@ def regressor(name: str, epochs_per_weight: list[float] | None = None) -> Mixtur
     """
     wrapper, _, base = name.rpartition("+")
     found = REGRESSORS.find(base)()
+    if base in NGRAMS:
+        found.set_params(evidence=evidence)
     if not wrapper:
         return found
     from regmix_pipeline.regression.repetition import RepeatedDataRegressor

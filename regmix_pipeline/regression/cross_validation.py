@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from regmix_pipeline.progress import Progress, Say
+from regmix_pipeline.regression.catalogue import NGRAMS
 from regmix_pipeline.regression.estimator import MixtureRegressor
 from regmix_pipeline.regression.laws.corrected import CorrectedLaw, GaussianProcessLaw
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
@@ -33,7 +34,9 @@ def one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def groups_of(make: Make) -> list[list[str]]:
     """Regressors that are fitted one after the other: those built on the saturation law share one fit of it."""
-    on_law = [name for name, build in make.items() if isinstance(build(), SaturationLaw | CorrectedLaw)]
+    on_law = [
+        name for name, build in make.items() if isinstance(build(), SaturationLaw | CorrectedLaw) and name not in NGRAMS
+    ]
     # The law first, whatever the order asked for.
     on_law.sort(key=lambda name: not isinstance(make[name](), SaturationLaw))
     return ([on_law] if on_law else []) + [[name] for name in make if name not in on_law]
@@ -69,7 +72,7 @@ def out_of_fold(
     say: Say,
     kind: str = "random",
     rates: Array | None = None,
-) -> tuple[dict[str, Array], Array | None]:
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Predictions of each row by models that saw no row of its fold.
 
     Args:
@@ -84,11 +87,11 @@ def out_of_fold(
         rates: epochs of each domain at weight 1 in each row's run, (n, d), for regressors that count repetition.
 
     Returns:
-        name -> predictions (n, T), and the Gaussian process's standard deviations (n, T) where it is among them.
+        name -> predictions (n, T), and name -> standard deviations (n, T) of the Gaussian processes among them.
     """
     numbers = [int(k) for k in np.unique(fold) if k >= 0]
     predicted = {name: np.full_like(Y, np.nan) for name in make}
-    spread: Array | None = None
+    spread: dict[str, Array] = {}
     groups = groups_of(make)
     progress = Progress(f"folds ({kind})", len(groups) * len(numbers), say)
     with one_thread_each(workers) as pool:
@@ -99,19 +102,18 @@ def out_of_fold(
         }
         for job in as_completed(jobs):
             names, k = jobs[job]
-            found, deviation = job.result()
+            found, deviations = job.result()
             for name in names:
                 predicted[name][fold == k] = found[name]
-            if deviation is not None:
-                spread = np.full_like(Y, np.nan) if spread is None else spread
-                spread[fold == k] = deviation
+            for name, deviation in deviations.items():
+                spread.setdefault(name, np.full_like(Y, np.nan))[fold == k] = deviation
             progress.advance(note=names[-1])
     return predicted, spread
 
 
 def _predict_held(
     make: Make, names: Sequence[str], X: Array, Y: Array, weight: Array, fold: Folds, k: int, rates: Array | None
-) -> tuple[dict[str, Array], Array | None]:
+) -> tuple[dict[str, Array], dict[str, Array]]:
     train, held = fold != k, fold == k
     fitted = fit_group(make, names, X[train], Y[train], weight[train], None if rates is None else rates[train])
     predicted = {
@@ -120,5 +122,5 @@ def _predict_held(
         else regressor.predict(X[held])
         for name, regressor in fitted.items()
     }
-    process = next((one for one in fitted.values() if isinstance(one, GaussianProcessLaw)), None)
-    return predicted, None if process is None else process.standard_deviation(X[held])
+    processes = {name: one for name, one in fitted.items() if isinstance(one, GaussianProcessLaw)}
+    return predicted, {name: one.standard_deviation(X[held]) for name, one in processes.items()}

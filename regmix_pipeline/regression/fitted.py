@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.files import read_json, written_atomically
-from regmix_pipeline.regression.catalogue import LAWS, regressor
+from regmix_pipeline.ngrams.evidence import NgramEvidence
+from regmix_pipeline.regression.catalogue import LAWS, PROCESS, regressor
 from regmix_pipeline.regression.estimator import MixtureRegressor, to_arrays, to_lists
 from regmix_pipeline.regression.intervals import conformal_quantile
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
+from regmix_pipeline.regression.trust import Trust
 
 Array = NDArray[np.float64]
-FORMAT = 2
+FORMAT = 3
+EVIDENCE = "ngrams.parquet"
+"""File beside the fit that holds what n-gram counts predict, where it is used."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class FittedRegressor:
         spread: out-of-fold standard deviations that intervals are proportional to, (n, T); 1 where none are known.
         choices: 'rank' and 'calibration' -> target -> the regressor each would choose.
         judged_on: splits that the choice was made on, 'random' and perhaps 'region'.
+        process_name: the Gaussian process that deviations are taken from, the one with the least error out of fold.
+        evidence: losses that n-gram counts predict; None where they are not known or not trusted.
+        trust: what they explain of each target, where they are known.
     """
 
     domains: tuple[str, ...]
@@ -55,6 +62,9 @@ class FittedRegressor:
     spread: Array
     choices: dict[str, dict[str, str]] = field(default_factory=dict)
     judged_on: tuple[str, ...] = ("random",)
+    process_name: str = PROCESS
+    evidence: NgramEvidence | None = None
+    trust: tuple[Trust, ...] = ()
 
     @property
     def law(self) -> str | None:
@@ -138,7 +148,8 @@ class FittedRegressor:
     @property
     def process(self) -> GaussianProcessLaw | None:
         """The Gaussian process that was fitted beside the chosen regressors; None if none was asked for."""
-        return next((model for model in self.models.values() if isinstance(model, GaussianProcessLaw)), None)
+        found = self.models.get(self.process_name)
+        return found if isinstance(found, GaussianProcessLaw) else None
 
     def interval(self, weights: Array, level: float = 0.9) -> tuple[Array, Array]:
         """Where a proxy's measured loss would fall with probability ``level``: (low, high), each (m, T).
@@ -176,6 +187,8 @@ class FittedRegressor:
             "chosen": self.chosen,
             "choices": self.choices,
             "judged_on": self.judged_on,
+            "process_name": self.process_name,
+            "trust": [asdict(each) for each in self.trust],
             "blend": self.blend,
             "stack": self.stack,
             "scores": self.scores,
@@ -187,6 +200,8 @@ class FittedRegressor:
         }
         with written_atomically(Path(folder) / "regressor.json") as temporary:
             temporary.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
+        if self.evidence is not None:
+            self.evidence.save(Path(folder) / EVIDENCE)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -202,17 +217,23 @@ class FittedRegressor:
             raise RegressionError(f"cannot be read: {problem}", where=str(path), remedy="fit again") from problem
         if not isinstance(kept, dict) or kept.get("format") != FORMAT:
             raise RegressionError("written by another version", where=str(path), remedy="fit again")
+        counts = path.with_name(EVIDENCE)
+        evidence = NgramEvidence.load(counts) if counts.is_file() else None
+        models = {name: regressor(name, evidence=evidence).restore(state) for name, state in kept["models"].items()}
         arrays = {key: to_arrays(kept[key]) for key in ("weights", "losses", "out_of_fold", "spread")}
         return cls(
             domains=tuple(kept["domains"]),
             targets=tuple(kept["targets"]),
             chosen=kept["chosen"],
             scores=kept["scores"],
-            models={name: regressor(name).restore(state) for name, state in kept["models"].items()},
+            models=models,
             blend=kept["blend"],
             stack=kept["stack"],
             choices=kept["choices"],
             judged_on=tuple(kept["judged_on"]),
+            process_name=kept["process_name"],
+            evidence=evidence,
+            trust=tuple(Trust(**each) for each in kept["trust"]),
             **arrays,
         )
 

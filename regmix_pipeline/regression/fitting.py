@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import RegressionError
+from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.blend import blend_weights, cross_fitted, one_hot
-from regmix_pipeline.regression.catalogue import LAWS, REPEATED, STACK, regressor
+from regmix_pipeline.regression.catalogue import LAWS, NGRAM_PROCESS, NGRAMS, PROCESS, REPEATED, STACK, regressor
 from regmix_pipeline.regression.choice import HeldOut, choose, score_rows
 from regmix_pipeline.regression.cross_validation import Make, fit_group, groups_of, one_thread_each, out_of_fold
 from regmix_pipeline.regression.estimator import MixtureRegressor
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.folds import random_folds, region_folds
 from regmix_pipeline.regression.intervals import coverage_rows
+from regmix_pipeline.regression.metrics import rmse
+from regmix_pipeline.regression.trust import Trust, trust, trusted
 from regmix_pipeline.regression.validate import checked
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
-PROCESS = "gaussian_process"
 
 
 def fit(
@@ -38,6 +40,8 @@ def fit(
     say: Say = to_stderr,
     epochs_per_weight: Sequence[float] | Array | None = None,
     predict_at: Sequence[float] | Array | None = None,
+    evidence: NgramEvidence | None = None,
+    counted: Mapping[str, float] | None = None,
 ) -> FittedRegressor:
     """Fit, cross-validate and choose.
 
@@ -65,7 +69,14 @@ def fit(
     X, Y, errors = checked(weights, losses, standard_errors, domains, targets)
     workers = workers or os.cpu_count() or 1
     row_weight = _row_weight(Y, errors)
-    plain: Make = {name: partial(regressor, name) for name in settings.regressors if name != STACK}
+    known = None if evidence is None else evidence.over(domains, targets)
+    found = _trust(X, Y, targets, known, settings, seed)
+    relied = known if trusted(found, counted) else None
+    plain: Make = {
+        name: partial(regressor, name, evidence=relied)
+        for name in settings.regressors
+        if name != STACK and (relied is not None or name not in NGRAMS)
+    }
     rates = _rates(X, epochs_per_weight)
     make = {**plain, **_on_repeated_data(X, rates, predict_at)}
 
@@ -88,10 +99,11 @@ def fit(
     names = list(make)
     blend = np.where(np.array(chosen) == STACK, stack, one_hot(names, chosen))
     stacked = stack if STACK in settings.regressors else np.zeros_like(stack)
-    wanted = {name for row, name in enumerate(names) if (blend + stacked)[row].any()} | {PROCESS, *LAWS[:1]}
+    process = _best_process(predicted, Y, targets, counted)
+    wanted = {name for row, name in enumerate(names) if (blend + stacked)[row].any()} | {process, *LAWS[:1]}
     models = _final(make, wanted, X, Y, row_weight, workers, rates)
     best = np.column_stack([splits[0].predicted[name][:, column] for column, name in enumerate(chosen)])
-    scale = np.ones_like(Y) if spread is None else spread
+    scale = spread.get(process, np.ones_like(Y))
     scores = score_rows(splits, Y, targets, picks, settings, seed)
     scores += coverage_rows(Y - best, scale, fold, targets, chosen, settings.level)
     return FittedRegressor(
@@ -108,7 +120,39 @@ def fit(
         spread=scale,
         choices={by: dict(zip(targets, pick, strict=True)) for by, pick in picks.items()},
         judged_on=tuple(split.split for split in judged),
+        process_name=process,
+        evidence=relied if set(NGRAMS) & set(models) else None,
+        trust=tuple(found),
     )
+
+
+def _trust(
+    X: Array,
+    Y: Array,
+    targets: Sequence[str],
+    evidence: NgramEvidence | None,
+    settings: RegressionSettings,
+    seed: int,
+) -> list[Trust]:
+    """What n-gram counts explain, target by target; nothing where they are not known or not asked for."""
+    if evidence is None or not settings.counts_ngrams:
+        return []
+    return trust(X, Y, targets, evidence, settings.trust, seed)
+
+
+def _best_process(
+    predicted: Mapping[str, Array], Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None
+) -> str:
+    """The Gaussian process with the least error out of fold, relative to the losses' deviation, on targets that
+    count."""
+    names = [name for name in (PROCESS, NGRAM_PROCESS) if name in predicted]
+    columns = [j for j, target in enumerate(targets) if counted is None or counted.get(target, 0) > 0]
+    scale = np.maximum(Y.std(axis=0), 1e-12)
+
+    def error(name: str) -> float:
+        return float((rmse(predicted[name], Y) / scale)[columns].mean())
+
+    return min(names, key=error, default=PROCESS)
 
 
 def _rates(X: Array, epochs_per_weight: Sequence[float] | Array | None) -> Array | None:

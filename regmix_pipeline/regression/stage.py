@@ -10,6 +10,7 @@ from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint, folder_written_atomically, write_json
 from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.ngrams.stage import NGRAM_MODELS, counts_ngrams, ngram_evidence
 from regmix_pipeline.regression.catalogue import REGRESSORS
 from regmix_pipeline.regression.signal import noise_rows
 from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
@@ -18,7 +19,7 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 
@@ -37,6 +38,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "code": CODE_VERSION,
         "noise": workspace.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
     }
+    if counts_ngrams(workspace):
+        inputs |= workspace.versions(NGRAM_MODELS.name)
     if own := REGRESSORS.own_versions(workspace.study.regression.regressors):
         settings["own regressors"] = own
     if available := available_tokens(workspace):
@@ -45,6 +48,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    from regmix_pipeline.regression.fitted import EVIDENCE
     from regmix_pipeline.regression.fitting import fit
     from regmix_pipeline.regression.outliers import outliers
 
@@ -68,6 +72,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         workspace.say,
         None if table.epochs is None else table.epochs.rows,
         None if table.epochs is None else table.epochs.proxies,
+        ngram_evidence(workspace),
+        workspace.study.objective,
     )
     noise = noise_rows(table.noise, workspace.targets, workspace.study.proxies.noise)
     version = fingerprint("regressor", recipes[UNPARTITIONED].id)
@@ -108,14 +114,27 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "out-of-fold spearman": spearman,
         "lowest spearman of the objective": min(spearman[target] for target in workspace.study.objective),
     }
+    facts |= _trust_facts(fitted, workspace.study.objective)
     if unexplained:
         facts["losses that no mixture explains"] = [unexplained_loss(each, settings) for each in unexplained]
     if noise:
         facts["signal / noise"] = {row["target"]: round(row["signal_to_noise"], 2) for row in noise}
     if steps:
         facts["share of steps that ranks proxies at .95"] = _shortest(steps, workspace.study.objective)
-    names = ("regressor.json", "scores.json", "noise.json", "outliers.json")
+    names = ["regressor.json", "scores.json", "noise.json", "outliers.json", *([EVIDENCE] if fitted.evidence else [])]
     yield Output(UNPARTITIONED, version, facts, [folder / name for name in names])
+
+
+def _trust_facts(fitted: FittedRegressor, objective: Mapping[str, float]) -> dict[str, Any]:
+    """What n-gram counts explain of the targets that count, and whether they are relied on."""
+    counted = [each for each in fitted.trust if each.target in objective]
+    if not counted:
+        return {}
+    missing = [f"{each.target}: {each.why}" for each in counted if not each.trusted]
+    return {
+        "n-gram counts": f"not relied on: {'; '.join(missing)}" if missing else "relied on",
+        "variance that n-gram counts explain": {each.target: round(each.explained, 3) for each in counted},
+    }
 
 
 def unexplained_loss(outlier: Mapping[str, Any], settings: RegressionSettings) -> str:
@@ -174,7 +193,15 @@ def _shortest(steps: list[dict[str, Any]], objective: Mapping[str, float]) -> di
 
 REGRESSOR = Stage(
     "regressor",
-    ("proxy_losses", "proxy_checkpoints", "mixtures", "earlier_runs", "imported_runs", "domain_inventory"),
+    (
+        "proxy_losses",
+        "proxy_checkpoints",
+        "mixtures",
+        "earlier_runs",
+        "imported_runs",
+        "domain_inventory",
+        NGRAM_MODELS.name,
+    ),
     None,
     CODE_VERSION,
     _expected_recipes,

@@ -24,8 +24,10 @@ LINEAGE = {
     "proxy_losses": ["finished_proxies", "mixtures", "proxy_checkpoints", "token_shards"],
     "imported_runs": [],
     "earlier_runs": ["finished_proxies", "mixtures", "token_shards"],
+    "ngram_models": ["token_shards"],
     "regressor": [
-        *("domain_inventory", "earlier_runs", "imported_runs", "mixtures", "proxy_checkpoints", "proxy_losses"),
+        *("domain_inventory", "earlier_runs", "imported_runs", "mixtures", "ngram_models", "proxy_checkpoints"),
+        "proxy_losses",
     ],
     "optimal_mixture": ["domain_inventory", "regressor"],
     "further_mixtures": ["domain_inventory", "mixtures", "optimal_mixture", "regressor"],

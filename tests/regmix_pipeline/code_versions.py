@@ -28,6 +28,7 @@ SOURCES = {
     ],
     "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
     "domain_inventory": ["mixtures/limits.py"],
+    "ngram_models": ["ngrams/counts.py", "proxies/windows.py"],
     "mixtures": [
         f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "rounds", "sampler")
     ],
@@ -38,7 +39,7 @@ SOURCES = {
     "proxy_losses": [f"proxies/{name}.py" for name in ("early_stopping", "evaluate", "loss", "model", "target_kinds")],
     "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "study/changes.py"],
     "imported_runs": ["proxies/run_tables.py", "mixtures/mixture.py"],
-    "regressor": ["regression/*.py", "regression/laws/*.py"],
+    "regressor": ["regression/*.py", "regression/laws/*.py", "ngrams/evidence.py"],
     "optimal_mixture": [
         f"search/{name}.py"
         for name in [

@@ -33,6 +33,7 @@ MADE_HERE = ("domains", "domain_inventory", "finished_proxies", "adopted_mixture
 """Stages that cost next to nothing: they are made in the scratch workspace, so that what follows is known exactly."""
 _VERSIONS = {
     "text_checks": "text checks",
+    "ngram_models": "n-gram models",
     "earlier_runs": "earlier runs",
     "regressor": "regressor",
     "optimal_mixture": "optimal mixture",

@@ -25,19 +25,26 @@ TUNED_ON = 600
 
 
 class CorrectedLaw(MixtureRegressor):
-    """Base: a saturation law plus a model of its residuals.
+    """Base: a law plus a model of its residuals.
+
+    A law says besides its predictions what each domain does for a target (`help`) and what small changes of its
+    parameters would do (`tangent`).
 
     Args:
         seed: of the law's inner folds.
     """
 
-    law_: SaturationLaw
+    law_: Any
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def fit(self, X: Array, y: Array, sample_weight: Array | None = None, law: SaturationLaw | None = None) -> Self:
-        """As every regressor; ``law``, when given, is the saturation law already fitted to the same rows."""
+    def new_law(self) -> Any:
+        """The law, not fitted."""
+        return SaturationLaw(seed=self.seed)
+
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None, law: Any = None) -> Self:
+        """As every regressor; ``law``, when given, is the law of `new_law` already fitted to the same rows."""
         self._given = law
         try:
             return super().fit(X, y, sample_weight)
@@ -45,16 +52,16 @@ class CorrectedLaw(MixtureRegressor):
             self._given = None
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
-        law = self._given or SaturationLaw(seed=self.seed).fit(X, Y, sample_weight)
+        law = self._given or self.new_law().fit(X, Y, sample_weight)
         self.law_ = law
         return {"law": law.state(), **self._correct(law, X, Y, sample_weight)}
 
     def restore(self, state: dict[str, Any]) -> Self:
         super().restore(state)
-        self.law_ = SaturationLaw().restore(self.learned_["law"])
+        self.law_ = self.new_law().restore(self.learned_["law"])
         return self
 
-    def _correct(self, law: SaturationLaw, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
+    def _correct(self, law: Any, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         raise NotImplementedError
 
 
@@ -83,14 +90,14 @@ class GaussianProcessLaw(CorrectedLaw):
     measured losses differ by.
     """
 
-    def _correct(self, law: SaturationLaw, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
+    def _correct(self, law: Any, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         residual = Y - law.predict(X).reshape(Y.shape)
         targets = [self._krige(law, X, residual[:, j], sample_weight, j) for j in range(Y.shape[1])]
         return {"X": X, "targets": targets, "most": np.ptp(Y, axis=0)}
 
     def _krige(
         self,
-        law: SaturationLaw,
+        law: Any,
         X: Array,
         residual: Array,
         weight: Array,
@@ -219,7 +226,7 @@ class BoostedLaw(CorrectedLaw):
         super().__init__(seed)
         self.rounds, self.learning_rate = rounds, learning_rate
 
-    def _correct(self, law: SaturationLaw, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
+    def _correct(self, law: Any, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         settings = {
             **COMMON,
             "learning_rate": self.learning_rate,

@@ -6,13 +6,25 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from regmix_pipeline.regression.catalogue import REGRESSORS, STACK
+from regmix_pipeline.regression.catalogue import NGRAMS, REGRESSORS, STACK
 from regmix_pipeline.study.settings.base import Settings
 
 if TYPE_CHECKING:
     RegressorName = str
 else:
     RegressorName = REGRESSORS.name_type(STACK)
+
+
+class TrustSettings(Settings):
+    """When n-gram counts are trusted: on every target with weight, as far as this study's own proxies show."""
+
+    pilots: int = Field(default=12, ge=8)
+    """Mixtures that must be measured."""
+    rank: float = Field(default=0.85, gt=0, le=1)
+    """Lowest Spearman correlation of the losses that counts predict with the measured ones, at the lower fifth of
+    resampled mixtures."""
+    error: float = Field(default=0.5, gt=0, le=1)
+    """Highest error of a straight line on the mixture left out, over the losses' deviation."""
 
 
 class RegressionSettings(Settings):
@@ -26,10 +38,14 @@ class RegressionSettings(Settings):
         "saturation",
         "gaussian_process",
         "law_lightgbm",
+        "ngrams",
+        "ngrams_process",
         "stack",
     )
     """Regressors to cross-validate; the choice per target is made among them. `stack` blends the others.
     `package.module:Class` is one of your own."""
+    trust: TrustSettings = TrustSettings()
+    """When the regressors of n-gram counts compete."""
     outliers: Literal["leave_out", "keep"] = "leave_out"
     """What becomes of runs whose losses are far from all others and from what their mixtures explain, as of a training
     that diverged. They are named in either case."""
@@ -47,6 +63,11 @@ class RegressionSettings(Settings):
     """Resamples of rows behind each score's interval."""
     step_laws: bool = True
     """Report in the ledger's `step_laws` from which step on laws of the training step predict the final losses."""
+
+    @property
+    def counts_ngrams(self) -> bool:
+        """Whether a regressor of n-gram counts may compete."""
+        return bool(set(NGRAMS) & set(self.regressors))
 
     @field_validator("regressors")
     @classmethod
