@@ -25,7 +25,7 @@ from regmix_pipeline.documents.domains import DOMAINS, scan_watched
 from regmix_pipeline.engine.home import remember_file
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import DISK_FULL, FREE_SPACE, DiskFullError, RegmixError, full_disk_named, is_full_disk
-from regmix_pipeline.mixtures.rounds import next_round
+from regmix_pipeline.mixtures.rounds import next_round, round_sizes
 from regmix_pipeline.resources.instance import opened_instance
 from regmix_pipeline.resources.run_locks import LOCKED_TAG, RunLock, end_dead_runs, end_run
 from regmix_pipeline.search.further import FURTHER_MIXTURES, take_round
@@ -85,7 +85,7 @@ def run_study(workspace: Workspace, command: str = "regmix run") -> list[StageRu
     """
     done: list[StageRun] = []
     forced = workspace.forced
-    if workspace.study.trains and len(workspace.study.mixtures.round_sizes) > 1:
+    if workspace.study.trains and len(round_sizes(workspace.study)) > 1:
         while True:
             done += run_stale(workspace, up_to(FURTHER_MIXTURES), command)
             workspace = workspace.opened_again()

@@ -14,6 +14,7 @@ import regmix_pipeline
 from regmix_pipeline import checks
 from regmix_pipeline.decisions.alternatives import compared, predictions_for, previous_alternative
 from regmix_pipeline.decisions.caveats import undecided
+from regmix_pipeline.decisions.ngrams import overlap_measured, reliance_on_ngrams
 from regmix_pipeline.decisions.rounds import measured_gain, rounds_of
 from regmix_pipeline.engine.records import UNPARTITIONED, Record, now
 from regmix_pipeline.engine.workspace import Workspace
@@ -68,6 +69,7 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
     alternatives = compared(workspace, fitted)
     given = {each.name: each.mixture for each in alternatives if each.name in workspace.study.alternatives}
     checks = _checks(workspace)
+    ngrams = reliance_on_ngrams(workspace, fitted, optimum["objective"])
     decided = {
         "study": workspace.study.name,
         "description": workspace.study.description,
@@ -83,6 +85,7 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
         "active": optimum["active"],
         "stability": _stability(workspace),
         "rounds": rounds_of(workspace, fitted, optimum["objective"]) if workspace.study.trains else [],
+        "ngrams": ngrams,
         "regressors": fitted.chosen,
         "regression": evidence_of(fitted),
         "search": optimum["search"],
@@ -90,6 +93,7 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
         "flags": [
             *(check["description"] for check in checks if not check["passed"]),
             *_rounds_left(workspace),
+            *overlap_measured(workspace, ngrams),
             *optimum.get("flags", []),
         ],
         "versions": versions_behind(workspace),
@@ -171,7 +175,7 @@ def _by_run(behind: Mapping[str, Record]) -> dict[str, list[str]]:
 
 def evidence_of(fitted: FittedRegressor) -> dict[str, Any]:
     """Target -> the regressor that predicts it: what it is mixed from, how it is set, and its scores out of fold."""
-    models = {name: dict(model.get_params(deep=False)) for name, model in fitted.models.items()}
+    models = {name: dict(model.parameters()) for name, model in fitted.models.items()}
     for name, model in fitted.models.items():
         # Shape and penalty of a law were found by cross-validation inside the training rows.
         found = {each: model.learned_[each] for each in ("shapes", "penalty") if each in model.learned_}
@@ -211,7 +215,7 @@ def _stability(workspace: Workspace) -> dict[str, Any] | None:
 def _rounds_left(workspace: Workspace) -> list[str]:
     """A flag where the study's count of mixtures is not spent yet."""
     following = next_round(workspace)
-    if following is None:
+    if following is None or workspace.json("further_mixtures")["ended"]:
         return []
     return [
         f"decided before round {following.number} of {following.of}: {following.left} of the study's "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from regmix_pipeline.decisions.caveats import open_weights, price_of
+from regmix_pipeline.decisions.ngrams import ngrams_in_words
 from regmix_pipeline.decisions.rounds import rounds_in_words
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
@@ -25,7 +26,7 @@ def show_decision(workspace: Workspace, console: Console) -> None:
     show_table(console, ("domain", "natural", "chosen", "cap", "epochs"), rows)
     for line in filter(None, (price_of(record), open_weights(record))):
         console.print(line, markup=False, highlight=False)
-    for line in rounds_in_words(record["rounds"]):
+    for line in (*rounds_in_words(record["rounds"]), *ngrams_in_words(record["ngrams"])):
         console.print(line, markup=False, highlight=False)
     for flag in record["flags"]:
         console.print(f"flag: {flag}", style="yellow", markup=False)

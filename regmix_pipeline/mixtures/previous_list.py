@@ -15,6 +15,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import read_json, sha256_of
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.rounds import round_sizes
 
 TAKEN_OVER = "kept"
 """Name of the recipe's setting that says what is taken over."""
@@ -147,7 +148,7 @@ def taken_over(
             kept = last.kept(origin, domains, redrawn)
             found[origin] = [[mixture.id, last.drawn_under.get(mixture.id)] for mixture in kept]
     besides = {*adopted, *found["anchors"].values(), *(key for key, _ in found["sampled"] + found["arrival"])}
-    lacking = settings.round_sizes[0] - len(found["sampled"])
+    lacking = round_sizes(workspace.study)[0] - len(found["sampled"])
     if lacking > 0:
         older = (each for each in lists if each.sampler == sampler)
         back = _drawn_before(older, domains, limits() if settings.under_caps else None, besides)

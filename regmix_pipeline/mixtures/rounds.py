@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
+from regmix_pipeline.study.study import Study
 
 
 class NextRound(NamedTuple):
@@ -26,6 +27,12 @@ class NextRound(NamedTuple):
     left: int
 
 
+def round_sizes(study: Study) -> tuple[int, ...]:
+    """Mixtures of each round, as far as they are known before anything is trained; the first is sampled."""
+    judged = study.trains and study.regression.counts_ngrams
+    return study.mixtures.pilot_sizes if judged else study.mixtures.round_sizes
+
+
 def listed_of_rounds(
     settings: MixtureSettings, first: int, adopted: Sequence[tuple[Mixture, int | None]]
 ) -> list[tuple[Mixture, int]]:
@@ -40,24 +47,24 @@ def listed_of_rounds(
     return later[: max(settings.count - first, 0)]
 
 
-def after(settings: MixtureSettings, first: int, numbers: Sequence[int]) -> dict[str, int] | None:
+def after(count: int, sizes: Sequence[int], first: int, numbers: Sequence[int]) -> dict[str, int] | None:
     """The round after the mixtures listed so far, as JSON; None where the study's count is spent.
 
     Args:
-        settings: of the study.
+        count: of the study's mixtures.
+        sizes: of the rounds, see `round_sizes`.
         first: mixtures of the first round, and runs that replace some of them.
         numbers: the round of each listed mixture of later rounds.
     """
-    left = settings.count - first - len(numbers)
-    if settings.rounds.number == 1 or left <= 0:
+    left = count - first - len(numbers)
+    if len(sizes) == 1 or left <= 0:
         return None
-    sizes = settings.round_sizes
     number = max(numbers, default=1) + 1
     size = min(sizes[number - 1] if number <= len(sizes) else max(sizes[1:], default=left), left)
-    if number >= settings.rounds.number:
+    if number >= len(sizes):
         size = left
     more = -(-(left - size) // max(size, 1))
-    return NextRound(number, number + min(more, max(settings.rounds.number - number, 0)), size, left)._asdict()
+    return NextRound(number, number + min(more, max(len(sizes) - number, 0)), size, left)._asdict()
 
 
 def next_round(workspace: Workspace) -> NextRound | None:

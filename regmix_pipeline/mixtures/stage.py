@@ -17,7 +17,7 @@ from regmix_pipeline.mixtures.anchors import anchor_mixtures
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
-from regmix_pipeline.mixtures.rounds import after, listed_of_rounds
+from regmix_pipeline.mixtures.rounds import after, listed_of_rounds, round_sizes
 from regmix_pipeline.mixtures.sampler import sample, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
@@ -121,6 +121,7 @@ def _sampler_id(workspace: Workspace) -> str:
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     prior, limits = prior_and_limits(workspace)
+    sizes = round_sizes(workspace.study)
     settings, taken = workspace.study.mixtures, recipes[UNPARTITIONED].settings[TAKEN_OVER]
     kept: list[Mixture] = []
     groups: dict[str, list[Mixture]] = {"sampled": [], "round": [], "arrival": [], "further": []}
@@ -134,11 +135,11 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         named = {name: before.get(name, mixture) for name, mixture in today.items()}
         kept, arrivals = ([known[key] for key, _ in taken[origin]] for origin in ("sampled", "arrival"))
         stand_in = len({run.mixture.id for run in _earlier(workspace)})
-        wanted = settings.model_copy(update={"count": max(settings.round_sizes[0] - stand_in, len(kept))})
+        wanted = settings.model_copy(update={"count": max(sizes[0] - stand_in, len(kept))})
         groups["sampled"] = sample(prior, limits, wanted, workspace.study.seed, kept)
         asked, first = adopted_mixtures(workspace), len(groups["sampled"]) + stand_in
         later = listed_of_rounds(settings, first, asked)
-        following = after(settings, first, [number for _, number in later])
+        following = after(settings.count, sizes, first, [number for _, number in later])
         groups["round"] = [mixture for mixture, _ in later]
         groups["further"] = [mixture for mixture, number in asked if number is None]
         rounds = {mixture.id: 1 for mixture in groups["sampled"]} | {mixture.id: number for mixture, number in later}

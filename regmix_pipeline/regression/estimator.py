@@ -71,12 +71,16 @@ class MixtureRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """The fit as JSON-able values: parameters, shape of the input, and `learned_`."""
         check_is_fitted(self, "learned_")
         return {
-            "parameters": self.get_params(deep=False),
+            "parameters": self.parameters(),
             "features": int(self.n_features_in_),
             "single": bool(self.single_),
             "targets": int(self.targets_),
             "learned": to_lists(self.learned_),
         }
+
+    def parameters(self) -> dict[str, Any]:
+        """What it was made with, as JSON-able values."""
+        return self.get_params(deep=False)
 
     def restore(self, state: dict[str, Any]) -> Self:
         """Become the estimator whose `state` this is; call it on a new estimator of the same kind."""

@@ -75,10 +75,11 @@ class RepeatedDataRegressor(MixtureRegressor):
     def _predict(self, X: Array, columns: Columns) -> Array:
         return self.base_.predict_targets(self._features(X), columns)
 
+    def parameters(self) -> dict[str, Any]:
+        return {name: value for name, value in super().parameters().items() if name != "base"}
+
     def state(self) -> dict[str, Any]:
-        kept = super().state()
-        own = {key: value for key, value in kept["parameters"].items() if key != "base"}
-        return {**kept, "parameters": own, "base": self.base_.state()}
+        return {**super().state(), "base": self.base_.state()}
 
     def restore(self, state: dict[str, Any]) -> Self:
         super().restore(state)

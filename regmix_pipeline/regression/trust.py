@@ -18,8 +18,6 @@ DRAWS = 400
 """Resamples of rows behind the uncertainty."""
 QUANTILE = 0.2
 """Of the resamples' correlations, the one that is judged."""
-WHOLLY = 0.9
-"""Share of the losses' variance from which on counts are said to explain nearly all that proxies measure."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median, stdev
 from typing import Any
 
+from regmix_pipeline.decisions.ngrams import ngrams_in_words
 from regmix_pipeline.decisions.rounds import rounds_in_words
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -132,6 +133,7 @@ def _mixtures(decision: Mapping[str, Any], data: ReportData) -> str:
         "the available tokens"
         + (f"; {listed(anchors)} were added as fixed points to compare with." if anchors else ".")
         + "".join(f" {line}" for line in rounds_in_words(decision.get("rounds") or ()))
+        + "".join(f" {line}" for line in ngrams_in_words(decision.get("ngrams")))
     )
 
 

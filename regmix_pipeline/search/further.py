@@ -3,9 +3,9 @@ proxies would settle it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
@@ -13,9 +13,13 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.adopted import adopt, adopted, adopted_since_domains_changed
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.mixtures.rounds import NextRound, next_round
-from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.mixtures.rounds import NextRound, next_round, round_sizes
+from regmix_pipeline.mixtures.sampler import sample
+from regmix_pipeline.mixtures.stage import current_mixtures, prior_and_limits, sampled_mixtures
 from regmix_pipeline.search.stage import with_former_domains
+
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.trust import Trust
 
 CODE_VERSION = "3"
 
@@ -24,13 +28,14 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     if not workspace.study.trains:
         return {}
     refit = workspace.study.refit
-    following = next_round(workspace)
+    following, rounds = next_round(workspace), workspace.study.mixtures.rounds
     settings = {
         "batch": refit.batch,
         "tolerance": refit.tolerance,
         "seed": workspace.study.seed,
         "round": None if following is None else list(following),
-        "rule": workspace.study.mixtures.rounds.rule,
+        "rule": rounds.rule,
+        "trusted": None if following is None else _judged_size(workspace),
         "code": CODE_VERSION,
     }
     return {UNPARTITIONED: Recipe(workspace.versions("optimal_mixture") | workspace.versions("regressor"), settings)}
@@ -38,6 +43,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
+    from regmix_pipeline.regression.trust import trusted
     from regmix_pipeline.search.acquisition import Acquisition
     from regmix_pipeline.search.region import Region, natural_inside
 
@@ -48,10 +54,17 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     chosen = Mixture.of(optimum["parts"]).vector(fitted.domains)
     natural = natural_inside(prior, limits).vector(fitted.domains)
     objective, settings, following = optimum["objective"], workspace.study.mixtures, next_round(workspace)
+    ended = ""
+    if following is not None and _judged_size(workspace) and trusted(fitted.trust, workspace.study.objective):
+        following, ended = _after_trust(workspace, following, fitted.trust)
     draw = fingerprint("round", workspace.study.seed, None if following is None else following.number)
     asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16))
     size = refit.batch if following is None else following.size
-    picks = asked.batch(size, settings.quantum, settings.rounds.rule)
+    if following is not None and following.number == 2 and following.of > 2 and _judged_size(workspace):
+        proposed = [(mixture, 0.0) for mixture in _rest_of_first_round(workspace, following.size)]
+    else:
+        picks = asked.batch(size, settings.quantum, settings.rounds.rule)
+        proposed = [(pick.mixture, pick.worth) for pick in picks]
     regret = asked.regret(natural)
     stable = regret.judged and regret.share <= refit.tolerance and following is None
     version = fingerprint("further mixtures", recipes[UNPARTITIONED].id)
@@ -60,11 +73,12 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "expected_regret": regret.expected,
         "expected_gain": regret.gain,
         "round": None if following is None else following._asdict(),
+        "ended": ended,
         "chosen": optimum["mixture"],
         "predicted": float(fitted.objective(chosen[None], objective)[0]),
         "predicted_natural": float(fitted.objective(natural[None], objective)[0]),
-        "mixtures": [dict(pick.mixture.parts) for pick in picks],
-        "worth": [pick.worth for pick in picks],
+        "mixtures": [dict(mixture.parts) for mixture, _ in proposed],
+        "worth": [worth for _, worth in proposed],
     }
     path = workspace.write_json(content, "further", f"{version}.json")
     workspace.write_rows(
@@ -72,14 +86,14 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         version,
         [
             {
-                "mixture": pick.mixture.id,
+                "mixture": mixture.id,
                 "domain": name,
                 "weight": part / PARTS,
                 "round": None if following is None else following.number,
-                "worth": pick.worth,
+                "worth": worth,
             }
-            for pick in picks
-            for name, part in pick.mixture.parts
+            for mixture, worth in proposed
+            for name, part in mixture.parts
         ],
     )
     facts = {
@@ -87,10 +101,37 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "expected regret (nats/token)": regret.expected,
         "expected gain over natural (nats/token)": regret.gain,
         "regret as a share of the gain": regret.share if regret.gain > 0 else "no gain",
-        "next round": "none" if following is None else f"{following.number} of {following.of}",
-        "proposed": [pick.mixture.weights for pick in picks],
+        "next round": ended or "none" if following is None else f"{following.number} of {following.of}",
+        "proposed": [mixture.weights for mixture, _ in proposed],
     }
     yield Output(UNPARTITIONED, version, facts, [path])
+
+
+def _judged_size(workspace: Workspace) -> int | None:
+    """Mixtures of the round that ends a study whose n-gram counts are trusted; None where they are not judged."""
+    study = workspace.study
+    return study.mixtures.rounds.trusted if round_sizes(study) != study.mixtures.round_sizes else None
+
+
+def _after_trust(workspace: Workspace, following: NextRound, found: Sequence[Trust]) -> tuple[NextRound | None, str]:
+    """The one round that follows pilots, or why there is none: n-gram counts are trusted."""
+    last = workspace.study.mixtures.rounds.trusted
+    if following.number == 2:
+        return NextRound(2, 2, min(last, following.left), min(last, following.left)), ""
+    least = min(each.explained for each in found if each.target in workspace.study.objective)
+    return None, (
+        f"n-gram counts explain {least:.0%} of what the measured losses differ by, so {following.left} of the study's "
+        f"{workspace.study.mixtures.count} mixtures are not trained"
+    )
+
+
+def _rest_of_first_round(workspace: Workspace, count: int) -> list[Mixture]:
+    """What the sampler draws after the pilots, where n-gram counts are not trusted."""
+    prior, limits = prior_and_limits(workspace)
+    mixtures = current_mixtures(workspace)
+    pilots = [mixtures[key] for key in sampled_mixtures(workspace)]
+    wanted = workspace.study.mixtures.model_copy(update={"count": len(pilots) + count})
+    return sample(prior, limits, wanted, workspace.study.seed, pilots)[len(pilots) :]
 
 
 @dataclass(frozen=True)
@@ -104,8 +145,11 @@ class Stability:
     tokens_each: int
     proposal: str
     round: NextRound | None = None
+    ended: str = ""
 
     def __str__(self) -> str:
+        if self.ended:
+            return self.ended
         if self.round is not None:
             number, of, size, left = self.round
             return f"round {number} of {of} is next: {size} of {left} mixtures that are left of the study's count"
@@ -130,6 +174,7 @@ def stability(workspace: Workspace) -> Stability:
         workspace.study.proxies.training_settings.tokens * workspace.study.proxies.replicates,
         workspace.need("further_mixtures").version,
         None if content["round"] is None else NextRound(**content["round"]),
+        content["ended"],
     )
 
 
@@ -173,7 +218,7 @@ def take_round(workspace: Workspace, by: str, most: int | None = None) -> Adopti
     """Ask for proxies of the next round's mixtures, as proposed; of the first ``most`` of them, where that is given."""
     found, content = stability(workspace), workspace.json("further_mixtures")
     if found.round is None:
-        return Adoption(0, "every round has its mixtures")
+        return Adoption(0, found.ended or "every round has its mixtures")
     if any(entry["proposal"] == found.proposal for entry in adopted(workspace)):
         return Adoption(len(found.mixtures), f"{found}; they were asked for already")
     mixtures = found.mixtures[:most]

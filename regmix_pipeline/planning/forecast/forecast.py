@@ -14,7 +14,7 @@ from regmix_pipeline.engine.records import Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import LedgerError, RegmixError
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.rounds import next_round
+from regmix_pipeline.mixtures.rounds import next_round, round_sizes
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.planning.forecast.estimates import (
     confirmation_to_train,
@@ -26,6 +26,7 @@ from regmix_pipeline.planning.forecast.estimates import (
 from regmix_pipeline.planning.forecast.scratch import ScratchWorkspace, scratch_workspace
 from regmix_pipeline.proxies.current import current_specs, trained_specs
 from regmix_pipeline.proxies.stage import checkpoint_version, losses_version
+from regmix_pipeline.search.further import FURTHER_MIXTURES
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.tokens.stage import current_shard
 
@@ -84,12 +85,14 @@ class LaterRounds(NamedTuple):
         mixtures: of all of them.
         models: that are trained for them.
         tokens: that these are trained on.
+        at_most: whether n-gram counts may end the rounds before.
     """
 
     rounds: int = 0
     mixtures: int = 0
     models: int = 0
     tokens: int = 0
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Forecast:
     @property
     def at_most(self) -> bool:
         """Whether the tokens are an upper bound."""
-        return any(each.tokens_at_most for each in self.stages if each.models)
+        return self.later_rounds.at_most or any(each.tokens_at_most for each in self.stages if each.models)
 
 
 def forecast_of(workspace: Workspace) -> Forecast:
@@ -160,13 +163,10 @@ class _Walk:
             if stage.name == "documents" and not rows[-1].problem:
                 before = {name: record.version for name, record in documents.items() if record is not None}
                 suggestions = _renames(workspace, before)
-        return Forecast(
-            tuple(rows),
-            tuple(missing_corpora(workspace)),
-            tuple(self.guesses),
-            tuple(suggestions),
-            _later_rounds(workspace),
-        )
+        later = _later_rounds(workspace)
+        if later.at_most:
+            self.guesses.append("n-gram counts may end the rounds early")
+        return Forecast(tuple(rows), tuple(missing_corpora(workspace)), tuple(self.guesses), tuple(suggestions), later)
 
     def _row(self, stage: Stage) -> StageForecast:
         workspace = self.workspace
@@ -274,7 +274,7 @@ def _later_rounds(workspace: Workspace) -> LaterRounds:
         following = next_round(workspace)
     except LedgerError:
         return LaterRounds()
-    if following is None:
+    if following is None or _ended(workspace):
         return LaterRounds()
     models = following.left * workspace.study.proxies.replicates
     return LaterRounds(
@@ -282,7 +282,16 @@ def _later_rounds(workspace: Workspace) -> LaterRounds:
         following.left,
         models,
         models * workspace.study.proxies.training_settings.tokens,
+        following.of > 2 and round_sizes(workspace.study) != workspace.study.mixtures.round_sizes,
     )
+
+
+def _ended(workspace: Workspace) -> bool:
+    """Whether the study's rounds ended before its count of mixtures was spent."""
+    try:
+        return not workspace.stale(FURTHER_MIXTURES) and bool(workspace.json(FURTHER_MIXTURES.name)["ended"])
+    except LedgerError:
+        return False
 
 
 def _compared(workspace: Workspace) -> tuple[int, int]:

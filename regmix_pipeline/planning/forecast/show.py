@@ -68,9 +68,10 @@ def _said(stage: StageForecast) -> str:
 
 def _rounds(later: LaterRounds) -> str:
     rounds = f"{later.rounds} more round{'' if later.rounds == 1 else 's'}"
+    most = "at most " if later.at_most else ""
     return (
-        f"then {rounds} of {later.mixtures} mixtures, chosen by what was measured before · "
-        f"trains {_models(later.models)} on {later.tokens:,} tokens"
+        f"then {most}{rounds} of {later.mixtures} mixtures, chosen by what was measured before · "
+        f"trains {most}{_models(later.models)} on {later.tokens:,} tokens"
     )
 
 

@@ -19,10 +19,9 @@ class _OfEvidence:
 
     evidence: NgramEvidence | None
 
-    def state(self) -> dict[str, Any]:
-        kept = super().state()  # type: ignore[misc]
-        own = {name: value for name, value in kept["parameters"].items() if name != "evidence"}
-        return {**kept, "parameters": own}
+    def parameters(self) -> dict[str, Any]:
+        """All of them but the evidence."""
+        return {name: value for name, value in super().parameters().items() if name != "evidence"}  # type: ignore
 
     @property
     def given(self) -> NgramEvidence:

@@ -32,6 +32,12 @@ class RoundSettings(Settings):
     workers busy."""
     first: float = Field(default=0.35, gt=0, le=1)
     """Share of `count` that the sampler draws for the first round, which holds 16 mixtures at least."""
+    pilots: int = Field(default=12, ge=0)
+    """Mixtures sampled before n-gram counts are judged by them, where the study counts n-grams and `count` is at least
+    three times as many; 0: never. Where counts are trusted (see `regression.trust`), one more round ends the study;
+    where not, the sampler draws the rest of the first round, and rounds go on."""
+    trusted: int = Field(default=4, ge=1)
+    """Mixtures of that one more round."""
     rule: Literal["thompson", "lower_bound", "regret_reduction"] = "regret_reduction"
     """How a round's mixtures are chosen from the Gaussian process fitted to the rounds before: the best mixtures of
     functions drawn from it; the least lower bounds; or those whose measurement is expected to lower the best predicted
@@ -107,6 +113,22 @@ class MixtureSettings(Settings):
         each, more = divmod(left, max(self.rounds.number - 1, 1))
         later = (each + (place < more) for place in range(self.rounds.number - 1))
         return (first, *(size for size in later if size))
+
+    @property
+    def pilot_sizes(self) -> tuple[int, ...]:
+        """The same where n-gram counts are judged by pilots: these are the first round, the rest of what the sampler
+        draws the second; `round_sizes` where there are too few mixtures for it.
+
+        >>> MixtureSettings(count=64).pilot_sizes
+        (12, 10, 14, 14, 14)
+        >>> MixtureSettings(count=32).pilot_sizes
+        (16, 6, 5, 5)
+        """
+        first, *later = self.round_sizes
+        pilots = self.rounds.pilots
+        if not later or not 0 < pilots < first or 3 * pilots > self.count:
+            return self.round_sizes
+        return (pilots, first - pilots, *later)
 
     @property
     def quantum(self) -> int:
