@@ -13,6 +13,11 @@ import yaml
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from regmix_pipeline.assets.runner import run_stale
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.stages import STAGES, up_to
+
 # The same examples in every run, and no time limits: neither may depend on how busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
@@ -151,22 +156,19 @@ def quick_settings(tiny_settings):
     }
 
 
+def run_study(folder, settings, stages):
+    """Write a study and bring stages of it up to date through Dagster; its workspace."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    # One worker: to start another one costs more than it trains.
+    workspace = Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
+    run_stale(workspace, stages)
+    return workspace
+
+
 @pytest.fixture(scope="session")
 def decide():
     """``decide(folder, settings)``: write the study and run it until its decision, through Dagster; its workspace."""
-    from regmix_pipeline.assets.runner import run_stale
-    from regmix_pipeline.decisions.stage import MIXTURE_DECISION
-    from regmix_pipeline.engine.workspace import Workspace
-    from regmix_pipeline.stages import up_to
-
-    def run(folder, settings):
-        (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        # One worker: to start another one costs more than it trains.
-        workspace = Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
-        run_stale(workspace, up_to(MIXTURE_DECISION))
-        return workspace
-
-    return run
+    return lambda folder, settings: run_study(folder, settings, up_to(MIXTURE_DECISION))
 
 
 @pytest.fixture(scope="session")
@@ -202,6 +204,26 @@ def finished_study(made_once, real_text, tiny_settings):
         assert done.returncode == 0, done.stderr
 
     return made_once("finished", make)
+
+
+@pytest.fixture(scope="session")
+def watched_study(made_once, real_text, tiny_settings):
+    """The folder of a tiny study of two domains, and of those that come into its folder inbox; run to its end."""
+    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "domains": {name: tiny_settings["domains"][name] for name in ("code", "licences")},
+        "watch": {"address": "inbox", "source": {"jsonl": "*.jsonl"}},
+        "regression": {"regressors": ["linear", "exponential"]},
+        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
+        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
+        "refit": {"cron": "0 3 * * *", "settle_seconds": 0},
+    }
+
+    def make(folder):
+        (folder / "inbox").mkdir()
+        shutil.copytree(real_text, folder / "text")
+        run_study(folder, settings, STAGES)
+
+    return made_once("watched", make)
 
 
 @pytest.fixture
