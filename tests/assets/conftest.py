@@ -1,5 +1,6 @@
 """A study with a watched folder; each test gets a copy of it with its own Dagster instance."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -157,17 +158,43 @@ class World:
         raise AssertionError(f"never quiet: {ran}")
 
 
+@contextlib.contextmanager
+def world_in(folder):
+    """Dagster on the study in a folder, quiet: the conditions have been evaluated and asked for nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGMIX_STUDY", str(folder / "tiny.yaml"))
+        patch.setenv("REGMIX_HOME", str(folder / "home"))
+        patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+        with dg.DagsterInstance.from_config(str(folder / "home" / "dagster")) as instance:
+            made = World(folder, instance)
+            # Checksums are remembered by path, and the copy has other paths.
+            list(made.workspace().materialise(DOCUMENTS))
+            assert made.tick() == {}
+            yield made
+
+
+@pytest.fixture(scope="session")
+def arrived_study(made_once, watched_study):
+    """The folder of the watched study after a domain arrived: its mixtures wait for proxies."""
+
+    def make(folder):
+        shutil.copytree(watched_study, folder, dirs_exist_ok=True)
+        with world_in(folder) as world:
+            world.drop_in("poems")
+            world.settle()
+
+    return made_once("arrived", make)
+
+
 @pytest.fixture
-def world(watched_study, tmp_path, monkeypatch):
-    """A copy of the watched study, quiet: the conditions have been evaluated and asked for nothing."""
-    folder = tmp_path / "study"
-    shutil.copytree(watched_study, folder)
-    monkeypatch.setenv("REGMIX_STUDY", str(folder / "tiny.yaml"))
-    monkeypatch.setenv("REGMIX_HOME", str(folder / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
-    with dg.DagsterInstance.from_config(str(folder / "home" / "dagster")) as instance:
-        made = World(folder, instance)
-        # Checksums are remembered by path, and the copy has other paths.
-        list(made.workspace().materialise(DOCUMENTS))
-        assert made.tick() == {}
+def world(watched_study, tmp_path):
+    """A copy of the watched study."""
+    with world_in(shutil.copytree(watched_study, tmp_path / "study")) as made:
+        yield made
+
+
+@pytest.fixture
+def arrived_world(arrived_study, tmp_path):
+    """A copy of the watched study after a domain arrived."""
+    with world_in(shutil.copytree(arrived_study, tmp_path / "study")) as made:
         yield made
