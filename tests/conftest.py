@@ -23,7 +23,7 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, suppres
 settings.load_profile("repeatable")
 
 ROOM = 8 * 2**30
-"""Bytes that have to be free in memory for temporary files to be kept there; they take about a tenth."""
+"""Bytes that have to be free in memory for temporary files to be kept there; several times what they take."""
 MEMORY = Path("/dev/shm")
 KILOBYTES = 300
 """Text per source: enough for a few thousand windows of a tiny model."""

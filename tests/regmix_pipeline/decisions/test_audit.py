@@ -198,8 +198,9 @@ def test_a_ledger_that_is_gone_or_behind_breaks_no_chain(workspace, how):
     else:
         workspace.records.save(dataclasses.replace(workspace.records.current("domains"), recipe="f" * 16, inputs={}))
     found = audit_of(workspace, name)
-    # One that is damaged is built again by the first who reads it.
+    # One that is damaged is built again by the first who reads it; an audit makes none where there is none.
     assert found["ledger_is_current"] == (how == "damaged")
+    assert workspace.ledger.is_file() == (how != "gone")
     assert {each["kind"] for link in found["chain"] for each in link["differences"]} <= {"changed since"}
 
 
