@@ -29,6 +29,10 @@ class Registry(Mapping[str, Any]):
         module, _, attribute = self.places[name].partition(":")
         return getattr(importlib.import_module(f"{self.package}.{module}"), attribute)
 
+    def __contains__(self, name: object) -> bool:
+        # A mapping's own would import the part: a second for every command that reads a study.
+        return name in self.places
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
 

@@ -1,19 +1,44 @@
 """Real text that is on every machine that runs these tests, and small studies over it."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from importlib import metadata, resources
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+from regmix_pipeline.assets.runner import run_stale
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
+from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.stages import STAGES, up_to
 
 # The same examples in every run, and no time limits: neither may depend on how busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 
+ROOM = 8 * 2**30
+"""Bytes that have to be free in memory for temporary files to be kept there; several times what they take."""
+MEMORY = Path("/dev/shm")
 KILOBYTES = 300
 """Text per source: enough for a few thousand windows of a tiny model."""
+
+
+def pytest_configure():
+    """Keep temporary files in memory where there is room: most waits of a home being written are for the disk."""
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and min(_free_memory(), shutil.disk_usage(MEMORY).free) > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def _free_memory():
+    """Bytes that programs may still take."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _python_code():
@@ -58,12 +83,32 @@ def write_jsonl(path, texts, kilobytes=KILOBYTES):
 
 
 @pytest.fixture(scope="session")
-def real_text(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """``made_once(name, make)``: a folder that ``make(folder)`` filled, once for all workers. Tests change copies."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name, make):
+        folder = shared / name
+        with FileLock(shared / f".{name}.lock"):
+            if not folder.exists():
+                begun = tmp_path_factory.mktemp(name)
+                make(begun)
+                begun.rename(folder)
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def real_text(made_once):
     """A folder with one JSONL per source: Python code, licences, package descriptions, and science as the target."""
-    folder = tmp_path_factory.mktemp("text")
-    for name, texts in SOURCES.items():
-        write_jsonl(folder / f"{name}.jsonl", texts())
-    return folder
+
+    def make(folder):
+        for name, texts in SOURCES.items():
+            write_jsonl(folder / f"{name}.jsonl", texts())
+
+    return made_once("text", make)
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +143,87 @@ def tiny_settings():
             "seeds": 1,
         },
     }
+
+
+@pytest.fixture(scope="session")
+def quick_settings(tiny_settings):
+    """A tiny study that decides in seconds and confirms nothing; its three weights are unlike."""
+    floors = {"code": 0.1, "licences": 0.2, "descriptions": 0.3}
+    return {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "domains": {name: domain | {"floor": floors[name]} for name, domain in tiny_settings["domains"].items()},
+        "regression": {"regressors": ["linear", "saturation"]},
+        "search": {"method": "optimiser"},
+    }
+
+
+def run_study(folder, settings, stages):
+    """Write a study and bring stages of it up to date through Dagster; its workspace."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    # One worker: to start another one costs more than it trains.
+    workspace = Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
+    run_stale(workspace, stages)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def decide():
+    """``decide(folder, settings)``: write the study and run it until its decision, through Dagster; its workspace."""
+    return lambda folder, settings: run_study(folder, settings, up_to(MIXTURE_DECISION))
+
+
+@pytest.fixture(scope="session")
+def decided_study(made_once, real_text, quick_settings, decide):
+    """The folder of a tiny study with two decisions.
+
+    The second is under a tighter cap, with a mixture made by hand to compare with.
+    """
+    hand = {"code": 0.2, "licences": 0.3, "descriptions": 0.5}
+
+    def make(folder):
+        shutil.copytree(real_text, folder / "text")
+        decide(folder, quick_settings)
+        limits = {"target_tokens": 500_000, "max_epochs": 4}
+        decide(folder, quick_settings | {"alternatives": {"by_hand": hand}, "limits": limits})
+
+    return made_once("decided", make)
+
+
+@pytest.fixture(scope="session")
+def finished_study(made_once, real_text, tiny_settings):
+    """The folder of a tiny study that the real command ran to its end, with larger models and a report."""
+    settings = tiny_settings | {
+        "regression": {"regressors": ["linear", "lightgbm", "saturation"], "bootstrap": 50, "extrapolation": "off"},
+        "search": {"candidates": 2000, "screen": 500},
+    }
+
+    def make(folder):
+        shutil.copytree(real_text, folder / "text")
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        command = [sys.executable, "-m", "regmix_pipeline", "run", "--study", "tiny.yaml", "--home", "home"]
+        done = subprocess.run([*command, "--workers", "1"], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return made_once("finished", make)
+
+
+@pytest.fixture(scope="session")
+def watched_study(made_once, real_text, tiny_settings):
+    """The folder of a tiny study of two domains, and of those that come into its folder inbox; run to its end."""
+    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
+        "domains": {name: tiny_settings["domains"][name] for name in ("code", "licences")},
+        "watch": {"address": "inbox", "source": {"jsonl": "*.jsonl"}},
+        "regression": {"regressors": ["linear", "exponential"]},
+        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
+        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
+        "refit": {"cron": "0 3 * * *", "settle_seconds": 0},
+    }
+
+    def make(folder):
+        (folder / "inbox").mkdir()
+        shutil.copytree(real_text, folder / "text")
+        run_study(folder, settings, STAGES)
+
+    return made_once("watched", make)
 
 
 @pytest.fixture

@@ -134,9 +134,9 @@ def ledger_is_current(records: Records, ledger: Path) -> bool:
 def head_in(ledger: Path) -> Head:
     """The journal's head when the ledger was built; of no lines where there is no ledger that can be read."""
     try:
-        with read_ledger(ledger) as connection:
+        with _connected(ledger) as connection:  # one that is made again would know no more than the journal
             return Head.of(connection.execute("select journal from ledger_info").fetchall()[0][0])
-    except (LedgerError, duckdb.Error, ValueError, IndexError):
+    except (OSError, duckdb.Error, ValueError, IndexError):
         return Head(0, "")
 
 

@@ -1,5 +1,6 @@
-"""A study with a watched folder, made once; each test gets a copy of it with its own Dagster instance."""
+"""A study with a watched folder; each test gets a copy of it with its own Dagster instance."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -10,7 +11,6 @@ import yaml
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from regmix_pipeline.assets.names import names_of, stage_name
-from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.definitions import build_definitions
 from regmix_pipeline.documents.stage import DOCUMENTS
 from regmix_pipeline.engine.workspace import Workspace
@@ -158,39 +158,43 @@ class World:
         raise AssertionError(f"never quiet: {ran}")
 
 
+@contextlib.contextmanager
+def world_in(folder):
+    """Dagster on the study in a folder, quiet: the conditions have been evaluated and asked for nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGMIX_STUDY", str(folder / "tiny.yaml"))
+        patch.setenv("REGMIX_HOME", str(folder / "home"))
+        patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+        with dg.DagsterInstance.from_config(str(folder / "home" / "dagster")) as instance:
+            made = World(folder, instance)
+            # Checksums are remembered by path, and the copy has other paths.
+            list(made.workspace().materialise(DOCUMENTS))
+            assert made.tick() == {}
+            yield made
+
+
 @pytest.fixture(scope="session")
-def settled_world(real_text, tiny_settings, tmp_path_factory):
-    """The folder of a study that is up to date, with everything Dagster knows of it."""
-    folder = tmp_path_factory.mktemp("watched")
-    (folder / "inbox").mkdir()
-    (folder / "text").mkdir()
-    for path in real_text.iterdir():
-        (folder / "text" / path.name).write_bytes(path.read_bytes())
-    domains = {name: tiny_settings["domains"][name] for name in ("code", "licences")}
-    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "domains": domains,
-        "watch": {"address": "inbox", "source": {"jsonl": "*.jsonl"}},
-        "regression": {"regressors": ["linear", "exponential"]},
-        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
-        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
-        "refit": {"cron": "0 3 * * *", "settle_seconds": 0},
-    }
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    run_stale(Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None))
-    return folder
+def arrived_study(made_once, watched_study):
+    """The folder of the watched study after a domain arrived: its mixtures wait for proxies."""
+
+    def make(folder):
+        shutil.copytree(watched_study, folder, dirs_exist_ok=True)
+        with world_in(folder) as world:
+            world.drop_in("poems")
+            world.settle()
+
+    return made_once("arrived", make)
 
 
 @pytest.fixture
-def world(settled_world, tmp_path, monkeypatch):
-    """A copy of the settled_world study, quiet: the conditions have been evaluated and asked for nothing."""
-    folder = tmp_path / "study"
-    shutil.copytree(settled_world, folder)
-    monkeypatch.setenv("REGMIX_STUDY", str(folder / "tiny.yaml"))
-    monkeypatch.setenv("REGMIX_HOME", str(folder / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
-    with dg.DagsterInstance.from_config(str(folder / "home" / "dagster")) as instance:
-        made = World(folder, instance)
-        # Checksums are remembered by path, and the copy has other paths.
-        list(made.workspace().materialise(DOCUMENTS))
-        assert made.tick() == {}
+def world(watched_study, tmp_path):
+    """A copy of the watched study."""
+    with world_in(shutil.copytree(watched_study, tmp_path / "study")) as made:
+        yield made
+
+
+@pytest.fixture
+def arrived_world(arrived_study, tmp_path):
+    """A copy of the watched study after a domain arrived."""
+    with world_in(shutil.copytree(arrived_study, tmp_path / "study")) as made:
         yield made

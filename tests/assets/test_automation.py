@@ -71,9 +71,8 @@ def test_changed_text_is_followed_and_a_touched_file_is_not(world):
     assert world.settle() == ["documents"]
 
 
-def test_a_domain_that_went_is_noticed(world):
-    world.drop_in("poems")
-    world.settle()
+def test_a_domain_that_went_is_noticed(arrived_world):
+    world = arrived_world
     shutil.rmtree(world.inbox / "poems")
     assert world.look("new_domains") == (None, "removed: poems")
     assert "poems" not in world.partitions("sources")
@@ -126,9 +125,8 @@ def test_a_folder_that_is_still_being_copied_waits_and_one_that_is_replaced_is_n
     assert world.workspace().domains == ["code", "licences", "poems"]
 
 
-def test_an_address_out_of_reach_withdraws_nothing(world):
-    world.drop_in("poems")
-    world.settle()
+def test_an_address_out_of_reach_withdraws_nothing(arrived_world):
+    world = arrived_world
     world.inbox.rename(world.folder / "elsewhere")
     with pytest.raises(DocumentError, match="the watched folder does not exist"):
         world.look("new_domains")

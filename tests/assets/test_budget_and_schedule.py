@@ -27,15 +27,16 @@ def scheduled(world):
     return (data.run_requests[0] if data.run_requests else None), data.skip_message or ""
 
 
-def arrived(world):
-    world.drop_in("poems")
-    world.settle()
+def waiting(world):
+    """How many proxies the latest mixtures wait for."""
     return world.facts("mixtures")["proxies to train"]
 
 
 def test_without_a_budget_training_waits_for_a_click_and_says_what_it_asks(world):
     assert world.look("proxies_within_budget") == (None, "every proxy is up to date")
-    stale = arrived(world)
+    world.drop_in("poems")
+    world.settle()
+    stale = waiting(world)
     assert stale > 0
     request, reason = world.look("proxies_within_budget")
     assert request is None
@@ -43,16 +44,16 @@ def test_without_a_budget_training_waits_for_a_click_and_says_what_it_asks(world
     assert "the study's budget (refit.max_new_tokens) is 0, so this waits for a click on proxy_checkpoints" in reason
 
 
-def test_a_budget_that_is_too_small_waits_as_well(world):
-    stale = arrived(world)
+def test_a_budget_that_is_too_small_waits_as_well(arrived_world):
+    world, stale = arrived_world, waiting(arrived_world)
     world.change_study(refit={"max_new_tokens": stale * TOKENS - 1, "settle_seconds": 0})
     request, reason = world.look("proxies_within_budget")
     assert request is None
     assert f"is {stale * TOKENS - 1:,}, so this waits" in reason
 
 
-def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
-    stale = arrived(world)
+def test_within_the_budget_stale_proxies_are_trained_and_measured(arrived_world):
+    world, stale = arrived_world, waiting(arrived_world)
     keys = {entry["id"] for entry in world.workspace().json("mixtures")["mixtures"]}
     new = keys - set(world.workspace().records.keys("proxy_losses"))
     world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
@@ -77,8 +78,8 @@ def test_within_the_budget_stale_proxies_are_trained_and_measured(world):
     assert made["made in this run"] == len(new)
 
 
-def test_proxies_are_asked_for_twice_and_not_while_they_are_trained(world):
-    stale = arrived(world)
+def test_proxies_are_asked_for_twice_and_not_while_they_are_trained(arrived_world):
+    world, stale = arrived_world, waiting(arrived_world)
     world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
     assert world.look("proxies_within_budget")[0] is not None
     going = world.start("proxy_checkpoints")
@@ -92,9 +93,9 @@ def test_proxies_are_asked_for_twice_and_not_while_they_are_trained(world):
     assert "requested 2 times without success" in reason
 
 
-def test_proxies_are_not_asked_for_while_a_backfill_makes_them(world):
+def test_proxies_are_not_asked_for_while_a_backfill_makes_them(arrived_world):
     # Its steps make partitions that came late, and no run of it names their assets.
-    stale = arrived(world)
+    world, stale = arrived_world, waiting(arrived_world)
     world.change_study(refit={"max_new_tokens": stale * TOKENS, "settle_seconds": 0})
     elsewhere = world.start_backfill("token_shards", name="elsewhere")
     assert world.look("proxies_within_budget")[0] is not None

@@ -98,8 +98,12 @@ def test_checks_that_must_hold_block_what_follows(graph):
     assert len(graph.asset_check_keys) == len(BLOCKING) + 5 + len(STAGES)
 
 
-def test_loading_the_graph_imports_no_heavy_library():
-    heavy = ["torch", "lightgbm", "datatrove", "sklearn", "cvxpy", "plotly", "tokenizers", "ray"]
-    code = f"import sys, regmix_pipeline.definitions; print([name for name in {heavy} if name in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_loading_the_graph_and_a_study_imports_no_heavy_library(change_study):
+    study = change_study({"regression.regressors": ["linear", "lightgbm"], "strategies.names": ["natural"]})
+    heavy = ["torch", "lightgbm", "datatrove", "sklearn", "scipy", "cvxpy", "plotly", "tokenizers", "ray"]
+    code = (
+        "import sys, regmix_pipeline.definitions; from regmix_pipeline.study.file import load_study; "
+        f"load_study(sys.argv[1]); print([name for name in {heavy} if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code, study], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

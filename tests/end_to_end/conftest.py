@@ -15,7 +15,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import yaml
 
 PATIENCE = 300
 """Seconds after which something that has to happen counts as never happening."""
@@ -190,16 +189,7 @@ def study(study_file):
     return Study(study_file.parent)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, real_text, tiny_settings):
+@pytest.fixture(scope="session")
+def finished(finished_study):
     """A small study and its home, made without an interruption. Tests copy it."""
-    folder = tmp_path_factory.mktemp("finished") / "study"
-    shutil.copytree(real_text, folder / "text")
-    settings = tiny_settings | {
-        "regression": {"regressors": ["linear", "lightgbm", "saturation"], "bootstrap": 50, "extrapolation": "off"},
-        "search": {"candidates": 2000, "screen": 500},
-    }
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    study = Study(folder)
-    study.does("run", "--workers", "1")  # to start another one costs more than it trains
-    return study
+    return Study(finished_study)

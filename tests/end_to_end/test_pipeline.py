@@ -15,13 +15,16 @@ import pytest
 import yaml
 
 from regmix_pipeline.assets.runner import RunFailedError, run_stale
+from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 
 ORDER = [stage.name for stage in STAGES]
+DECIDING = up_to(MIXTURE_DECISION)
+"""Larger models that confirm another decision are another test's."""
 OBSERVED_BACK = ("finished_proxies", "adopted_mixtures")
 """Recipes name what matters of these, not their versions."""
 
@@ -241,7 +244,7 @@ def test_a_changed_source_remakes_what_depends_on_it_and_nothing_else(copy):
     with (copy / "text" / "licences.jsonl").open("a") as file:
         file.write(json.dumps({"id": "new", "text": "A licence that nobody has read before. " * 20}) + "\n")
 
-    done = {stage.stage: stage for stage in run_stale(workspace_at(copy))}
+    done = {stage.stage: stage for stage in run_stale(workspace_at(copy), DECIDING)}
 
     after = workspace_at(copy)
     assert list(done["documents"].stale) == ["licences"]
@@ -341,8 +344,8 @@ def _runs(place):
 def test_a_domain_can_be_withdrawn(copy, tiny_settings):
     domains = {name: domain for name, domain in tiny_settings["domains"].items() if name != "licences"}
     (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"domains": domains}, sort_keys=False))
-    run_stale(workspace_at(copy))
+    run_stale(workspace_at(copy), DECIDING)
     workspace = workspace_at(copy)
     assert "licences" not in workspace.json("mixture_decision", "decision.json")["mixture"]["weights"]
     assert workspace.records.keys("token_shards") == ["code", "descriptions", "science"]
-    assert all(not stage.stale for stage in run_stale(workspace_at(copy)))
+    assert all(not stage.stale for stage in run_stale(workspace_at(copy), DECIDING))

@@ -13,9 +13,7 @@ from fuzz_commands import Answer, ask, commands, words_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.cli import starting
-from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import amount
 
 EVERY = [name for name in commands() if name not in ("schema", "init")]
@@ -40,14 +38,11 @@ BAD_OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def place(real_text, tiny_settings, tmp_path_factory):
+def place(finished_study, tmp_path_factory):
     """A folder with the study, its text and its finished home; the working folder meanwhile."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    (folder / "text").symlink_to(real_text)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings, sort_keys=False))
+    folder = shutil.copytree(finished_study, tmp_path_factory.mktemp("fuzz") / "study")
     (folder / "weights.csv").write_text("a,b\n1,2\n")
     (folder / "losses.csv").write_text("c\n")
-    run_stale(Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None))
     before = os.getcwd()
     os.chdir(folder)
     yield folder

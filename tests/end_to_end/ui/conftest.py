@@ -31,10 +31,12 @@ STUDY = "tiny"
 DAEMON = """
 import dagster._daemon.controller
 dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 3
+dagster._daemon.controller.RELOAD_WORKSPACE_INTERVAL = 3600
 from dagster._daemon.cli import main
 main()
 """
-"""Dagster's daemon, which looks at backfills more often than every half minute; these tests wait for it."""
+"""Dagster's daemon, which looks at backfills more often than every half minute, since these tests wait for it, and
+loads the same code only once."""
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "regmix_pipeline"}
 
 

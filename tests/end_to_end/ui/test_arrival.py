@@ -5,29 +5,17 @@ import shutil
 import pytest
 import yaml
 
-from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.assets.schedules import TARGETS
 from regmix_pipeline.engine.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
-def place(real_text, tiny_settings, tmp_path_factory):
+def place(watched_study, tmp_path_factory):
     """A study with a watched folder, decided once."""
-    folder = tmp_path_factory.mktemp("arrival")
-    (folder / "text").mkdir()
-    (folder / "inbox").mkdir()
-    for path in real_text.iterdir():
-        (folder / "text" / path.name).write_bytes(path.read_bytes())
-    settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "domains": {name: tiny_settings["domains"][name] for name in ("code", "licences")},
-        "watch": {"address": "inbox", "source": {"jsonl": "*.jsonl"}},
-        "regression": {"regressors": ["linear", "exponential"]},
-        "mixtures": {"count": 7, "minimum": 0.05, "anchors": {"natural": True}},
-        "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
-        "refit": {"cron": "0 3 * * *", "settle_seconds": 2, "look_seconds": 2},
-    }
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    run_stale(workspace_at(folder))
+    folder = shutil.copytree(watched_study, tmp_path_factory.mktemp("arrival") / "study")
+    file = folder / "tiny.yaml"
+    refit = {"cron": "0 3 * * *", "settle_seconds": 2, "look_seconds": 4}
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"refit": refit}, sort_keys=False))
     return folder
 
 

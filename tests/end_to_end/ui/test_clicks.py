@@ -60,6 +60,7 @@ def launched(page, click):
     ) as sent:
         click()
     found = sent.value.json()["data"]
+    page.goto("about:blank")  # an open page asks the webserver for news all the time
     if "launchPartitionBackfill" in found:
         assert found["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", found
         return "backfill", found["launchPartitionBackfill"]["backfillId"]
@@ -173,14 +174,16 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, wo
     assert set(workspace.stale(PROXY_CHECKPOINTS)) == set(gone[1:])
     clicks = [materialise_some(page, dagster, "proxy_checkpoints", gone[1:])]
     clicks += [materialise_some(page, dagster, "proxy_losses", gone[:2])]
-    clicks += [materialise_some(page, dagster, "token_shards", workspace.domains[:1])]
     succeeded(dagster, *clicks)
-    succeeded(
-        dagster,
-        *(materialise_all(page, dagster, asset) for asset in MIXTURES),
-        ("backfill", dagster.launch(MIXTURES, gone)),
-    )
     until(lambda: set(dagster.checks().values()) == {"up to date"}, "every asset is shown to be up to date again")
+
+
+@pytest.mark.slow
+def test_partitions_that_are_up_to_date_are_made_again(page, dagster, workspace):
+    clicks = [materialise_all(page, dagster, asset) for asset in MIXTURES]
+    clicks += [materialise_some(page, dagster, "token_shards", workspace.domains[:1])]
+    clicks += [("backfill", dagster.launch(MIXTURES, workspace.records.keys("proxy_checkpoints")[:3]))]
+    succeeded(dagster, *clicks)
 
 
 @pytest.mark.slow

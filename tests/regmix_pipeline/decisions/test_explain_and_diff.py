@@ -25,10 +25,12 @@ FIRST, CAPPED, CHANGED, ARRIVED = range(4)
 
 
 @pytest.fixture(scope="module")
-def decided(folder_of, quick_settings):
+def decided(real_text, tiny_settings, quick_settings, tmp_path_factory):
     """A tiny study decided four times: at first, under a cap, with another text, with a domain more and one less."""
-    folder = folder_of("explained")
+    folder = tmp_path_factory.mktemp("explained")
+    shutil.copytree(real_text, folder / "text")
     settings = quick_settings | {
+        "domains": tiny_settings["domains"],
         "mixtures": {"count": 12, "minimum": 0.05, "anchors": {"natural": True}, "under_caps": False},
         # A domain that arrives is a copy of the target.
         "text_checks": {"refuse_overlap": 1},

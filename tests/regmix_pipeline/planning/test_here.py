@@ -7,7 +7,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.cli import app
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
@@ -17,15 +16,14 @@ from regmix_pipeline.planning.stage_plans import STRATEGIES, TRAINING
 
 
 @pytest.fixture(scope="module")
-def place(real_text, tiny_settings, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("planned")
-    (folder / "text").symlink_to(real_text)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings, sort_keys=False))
-    return folder
+def place(finished_study, tmp_path_factory):
+    """The finished study, at first without its home."""
+    folder = tmp_path_factory.mktemp("planned") / "study"
+    return shutil.copytree(finished_study, folder, ignore=shutil.ignore_patterns("home"))
 
 
-def workspace_at(place, workers=None):
-    return Workspace(place / "tiny.yaml", place / "home", workers=workers, say=lambda line: None)
+def workspace_at(place):
+    return Workspace(place / "tiny.yaml", place / "home", say=lambda line: None)
 
 
 def plan_at(place):
@@ -41,12 +39,8 @@ def before(place):
 
 
 @pytest.fixture(scope="module")
-def real(place, before):
-    return {stage.stage: stage for stage in run_stale(workspace_at(place))}
-
-
-@pytest.fixture(scope="module")
-def after(place, real):
+def after(finished_study, place, before):
+    shutil.copytree(finished_study / "home", place / "home")
     return plan_at(place)
 
 
@@ -114,8 +108,9 @@ def test_disk_is_as_planned(place, after):
     assert after.disk["ledger"] == pytest.approx((home / "ledger.duckdb").stat().st_size, rel=0.3)
 
 
-def test_further_proxies_are_all_that_is_to_go(place, tiny_settings, after):
-    more = tiny_settings | {"mixtures": tiny_settings["mixtures"] | {"count": 20}}
+def test_further_proxies_are_all_that_is_to_go(place, after):
+    settings = yaml.safe_load((place / "tiny.yaml").read_text())
+    more = settings | {"mixtures": settings["mixtures"] | {"count": 20}}
     (place / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
     workspace = Workspace(place / "more.yaml", place / "home", say=lambda line: None)
     plan = plan_study(workspace.study, base=workspace.base, workspace=workspace)

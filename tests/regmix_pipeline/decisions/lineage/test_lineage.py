@@ -38,19 +38,23 @@ from regmix_pipeline.lineage.prov import activity_name, entity_name
 
 
 @pytest.fixture(scope="module")
-def decided(folder_of, quick_settings, decide):
+def decided(decided_study, tmp_path_factory):
     """A tiny study with an approved decision; its name needs escaping nowhere, its reason does."""
-    folder = folder_of("lineage")
-    workspace = decide(folder, quick_settings)
+    folder = shutil.copytree(decided_study, tmp_path_factory.mktemp("lineage") / "study")
+    workspace = opened(folder)
     add_verdict(
         workspace, find_decision(workspace), "approved", 'looks "right", ❤', "Ada Lovelace <ada@example.org>", "regmix"
     )
     return folder
 
 
+def opened(folder):
+    return Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None)
+
+
 @pytest.fixture
 def workspace(decided):
-    return Workspace(decided / "tiny.yaml", decided / "home", say=lambda line: None)
+    return opened(decided)
 
 
 @pytest.fixture
@@ -114,8 +118,7 @@ def test_a_collapsed_chain_has_one_step_an_asset_and_still_every_version(workspa
 
 
 def test_a_missing_record_is_named(decided, tmp_path):
-    shutil.copytree(decided, tmp_path / "study")
-    workspace = Workspace(tmp_path / "study" / "tiny.yaml", tmp_path / "study" / "home", say=lambda line: None)
+    workspace = opened(shutil.copytree(decided, tmp_path / "study"))
     shutil.rmtree(workspace.path("records", "history", "tokenizer"))
     with pytest.raises(LedgerError, match=r"tokenizer/all: no record of version"):
         list(chain_of(workspace, find_decision(workspace)))

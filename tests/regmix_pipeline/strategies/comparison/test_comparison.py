@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import duckdb
 import numpy as np
@@ -12,10 +13,9 @@ from typer.testing import CliRunner
 
 from regmix_pipeline.assets.runner import RunFailedError, run_stale
 from regmix_pipeline.cli import app
-from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.stages import STAGES, up_to
+from regmix_pipeline.stages import STAGES
 from regmix_pipeline.strategies.comparison.files import plain
 from regmix_pipeline.strategies.named import named_strategy
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
@@ -81,13 +81,15 @@ class Steering:
 '''
 
 
-def settings_of(tiny, small_proxy, marker):
-    return tiny | {
-        "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}},
-        "regression": {"regressors": ["linear"], "step_laws": False},
-        "search": {"method": "simulation", "candidates": 2000},
-        "proxies": tiny["proxies"] | {"noise": {"mixtures": 0}},
-        "confirmation": tiny["confirmation"] | {"seeds": 1},
+@pytest.fixture(scope="module")
+def killed(decided_study, tiny_settings, small_proxy, tmp_path_factory):
+    """A study whose comparison was killed and gone on with: folder, the first error, files in between."""
+    folder = shutil.copytree(decided_study, tmp_path_factory.mktemp("compared") / "study")
+    (folder / "ours.py").write_text(OURS)
+    marker = folder / "kill"
+    marker.touch()
+    settings = yaml.safe_load((folder / "tiny.yaml").read_text()) | {
+        "confirmation": tiny_settings["confirmation"],
         "strategies": {
             "names": ["natural", "ours:Better", "ours:Halves", "ours:Steering"],
             "options": {"ours:Better": {"marker": str(marker)}},
@@ -97,25 +99,11 @@ def settings_of(tiny, small_proxy, marker):
             "small_proxy": small_proxy,
         },
     }
-
-
-@pytest.fixture(scope="module")
-def killed(real_text, tiny_settings, small_proxy, tmp_path_factory):
-    """A study whose comparison was killed and gone on with: folder, the first error, files in between."""
-    folder = tmp_path_factory.mktemp("compared")
-    (folder / "text").symlink_to(real_text)
-    (folder / "ours.py").write_text(OURS)
-    marker = folder / "kill"
-    marker.touch()
-    settings = settings_of(tiny_settings, small_proxy, marker)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         patch.syspath_prepend(str(folder))
         workspace = Workspace(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
-        for stage in up_to(MIXTURE_DECISION):
-            assert all(made.error is None for made in workspace.materialise(stage))
-            workspace.join()
         with pytest.raises(RunFailedError) as failed:
             run_stale(workspace, [STRATEGY_COMPARISON])
         between = {path: path.stat().st_mtime_ns for path in files(folder)}
@@ -161,7 +149,8 @@ def test_the_ledger_tells_choices_and_losses(killed):
     assert json.loads(details)["nothing"] is None
     assert found["ours:Steering"][0] == "policy"
     assert found["ours:Steering"][4] is None
-    assert found["decision"][1] == 9  # the study's own proxies
+    own = asked(folder, "select count(distinct proxy) from current_proxy_losses where final")
+    assert found["decision"][1] == own[0][0]
     counts = asked(folder, "select strategy, count(*), count(distinct run) from current_strategy_losses group by 1")
     assert {name: (rows, runs) for name, rows, runs in counts} == dict.fromkeys(found, (2 * 3, 2))
     further = asked(folder, "select further_flops from current_strategy_choices where strategy = 'ours:Steering'")
