@@ -70,6 +70,18 @@ def test_running_again_trains_and_decides_nothing(place):
     assert proxies(place) == before
 
 
+def test_killed_between_rounds_and_inside_one_it_ends_with_the_same_bits(decided, study_in, tmp_path):
+    study = study_in(decided[0], ".regmix/tiny").without_home(tmp_path / "killed")
+    # The next mixtures are asked for and none of them is trained; then some of them are.
+    for moment in (r"round 2 of 3 .* asked for", r"proxy_checkpoints +1/2 "):
+        command = study.start().says(moment)
+        command.kill()
+        command.gone()
+    study.does("run")
+    assert study.contents() == study_in(decided[0], ".regmix/tiny").contents()
+    study.does("audit")
+
+
 @pytest.mark.slow
 def test_a_larger_count_goes_on_with_rounds_and_a_smaller_one_trains_nothing(place, settings):
     before, listed = proxies(place), rounds(place)
