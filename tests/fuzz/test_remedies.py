@@ -96,6 +96,15 @@ def test_target_tokens_are_lowered_to_what_the_message_says(study_file, change_s
     assert planned(study_file).status == 0
 
 
+def test_epochs_are_raised_to_what_the_message_says(study_file, change_study):
+    change_study({"limits.max_epochs": 1e-9})
+    said = planned(study_file).err
+    assert "lower it" not in said
+    (number,) = re.findall(r"remedy: raise limits.max_epochs to ([\d.]+) or more", said)
+    change_study({"limits.max_epochs": float(number)})
+    assert planned(study_file).status == 0
+
+
 TEXTS = {
     "a name that is a number": (
         lambda text: text.replace("domains:\n", "domains:\n  2024: {source: {jsonl: text/code.jsonl}}\n"),
