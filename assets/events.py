@@ -16,6 +16,7 @@ from regmix_pipeline.assets.marks import marks_of
 from regmix_pipeline.assets.names import StudyNames, asset_key, names_of
 from regmix_pipeline.assets.questions import QUESTIONS
 from regmix_pipeline.checks import Finding
+from regmix_pipeline.engine.records import UNPARTITIONED
 from regmix_pipeline.engine.workspace import PartitionResult, Stage, Workspace
 from regmix_pipeline.errors import RegmixError, refused_by_system
 from regmix_pipeline.progress import so_far
@@ -191,11 +192,13 @@ def materialize_asset(
     """Make a stage that has no partitions; ``tables`` and ``changes`` add to its metadata once it is made."""
     key = asset_key(workspace, stage)
     with plain_failures():
-        made = next(iter(list(workspace.materialise(stage))), None)
-        if made is None:
+        found = {made.key: made for made in workspace.materialise(stage)}
+        if not found:
             return dg.MaterializeResult(asset_key=key, metadata={"not part of this study": True})
-        if made.error is not None:
-            raise made.error
+        for each in found.values():
+            if each.error is not None:
+                raise each.error
+        made = found[UNPARTITIONED]
     assert made.record is not None
     context.log.info(f"{stage.name}: {outcome(made)}")
     return dg.MaterializeResult(

@@ -140,10 +140,10 @@ def _round(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Sens
             skip_reason=f"{why}; it waits for further_mixtures: {found.of(*FIT)}; materialise them, or `regmix run`"
         )
     first = next(number for number, stage in enumerate(FIT) if stage.name in found.stale)
-    recipes = {stage.name: found.stale[stage.name][UNPARTITIONED] for stage in FIT if stage.name in found.stale}
+    reasons = {name: in_words(stale) for name, stale in found.stale.items()}
     return ask(
         context,
-        ["round", following, {name: str(reason) for name, reason in recipes.items()}],
+        ["round", following, reasons],
         [asset_key(workspace, stage) for stage in FIT[first:]],
         why,
     )
