@@ -238,3 +238,21 @@ def test_a_home_is_mended_as_the_message_says(finished, tmp_path, monkeypatch, l
     assert ask(["run", *about]).status == 0
     assert ask([*DAMAGES[label].split(), *about]).status == 0
     assert ask(["audit", *about]).status == 0
+
+
+def test_an_explanation_without_its_record_is_mended_as_the_message_says(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    shutil.copytree(finished / "home", home)
+    about = ["--study", str(finished / "s.yaml"), "--home", str(home)]
+    for path in home.glob("records/history/regressor/all/*.json"):
+        path.unlink()
+        path.write_text("{")
+    # The current record is the same, under another name.
+    assert ask(["explain", "code", *about]).status == 0
+    (home / "records/current/regressor/all.json").write_text("{")
+    refused = ask(["explain", "code", *about])
+    assert (refused.status, refused.fault) == (1, "")
+    assert "remedy: `regmix run` makes it again" in refused.err
+    assert ask(["run", *about]).status == 0
+    assert ask(["explain", "code", *about]).status == 0
