@@ -306,12 +306,12 @@ def _later_rounds(workspace: Workspace) -> LaterRounds:
         return LaterRounds()
     if following is None:
         return LaterRounds()
-    models = following.left * workspace.study.proxies.replicates
+    proxies = workspace.study.proxies
     return LaterRounds(
         following.of - following.number + 1,
         following.left,
-        models,
-        models * workspace.study.proxies.training_settings.tokens,
+        following.left * proxies.replicates,
+        following.left * proxies.tokens_per_mixture,
     )
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.planning.forecast.forecast import Forecast, LaterRounds, StageForecast, some_of
-from regmix_pipeline.refit import in_words
+from regmix_pipeline.status import in_words
 
 
 def forecast_as_json(workspace: Workspace, found: Forecast) -> dict[str, Any]:
