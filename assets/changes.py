@@ -12,8 +12,8 @@ from regmix_pipeline.engine.changes import input_changes
 from regmix_pipeline.engine.workspace import PartitionResult, Stage, Workspace
 from regmix_pipeline.files import read_json
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS
-from regmix_pipeline.refit import in_words, study_status, training_cost
 from regmix_pipeline.stages import STAGES
+from regmix_pipeline.status import in_words, study_status, training_cost
 
 SHOWN = 8
 """Names listed before the rest is counted."""

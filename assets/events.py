@@ -16,6 +16,7 @@ from regmix_pipeline.assets.marks import marks_of
 from regmix_pipeline.assets.names import StudyNames, asset_key, names_of
 from regmix_pipeline.assets.questions import QUESTIONS
 from regmix_pipeline.checks import Finding
+from regmix_pipeline.engine.records import UNPARTITIONED
 from regmix_pipeline.engine.workspace import PartitionResult, Stage, Workspace
 from regmix_pipeline.errors import RegmixError, refused_by_system
 from regmix_pipeline.progress import so_far
@@ -27,6 +28,8 @@ _NO_MATERIALIZATION = "__source_asset_observation__"
 """Metadata of an output that Dagster's own observations have, so that they are not reported as materialisations."""
 _LOG_LINES = 5
 """Lines of progress in Dagster's log for the partitions of a step: each is a row of its database."""
+_NONE = "-"
+"""Place and remedy of a failure that has none."""
 BACKFILL = "dagster/backfill"
 """Run tag: the backfill that a run is part of."""
 
@@ -48,9 +51,17 @@ def plain_failures() -> Iterator[None]:
             raise
         raise dg.Failure(
             description=str(error),
-            metadata={"where": error.where or "-", "remedy": error.remedy or "-"},
+            metadata={"where": error.where or _NONE, "remedy": error.remedy or _NONE},
             allow_retries=False,
         ) from None  # what caused it may quote credentials, and the event log is kept
+
+
+def error_of_failure(description: str, metadata: Mapping[str, dg.MetadataValue]) -> RegmixError:
+    """The error that a Dagster failure with this description and metadata shows."""
+    shown = {name: str(value.value) for name in ("where", "remedy") if (value := metadata.get(name)) is not None}
+    where, remedy = (shown.get(name, _NONE).removeprefix(_NONE) for name in ("where", "remedy"))
+    problem = description.removeprefix(f"{where}: ").removesuffix(f"\n  remedy: {remedy}")
+    return RegmixError(problem, where=where, remedy=remedy)
 
 
 def materialize_partitions(
@@ -64,7 +75,7 @@ def materialize_partitions(
     Raises:
         dg.Failure: at the end, when some partitions failed; the others are kept.
     """
-    failed: dict[str, str] = {}
+    failed: dict[str, RegmixError] = {}
     done = {"made in this run": 0, "reused in this run": 0, "restored from earlier records": 0}
     quiet = ONLY_STALE in context.run.tags
     asked, started = list(keys), time.monotonic()
@@ -84,7 +95,7 @@ def materialize_partitions(
         asked = [key for key in asked if key not in gone]
         for made in workspace.materialise(stage, asked):
             if made.error is not None:
-                failed[made.key] = str(made.error)
+                failed[made.key] = made.error
                 yield dg.AssetObservation(
                     asset_key(workspace, stage), partition=made.key, description=f"failed: {made.error}"
                 )
@@ -113,14 +124,26 @@ def materialize_partitions(
             workspace, replace(finding, facts={**finding.facts, **done}), stage.name, question.check, shown
         )
     if failed:
-        listed = "\n".join(f"{key}: {problem}" for key, problem in failed.items())
         raise dg.Failure(
-            description=f"{len(failed)} of {len(asked)} partitions failed\n{listed}",
-            metadata={"failed": list(failed)},
+            description=f"{len(failed)} of {len(asked)} partitions failed\n{_listed(failed)}",
+            metadata={"failed": list(failed), "remedy": _common_remedy(failed) or _NONE},
             allow_retries=False,
         )
     context.log.info(f"{stage.name}: " + ", ".join(f"{count} {what}" for what, count in done.items()))
     yield unchanged(names_of(workspace), stage)
+
+
+def _listed(failed: Mapping[str, RegmixError]) -> str:
+    """A line for each failed partition, and its remedy below it where they have different ones."""
+    if remedy := _common_remedy(failed):
+        return "\n".join(f"{key}: {error}".removesuffix(f"\n  remedy: {remedy}") for key, error in failed.items())
+    return "\n".join(f"{key}: {error}" for key, error in failed.items())
+
+
+def _common_remedy(failed: Mapping[str, RegmixError]) -> str:
+    """The remedy that all failed partitions have; "" where they have different ones."""
+    remedies = {error.remedy for error in failed.values()}
+    return remedies.pop() if len(remedies) == 1 else ""
 
 
 def unchanged(names: StudyNames, stage: Stage) -> dg.Output:
@@ -169,11 +192,13 @@ def materialize_asset(
     """Make a stage that has no partitions; ``tables`` and ``changes`` add to its metadata once it is made."""
     key = asset_key(workspace, stage)
     with plain_failures():
-        made = next(iter(list(workspace.materialise(stage))), None)
-        if made is None:
+        found = {made.key: made for made in workspace.materialise(stage)}
+        if not found:
             return dg.MaterializeResult(asset_key=key, metadata={"not part of this study": True})
-        if made.error is not None:
-            raise made.error
+        for each in found.values():
+            if each.error is not None:
+                raise each.error
+        made = found[UNPARTITIONED]
     assert made.record is not None
     context.log.info(f"{stage.name}: {outcome(made)}")
     return dg.MaterializeResult(

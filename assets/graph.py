@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from regmix_pipeline.assets.events import materialize_asset, materialize_partitions, plain_failures, unchanged
-from regmix_pipeline.assets.hooks import OBSERVED, hooks_of
+from regmix_pipeline.assets.events import materialize_partitions, plain_failures, unchanged
+from regmix_pipeline.assets.hooks import OBSERVED, hooks_of, made_with_hooks
 from regmix_pipeline.assets.late import late_partitions, opened
 from regmix_pipeline.assets.names import StudyNames
 from regmix_pipeline.assets.questions import check_specs
@@ -101,12 +101,7 @@ def _made(
     if stage.partitions:
         yield from materialize_partitions(context, workspace, stage, keys or [])
         return
-    hooks = hooks_of(stage.name)
-    with plain_failures():
-        hooks.before(context, workspace)
-    result = materialize_asset(context, workspace, stage, hooks.tables, hooks.changes)
-    hooks.after(context, workspace)
-    yield result
+    yield made_with_hooks(context, workspace, stage)
 
 
 def _upstream(stage: Stage, names: StudyNames, *, partitioned: bool) -> list[dg.AssetDep]:

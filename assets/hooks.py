@@ -11,6 +11,7 @@ import dagster as dg
 
 from regmix_pipeline.assets.automation import inputs_changed, inputs_there
 from regmix_pipeline.assets.changes import decision_before_and_now, mixtures_and_their_cost
+from regmix_pipeline.assets.events import materialize_asset, plain_failures
 from regmix_pipeline.assets.looks import FEEDBACK, observation, observe_documents, observe_domains, observe_feedback
 from regmix_pipeline.assets.marks import named_partitions
 from regmix_pipeline.assets.names import StudyNames, names_of
@@ -108,3 +109,13 @@ OBSERVED: dict[str, Callable[[dg.OpExecutionContext, Workspace], dg.ObserveResul
 def hooks_of(stage_name: str) -> Hooks:
     """What a stage's asset has besides it."""
     return HOOKS.get(stage_name, Hooks())
+
+
+def made_with_hooks(context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage) -> dg.MaterializeResult:
+    """Make a stage that has no partitions, with what happens before and after."""
+    hooks = hooks_of(stage.name)
+    with plain_failures():
+        hooks.before(context, workspace)
+    result = materialize_asset(context, workspace, stage, hooks.tables, hooks.changes)
+    hooks.after(context, workspace)
+    return result

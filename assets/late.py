@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from regmix_pipeline.assets.events import BACKFILL, materialize_asset, materialize_partitions, plain_failures
-from regmix_pipeline.assets.hooks import hooks_of
+from regmix_pipeline.assets.events import BACKFILL, materialize_partitions, plain_failures
+from regmix_pipeline.assets.hooks import made_with_hooks
 from regmix_pipeline.assets.looks import observe_documents, observe_domains
 from regmix_pipeline.assets.names import asset_key
 from regmix_pipeline.assets.triggers import FORCE, triggered_by
@@ -25,10 +25,10 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import MIXTURES
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
-from regmix_pipeline.refit import study_status
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import take_round
 from regmix_pipeline.stages import FIT, behind
+from regmix_pipeline.status import study_status
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS
 
 if TYPE_CHECKING:
@@ -115,10 +115,7 @@ def _make_round(context: dg.AssetExecutionContext, opened_again: Callable[[], Wo
         if stage.partitions is not None:
             _make(context, workspace, stage, list(workspace.stale(stage)))
         elif workspace.stale(stage):
-            hooks = hooks_of(stage.name)
-            hooks.before(context, workspace)
-            made = materialize_asset(context, workspace, stage, hooks.tables, hooks.changes)
-            hooks.after(context, workspace)
+            made = made_with_hooks(context, workspace, stage)
             tags = {"dagster/data_version": made.data_version.value} if made.data_version else {}
             context.log_event(dg.AssetMaterialization(asset_key(workspace, stage), metadata=made.metadata, tags=tags))
 

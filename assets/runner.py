@@ -5,6 +5,7 @@ The same assets and events as from the Dagster UI; what is up to date starts no 
 
 from __future__ import annotations
 
+import re
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from operator import itemgetter
 
 import dagster as dg
 
-from regmix_pipeline.assets.events import ONLY_STALE
+from regmix_pipeline.assets.events import ONLY_STALE, error_of_failure
 from regmix_pipeline.assets.hooks import OBSERVED
 from regmix_pipeline.assets.looks import observation
 from regmix_pipeline.assets.names import StudyNames, names_of, stage_name
@@ -32,7 +33,8 @@ from regmix_pipeline.search.further import FURTHER_MIXTURES, take_round
 from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.stopping import reported_on_stop
 
-_REMEDY = "fix the cause and run again: finished work is kept, and the run shows in the Dagster UI (`make ui`)"
+_REMEDY = "fix the cause"
+_AGAIN = "run again: finished work is kept, and the run shows in the Dagster UI (`regmix ui`)"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -122,7 +124,7 @@ def _observe(workspace: Workspace, instance: dg.DagsterInstance, stage: Stage, p
         with progress.making(stage, work):
             for made in workspace.materialise(stage, list(work.stale)):
                 if made.error is not None:
-                    raise RunFailedError(str(made.error), where=stage.name, remedy=_REMEDY)
+                    raise _failed(stage.name, made.error)
                 instance.report_runless_asset_event(observation(workspace, stage, made))
         workspace.join()
         register(instance, names_of(workspace).sources, list(workspace.study.sources))
@@ -158,9 +160,10 @@ def _launch(
         )
         where = progress.at.name if progress.at else stages[0].name
         if not result.dagster_run.is_finished:  # its end could not be stored
-            if is_full_disk(_why(result)):
+            why = _why(result)
+            if is_full_disk(why.problem):
                 raise _full_disk(instance, where)
-            raise RunFailedError(_why(result) or "Dagster could not store its end", where=where, remedy="run again")
+            raise RunFailedError(why.problem or "Dagster could not store its end", where=where, remedy="run again")
     failed: dict[str, list[str]] = {}
     for found in result.get_asset_check_evaluations():
         if not found.passed:
@@ -171,9 +174,15 @@ def _launch(
     if not result.success:
         why = _why(result, [each for checks in failed.values() for each in checks])
         where = _failed_stage(result, names, stages) or where
-        if is_full_disk(why):
+        if is_full_disk(why.problem):
             raise _full_disk(instance, where)
-        raise RunFailedError(why, where=where, remedy=_REMEDY)
+        raise _failed(where, why)
+
+
+def _failed(stage: str, why: RegmixError) -> RunFailedError:
+    """The end of a run in which a stage failed: one place, one remedy."""
+    place = why.where if re.match(rf"{stage}\b", why.where) else f"{stage}: {why.where}".removesuffix(": ")
+    return RunFailedError(why.problem, where=place, remedy=f"{why.remedy or _REMEDY}; then {_AGAIN}")
 
 
 def _failed_stage(result: dg.ExecuteInProcessResult, names: StudyNames, stages: Sequence[Stage]) -> str | None:
@@ -199,15 +208,16 @@ def _ended_on_stop(run: str) -> AbstractContextManager[None]:
     return reported_on_stop(report)
 
 
-def _why(result: dg.ExecuteInProcessResult, failed_checks: Sequence[str] = ()) -> str:
+def _why(result: dg.ExecuteInProcessResult, failed_checks: Sequence[str] = ()) -> RegmixError:
     """Why a run failed, without Dagster's stack: what its first failed step says, then the checks that failed."""
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                return "; ".join([data.user_failure_data.description, *failed_checks])
+            if (said := data.user_failure_data) is not None and said.description:
+                found = error_of_failure(said.description, said.metadata)
+                return RegmixError("; ".join([found.problem, *failed_checks]), where=found.where, remedy=found.remedy)
             error = data.error
             if error is not None and not failed_checks:
                 cause = error.cause or error
-                return cause.message.strip()
-    return "; ".join(failed_checks)
+                return RegmixError(cause.message.strip())
+    return RegmixError("; ".join(failed_checks))

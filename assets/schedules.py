@@ -10,11 +10,12 @@ from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
-from regmix_pipeline.refit import Refit, confirmation_tokens, study_status
 from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import adopt_proposals
 from regmix_pipeline.stages import FIT
+from regmix_pipeline.status import confirmation_tokens, study_status
+from regmix_pipeline.study.settings.refit import Refit
 
 EVIDENCE = (*AWAITED, PROXY_CHECKPOINTS, PROXY_LOSSES)
 DECISION = (*FIT, MIXTURE_DECISION)

@@ -23,10 +23,10 @@ from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
-from regmix_pipeline.refit import in_words, study_status, training_cost
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import take_round
 from regmix_pipeline.stages import DATA, FIT
+from regmix_pipeline.status import in_words, study_status, training_cost
 
 AWAITED = tuple(stage for stage in DATA if stage not in (FINISHED_PROXIES, ADOPTED_MIXTURES))
 """What training waits for. The other two are looked at by whoever asks, and new ones alone make nothing stale."""
@@ -133,17 +133,17 @@ def _round(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Sens
     found = study_status(workspace, *FIT)
     if not found.stale and not found.blocked:
         return dg.SensorResult(skip_reason=take_round(workspace, "sensor proxies_within_budget").said)
-    tokens = following.size * workspace.study.proxies.replicates * workspace.study.proxies.training_settings.tokens
+    tokens = following.size * workspace.study.proxies.tokens_per_mixture
     why = f"round {following.number} of {following.of} is next: {following.size} mixtures, {tokens:,} tokens"
     if found.blocked or tokens > workspace.study.refit.max_new_tokens:
         return dg.SensorResult(
             skip_reason=f"{why}; it waits for further_mixtures: {found.of(*FIT)}; materialise them, or `regmix run`"
         )
     first = next(number for number, stage in enumerate(FIT) if stage.name in found.stale)
-    recipes = {stage.name: found.stale[stage.name][UNPARTITIONED] for stage in FIT if stage.name in found.stale}
+    reasons = {name: in_words(stale) for name, stale in found.stale.items()}
     return ask(
         context,
-        ["round", following, {name: str(reason) for name, reason in recipes.items()}],
+        ["round", following, reasons],
         [asset_key(workspace, stage) for stage in FIT[first:]],
         why,
     )

@@ -16,9 +16,9 @@ from regmix_pipeline.assets.names import StudyNames, asset_key
 from regmix_pipeline.assets.pictures import table
 from regmix_pipeline.engine.records import Record
 from regmix_pipeline.engine.workspace import Stage, Workspace
-from regmix_pipeline.refit import StudyStatus, in_words, study_status
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.stages import STAGES, behind
+from regmix_pipeline.status import StudyStatus, in_words, study_status
 
 if TYPE_CHECKING:
     from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord

@@ -1,6 +1,8 @@
 """Damaged homes: what commands say of files that a disk or a hand has changed, and what `regmix run` makes again.
 
-    python benchmarks/damages.py [COUNT] [--seed SEED] [--only FOLDER] [--number NUMBER]      # default 300 damages
+    python benchmarks/damages.py [COUNT] [--first NUMBER] [--seed SEED] [--only FOLDER] [--number NUMBER]
+
+COUNT is where it ends, by default 300.
 
 Every damage is of one file of a finished home: a bit flipped, cut, emptied, deleted, or bytes put at its end. First a
 folder of the home is drawn, then a file below it. `status`, `audit`, `run` and again `audit` are run on a copy that has
@@ -268,6 +270,7 @@ def main() -> None:
     """Damage, run, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("count", type=int, nargs="?", default=300)
+    parser.add_argument("--first", type=int, default=0, help="begin here, where an earlier call was interrupted")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="a file or folder of the home, instead of all")
     parser.add_argument("--number", type=int, help="this damage alone, with all that was said of it")
@@ -281,7 +284,7 @@ def main() -> None:
                 raise SystemExit(said)
         outcomes: list[Outcome] = []
         try:
-            for number in range(given.count) if given.number is None else [given.number]:
+            for number in range(given.first, given.count) if given.number is None else [given.number]:
                 rng = random.Random(f"{given.seed}/{number}")
                 file, kind = draw(finished, rng, given.only)
                 found = outcome_of(commands, study, finished, folder / "home", file, kind, rng)

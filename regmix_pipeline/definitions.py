@@ -20,12 +20,12 @@ from regmix_pipeline.assets.sensors import sensors
 from regmix_pipeline.assets.up_to_date import up_to_date_checks
 from regmix_pipeline.assets.verdicts import judge_decision
 from regmix_pipeline.errors import RegmixError
-from regmix_pipeline.refit import Refit
 from regmix_pipeline.resources.executor import locked_in_process
 from regmix_pipeline.resources.ledger import LedgerResource
 from regmix_pipeline.resources.trainer import TrainerResource
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.study.file import default_study_file, load_study
+from regmix_pipeline.study.settings.refit import Refit
 
 
 def build_definitions(

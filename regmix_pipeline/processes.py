@@ -97,20 +97,22 @@ gets these signals as well, ends it."""
 
 
 class Child:
-    """A process that reads lines of JSON and answers each with a line of JSON; what it logs goes to standard error.
+    """A process that reads lines of JSON and answers with lines of JSON.
 
     Its standard input stays open until it shall end: its end signals that the parent is gone, however the parent ends.
 
     Args:
         module: the module to run.
         environment: what its environment has beside this process's.
+        log: takes what it logs; None: standard error does.
     """
 
-    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, module: str, environment: Mapping[str, str], log: IO[bytes] | None = None) -> None:
         self._process = start(
             [*_DEAF, *command(module)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=log,
             encoding="utf-8",
             env=os.environ | environment | {"PYTHONPATH": module_search()},
         )

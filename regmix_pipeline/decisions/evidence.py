@@ -15,7 +15,7 @@ from regmix_pipeline.decisions.find import Decision, record_named
 from regmix_pipeline.engine.records import UNPARTITIONED, Record
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, RegressionError
-from regmix_pipeline.files import read_json, sha256_of
+from regmix_pipeline.files import damage_of, read_json, sha256_of
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.search.objective import Objective
@@ -106,6 +106,10 @@ class Evidence:
         return Mixture.from_weights(self.decision["mixture"]["weights"]).vector(self.domains)
 
 
+_FROM_BACKUP = "restore records/history of the home from a backup"
+_AGAIN = "`regmix run` makes it again, since this is the current decision"
+
+
 def evidence_behind(workspace: Workspace, decision: Decision) -> Evidence:
     """The evidence of a decision of this home.
 
@@ -145,34 +149,47 @@ def recorded(workspace: Workspace, decision: Decision, asset: str, key: str = UN
     Raises:
         LedgerError: the decision names none, or its record is gone.
     """
-    place = f"{asset}/{key}"
-    version = decision["versions"].get(place)
     found = record_named(workspace, decision, asset, key)
-    if found is None:
-        what = "names no version of it" if version is None else f"is based on version {version}, whose record is gone"
-        raise LedgerError(
-            f"{decision['decision']} {what}", where=place, remedy="restore records/history of the home from a backup"
-        )
-    return found
+    if found is not None:
+        return found
+    place = f"{asset}/{key}"
+    version, current = decision["versions"].get(place), workspace.records.current(asset, key)
+    if current is not None and current.version == version:
+        return current  # its other name, for good, was lost or damaged
+    if version is None:
+        raise LedgerError(f"{decision['decision']} names no version of it", where=place, remedy=_FROM_BACKUP)
+    raise LedgerError(
+        f"{decision['decision']} is based on version {version}, whose record is gone or damaged",
+        where=place,
+        remedy=_AGAIN if _is_current(workspace, decision) else _FROM_BACKUP,
+    )
+
+
+def _is_current(workspace: Workspace, decision: Decision) -> bool:
+    """Whether a run makes again what is lost of a decision's evidence."""
+    taken = workspace.records.current("mixture_decision")
+    return taken is not None and taken.version == decision["decision"]
 
 
 def _file(workspace: Workspace, decision: Decision, record: Record, suffix: str) -> Path:
     """An artefact of a record, as it was when it was recorded."""
     name = next((name for name in record.files if name.endswith(suffix)), None)
     place = f"{record.asset}/{record.key}"
-    if name is None or not (workspace.home / name).is_file():
-        raise LedgerError(
-            f"the evidence of {decision['decision']} is gone ({place}, version {record.version})",
-            where=str(workspace.home / (name or f"*{suffix}")),
-            remedy="restore the file from a backup of the home",
-        )
-    if name in record.sums and sha256_of(workspace.home / name) != record.sums[name]:
-        raise LedgerError(
-            f"the evidence of {decision['decision']} was altered ({place}, version {record.version})",
-            where=str(workspace.home / name),
-            remedy=f"see `regmix audit {decision['decision']}`, and restore the file from a backup",
-        )
-    return workspace.home / name
+    path = workspace.home / (name or f"*{suffix}")
+    recorded_sum = record.sums.get(name or "")
+    altered = path.is_file() and recorded_sum not in (None, sha256_of(path))
+    if path.is_file() and not altered:
+        return path
+    # A file that can be read and is another one is left as it is by a run: somebody changed it.
+    lost = not path.is_file() or bool(damage_of(path))
+    raise LedgerError(
+        f"the evidence of {decision['decision']} {'was altered' if altered else 'is gone'} "
+        f"({place}, version {record.version})",
+        where=str(path),
+        remedy=_AGAIN
+        if lost and _is_current(workspace, decision)
+        else f"see `regmix audit {decision['decision']}`, and restore the file from a backup of the home",
+    )
 
 
 def inventory_settings(counted: Record) -> Mapping[str, list[Any]]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from regmix_pipeline.engine.opened import CONTENT
 from regmix_pipeline.engine.records import Record
-from regmix_pipeline.engine.workspace import CONTENT, Workspace
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import sha256_of
 
 Kind = Literal["altered", "gone", "changed since"]

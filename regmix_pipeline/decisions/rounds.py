@@ -32,7 +32,7 @@ def rounds_of(workspace: Workspace, fitted: FittedRegressor, objective: Mapping[
     values = fitted.losses @ fitted.shares(objective)
     at: dict[str, list[float]] = {}
     for weights, value in zip(fitted.weights, values, strict=True):
-        mixture = Mixture.from_weights(dict(zip(fitted.domains, weights.tolist(), strict=True)))
+        mixture = Mixture.at(fitted.domains, weights)
         at.setdefault(mixture.id, []).append(float(value))
     rounds: dict[int, list[str]] = {}
     for entry in listed["mixtures"]:

@@ -23,7 +23,10 @@ CHECKSUM_FILE = "checksums.json"
 ETAGS = ("etag", "md5hash", "content_md5", "crc32c")
 """Names under which object stores give a checksum of a file's content, in lower case."""
 TOO_FRESH = 2.0
-"""Seconds since the last write within which a checksum is not remembered: another write may leave the same time."""
+"""Seconds since the last write within which a checksum is remembered for quick looks alone: another write may leave the
+same time, so an observation reads the file again."""
+FOR_LOOKS = "for quick looks"
+"""Mark of such a checksum."""
 THREADS = 4
 
 
@@ -61,7 +64,7 @@ def observe(
     The version depends on the contents of the files in reading order and on the settings that change what is read
     (`Source.reading`), not on times nor on the names of files and folders. SHA-256 sums of local files are remembered
     in ``data_folder/checksums.json`` by path, size, modification time and inode; ``read_all`` reads the files all the
-    same.
+    same, and so does every observation where a file was written a moment before.
 
     Raises:
         DocumentError: as `resolve`, or a file cannot be read.
@@ -157,15 +160,17 @@ def _local_sum(path: str, known: dict[str, Any]) -> tuple[int, str, list[Any] | 
     """(size, checksum, entry to remember or None)."""
     before = _stat(path)
     entry = known.get(path)
-    if isinstance(entry, list) and entry[:3] == _key(before):
+    if isinstance(entry, list) and entry[:3] == _key(before) and FOR_LOOKS not in entry:
         return before.st_size, f"sha256:{entry[3]}", entry
     try:
         digest = sha256_of(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     after = _stat(path)
-    settled = _key(before) == _key(after) and time.time() - after.st_mtime > TOO_FRESH
-    return after.st_size, f"sha256:{digest}", [*_key(after), digest] if settled else None
+    if _key(before) != _key(after):
+        return after.st_size, f"sha256:{digest}", None
+    mark = [] if time.time() - after.st_mtime > TOO_FRESH else [FOR_LOOKS]
+    return after.st_size, f"sha256:{digest}", [*_key(after), digest, *mark]
 
 
 def _stat(path: str) -> os.stat_result:

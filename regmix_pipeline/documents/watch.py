@@ -11,12 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
-
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, read_json, write_json
-from regmix_pipeline.study.settings.base import Settings
 from regmix_pipeline.study.settings.documents import Source, check_name
+from regmix_pipeline.study.settings.watch import Watch
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -24,39 +22,6 @@ if TYPE_CHECKING:
 CHANGED = ("mtime", "created", "lastmodified", "last_modified", "updated", "modified")
 """Names under which file systems say when a file changed, in lower case; locally ``created`` is the inode's time, which
 no copy can set back."""
-
-
-class Watch(Settings):
-    """An address whose folders are domains, each named after its folder: `/data/inbox/poems/` is the domain `poems`."""
-
-    address: str = Field(min_length=1)
-    """Folder or fsspec address; relative: from the study file's folder."""
-    source: Source
-    """What to read in each folder, for instance {jsonl: "*.jsonl.gz"}: the pattern starts at the domain's folder."""
-    cap: float | None = Field(default=None, gt=0, le=1)
-    """Highest weight of each such domain in any mixture."""
-    target_weight: float | None = Field(default=None, ge=0)
-    """Make each such domain's own validation loss a target of this weight; 0: measured only. None: not measured."""
-
-    @field_validator("source")
-    @classmethod
-    def _pattern_inside(cls, source: Source) -> Source:
-        if source.corpus is not None:
-            raise ValueError("a watched folder holds files: give a jsonl or parquet pattern, not a corpus")
-        if "://" in source.address or os.path.isabs(source.address) or ".." in Path(source.address).parts:
-            raise ValueError(f"{source.address!r} leaves the watched folder: give a pattern inside it, such as *.jsonl")
-        return source
-
-    @property
-    def remote(self) -> bool:
-        """Whether the address names another file system."""
-        return "://" in self.address or "::" in self.address
-
-    def source_of(self, folder: str) -> Source:
-        """The source of the domain that a folder is."""
-        # A glob's special characters in the address itself are meant literally.
-        root = self.address.rstrip("/") if self.remote else glob.escape(self.address.rstrip("/"))
-        return self.source.model_copy(update={self.source.kind: f"{root}/{folder}/{self.source.address}"})
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,7 @@ def reference_mixtures(prior: NDArray[np.float64], limits: Limits) -> dict[str, 
     >>> {name: mixture.weights for name, mixture in reference_mixtures(np.array([0.9, 0.1]), limits).items()}
     {'natural': {'code': 0.4, 'web': 0.6}, 'uniform': {'code': 0.5, 'web': 0.5}}
     """
-    return {
-        name: Mixture.from_weights(dict(zip(limits.domains, weights.tolist(), strict=True)))
-        for name, weights in reference_weights(prior, limits).items()
-    }
+    return {name: Mixture.at(limits.domains, weights) for name, weights in reference_weights(prior, limits).items()}
 
 
 def reference_weights(prior: NDArray[np.float64], limits: Limits) -> dict[str, NDArray[np.float64]]:

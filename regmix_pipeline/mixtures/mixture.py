@@ -58,6 +58,15 @@ class Mixture:
         units = largest_remainder(values / values.sum(), PARTS // quantum) * quantum
         return cls.of(dict(zip(names, units.tolist(), strict=True)))
 
+    @classmethod
+    def at(cls, domains: Sequence[str], weights: NDArray[np.float64]) -> Mixture:
+        """At a point of the simplex, shape (len(domains),), as `from_weights`; the inverse of `vector`.
+
+        >>> Mixture.at(["web", "code"], np.array([0.75, 0.25])).weights
+        {'code': 0.25, 'web': 0.75}
+        """
+        return cls.from_weights(dict(zip(domains, weights.tolist(), strict=True)))
+
     def renamed(self, names: Mapping[str, str]) -> Mixture:
         """The same weights with domains called as ``names`` says, former name -> name; others keep theirs.
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from regmix_pipeline.numbers import amount
-from regmix_pipeline.planning.forecast.show import some_of
+from regmix_pipeline.planning.forecast.forecast import some_of
 from regmix_pipeline.planning.plan import StudyPlan
 from regmix_pipeline.planning.recorded import ToTrain
 from regmix_pipeline.planning.stage_plans import TRAINING

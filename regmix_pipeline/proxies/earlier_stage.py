@@ -2,11 +2,13 @@
 
 Each finished proxy that is not one of today's is read as `mixtures.changes` says; those that stay valid are evaluated
 on today's targets and join the regression. Nothing is reused silently: every run found is a row of the ledger, with
-what was done to it and the shards it was trained on.
+what was done to it and the shards it was trained on. Those that are refused are listed under a key of their own, which
+nothing is made from: that they are there changes no decision.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,9 @@ from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.workers.choose import executor_of
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
+REFUSED = "refused"
+"""Key of the runs that are not evidence."""
 
 
 def earlier_runs(workspace: Workspace) -> list[EarlierRun]:
@@ -47,24 +51,48 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     if not workspace.study.trains:
         return {}
     runs = earlier_runs(workspace)
+    kept, refused = _kept(runs), _refused(runs)
     settings = {
-        "runs": fingerprint([[run.spec.id, dict(run.reading.weights), run.reading.refused] for run in runs]),
+        "runs": fingerprint([[run.spec.id, dict(run.reading.weights)] for run in kept]),
         "windows": workspace.study.proxies.evaluation.windows,
         "code": f"{CODE_VERSION}-{EVALUATION_CODE}",
     } | target_kinds(workspace)
-    targets = (
-        workspace.versions("token_shards", workspace.targets) if any(not run.reading.refused for run in runs) else {}
-    )
-    return {UNPARTITIONED: Recipe(targets, settings)}
+    found = {UNPARTITIONED: Recipe(workspace.versions("token_shards", workspace.targets) if kept else {}, settings)}
+    if refused:
+        listed = fingerprint([[run.spec.id, dict(run.reading.weights), run.reading.refused] for run in refused])
+        found[REFUSED] = Recipe({}, {"runs": listed, "code": CODE_VERSION})
+    return found
+
+
+def _kept(runs: list[EarlierRun]) -> list[EarlierRun]:
+    return [run for run in runs if not run.reading.refused]
+
+
+def _refused(runs: list[EarlierRun]) -> list[EarlierRun]:
+    return [run for run in runs if run.reading.refused]
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     runs = earlier_runs(workspace)
-    kept = [run for run in runs if not run.reading.refused]
-    losses = _measured(workspace, kept)
-    version = fingerprint("earlier runs", recipes[UNPARTITIONED].id)
+    for key, recipe in recipes.items():
+        version = fingerprint("earlier runs", recipe.id)
+        yield (
+            _list_refused(workspace, _refused(runs), version)
+            if key == REFUSED
+            else _measure(workspace, _kept(runs), version)
+        )
+
+
+def _list_refused(workspace: Workspace, runs: list[EarlierRun], version: str) -> Output:
+    workspace.write_rows("earlier_runs", version, [row for run in runs for row in _rows(run)])
+    reasons = Counter(run.reading.refused for run in runs)
+    return Output(REFUSED, version, {"not kept": dict(sorted(reasons.items()))})
+
+
+def _measure(workspace: Workspace, runs: list[EarlierRun], version: str) -> Output:
+    losses = _measured(workspace, runs)
     domains = workspace.domains + former_domains(workspace)
-    distinct = {run.mixture.id: run.mixture for run in kept}
+    distinct = {run.mixture.id: run.mixture for run in runs}
     workspace.write_rows(
         "mixtures",
         version,
@@ -86,23 +114,20 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     workspace.write_rows("proxy_losses", version, losses)
     path = workspace.write_json(
         {
-            "runs": [{"id": run.spec.id, "parts": dict(run.mixture.parts)} for run in kept],
+            "runs": [{"id": run.spec.id, "parts": dict(run.mixture.parts)} for run in runs],
             "former_domains": domains[len(workspace.domains) :],
         },
         "earlier",
         f"{version}.json",
     )
-    refused = [run.reading.refused for run in runs if run.reading.refused]
     facts = {
-        "found": len(runs),
-        "kept": len(kept),
+        "kept": len(runs),
         "distinct mixtures": len(distinct),
         "former domains": domains[len(workspace.domains) :],
-        "not kept": {why: refused.count(why) for why in sorted(set(refused))},
-        "tokens not trained again": sum(run.spec.training.tokens for run in kept),
+        "tokens not trained again": sum(run.spec.training.tokens for run in runs),
     }
-    files, sums = _evidence(workspace, kept)
-    yield Output(UNPARTITIONED, version, facts, [path, *files], sums=sums)
+    files, sums = _evidence(workspace, runs)
+    return Output(UNPARTITIONED, version, facts, [path, *files], sums=sums)
 
 
 def _evidence(workspace: Workspace, kept: list[EarlierRun]) -> tuple[list[Path], dict[Path, str]]:

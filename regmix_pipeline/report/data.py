@@ -16,6 +16,7 @@ from regmix_pipeline.numbers import finite
 
 TABLES_SHOWN = (
     "domain_inventory",
+    "text_overlap",
     "mixtures",
     "proxy_losses",
     "regressor_scores",
@@ -27,6 +28,9 @@ TABLES_SHOWN = (
 
 OBJECTIVE = "objective"
 """Name of the weighted mean of the targets, as the ledger has it."""
+
+OVERLAP_SHOWN = 0.01
+"""Share of a target's runs of tokens in a domain's training text from which on the overlap is shown."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,17 @@ class SourceRow:
     available_tokens: int | None
     prior: float | None
     cap: float | None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a domain's training text has of a target's text: shares of its runs of tokens, and of its tokens in equal
+    documents."""
+
+    target: str
+    domain: str
+    runs: float
+    documents: float
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,7 @@ class ReportData:
 
     schema_version: int
     inventory: list[SourceRow]
+    overlaps: list[Overlap]
     origins: dict[str, str]
     weights: dict[str, dict[str, float]]
     training: Training
@@ -166,6 +182,7 @@ def read_report_data(ledger: Path, decision: Mapping[str, Any]) -> ReportData:
         return ReportData(
             schema_version=connection.execute("select schema_version from ledger_info").fetchall()[0][0],
             inventory=_inventory(connection),
+            overlaps=_overlaps(connection),
             origins=dict(connection.execute("select distinct mixture, origin from current_mixtures").fetchall()),
             weights=_weights(connection),
             training=_training(connection),
@@ -187,6 +204,15 @@ def _inventory(connection: duckdb.DuckDBPyConnection) -> list[SourceRow]:
         "order by role, prior desc nulls last, source"
     ).fetchall()
     return [SourceRow(*row) for row in rows]
+
+
+def _overlaps(connection: duckdb.DuckDBPyConnection) -> list[Overlap]:
+    rows = connection.execute(
+        "select target, domain, runs, documents from current_text_overlap where runs >= ? "
+        "order by runs desc, target, domain",
+        [OVERLAP_SHOWN],
+    ).fetchall()
+    return [Overlap(*row) for row in rows]
 
 
 def _weights(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, float]]:

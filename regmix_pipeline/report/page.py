@@ -13,7 +13,7 @@ from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.report import confirmation_plots, narrative, plots, provenance, tables
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.confirmation_summary import COMPARED, TargetResult, by_target, confirmation_summary, tally
-from regmix_pipeline.report.data import OBJECTIVE, ReportData, Score, read_report_data
+from regmix_pipeline.report.data import OBJECTIVE, OVERLAP_SHOWN, ReportData, Score, read_report_data
 from regmix_pipeline.report.explorer import disagreement, explorer
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def build_context(
         "compared": COMPARED,
         "not_recorded": numbers.NOT_RECORDED,
         "few_domains": FEW_DOMAINS,
+        "overlap_shown": OVERLAP_SHOWN,
         "flags_recorded": "flags" in decision,
         "drift": narrative.drift(decided["versions"], data.versions),
         "method": narrative.method(decided, data),

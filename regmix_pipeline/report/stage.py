@@ -16,7 +16,7 @@ from regmix_pipeline.files import fingerprint, written_atomically
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
@@ -71,7 +71,7 @@ MIXTURE_REPORT = Stage(
         "mixture_decision",
         "confirmation",
         "regressor",
-        *("domain_inventory", "mixtures", "proxy_losses", "earlier_runs", "imported_runs"),
+        *("text_checks", "domain_inventory", "mixtures", "proxy_losses", "earlier_runs", "imported_runs"),
     ),
     None,
     CODE_VERSION,

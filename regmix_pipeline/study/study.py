@@ -1,8 +1,7 @@
 """The study file: one YAML that says which domains, which targets, which proxies and which limits.
 
-Everything a decision depends on is in this file or in the data it points to. Sections belong to the packages that use
-them (`regmix_pipeline/<room>/settings.py`); this module puts them together and checks them against each other,
-`study_file` reads the YAML.
+Everything a decision depends on is in this file or in the data it points to. Sections are in `study/settings/`; this
+module puts them together and checks them against each other, `study/file.py` reads the YAML.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from regmix_pipeline.documents.watch import Watch
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
-from regmix_pipeline.refit import Refit
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.settings.base import Settings, inside
 from regmix_pipeline.study.settings.documents import Source, check_name
@@ -24,10 +21,12 @@ from regmix_pipeline.study.settings.proxies import (
     ModelAndTraining,
     NoiseSettings,
 )
+from regmix_pipeline.study.settings.refit import Refit
 from regmix_pipeline.study.settings.regression import RegressionSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 from regmix_pipeline.study.settings.strategies import StrategySettings
 from regmix_pipeline.study.settings.tokens import ShardSettings, TextCheckSettings, TokenizerSettings
+from regmix_pipeline.study.settings.watch import Watch
 from regmix_pipeline.study.settings.workers import EngineSettings
 
 if TYPE_CHECKING:
@@ -112,6 +111,11 @@ class Proxies(ModelAndTraining):
     """Processes that train at once. Default: one per CPU core."""
     engine: EngineSettings = EngineSettings()
     """Where proxies are trained: this machine or a cluster."""
+
+    @property
+    def tokens_per_mixture(self) -> int:
+        """Tokens that all proxies of a mixture are trained on."""
+        return self.replicates * self.training_settings.tokens
 
 
 class Confirmation(ModelAndTraining):

@@ -7,14 +7,13 @@ import os
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS, runs_in_tables
+from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.regression.validate import FEWEST_ROWS
 from regmix_pipeline.study.settings.tokens import BYTES_AND_EOS
 from regmix_pipeline.study_check.limits import check_limits
 from regmix_pipeline.study_check.text import texts_of
 from regmix_pipeline.tokens.stage import TOKENIZER
 from regmix_pipeline.tokens.tokenizer import checked
-
-REGRESSOR = "regressor"
 
 
 def check_study(workspace: Workspace, *, elsewhere: bool = False) -> list[str]:
@@ -77,10 +76,14 @@ def _check_mixtures(workspace: Workspace) -> None:
     """Imported tables are sound, and there will be enough mixtures to learn from: else all training would be wasted."""
     study = workspace.study
     imported = 0
-    if workspace.stale(IMPORTED_RUNS) or not workspace.records.keys(REGRESSOR):
+    if workspace.stale(IMPORTED_RUNS) or not workspace.records.keys(REGRESSOR.name):
         imported = sum(map(len, runs_in_tables(workspace)))
     # What was trained or decided before is evidence as well, and is not counted here.
-    if workspace.records.keys(REGRESSOR) or next(workspace.home.glob("proxies/p*"), None) or study.watch is not None:
+    if (
+        workspace.records.keys(REGRESSOR.name)
+        or next(workspace.home.glob("proxies/p*"), None)
+        or study.watch is not None
+    ):
         return
     anchors, drawn = study.mixtures.anchors, study.mixtures.count
     drawn += anchors.natural + anchors.uniform + anchors.single_domain * len(study.domains)

@@ -14,6 +14,9 @@ from regmix_pipeline.numbers import amount
 from regmix_pipeline.study.study import Study
 from regmix_pipeline.study_check.text import TextHere
 
+LEAST_TARGET = 1000
+"""Tokens below which no large run is worth naming as a remedy."""
+
 
 def check_limits(workspace: Workspace, texts: Mapping[str, TextHere]) -> list[str]:
     """Lines worth knowing of the limits; nothing where all is well.
@@ -71,14 +74,22 @@ def _check_enough(study: Study, most: list[float], guess: list[float], said: str
     target, epochs = study.limits.target_tokens, study.limits.max_epochs
     if target is None or epochs * sum(most) >= target * FULL:
         return
-    tokens = sum(guess)
+    tokens = max(sum(guess), 1.0)
+    feasible = math.floor(epochs * tokens)
+    lower = f"lower it to less than {amount(feasible)}, " if feasible >= LEAST_TARGET else ""
     raise MixtureError(
         f"the large run needs {amount(target)} tokens, and all domains together hold {amount(tokens)}{said}: at most "
         f"{epochs:g} epochs of them are {amount(epochs * tokens)} tokens, so no mixture is feasible",
         where="limits.target_tokens",
-        remedy=f"lower it to less than {amount(epochs * tokens)}, raise limits.max_epochs, add text, or state what the "
+        remedy=f"{lower}raise limits.max_epochs to {_rounded_up(target / tokens)} or more, add text, or state what the "
         "large run has as available_tokens of the domains",
     )
+
+
+def _rounded_up(number: float) -> str:
+    """At least a number, in three significant digits."""
+    step = 10.0 ** (math.floor(math.log10(number)) - 2)
+    return f"{math.ceil(number / step) * step:.10g}"
 
 
 def _check_groups(study: Study, limits: Limits) -> None:

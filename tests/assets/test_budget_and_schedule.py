@@ -9,7 +9,8 @@ from regmix_pipeline.assets.names import StudyNames, stage_name
 from regmix_pipeline.assets.schedules import schedules
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import add_verdict
-from regmix_pipeline.refit import Refit, confirmation_tokens
+from regmix_pipeline.status import confirmation_tokens
+from regmix_pipeline.study.settings.refit import Refit
 
 TOKENS = 16_384
 

@@ -38,7 +38,7 @@ LINEAGE = {
     "confirmation": ["domain_inventory", "mixture_decision", "optimal_mixture", "token_shards"],
     "mixture_report": [
         *("confirmation", "domain_inventory", "earlier_runs", "imported_runs", "mixture_decision", "mixtures"),
-        *("proxy_losses", "regressor"),
+        *("proxy_losses", "regressor", "text_checks"),
     ],
     "strategy_comparison": [
         *("domain_inventory", "mixture_decision", "mixtures", "optimal_mixture", "proxy_checkpoints", "regressor"),

@@ -89,3 +89,5 @@ def test_when_every_proxy_fails_the_cause_is_named(study_file, tmp_path, monkeyp
     with pytest.raises(RunFailedError, match="out of memory") as caught:
         run_stale(workspace, [PROXY_CHECKPOINTS])
     assert "no proxy is recorded" not in str(caught.value)
+    # The same remedy for all is said once.
+    assert str(caught.value).count("remedy: ") == str(caught.value).count("lower proxies.workers; then run again") == 1

@@ -128,10 +128,10 @@ class Command:
 
 
 class Study:
-    """A study in a folder of its own, with its home beside it."""
+    """A study in a folder of its own, and its home, by default beside it."""
 
-    def __init__(self, folder):
-        self.folder, self.home = folder, folder / "home"
+    def __init__(self, folder, home="home"):
+        self.folder, self.home = folder, folder / home
 
     def start(self, command="run", *words, environment=None):
         """Start a command about this study."""
@@ -181,6 +181,12 @@ class Study:
 def command():
     """Start a command: ``command(folder, *words)``."""
     return Command
+
+
+@pytest.fixture(scope="module")
+def study_in():
+    """The study of a folder: ``study_in(folder, home)``."""
+    return Study
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.planning.forecast.forecast import forecast_of
 
@@ -83,6 +84,24 @@ def test_limits_train_nothing_and_undone_they_lead_back_to_the_decision(place, s
         assert not new
         found.append(decision)
     assert found[1] == first != found[0]
+
+
+@pytest.mark.slow
+def test_text_that_is_changed_back_leads_back_to_the_decision(place):
+    first = json.loads(regmix(place, "run", "--json"))["decision"]["decision"]
+    text = place / "text" / "licences.jsonl"
+    before = text.read_bytes()
+    text.write_bytes(before + json.dumps({"id": "new", "text": "A licence that is new. " * 20}).encode() + b"\n")
+    assert json.loads(regmix(place, "run", "--json"))["decision"]["decision"] != first
+    text.write_bytes(before)
+    decision, new = run_as_forecast(place)
+    assert not new
+    assert decision == first
+    # What was trained meanwhile is on record, and no evidence.
+    with read_ledger(place / ".regmix" / "tiny" / "ledger.duckdb") as connection:
+        found = connection.execute("select distinct kept, rule from current_earlier_runs").fetchall()
+    assert [(kept, rule.split(", and")[0]) for kept, rule in found] == [(False, "documents of licences changed since")]
+    regmix(place, "audit")
 
 
 @pytest.mark.slow

@@ -33,7 +33,9 @@ def test_much_of_a_target_inside_a_domain_is_refused_before_training(small, chan
     pour(small, 1)
     said = small.does("run", status=1)
     assert "of the text of target science is also in the training text of licences" in said
+    assert "error: text_checks: licences: " in said
     assert "remedy: take this text out of one of them" in said
+    assert said.count("remedy: ") == said.count("run again: finished work is kept") == 1
     assert not (small.home / "proxies").exists()
     # As the remedy says; nothing is refused any more, and the study goes on to train.
     change_study({"text_checks.refuse_overlap": 1})
@@ -41,7 +43,7 @@ def test_much_of_a_target_inside_a_domain_is_refused_before_training(small, chan
     assert list(small.home.glob("proxies/p*/proxy.json"))
 
 
-def test_some_of_a_target_inside_a_domain_is_flagged_wherever_the_decision_is_read(small):
+def test_some_of_a_target_inside_a_domain_is_flagged_wherever_the_decision_is_read(small, change_study):
     pour(small, 0.2)
     flag = "of the text of target science is also in the training text of licences"
     assert flag in small.does("run")
@@ -50,3 +52,8 @@ def test_some_of_a_target_inside_a_domain_is_flagged_wherever_the_decision_is_re
     assert f"flag: {flagged}" in small.does("audit", "--no-contents")
     (report,) = small.home.glob("reports/*.html")
     assert flag in report.read_text()
+    (line,) = (line for line in small.does("status").splitlines() if line.startswith("flag: "))
+    assert flag in line
+    assert "remedy: take this text out of one of them" in line
+    change_study({"text_checks.flag_overlap": 1, "text_checks.flag_runs": 1})
+    assert "flag: " not in small.does("status")

@@ -96,6 +96,15 @@ def test_target_tokens_are_lowered_to_what_the_message_says(study_file, change_s
     assert planned(study_file).status == 0
 
 
+def test_epochs_are_raised_to_what_the_message_says(study_file, change_study):
+    change_study({"limits.max_epochs": 1e-9})
+    said = planned(study_file).err
+    assert "lower it" not in said
+    (number,) = re.findall(r"remedy: raise limits.max_epochs to ([\d.]+) or more", said)
+    change_study({"limits.max_epochs": float(number)})
+    assert planned(study_file).status == 0
+
+
 TEXTS = {
     "a name that is a number": (
         lambda text: text.replace("domains:\n", "domains:\n  2024: {source: {jsonl: text/code.jsonl}}\n"),
@@ -229,3 +238,21 @@ def test_a_home_is_mended_as_the_message_says(finished, tmp_path, monkeypatch, l
     assert ask(["run", *about]).status == 0
     assert ask([*DAMAGES[label].split(), *about]).status == 0
     assert ask(["audit", *about]).status == 0
+
+
+def test_an_explanation_without_its_record_is_mended_as_the_message_says(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    shutil.copytree(finished / "home", home)
+    about = ["--study", str(finished / "s.yaml"), "--home", str(home)]
+    for path in home.glob("records/history/regressor/all/*.json"):
+        path.unlink()
+        path.write_text("{")
+    # The current record is the same, under another name.
+    assert ask(["explain", "code", *about]).status == 0
+    (home / "records/current/regressor/all.json").write_text("{")
+    refused = ask(["explain", "code", *about])
+    assert (refused.status, refused.fault) == (1, "")
+    assert "remedy: `regmix run` makes it again" in refused.err
+    assert ask(["run", *about]).status == 0
+    assert ask(["explain", "code", *about]).status == 0

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from regmix_pipeline.refit import Refit, in_words
+from regmix_pipeline.status import in_words
+from regmix_pipeline.study.settings.refit import Refit
 
 
 @pytest.mark.parametrize(

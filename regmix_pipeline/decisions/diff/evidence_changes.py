@@ -39,7 +39,7 @@ def _rows(evidence: Evidence) -> dict[str, int]:
     """Mixture id -> its row among the regressor's."""
     found = {}
     for row, weights in enumerate(evidence.fitted.weights):
-        found[Mixture.from_weights(dict(zip(evidence.domains, weights.tolist(), strict=True))).id] = row
+        found[Mixture.at(evidence.domains, weights).id] = row
     return found
 
 

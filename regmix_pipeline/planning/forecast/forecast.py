@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from regmix_pipeline.checks import targets_not_trained_on, tokenizer_covers
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.documents.stage import missing_corpora
 from regmix_pipeline.engine.records import Recipe
@@ -28,6 +29,7 @@ from regmix_pipeline.proxies.current import current_specs, trained_specs
 from regmix_pipeline.proxies.stage import checkpoint_version, losses_version
 from regmix_pipeline.search.further import FURTHER_MIXTURES
 from regmix_pipeline.stages import STAGES
+from regmix_pipeline.tokens.checks_stage import TEXT_CHECKS
 from regmix_pipeline.tokens.stage import current_shard
 
 MADE_HERE = ("domains", "domain_inventory", "finished_proxies", "adopted_mixtures", "mixtures", "imported_runs")
@@ -104,6 +106,8 @@ class Forecast:
         to_fetch: built-in corpora that would be downloaded.
         guesses: what cannot be known before it is made, in words: later numbers are upper bounds.
         suggestions: what would cost less, in words.
+        later_rounds: what the rounds take that come after the mixtures listed by now.
+        flags: what the last text checks found that a decision is flagged for, each with its remedy.
     """
 
     stages: tuple[StageForecast, ...]
@@ -111,6 +115,7 @@ class Forecast:
     guesses: tuple[str, ...]
     suggestions: tuple[str, ...]
     later_rounds: LaterRounds
+    flags: tuple[str, ...] = ()
 
     def of(self, stage: str) -> StageForecast:
         """The forecast of a stage."""
@@ -134,7 +139,32 @@ def forecast_of(workspace: Workspace) -> Forecast:
     Works without a home, without text that was fetched, and where a stage cannot be made: the rest is then unknown.
     """
     with scratch_workspace(workspace) as scratch:
-        return _Walk(scratch, workspace.home).forecast()
+        return replace(_Walk(scratch, workspace.home).forecast(), flags=tuple(_text_flags(workspace)))
+
+
+def _text_flags(workspace: Workspace) -> Iterator[str]:
+    """One line on overlaps of targets and training text, one on what the tokenizer loses; none where all is well, or
+    where the text was not checked yet."""
+    if not workspace.study.trains or workspace.records.current(TEXT_CHECKS.name) is None:
+        return
+    limits = workspace.study.text_checks
+    try:
+        with workspace.tables("text_overlap", "tokenizer_coverage") as connection:
+            overlap, coverage = targets_not_trained_on(connection, limits), tokenizer_covers(connection, limits)
+    except LedgerError:  # damaged: the stage's own line says so
+        return
+    for found, remedy in (
+        (overlap, "take this text out of one of them, or raise text_checks.flag_overlap or flag_runs"),
+        (coverage, "give a tokenizer that knows this text, or raise text_checks.flag_lost"),
+    ):
+        if not found.passed:
+            yield f"{some_of(found.description.split('; '))}; remedy: {remedy}"
+
+
+def some_of(reasons: Sequence[str], shown: int = 4) -> str:
+    """The first reasons, and how many more there are."""
+    more = f" and {len(reasons) - shown} more" if len(reasons) > shown else ""
+    return "; ".join(reasons[:shown]) + more
 
 
 class _Walk:
@@ -276,12 +306,12 @@ def _later_rounds(workspace: Workspace) -> LaterRounds:
         return LaterRounds()
     if following is None or _ended(workspace):
         return LaterRounds()
-    models = following.left * workspace.study.proxies.replicates
+    proxies = workspace.study.proxies
     return LaterRounds(
         following.of - following.number + 1,
         following.left,
-        models,
-        models * workspace.study.proxies.training_settings.tokens,
+        following.left * proxies.replicates,
+        following.left * proxies.tokens_per_mixture,
         following.of > 2 and round_sizes(workspace.study) != workspace.study.mixtures.round_sizes,
     )
 

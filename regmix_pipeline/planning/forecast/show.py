@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.planning.forecast.forecast import Forecast, LaterRounds, StageForecast
-from regmix_pipeline.refit import in_words
+from regmix_pipeline.planning.forecast.forecast import Forecast, LaterRounds, StageForecast, some_of
+from regmix_pipeline.status import in_words
 
 
 def forecast_as_json(workspace: Workspace, found: Forecast) -> dict[str, Any]:
@@ -26,6 +26,7 @@ def forecast_as_json(workspace: Workspace, found: Forecast) -> dict[str, Any]:
         "at_most": found.at_most,
         "guesses": list(found.guesses),
         "suggestions": list(found.suggestions),
+        "flags": list(found.flags),
     }
 
 
@@ -47,6 +48,7 @@ def _lines(workspace: Workspace, found: Forecast) -> Iterator[str]:
     if found.guesses:
         yield f"upper bounds, because {some_of(found.guesses)}"
     yield from (f"hint: {suggestion}" for suggestion in found.suggestions)
+    yield from (f"flag: {flag}" for flag in found.flags)
 
 
 def _said(stage: StageForecast) -> str:
@@ -96,9 +98,3 @@ def _total(found: Forecast) -> str:
 
 def _models(count: int) -> str:
     return f"{count} model{'' if count == 1 else 's'}"
-
-
-def some_of(reasons: tuple[str, ...], shown: int = 4) -> str:
-    """The first reasons, and how many more there are."""
-    more = f" and {len(reasons) - shown} more" if len(reasons) > shown else ""
-    return "; ".join(reasons[:shown]) + more

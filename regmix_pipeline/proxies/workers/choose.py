@@ -14,19 +14,22 @@ from regmix_pipeline.proxies.workers.failed import failed
 from regmix_pipeline.proxies.workers.local import LocalExecutor, Result, Task, TaskExecutor
 from regmix_pipeline.proxies.workers.store import Store, folders_of
 
+RAY_LOG = "ray.log"
+"""File of a home that takes what Ray prints while proxies are trained or measured there."""
+
 
 def executor_of(workspace: Workspace) -> TaskExecutor:
     """Local processes or a Ray cluster, behind a store where one is given.
 
     Raises:
         StudyError: a variable of the environment is wrong.
-        ProxyError: the engine cannot be reached.
+        ProxyError: a setting is wrong.
     """
     settings = workspace.study.proxies.engine.overridden()
     if settings.kind == "ray":
         from regmix_pipeline.proxies.workers.ray import RayExecutor
 
-        executor: TaskExecutor = RayExecutor(settings, workspace.say)
+        executor: TaskExecutor = RayExecutor(settings, workspace.say, workspace.home / RAY_LOG)
     else:
         executor = LocalExecutor(workspace.workers)
     return executor if settings.store is None else ThroughStore(executor, Store(settings.store))

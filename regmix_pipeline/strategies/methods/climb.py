@@ -80,7 +80,7 @@ class Climb:
             if not size:
                 return nearest(arena, drawn[order[0]], proxies=count, rounds=sizes, best_after_rounds=best_so_far)
             pick = self._generator(seed, number, "pick").permutation(min(self.kept * size, len(order)))[:size]
-            chosen = [Mixture.from_weights(dict(zip(arena.domains, drawn[i], strict=True))) for i in order[pick]]
+            chosen = [Mixture.at(arena.domains, drawn[i]) for i in order[pick]]
             runs += arena.train(chosen, arena.proxy, seed)
         raise AssertionError("the last round answers")
 

@@ -76,7 +76,7 @@ class SyntheticSession:
     def _mixture(self) -> Mixture:
         """What was drawn so far as a mixture, which names the noise; the natural one before the first step."""
         drawn = self.drawn() if self.taken else self._world.prior
-        return Mixture.from_weights(dict(zip(self._world.domains, drawn.tolist(), strict=True)))
+        return Mixture.at(self._world.domains, drawn)
 
     def _of_domains(self, what: str, deviation: float) -> Array:
         """Losses on the domains' training text, (d,), with the seed's noise and further noise of ``deviation``."""

@@ -101,7 +101,7 @@ class TrainedSession:
             trainer.factors = torch.zeros(len(factors), device=trainer.device)
             for place, factor in zip(self._places, factors.tolist(), strict=True):
                 trainer.factors[place] = factor
-        mixture = Mixture.from_weights(dict(zip(self._domains, weights.tolist(), strict=True)))
+        mixture = Mixture.at(self._domains, weights)
         before = list(trainer.windows.counts)
         trainer.windows.steer(dict(mixture.parts), steps * trainer.spec.training.windows_per_step)
         trainer.sums.zero_()

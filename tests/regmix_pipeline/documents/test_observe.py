@@ -69,9 +69,12 @@ def test_checksums_are_remembered_until_the_file_changes(base, monkeypatch):
     same_size = path.read_text().replace("2", "3")
     path.write_text(same_size)
     assert observe(ALL, base, base / "data").version != first.version
-    # Written a moment ago: hashed again each time, as another write could leave the same time and size.
-    observe(ALL, base, base / "data")
+    # Written a moment ago: hashed again each time, as another write could leave the same time and size. A quick look
+    # takes the last checksum.
+    seen = observe(ALL, base, base / "data")
     assert hashed[2:] == [str(path), str(path)]
+    assert module.version_by_listing(ALL, base, base / "data") == seen.version
+    assert hashed[4:] == []
 
 
 def test_a_damaged_store_of_checksums_is_ignored(base):

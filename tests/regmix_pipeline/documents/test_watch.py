@@ -5,9 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from regmix_pipeline.documents.observe import observe, version_by_listing
-from regmix_pipeline.documents.watch import Watch, scan
+from regmix_pipeline.documents.watch import scan
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.watch import Watch
 
 LINE = b'{"text": "a line of text"}\n'
 

@@ -197,6 +197,7 @@ def make_study(
     targets: int = 10,
     proxies: int = 62,
     confirmed: str | None = "held",
+    overlap: list[dict[str, Any]] | None = None,
     seed: int = 5,
     **changes: Any,
 ) -> MadeStudy:
@@ -208,6 +209,7 @@ def make_study(
         targets: number of targets: `encyclopedia`, outside the domains and the objective, then the domains themselves.
         proxies: sampled mixtures; natural and uniform come on top.
         confirmed: "held", "against", "unclear", or None for no confirmation.
+        overlap: rows of the table of overlaps, without their versions.
         changes: keys of the decision record to replace.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -227,6 +229,10 @@ def make_study(
         writer.record("token_shards", row["source"], row["shard_version"], inputs, {"validation": 0.05})
     writer.rows_of("domain_inventory", "inv1", inventory)
     writer.record("domain_inventory", UNPARTITIONED, "inv1", shards, {"max_epochs": 4})
+
+    rows = [{"shard_version": "shard0", "target_version": "shard1", "run_length": 25, **row} for row in overlap or ()]
+    writer.rows_of("text_overlap", "text1", rows)
+    writer.record("text_checks", UNPARTITIONED, "text1", shards, {})
 
     natural, uniform = Mixture.from_weights(prior), Mixture.from_weights(dict.fromkeys(names, 1.0))
     mixtures = {natural.id: natural, uniform.id: uniform}

@@ -27,9 +27,10 @@ LAWS_JS = Path(explorer.__file__).with_name("templates") / "laws.js"
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
 
-def in_browser(folder: Path, html: str, script: str) -> Any:
-    """What ``script``, the body of a function, returns in the page, by way of its DOM."""
-    asked = f"<script>document.title = 'answer ' + JSON.stringify((() => {{ {script} }})());</script>"
+def in_browser(folder: Path, html: str, script: str | None) -> Any:
+    """What ``script``, the body of a function, returns in the page, by way of its DOM; without one, what the page gives
+    as its title."""
+    asked = f"<script>document.title = 'answer ' + JSON.stringify((() => {{ {script} }})());</script>" if script else ""
     path = folder / "page.html"
     path.write_text(html.replace("</body>", f"{asked}</body>"), encoding="utf-8")
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
@@ -224,3 +225,25 @@ def test_without_regressors_there_are_no_sliders(study: Any) -> None:
     assert "No pure law is at hand" in html
     assert 'id="sliders"' not in html
     assert '<script type="application/json" id="study">null</script>' in html
+
+
+@needs_browser
+def test_the_table_of_overlaps_fits_a_phone(make: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [{"target": "encyclopedia", "domain": "parliament_multilingual", "runs": 0.2, "documents": 0.011}]
+    made = make(tmp_path / "study", overlap=rows)
+    html = page.render(made.ledger, made.decision)
+    # Headless Chromium has no window as narrow as a phone's; a frame may be.
+    inner = json.dumps(html).replace("</", r"<\/")
+    outer = f"""<body><script>
+      const frame = document.createElement("iframe");
+      frame.width = 390;
+      frame.srcdoc = {inner};
+      document.body.append(frame);
+      frame.onload = () => {{
+        const table = frame.contentDocument.querySelector("#overlap ~ .table");
+        document.title = "answer " + JSON.stringify([table.scrollWidth, table.clientWidth, frame.clientWidth]);
+      }};
+    </script></body>"""
+    inside, shown, phone = in_browser(tmp_path, outer, None)
+    assert phone == 390
+    assert 0 < inside <= shown < 390

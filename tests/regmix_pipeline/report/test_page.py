@@ -210,6 +210,18 @@ def test_the_first_screen_says_the_price_and_the_choosing_is_no_regressor(page: 
     assert "nested_choice_by" not in page.text["evidence"]
 
 
+def test_near_overlap_of_targets_and_domains_has_a_table(make: Callable[..., Any], study: Any, tmp_path: Path) -> None:
+    shares = [("books", 0.031, 0.0), ("music", 0.62, 0.0), ("legal", 0.009, 0.004)]
+    rows = [{"target": "encyclopedia", "domain": name, "runs": r, "documents": d} for name, r, d in shares]
+    page = _render(make(tmp_path, overlap=rows))
+    assert [[cell.strip() for cell in row] for row in page.tables["data"][1]] == [
+        ["target", "domain", "runs", "documents"],
+        ["encyclopedia", "music", "62.0%", "0.0%"],
+        ["encyclopedia", "books", "3.1%", "0.0%"],
+    ]
+    assert len(_render(study).tables["data"]) == 1
+
+
 def test_says_it_when_the_confirmation_goes_against_the_decision(make: Callable[..., Any], tmp_path: Path) -> None:
     page = _render(make(tmp_path, confirmed="against"))
     assert "Larger models disagree" in page.text["header"]
