@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.study.study import Study
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 
