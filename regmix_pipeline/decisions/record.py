@@ -26,7 +26,7 @@ from regmix_pipeline.mixtures.rounds import next_round
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "tokenizers", "datatrove", "dagster", "duckdb")
 
 

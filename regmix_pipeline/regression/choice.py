@@ -21,7 +21,7 @@ folds would choose."""
 TIE, TIE_ROWS = 1.1, 16.0
 """A shortfall within the factor `TIE` + `TIE_ROWS` / rows of the best one is as good: with few rows, scores are mostly
 luck."""
-PREFERRED = ("stack", "gaussian_process", "saturation")
+PREFERRED = ("gaussian_process", "stack", "saturation")
 """Who wins a tie."""
 
 
@@ -56,7 +56,7 @@ def choose(splits: Sequence[HeldOut], actual: Array, by: str, without: int | Non
     """The best regressor of every target: least shortfall, averaged over the splits.
 
     A regressor earlier in `PREFERRED` wins against a later one that is better by less than `TIE`: such differences are
-    noise, and a mean of several regressors has less of it.
+    noise, and the process is what rounds measured for and what a search knows the deviations of.
 
     Args:
         splits: predictions to judge by.

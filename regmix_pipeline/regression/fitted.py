@@ -47,6 +47,7 @@ class FittedRegressor:
         process_name: the Gaussian process that deviations are taken from, the one with the least error out of fold.
         evidence: losses that n-gram counts predict; None where they are not known or not trusted.
         trust: what they explain of each target, where they are known.
+        law_share: of the pure law in what a search minimises; `predict` knows nothing of it.
     """
 
     domains: tuple[str, ...]
@@ -65,6 +66,7 @@ class FittedRegressor:
     process_name: str = PROCESS
     evidence: NgramEvidence | None = None
     trust: tuple[Trust, ...] = ()
+    law_share: float = 0.0
 
     @property
     def law(self) -> str | None:
@@ -189,6 +191,7 @@ class FittedRegressor:
             "judged_on": self.judged_on,
             "process_name": self.process_name,
             "trust": [asdict(each) for each in self.trust],
+            "law_share": self.law_share,
             "blend": self.blend,
             "stack": self.stack,
             "scores": self.scores,
@@ -234,6 +237,7 @@ class FittedRegressor:
             process_name=kept["process_name"],
             evidence=evidence,
             trust=tuple(Trust(**each) for each in kept["trust"]),
+            law_share=kept.get("law_share", 0.0),
             **arrays,
         )
 

@@ -42,6 +42,7 @@ def fit(
     predict_at: Sequence[float] | Array | None = None,
     evidence: NgramEvidence | None = None,
     counted: Mapping[str, float] | None = None,
+    law_share: float = 0.0,
 ) -> FittedRegressor:
     """Fit, cross-validate and choose.
 
@@ -61,6 +62,10 @@ def fit(
         predict_at: the rates of the runs that predictions are for, (d,); default the mean of the rows'. A mixture is
             thus judged, by a search too, as a proxy that repeats at these rates: as the large run would only where the
             proxies were made to.
+        evidence: losses that n-gram counts predict. The regressors of them compete where they are trusted on every
+            target with weight; see `regression.trust`.
+        counted: target -> weight, of the targets that they must be trusted on; default all of them.
+        law_share: of the pure law in what a search minimises; see `RegressionSettings.law_share_for`.
 
     Raises:
         RegressionError: the tables do not fit together, hold NaN, or too few or identical mixtures.
@@ -123,6 +128,7 @@ def fit(
         process_name=process,
         evidence=relied if set(NGRAMS) & set(models) else None,
         trust=tuple(found),
+        law_share=law_share,
     )
 
 

@@ -18,8 +18,8 @@ FAR = 1.5
 DEVIATIONS = 8.0
 """Robust standard deviations of the law's errors on other runs by which the law must miss it."""
 HIGHEST, BEYOND = 0.1, 5.0
-"""Share of the other runs with the highest losses, and times the error of a law that did not see them by which it must
-be missed: so far do laws err on mixtures beyond most others."""
+"""Share of the other runs with the highest losses, and times the error of a law that did not see them by which a run
+without near neighbours must be missed, or by all that the others differ by: so far do laws err there."""
 MOST = 0.1
 """Share of the runs that may be outliers. More are not outliers but the data."""
 FOLDS = 5
@@ -54,11 +54,11 @@ def outliers(weights: Array, losses: Array, targets: Sequence[str], seed: int = 
     """The outliers among runs, at most one for each run: of the target on which it is farthest off.
 
     A loss counts only when both hold: it lies far beyond nearly all others, and a law of those misses it by far more
-    than it misses the others, and than it misses the highest of them when it has not seen them. A run with none of a
-    domain may have a far higher loss on that domain's own text, which the law explains; and where most runs lie near
-    the optimum, the law is theirs and errs in the corners. Far losses that a law explains are added to the runs that
-    it is fitted to, until none is left or none is explained, since corners explain each other (a forward search,
-    Atkinson & Riani 2000).
+    than it misses the others; where no run is near, by far more than it misses the highest of them when it has not seen
+    them. A run with none of a domain may have a far higher loss on that domain's own text, which the law explains; and
+    where most runs lie near the optimum, the law is theirs and errs in the corners. Far losses that a law explains are
+    added to the runs that it is fitted to, until none is left or none is explained, since corners explain each other (a
+    forward search, Atkinson & Riani 2000).
 
     Args:
         weights: (n, d), rows summing to 1.
@@ -80,17 +80,18 @@ def outliers(weights: Array, losses: Array, targets: Sequence[str], seed: int = 
         own = losses[:, column]
         low, high = np.quantile(own, [0.1, 0.9])
         far = _far(own) | _far(np.log(np.maximum(own, 1e-9)))
-        if far.sum() > MOST * len(own) or (~far).sum() < 2 * FOLDS:
+        if (~far).sum() < 2 * FOLDS:
             continue
         while far.any():
             scale, beyond, predicted = _law_of_the_others(weights, own, far, seed)
             # On the side where it is far: a law may well expect more than there is beyond the runs it saw.
             missed = (own - predicted) * np.where(own > high, 1, -1)
-            unexplained = far & (missed > max(DEVIATIONS * scale, BEYOND * beyond, 0.5 * (high - low)))
+            allowed = np.where(_remote(weights, far), min(BEYOND * beyond, np.ptp(own[~far])), 0.0)
+            unexplained = far & (missed > np.maximum(allowed, max(DEVIATIONS * scale, 0.5 * (high - low))))
             if (unexplained == far).all():
                 break
             far = unexplained  # those explained teach the law about the others
-        for row in map(int, np.flatnonzero(far)):
+        for row in map(int, np.flatnonzero(far) if far.sum() <= MOST * len(own) else ()):
             if missed[row] / scale > found.get(row, (0.0,))[0]:
                 found[row] = missed[row] / scale, Outlier(row, target, float(own[row]), float(predicted[row]))
     return [found[row][1] for row in sorted(found)]
@@ -99,6 +100,14 @@ def outliers(weights: Array, losses: Array, targets: Sequence[str], seed: int = 
 def _far(values: Array) -> NDArray[np.bool_]:
     low, high = np.quantile(values, [0.1, 0.9])
     return (values > high + FAR * (high - low)) | (values < low - FAR * (high - low))
+
+
+def _remote(weights: Array, far: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mixtures farther from the nearest run that is not far than half of those are from each other, (n,)."""
+    overlap = np.sqrt(weights) @ np.sqrt(weights[~far]).T
+    overlap[~far] -= 2 * np.eye(overlap.shape[1])  # no run is its own neighbour
+    nearest = overlap.max(axis=1)
+    return nearest < np.median(nearest[~far])
 
 
 def _law_of_the_others(weights: Array, losses: Array, far: NDArray[np.bool_], seed: int) -> tuple[float, float, Array]:

@@ -18,8 +18,9 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
+    from regmix_pipeline.study.study import Study
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 
@@ -40,6 +41,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     }
     if counts_ngrams(workspace):
         inputs |= workspace.versions(NGRAM_MODELS.name)
+    if share := _law_share(workspace.study):
+        settings["law share"] = share
     if own := REGRESSORS.own_versions(workspace.study.regression.regressors):
         settings["own regressors"] = own
     if available := available_tokens(workspace):
@@ -74,6 +77,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         None if table.epochs is None else table.epochs.proxies,
         ngram_evidence(workspace),
         workspace.study.objective,
+        _law_share(workspace.study),
     )
     noise = noise_rows(table.noise, workspace.targets, workspace.study.proxies.noise)
     version = fingerprint("regressor", recipes[UNPARTITIONED].id)
@@ -135,6 +139,13 @@ def _trust_facts(fitted: FittedRegressor, objective: Mapping[str, float]) -> dic
         "n-gram counts": f"not relied on: {'; '.join(missing)}" if missing else "relied on",
         "variance that n-gram counts explain": {each.target: round(each.explained, 3) for each in counted},
     }
+
+
+def _law_share(study: Study) -> float:
+    """The law's share in what is searched: of imported runs, the longest count as proxies."""
+    imported = max((pair.tokens for pair in study.imports if pair.tokens), default=None)
+    tokens = study.proxies.training_settings.tokens if study.trains else imported
+    return study.regression.law_share_for(tokens, study.limits.target_tokens)
 
 
 def unexplained_loss(outlier: Mapping[str, Any], settings: RegressionSettings) -> str:

@@ -123,6 +123,7 @@ def _searched(
     if settings.method == "optimiser":
         found = optimise(objective, region, settings, seed, say)
         how = {"method": "optimiser", "solver": found.how, "law": found.law, "refined": found.refined}
+        how["law_share"] = objective.fitted.law_share if found.law else 0.0
         return found.weights, how, found.convex
     found = simulate(objective, region, settings, seed, say)
     how = {

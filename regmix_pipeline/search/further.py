@@ -21,7 +21,7 @@ from regmix_pipeline.search.stage import with_former_domains
 if TYPE_CHECKING:
     from regmix_pipeline.regression.trust import Trust
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:

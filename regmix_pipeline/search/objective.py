@@ -43,8 +43,12 @@ class Objective:
 
     def cautious(self, weights: Array) -> Array:
         """Values of mixtures plus `CAUTION` posterior deviations of the mean loss, (m, d) -> (m,): what a search
-        minimises, because the bare minimum of a flexible regressor is often one that only errors make."""
-        return self(weights) + CAUTION * self.fitted.objective_deviation(weights, self.target_weights)
+        minimises, because the bare minimum of a flexible regressor is often one that only errors make. The pure law has
+        its share in the values where the fit gives it one."""
+        values, share, law = self(weights), self.fitted.law_share, self.fitted.law
+        if share and law is not None:
+            values = (1 - share) * values + share * self(weights, law)
+        return values + CAUTION * self.fitted.objective_deviation(weights, self.target_weights)
 
     def _target(self, weights: Array, column: int, regressor: str | None) -> Array:
         return self.fitted.objective(weights, {self.fitted.targets[column]: 1.0}, regressor)

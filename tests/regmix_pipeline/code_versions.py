@@ -54,7 +54,7 @@ SOURCES = {
             "simulation",
         ]
     ],
-    "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "assessment", "candidates")],
+    "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
     "mixture_decision": [
         f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record", "rounds")
     ],

@@ -11,6 +11,7 @@ from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice, Run
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
 from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Ours:
     """
 
     name = "ours"
-    code_version = "2"
+    code_version = "3"
     paper = "this package, after Liu et al., RegMix, 2407.01492"
 
     workers: int | None = None
@@ -49,6 +50,7 @@ class Ours:
             say=lambda _: None,
             epochs_per_weight=arena.epochs,
             predict_at=arena.epochs,
+            law_share=RegressionSettings().law_share_for(arena.proxy.tokens, arena.target.tokens),
         )
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
         return Choice.of(

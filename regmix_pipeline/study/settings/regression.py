@@ -55,6 +55,12 @@ class RegressionSettings(Settings):
     """Folds of whole regions (the rows heaviest in a domain, the densest corner) beside random ones: counted half in
     the choice, as a target run larger than the proxies or a search beyond the sampled region needs; only reported; or
     off."""
+    law_share: float = Field(default=0.25, ge=0, le=1)
+    """Share of the pure law in what is searched, where the large run is to have `law_share_from` times a proxy's tokens
+    or more: what the chosen regressors add to the law at the proxies' size may carry over to far larger models only in
+    part, which no fold can show. Predictions stay those of the chosen regressors. 0: none."""
+    law_share_from: float = Field(default=10.0, gt=0)
+    """Tokens of the large run (`limits.target_tokens`) over those of a proxy from which `law_share` counts."""
     folds: int = Field(default=5, ge=2, le=20)
     """Folds of the outer cross-validation; a fold never has fewer than two rows."""
     level: float = Field(default=0.9, gt=0.5, lt=1)
@@ -68,6 +74,16 @@ class RegressionSettings(Settings):
     def counts_ngrams(self) -> bool:
         """Whether a regressor of n-gram counts may compete."""
         return bool(set(NGRAMS) & set(self.regressors))
+
+    def law_share_for(self, proxy_tokens: int | None, target_tokens: int | None) -> float:
+        """`law_share` where the large run is far larger than a proxy, else 0, as where either is unknown.
+
+        >>> RegressionSettings().law_share_for(10**8, 25 * 10**9), RegressionSettings().law_share_for(10**8, None)
+        (0.25, 0.0)
+        """
+        if proxy_tokens is None or target_tokens is None:
+            return 0.0
+        return self.law_share if target_tokens >= self.law_share_from * proxy_tokens else 0.0
 
     @field_validator("regressors")
     @classmethod

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.regression.outliers import outliers
 
 
@@ -41,6 +42,31 @@ def test_several_and_too_many():
     assert [each.row for each in outliers(weights, losses, ["smooth", "own"])] == [3, 17, 30]
     losses[:10] = [9, 9]  # a quarter of all runs is no outlier
     assert outliers(weights, losses, ["smooth", "own"]) == []
+
+
+@pytest.mark.parametrize("preset", ["easy", "interactions", "scarce", "noisy"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sound_corner_is_no_outlier_where_most_runs_lie_near_the_optimum(preset, seed):
+    """As after some rounds: a few mixtures from all over, many near one, and one run of nearly one domain alone."""
+    from regmix_pipeline.search.region import project_to_limits, rounded_inside
+    from regmix_pipeline.strategies.methods.experiments import sampled
+    from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
+    from regmix_pipeline.study.settings.mixtures import MixtureSettings
+
+    world, generator = SyntheticWorld(preset, seed), np.random.default_rng(seed)
+    d = len(world.domains)
+    near = generator.standard_gamma(np.geomspace(30, 300, 36)[:, None] * (world.human.vector(world.domains) + 0.003))
+    near = project_to_limits(near / near.sum(axis=1, keepdims=True), world.limits)
+    corner = np.full(d, 0.02 / (d - 1))
+    corner[generator.integers(d)] = 0.98
+    mixtures = [*sampled(world, MixtureSettings(count=16), seed), *(rounded_inside(row, world.limits) for row in near)]
+    mixtures.append(Mixture.from_weights(dict(zip(world.domains, corner.tolist(), strict=True)), quantum=200))
+    runs = world.train(mixtures, world.proxy)
+    weights = np.array([run.mixture.vector(world.domains) for run in runs])
+    losses = np.array([[run.losses[target] for target in world.targets] for run in runs])
+    assert outliers(weights, losses, world.targets) == []
+    losses[20] += 5.0
+    assert [each.row for each in outliers(weights, losses, world.targets)] == [20]
 
 
 def test_few_runs_and_constant_losses():
@@ -88,7 +114,6 @@ def test_a_study_names_the_run_and_leaves_it_out(tmp_path):
 
 def test_errors_of_one_side_make_no_gain(monkeypatch):
     pytest.importorskip("sklearn")
-    from regmix_pipeline.mixtures.mixture import Mixture
     from regmix_pipeline.search import assessment
 
     class Skewed:

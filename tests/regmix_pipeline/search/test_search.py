@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,21 @@ def test_the_pure_law_speaks_beside_the_chosen_regressors(fitted: FittedRegresso
     assert by_law["chosen", "prose"] == pytest.approx(fitted.predict(chosen, "saturation")[0, 0])
     mean = (2 * by_law["chosen", "prose"] + by_law["chosen", "programs"]) / 3
     assert by_law["chosen", "objective"] == pytest.approx(mean)
+
+
+def test_a_search_for_a_far_larger_run_lies_nearer_to_the_laws_optimum(fitted: FittedRegressor) -> None:
+    shares = {"prose": 1.0}
+    objectives = {part: Objective(replace(fitted, law_share=part), shares, PRIOR) for part in (0.0, 0.5, 1.0)}
+    at = np.random.default_rng(0).dirichlet(np.ones(4), 20)
+    none, half, all_law = (objectives[part].cautious(at) for part in objectives)
+    assert half == pytest.approx((none + all_law) / 2)
+    assert all_law - fitted.objective_deviation(at, shares) == pytest.approx(fitted.objective(at, shares, "saturation"))
+    region = Region.of(FREE, PRIOR, fitted.weights, SearchSettings())
+    found = [optimise(each, region, SearchSettings(), 0, lambda line: None).weights for each in objectives.values()]
+    by_law = fitted.objective(np.array(found), shares, "saturation") + fitted.objective_deviation(
+        np.array(found), shares
+    )
+    assert by_law[2] <= by_law[1] + 1e-6 <= by_law[0] + 2e-6
 
 
 def test_a_law_that_sees_no_gain_is_named() -> None:
