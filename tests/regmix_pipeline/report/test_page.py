@@ -319,7 +319,7 @@ def test_recomputes_the_mixture_id(page: _Page, study: Any) -> None:
 
 def test_lineage_lists_every_current_record(page: _Page, study: Any) -> None:
     rows = page.tables["lineage"][0]
-    assert len(rows) == 1 + 10 + 10 + 2 + 2 * 64 + 4
+    assert len(rows) == 1 + 10 + 10 + 3 + 2 * 64 + 4
     assert any("token_shards × 10" in row[3] for row in rows)
 
 
