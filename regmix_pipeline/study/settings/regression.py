@@ -20,7 +20,7 @@ class TrustSettings(Settings):
 
     pilots: int = Field(default=12, ge=8)
     """Mixtures that must be measured."""
-    rank: float = Field(default=0.85, gt=0, le=1)
+    rank: float = Field(default=0.75, gt=0, le=1)
     """Lowest Spearman correlation of the losses that counts predict with the measured ones, at the lower fifth of
     resampled mixtures."""
     error: float = Field(default=0.5, gt=0, le=1)
