@@ -55,6 +55,7 @@ SOURCES = {
         ]
     ],
 <<<<<<< HEAD
+<<<<<<< HEAD
     "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
 =======
 <<<<<<< HEAD
@@ -63,6 +64,9 @@ SOURCES = {
     "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
 >>>>>>> 8583f71 (Reference pages, schema and sources behind the code versions)
 >>>>>>> 7485a52 (Reference pages, schema and sources behind the code versions)
+=======
+    "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
+>>>>>>> b720015 (Reference pages and code versions after the rebase)
     "mixture_decision": [
         f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record", "rounds")
     ],
