@@ -54,19 +54,7 @@ SOURCES = {
             "simulation",
         ]
     ],
-<<<<<<< HEAD
-<<<<<<< HEAD
     "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
-=======
-<<<<<<< HEAD
-    "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "assessment", "candidates")],
-=======
-    "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
->>>>>>> 8583f71 (Reference pages, schema and sources behind the code versions)
->>>>>>> 7485a52 (Reference pages, schema and sources behind the code versions)
-=======
-    "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
->>>>>>> b720015 (Reference pages and code versions after the rebase)
     "mixture_decision": [
         f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record", "rounds")
     ],
