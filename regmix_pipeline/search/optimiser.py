@@ -66,8 +66,7 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
     """Minimise what the chosen regressors predict, cautiously (see `Objective.cautious`), inside the region.
 
     The law's optimum, the natural and the uniform mixture, the best measured ones and the best of a wide pool are each
-    descended from. Around the best end, the mean of the best neighbours takes its place if it is better still. The
-    answer is the mean of it and of all ends that are as good within a posterior deviation.
+    descended from. Around the best end, the mean of the best neighbours is the answer if it is better still.
 
     Raises:
         MixtureError: no mixture inside the region was found.
@@ -92,17 +91,8 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
     found = np.array([*starts, *_descended(objective, region, starts)])
     best = found[int(objective.cautious(found).argmin())]
     nearby = _refined(objective, region, best, settings, seed)
-    answer = _mean_of_good(objective, region, best if nearby is None else nearby, found)
+    answer = best if nearby is None else nearby
     return Optimum(answer, law, how, bool((answer != weights).any()), convex)
-
-
-def _mean_of_good(objective: Objective, region: Region, best: Array, found: Array) -> Array:
-    """The mean of the best mixture (d,) and of those found (m, d) that are worse by a posterior deviation at most, if
-    it is no worse than that itself: the evidence tells none of them from the others, and errors of theirs cancel."""
-    deviation = objective.fitted.objective_deviation(best[None], objective.target_weights)[0]
-    bound = objective.cautious(best[None])[0] + deviation
-    mean = np.concatenate([best[None], found[objective.cautious(found) <= bound]]).mean(axis=0)
-    return mean if region.allow(mean[None])[0] and objective.cautious(mean[None])[0] <= bound else best
 
 
 def _references(region: Region) -> list[Array]:

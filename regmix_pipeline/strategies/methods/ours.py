@@ -25,7 +25,7 @@ class Ours:
     """
 
     name = "ours"
-    code_version = "3"
+    code_version = "4"
     paper = "this package, after Liu et al., RegMix, 2407.01492"
 
     workers: int | None = None
