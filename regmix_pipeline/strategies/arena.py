@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.ngrams.evidence import NgramEvidence
 
 Array = NDArray[np.float64]
 
@@ -140,6 +141,8 @@ class Arena(Protocol):
     """A smaller model, for strategies that extrapolate over sizes."""
     target: Size
     account: Account
+    counted: NgramEvidence | None
+    """Losses that n-gram counts of the domains' text predict, where there is text."""
     epochs: Array | None
     """Epochs of each domain in the target run at weight 1, (d,): target tokens / available tokens; None: no limit."""
 

@@ -11,6 +11,7 @@ STRATEGIES = Registry(
         "natural": "methods.reference:Natural",
         "uniform": "methods.reference:Uniform",
         "human": "methods.reference:Human",
+        "ngrams": "methods.ngrams:Ngrams",
         "regmix": "methods.regmix:RegMix",
         "ours": "methods.ours:Ours",
         "ours_one_shot": "methods.ours:OneShot",

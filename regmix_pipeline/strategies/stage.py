@@ -9,6 +9,7 @@ from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
+from regmix_pipeline.ngrams.stage import NGRAM_MODELS, counts_ngrams
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE
 from regmix_pipeline.registry import code_version
 from regmix_pipeline.strategies.comparison.files import CODE_VERSION as COMPARISON_CODE
@@ -34,6 +35,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "code": CODE_VERSION,
     }
     inputs = workspace.versions("mixture_decision") | workspace.versions("token_shards", list(workspace.study.sources))
+    if counts_ngrams(workspace):
+        inputs |= workspace.versions(NGRAM_MODELS.name)
     return {UNPARTITIONED: Recipe(inputs, settings)}
 
 
@@ -86,6 +89,7 @@ STRATEGY_COMPARISON = Stage(
         "token_shards",
         "mixtures",
         "proxy_checkpoints",
+        NGRAM_MODELS.name,
     ),
     None,
     CODE_VERSION,

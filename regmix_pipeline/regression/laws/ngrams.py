@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,6 +40,15 @@ class NgramLaw(_OfEvidence, MixtureRegressor):
 
     def __init__(self, evidence: NgramEvidence | None = None) -> None:
         self.evidence = evidence
+
+    @classmethod
+    def of_counts(cls, evidence: NgramEvidence) -> Self:
+        """The losses of the counts themselves, a = 0 and b = 1: no proxy was measured."""
+        law, targets = cls(evidence), len(evidence.targets)
+        zero, one = np.zeros(targets), np.ones(targets)
+        law.n_features_in_, law.targets_, law.single_ = len(evidence.domains), targets, False
+        law.learned_ = {"centre": zero, "level": zero, "slope": one}
+        return law
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         predicted = self.given.losses(X)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice, Run
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
@@ -25,7 +26,7 @@ class Ours:
     """
 
     name = "ours"
-    code_version = "4"
+    code_version = "5"
     paper = "this package, after Liu et al., RegMix, 2407.01492"
 
     workers: int | None = None
@@ -50,25 +51,47 @@ class Ours:
             say=lambda _: None,
             epochs_per_weight=arena.epochs,
             predict_at=arena.epochs,
+            evidence=arena.counted,
             law_share=RegressionSettings().law_share_for(arena.proxy.tokens, arena.target.tokens),
         )
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
         return Choice.of(
             rounded_inside(found, arena.limits),
             proxies=len(runs),
-            rounds=list(settings.round_sizes),
             regressors=fitted.chosen,
         )
 
 
 def trained_in_rounds(arena: Arena, settings: MixtureSettings, seed: int) -> list[Run]:
-    """Proxies of the settings' count, round after round."""
-    first, *later = settings.round_sizes
+    """Proxies of the settings' count, round after round; of fewer, where n-gram counts are trusted."""
+    judged = arena.counted is not None and settings.pilot_sizes != settings.round_sizes
+    first, *later = settings.pilot_sizes if judged else settings.round_sizes
     # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
-    runs = list(arena.train(sampled(arena, settings.model_copy(update={"count": first}), seed), arena.proxy, seed))
+    drawn = sampled(arena, settings.model_copy(update={"count": first}), seed)
+    runs = list(arena.train(drawn, arena.proxy, seed))
     for number, size in enumerate(later, start=2):
-        runs += arena.train(_next_round(arena, runs, size, settings, seed, number), arena.proxy, seed)
+        relied = judged and _trusted(arena, runs, seed)
+        if relied and number > 2:
+            break
+        if relied or number > 2 or not judged:
+            size = settings.rounds.trusted if relied else size
+            mixtures = _next_round(arena, runs, size, settings, seed, number)
+        else:
+            both = settings.model_copy(update={"count": first + size})
+            mixtures = sample(arena.prior, arena.limits, both, seed, drawn)[first:]
+        runs += arena.train(mixtures, arena.proxy, seed)
     return runs
+
+
+def _trusted(arena: Arena, runs: Sequence[Run], seed: int) -> bool:
+    """Whether the runs confirm n-gram counts."""
+    from regmix_pipeline.regression.trust import trust, trusted
+
+    weights, losses, targets = loss_table(arena, runs)
+    evidence = None if arena.counted is None else arena.counted.over(arena.domains, targets)
+    if evidence is None:
+        return False
+    return trusted(trust(weights, losses, targets, evidence, RegressionSettings().trust, seed))
 
 
 def _next_round(

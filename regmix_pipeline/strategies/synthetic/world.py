@@ -12,6 +12,7 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.search.region import natural_inside, project_to_limits, rounded_inside
 from regmix_pipeline.strategies.arena import Account, Array, Choice, Run, Size
 from regmix_pipeline.strategies.descent import minimised
@@ -69,6 +70,7 @@ class SyntheticWorld:
         caps = availability_caps(available.tolist(), self.target.tokens, self.settings.max_epochs, [None] * d)
         self.limits = Limits(self.domains, caps, np.zeros(d))
         self.human: Mixture | None = self._by_hand(usefulness)
+        self.counted: NgramEvidence | None = None
         self.sample_tokens = 16_384
         self.account = Account()
 
