@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.ngrams.stage import ngram_evidence
 from regmix_pipeline.regression.blend import blend_weights, blended
 from regmix_pipeline.regression.catalogue import NGRAMS, regressor
@@ -52,6 +54,7 @@ def main() -> None:
     print(f"over the targets with weight ({', '.join(workspace.study.objective)}); trusted: share of draws")
     width = max(map(len, (*COMPARED, *STACKS)))
     print(f"{'rows':>4}  " + "  ".join(f"{name:>{width}}" for name in (*COMPARED, *STACKS)) + "  trusted")
+    epochs = None if table.epochs is None else table.epochs.proxies.tolist()
     generator = np.random.Generator(np.random.PCG64(0))
     for rows in (each for each in asked.rows if each < len(table.mixtures) - 2):
         scores: dict[str, list[Array]] = defaultdict(list)
@@ -62,9 +65,9 @@ def main() -> None:
             X, Y = table.weights[seen], table.losses[seen][:, counted]
             part = known.over(table.domains, list(workspace.study.objective))
             assert part is not None
-            for name, predicted in predictions(X, Y, table.weights[held], part).items():
+            for name, predicted in predictions(X, Y, table.weights[held], part, epochs).items():
                 scores[name].append(scored(predicted, table.losses[held][:, counted]))
-            found = trust(X, Y, part.targets, part, workspace.study.regression.trust)
+            found = trust(X, Y, part, workspace.study.regression.trust, epochs)
             relied.append(trusted(found))
         cells = [f"{np.mean(scores[name], axis=0)[0]:.3f} / {np.mean(scores[name], axis=0)[1]:.2f}" for name in scores]
         print(
@@ -72,11 +75,11 @@ def main() -> None:
         )
 
 
-def predictions(X: Array, Y: Array, held: Array, evidence) -> dict[str, Array]:
+def predictions(
+    X: Array, Y: Array, held: Array, evidence: NgramEvidence, epochs: list[float] | None
+) -> dict[str, Array]:
     """Regressor -> predictions for mixtures held back, (m, T)."""
-    make = {
-        name: (lambda name=name: regressor(name, evidence=evidence if name in NGRAMS else None)) for name in COMPARED
-    }
+    make = {name: partial(regressor, name, *([epochs, evidence] if name in NGRAMS else [])) for name in COMPARED}
     with threadpool_limits(1):
         found = {name: build().fit(X, Y).predict(held) for name, build in make.items()}
     folds = random_folds(len(X), min(5, len(X) // 2), 0)

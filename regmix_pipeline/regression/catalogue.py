@@ -51,7 +51,7 @@ def regressor(
 
     Args:
         name: as in the settings and the scores.
-        epochs_per_weight: for a repeated one, how often the run sees each domain at weight 1.
+        epochs_per_weight: for a repeated one and for one of `NGRAMS`, how often the run sees each domain at weight 1.
         evidence: for one of `NGRAMS`, what counts say of mixtures of the same domains.
 
     >>> import numpy as np
@@ -63,7 +63,7 @@ def regressor(
     wrapper, _, base = name.rpartition("+")
     found = REGRESSORS.find(base)()
     if base in NGRAMS:
-        found.set_params(evidence=evidence)
+        found.set_params(evidence=evidence, epochs_per_weight=epochs_per_weight)
     if not wrapper:
         return found
     from regmix_pipeline.regression.repetition import RepeatedDataRegressor

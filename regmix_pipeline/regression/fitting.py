@@ -21,7 +21,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.folds import random_folds, region_folds
 from regmix_pipeline.regression.intervals import coverage_rows
 from regmix_pipeline.regression.metrics import rmse
-from regmix_pipeline.regression.trust import Trust, trust, trusted
+from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.regression.validate import checked
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
@@ -74,16 +74,16 @@ def fit(
     X, Y, errors = checked(weights, losses, standard_errors, domains, targets)
     workers = workers or os.cpu_count() or 1
     row_weight = _row_weight(Y, errors)
-    known = None if evidence is None else evidence.over(domains, targets)
-    found = _trust(X, Y, targets, known, settings, seed)
-    relied = known if trusted(found, counted) else None
-    plain: Make = {
-        name: partial(regressor, name, evidence=relied)
-        for name in settings.regressors
-        if name != STACK and (relied is not None or name not in NGRAMS)
-    }
     rates = _rates(X, epochs_per_weight)
-    make = {**plain, **_on_repeated_data(X, rates, predict_at)}
+    at = _rates_predicted(X, rates, predict_at)
+    known = None if evidence is None or not settings.counts_ngrams else evidence.over(domains, targets)
+    found = [] if known is None else trust(X, Y, known, settings.trust, at, seed)
+    relied = known if trusted(found, counted) else None
+    plain: Make = {name: partial(regressor, name) for name in settings.regressors if name not in (STACK, *NGRAMS)}
+    if relied is not None:
+        asked = [name for name in settings.regressors if name in NGRAMS]
+        plain = {**plain, **{name: partial(regressor, name, at, relied) for name in asked}}
+    make = {**plain, **_on_repeated_data(X, rates, at)}
 
     fold = random_folds(len(X), settings.folds, seed)
     predicted, spread = out_of_fold(make, X, Y, row_weight, fold, workers, say, rates=rates)
@@ -132,20 +132,6 @@ def fit(
     )
 
 
-def _trust(
-    X: Array,
-    Y: Array,
-    targets: Sequence[str],
-    evidence: NgramEvidence | None,
-    settings: RegressionSettings,
-    seed: int,
-) -> list[Trust]:
-    """What n-gram counts explain, target by target; nothing where they are not known or not asked for."""
-    if evidence is None or not settings.counts_ngrams:
-        return []
-    return trust(X, Y, targets, evidence, settings.trust, seed)
-
-
 def _best_process(
     predicted: Mapping[str, Array], Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None
 ) -> str:
@@ -175,17 +161,24 @@ def _rates(X: Array, epochs_per_weight: Sequence[float] | Array | None) -> Array
     return np.broadcast_to(rates, X.shape)
 
 
-def _on_repeated_data(X: Array, rates: Array | None, predict_at: Sequence[float] | Array | None) -> Make:
-    """Regressors that count repetition, if a run repeats any domain."""
-    if rates is None or (X * rates).max() <= 1:
-        return {}
+def _rates_predicted(X: Array, rates: Array | None, predict_at: Sequence[float] | Array | None) -> list[float] | None:
+    """Epochs at weight 1 of the runs that predictions are for, length d."""
+    if rates is None:
+        return None
     at = rates.mean(axis=0) if predict_at is None else np.asarray(predict_at, dtype=float)
     if at.shape != X.shape[1:] or not np.isfinite(at).all() or (at < 0).any():
         raise RegressionError(
             "the rates to predict at must be one number per domain, not negative", where="predict_at", remedy="see fit"
         )
+    return at.tolist()
+
+
+def _on_repeated_data(X: Array, rates: Array | None, at: list[float] | None) -> Make:
+    """Regressors that count repetition, if a run repeats any domain."""
+    if rates is None or (X * rates).max() <= 1:
+        return {}
     names = [f"{REPEATED}+{base}" for base in ("saturation", "lightgbm_tuned")]
-    return {name: partial(regressor, name, at.tolist()) for name in names}
+    return {name: partial(regressor, name, at) for name in names}
 
 
 def _by_target(weights: Array, names: Sequence[str], targets: Sequence[str]) -> dict[str, dict[str, float]]:

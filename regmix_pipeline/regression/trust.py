@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.ngrams.evidence import NgramEvidence
-from regmix_pipeline.regression.metrics import spearman
+from regmix_pipeline.regression.laws.ngrams import NgramLaw
+from regmix_pipeline.regression.metrics import rmse, spearman
 from regmix_pipeline.study.settings.regression import TrustSettings
 
 Array = NDArray[np.float64]
@@ -27,10 +28,10 @@ class Trust:
     Attributes:
         target: its name.
         rows: mixtures measured.
-        rank: Spearman correlation of the losses that counts predict with the measured ones.
+        rank: Spearman correlation of measured losses with those that counts predict for each mixture left out.
         rank_low: the same at the lower `QUANTILE` of resampled rows.
         slope: measured nats per token for each that counts predict.
-        error: root mean square error of a straight line on the mixture left out, over the losses' deviation.
+        error: root mean square error on the mixture left out, over the losses' deviation.
         trusted: whether all floors hold.
         why: the floor that does not hold; "" where all do.
     """
@@ -57,50 +58,43 @@ class Trust:
 def trust(
     weights: Array,
     losses: Array,
-    targets: Sequence[str],
     evidence: NgramEvidence,
     settings: TrustSettings,
+    epochs_per_weight: list[float] | None = None,
     seed: int = 0,
 ) -> list[Trust]:
     """What counts explain of each target's losses, and whether they are trusted.
 
     Args:
         weights: mixtures of the proxies, (n, d); columns as the evidence's domains.
-        losses: measured, nats per token, (n, T).
-        targets: names of the T columns.
+        losses: measured, nats per token, (n, T); columns as the evidence's targets.
         evidence: what counts predict.
         settings: the floors.
+        epochs_per_weight: how often the proxies see each domain at weight 1, length d; None for no repetition.
         seed: of the resampled rows.
 
     >>> evidence = NgramEvidence(("web", "code"), {"web": np.array([[0.5, 0.1], [0.25, 0.05]])})
     >>> share = np.linspace(0, 1, 12)
     >>> weights = np.column_stack([share, 1 - share])
-    >>> [found] = trust(weights, 2 + 3 * evidence.losses(weights), ["web"], evidence, TrustSettings())
+    >>> [found] = trust(weights, 2 + 3 * evidence.losses(weights), evidence, TrustSettings())
     >>> found.trusted, round(found.rank, 2), round(found.slope, 2)
     (True, 1.0, 3.0)
     """
-    predicted = evidence.losses(weights, targets)
+    law = NgramLaw(evidence, epochs_per_weight).fit(weights, losses)
+    predicted, slopes = law.learned_["left_out"], law.learned_["slope"][:, 0]
+    errors = rmse(predicted, losses) / np.maximum(losses.std(axis=0), 1e-12)
     generator = np.random.Generator(np.random.PCG64(seed))
     draws = generator.integers(0, len(losses), (DRAWS, len(losses)))
     resampled = np.array([spearman(predicted[rows], losses[rows]) for rows in draws])
     ranks, low = spearman(predicted, losses), np.nanquantile(resampled, QUANTILE, axis=0)
     found = []
-    for column, target in enumerate(targets):
-        slope, error = _straight_line(predicted[:, column], losses[:, column])
-        rank, least = float(ranks[column]), float(low[column])
+    for target, *numbers in zip(
+        evidence.targets, ranks.tolist(), low.tolist(), slopes.tolist(), errors.tolist(), strict=True
+    ):
+        rank, least, slope, error = numbers
         why = _below(len(losses), least, slope, error, settings)
         found.append(Trust(target, len(losses), rank, least, slope, error, not why, why))
     return found
-
-
-def _straight_line(predicted: Array, measured: Array) -> tuple[float, float]:
-    """Slope of a least-squares line, and its leave-one-out error over the deviation of what is measured."""
-    centred = predicted - predicted.mean()
-    square = max(float(centred @ centred), 1e-12)
-    slope = float(centred @ measured) / square
-    residual = measured - measured.mean() - slope * centred
-    left_out = residual / np.maximum(1 - 1 / len(measured) - centred**2 / square, 1e-6)
-    return slope, float(np.sqrt(np.mean(left_out**2)) / max(float(measured.std()), 1e-12))
 
 
 def _below(rows: int, rank_low: float, slope: float, error: float, settings: TrustSettings) -> str:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from scipy.optimize import nnls
 
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor
 from regmix_pipeline.regression.laws.corrected import BoostedLaw, GaussianProcessLaw
+from regmix_pipeline.regression.repetition import DECAY, worth
 
 WIDTH = 100.0
-"""Width of the prior of a straight line's parameters, in deviations of the losses: the data determine them."""
+"""Width of the prior of the lines' parameters, in deviations of the losses: the data determine them."""
+DECAYS = (1.0, 4.0, DECAY)
+"""Repetitions after which a token's worth has fallen to 1/e that are tried: the last is that of large models, and small
+ones learn less from what they have seen."""
 
 
 class _OfEvidence:
@@ -32,53 +37,96 @@ class _OfEvidence:
 
 
 class NgramLaw(_OfEvidence, MixtureRegressor):
-    """loss = a + b m(w), b >= 0, where m(w) is the loss that n-gram counts predict (see `NgramEvidence.losses`).
+    """loss = a + b m(v / |v|) - c log |v|, with b and c not negative.
+
+    m is the loss that n-gram counts predict (`NgramEvidence.losses`). v is what the weights are worth where the run
+    repeats data (`repetition.worth`), |v| its sum: the share of the run's tokens that bring something new. Without
+    repetition v is the mixture itself and |v| is 1. How fast worth falls is chosen among `DECAYS` by the error on
+    mixtures left out, target by target.
 
     Args:
         evidence: the counts; its domains are the columns of X, its targets those of y, in order.
+        epochs_per_weight: how often the runs see each domain at weight 1, length d; None for no repetition.
     """
 
-    def __init__(self, evidence: NgramEvidence | None = None) -> None:
-        self.evidence = evidence
+    def __init__(self, evidence: NgramEvidence | None = None, epochs_per_weight: list[float] | None = None) -> None:
+        self.evidence, self.epochs_per_weight = evidence, epochs_per_weight
 
     @classmethod
     def of_counts(cls, evidence: NgramEvidence) -> Self:
         """The losses of the counts themselves, a = 0 and b = 1: no proxy was measured."""
         law, targets = cls(evidence), len(evidence.targets)
-        zero, one = np.zeros(targets), np.ones(targets)
         law.n_features_in_, law.targets_, law.single_ = len(evidence.domains), targets, False
-        law.learned_ = {"centre": zero, "level": zero, "slope": one}
+        law.learned_ = {
+            "decay": np.full(targets, DECAYS[-1]),
+            "level": np.zeros(targets),
+            "centre": np.zeros((targets, 2)),
+            "slope": np.tile([1.0, 0.0], (targets, 1)),
+        }
         return law
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
-        predicted = self.given.losses(X)
-        share = (sample_weight / sample_weight.sum())[:, None]
-        centre, level = (share * predicted).sum(axis=0), (share * Y).sum(axis=0)
-        spread = np.sqrt((share * (predicted - centre) ** 2).sum(axis=0))
-        slope = (share * (predicted - centre) * (Y - level)).sum(axis=0) / np.maximum(spread**2, 1e-12)
-        scale = np.sqrt((share * (Y - level) ** 2).sum(axis=0))
-        middle = (share * X).sum(axis=0)
-        return {
-            "centre": centre,
-            "level": level,
-            "slope": np.maximum(slope, 0.0),
-            "spread": np.maximum(spread, 1e-9),
+        share = sample_weight / sample_weight.sum()
+        fits = {decay: self._lines(X, Y, share, decay) for decay in (DECAYS if self._repeats(X) else DECAYS[-1:])}
+        errors = {decay: np.square(lines["left_out"]).sum(axis=0) for decay, lines in fits.items()}
+        best = [min(fits, key=lambda decay: errors[decay][j]) for j in range(Y.shape[1])]
+        middle = share @ X
+        learned = {
+            name: np.array([fits[decay][name][j] for j, decay in enumerate(best)])
+            for name in ("level", "centre", "slope", "spread")
+        }
+        scale = np.sqrt(share @ (Y - learned["level"]) ** 2)
+        return learned | {
+            "decay": np.array(best),
             "scale": np.where(scale > 0, scale, 1.0),
+            "left_out": np.column_stack([Y[:, j] - fits[decay]["left_out"][:, j] for j, decay in enumerate(best)]),
             "relevance": np.array([-self.given.gradient(middle / middle.sum(), name) for name in self.given.targets]),
         }
 
+    def _lines(self, X: Array, Y: Array, share: Array, decay: float) -> dict[str, Array]:
+        """Weighted least squares of every target's losses on its features, slopes not negative."""
+        level, root = share @ Y, np.sqrt(share)
+        targets, found = Y.shape[1], {}
+        centres, slopes, spreads, errors = np.empty((targets, 2)), np.empty((targets, 2)), np.empty((targets, 2)), []
+        for j in range(targets):
+            F = self._features(X, j, decay)
+            centres[j] = share @ F
+            F = F - centres[j]
+            spreads[j] = np.sqrt(share @ F**2)
+            slopes[j] = nnls(F * root[:, None], (Y[:, j] - level[j]) * root)[0]
+            used = np.column_stack([np.ones(len(X)), F[:, slopes[j] > 0]]) * root[:, None]
+            leverage = np.square(np.linalg.qr(used)[0]).sum(axis=1)
+            errors.append((Y[:, j] - level[j] - F @ slopes[j]) / np.maximum(1 - leverage, 1e-3))
+        found = {"level": level, "centre": centres, "slope": slopes, "spread": np.maximum(spreads, 1e-9)}
+        return found | {"left_out": np.column_stack(errors)}
+
+    def _repeats(self, X: Array) -> bool:
+        return self.epochs_per_weight is not None and bool((X * self.epochs_per_weight > 1).any())
+
+    def _features(self, X: Array, target: int, decay: float) -> Array:
+        """The counts' loss of what the weights are worth, and minus the logarithm of how much that is, (m, 2)."""
+        value = X / X.sum(axis=1, keepdims=True)
+        if self.epochs_per_weight is not None:
+            value = worth(value, np.asarray(self.epochs_per_weight), decay)
+        return np.column_stack(
+            [self.given.losses(value, [self.given.targets[target]])[:, 0], -np.log(value.sum(axis=1))]
+        )
+
     def _predict(self, X: Array, columns: Columns) -> Array:
         known = self.learned_
-        predicted = self._counted(X, columns)
-        return known["level"][columns] + known["slope"][columns] * (predicted - known["centre"][columns])
-
-    def _counted(self, X: Array, columns: Columns) -> Array:
-        return self.given.losses(X, [self.given.targets[j] for j in columns])
+        return np.column_stack(
+            [
+                known["level"][j]
+                + (self._features(X, j, float(known["decay"][j])) - known["centre"][j]) @ known["slope"][j]
+                for j in columns
+            ]
+        )
 
     def tangent(self, X: Array, target: int) -> Array:
-        """What a change of a and b by the width of their prior does to one target's prediction, (m, 2)."""
+        """What changes of a, b and c by the width of their prior do to one target's prediction, (m, 3)."""
         known = self.learned_
-        centred = (self._counted(X, np.array([target]))[:, 0] - known["centre"][target]) / known["spread"][target]
+        features = self._features(X, target, float(known["decay"][target]))
+        centred = (features - known["centre"][target]) / known["spread"][target]
         return known["scale"][target] * WIDTH * np.column_stack([np.ones(len(X)), centred])
 
     def help(self, X: Array, target: int) -> Array:
@@ -91,31 +139,38 @@ class NgramProcess(_OfEvidence, GaussianProcessLaw):
     proxies.
 
     Args:
-        evidence: as of `NgramLaw`.
+        evidence, epochs_per_weight: as of `NgramLaw`.
         seed: of the rows that length scale and noise are chosen on, where there are many.
     """
 
-    def __init__(self, evidence: NgramEvidence | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, evidence: NgramEvidence | None = None, epochs_per_weight: list[float] | None = None, seed: int = 0
+    ) -> None:
         super().__init__(seed)
-        self.evidence = evidence
+        self.evidence, self.epochs_per_weight = evidence, epochs_per_weight
 
     def new_law(self) -> NgramLaw:
-        return NgramLaw(self.evidence)
+        return NgramLaw(self.evidence, self.epochs_per_weight)
 
 
 class BoostedNgrams(_OfEvidence, BoostedLaw):
     """The line of n-gram counts + LightGBM on its residuals.
 
     Args:
-        evidence: as of `NgramLaw`.
+        evidence, epochs_per_weight: as of `NgramLaw`.
         rounds, learning_rate, seed: of the trees.
     """
 
     def __init__(
-        self, evidence: NgramEvidence | None = None, rounds: int = 150, learning_rate: float = 0.05, seed: int = 0
+        self,
+        evidence: NgramEvidence | None = None,
+        epochs_per_weight: list[float] | None = None,
+        rounds: int = 150,
+        learning_rate: float = 0.05,
+        seed: int = 0,
     ) -> None:
         super().__init__(rounds, learning_rate, seed)
-        self.evidence = evidence
+        self.evidence, self.epochs_per_weight = evidence, epochs_per_weight
 
     def new_law(self) -> NgramLaw:
-        return NgramLaw(self.evidence)
+        return NgramLaw(self.evidence, self.epochs_per_weight)

@@ -91,7 +91,8 @@ def _trusted(arena: Arena, runs: Sequence[Run], seed: int) -> bool:
     evidence = None if arena.counted is None else arena.counted.over(arena.domains, targets)
     if evidence is None:
         return False
-    return trusted(trust(weights, losses, targets, evidence, RegressionSettings().trust, seed))
+    epochs = None if arena.epochs is None else arena.epochs.tolist()
+    return trusted(trust(weights, losses, evidence, RegressionSettings().trust, epochs, seed))
 
 
 def _next_round(

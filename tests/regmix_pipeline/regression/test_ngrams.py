@@ -11,6 +11,8 @@ from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.regression.catalogue import NGRAMS, regressor
 from regmix_pipeline.regression.fitted import EVIDENCE, FittedRegressor
 from regmix_pipeline.regression.fitting import fit
+from regmix_pipeline.regression.laws.ngrams import DECAYS
+from regmix_pipeline.regression.repetition import worth
 from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.study.settings.regression import RegressionSettings, TrustSettings
 
@@ -58,6 +60,32 @@ def test_losses_that_fall_where_counts_say_they_rise_have_no_slope(counted):
     assert np.ptp(fitted.predict(weights), axis=0) == pytest.approx(0)
 
 
+@pytest.mark.parametrize("decay", DECAYS)
+def test_learns_what_repeated_tokens_are_worth(counted, decay):
+    evidence, weights, _ = counted
+    epochs = [3.0, 12.0, 6.0]
+
+    def losses(mixtures):
+        value = worth(mixtures, np.array(epochs), decay)
+        return 1.5 + 0.8 * evidence.losses(value) - 0.5 * np.log(value.sum(axis=1, keepdims=True))
+
+    fresh = np.random.default_rng(1).dirichlet(np.ones(3), 50)
+    fitted = regressor("ngrams", epochs, evidence).fit(weights, losses(weights))
+    np.testing.assert_allclose(fitted.predict(fresh), losses(fresh), atol=1e-9)
+    assert fitted.learned_["decay"].tolist() == [decay, decay]
+    blind = regressor("ngrams", None, evidence).fit(weights, losses(weights))
+    assert np.abs(blind.predict(fresh) - losses(fresh)).max() > 0.01
+
+
+def test_the_error_on_mixtures_left_out_is_that_of_fits_without_them(counted):
+    evidence, weights, losses = counted
+    fitted = regressor("ngrams", None, evidence).fit(weights, losses)
+    for row in range(len(weights)):
+        others = np.arange(len(weights)) != row
+        again = regressor("ngrams", None, evidence).fit(weights[others], losses[others])
+        np.testing.assert_allclose(fitted.learned_["left_out"][row], again.predict(weights[[row]])[0], atol=1e-6)
+
+
 def test_trusted_counts_compete_and_the_fit_is_loaded_as_it_was_saved(counted, tmp_path):
     evidence, weights, losses = counted
     fitted = fit(weights, losses, None, DOMAINS, TARGETS, SETTINGS, evidence=evidence)
@@ -85,7 +113,7 @@ def test_only_targets_with_weight_are_asked(counted):
     evidence, weights, losses = counted
     half = losses.copy()
     half[:, 1] = np.random.default_rng(2).permutation(half[:, 1])
-    found = trust(weights, half, TARGETS, evidence, TrustSettings())
+    found = trust(weights, half, evidence, TrustSettings())
     assert [each.trusted for each in found] == [True, False]
     assert trusted(found, {"essays": 1.0})
     assert not trusted(found, {"essays": 1.0, "programs": 0.1})
@@ -94,7 +122,7 @@ def test_only_targets_with_weight_are_asked(counted):
 
 def test_too_few_mixtures_are_no_evidence(counted):
     evidence, weights, losses = counted
-    found = trust(weights[:11], losses[:11], TARGETS, evidence, TrustSettings())
+    found = trust(weights[:11], losses[:11], evidence, TrustSettings())
     assert [each.why for each in found] == ["11 mixtures are measured, 12 are needed"] * 2
 
 
