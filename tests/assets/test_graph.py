@@ -41,8 +41,8 @@ LINEAGE = {
         *("proxy_losses", "regressor", "text_checks"),
     ],
     "strategy_comparison": [
-        *("domain_inventory", "mixture_decision", "mixtures", "optimal_mixture", "proxy_checkpoints", "regressor"),
-        "token_shards",
+        *("domain_inventory", "mixture_decision", "mixtures", "ngram_models", "optimal_mixture"),
+        *("proxy_checkpoints", "regressor", "token_shards"),
     ],
 }
 OBSERVED = ("domains", "documents", "finished_proxies", "adopted_mixtures")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.search.region import natural_inside
-from regmix_pipeline.strategies.arena import Arena, Choice
+from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.ngrams.evidence import NgramEvidence
+from regmix_pipeline.search.region import natural_inside, project_to_limits
+from regmix_pipeline.strategies.arena import Arena, Choice, Run, Size
 from regmix_pipeline.strategies.catalogue import STRATEGIES
 from regmix_pipeline.strategies.methods.bimix import BiMix
 from regmix_pipeline.strategies.methods.climb import Climb
@@ -25,7 +30,8 @@ FAST = {
     "regmix_d": {"candidates": 2000, "stages": 2},
     "odm": {"turns": 100},
 }
-PUBLISHED = sorted(set(STRATEGIES) - {"natural", "uniform", "human"})
+WITHOUT_TEXT = sorted(set(STRATEGIES) - {"ngrams"})
+PUBLISHED = sorted(set(WITHOUT_TEXT) - {"natural", "uniform", "human"})
 
 
 def made(name: str) -> object:
@@ -54,7 +60,7 @@ def mixtures(world: SyntheticWorld, choice: Choice) -> np.ndarray:
     return np.array(asked)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", WITHOUT_TEXT)
 def test_limits_and_budget_are_kept_and_the_answer_is_the_same_twice(name: str) -> None:
     # Floors as well, and caps that bind.
     world = SyntheticWorld(WorldSettings(domains=5, supply=0.6, scarcity=0.5), 11)
@@ -234,3 +240,47 @@ def test_options_are_checked() -> None:
     assert Ours(workers=1).workers == 1
     arena: Arena = SyntheticWorld("easy", 0)
     assert arena.domains
+
+
+class CountedWorld(SyntheticWorld):
+    """A world whose losses n-gram counts predict but for a little noise, or not at all."""
+
+    def __init__(self, confirmed: bool) -> None:
+        super().__init__("easy", 3)
+        generator, d = np.random.default_rng(0), len(self.domains)
+        tables = {name: generator.dirichlet(np.full(4, 0.4), (200, d))[:, :, 0] + 1e-3 for name in self.objective}
+        self.counted, self.confirmed = NgramEvidence(self.domains, tables), confirmed
+
+    def train(self, mixtures: Sequence[Mixture], size: Size, seed: int = 0) -> list[Run]:
+        runs = super().train(mixtures, size, seed)
+        assert self.counted is not None
+        if not self.confirmed:
+            return runs
+        weights = np.array([mixture.vector(self.domains) for mixture in mixtures])
+        losses = 1 + 0.7 * self.counted.losses(weights)
+        own = [dict(zip(self.counted.targets, row, strict=True)) for row in losses.tolist()]
+        return [replace(run, losses={**run.losses, **each}) for run, each in zip(runs, own, strict=True)]
+
+
+def test_counts_alone_choose_their_own_optimum_and_train_nothing() -> None:
+    world = CountedWorld(confirmed=True)
+    choice, arena = chosen("ngrams", world, 20)
+    assert arena.account.runs == 0
+    [found] = mixtures(world, choice)
+    assert world.limits.allow(found[None]).all()
+    assert world.counted is not None
+    share = np.array([world.objective[name] for name in world.counted.targets])
+    drawn = np.random.default_rng(1).dirichlet(np.ones(len(found)), 4000)
+    drawn = project_to_limits(drawn, world.limits)
+    assert world.counted.losses(found[None])[0] @ share <= (world.counted.losses(drawn) @ share).min() + 1e-4
+
+
+def test_counts_alone_need_text() -> None:
+    with pytest.raises(StudyError, match="nothing was counted"):
+        chosen("ngrams", SyntheticWorld("easy", 0), 20)
+
+
+@pytest.mark.parametrize(("confirmed", "runs"), [(True, 16), (False, 48)])
+def test_ours_stops_early_where_proxies_confirm_counts(confirmed: bool, runs: int) -> None:
+    choice, arena = chosen("ours", CountedWorld(confirmed), 48)
+    assert arena.account.runs == choice.details["proxies"] == runs
