@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regmix_pipeline.regression.catalogue import NGRAM_PROCESS, PROCESS, STACK
 from regmix_pipeline.regression.metrics import METRICS, rmse, scores_with_intervals, spearman
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
@@ -21,8 +22,14 @@ folds would choose."""
 TIE, TIE_ROWS = 1.1, 16.0
 """A shortfall within the factor `TIE` + `TIE_ROWS` / rows of the best one is as good: with few rows, scores are mostly
 luck."""
-PREFERRED = ("gaussian_process", "stack", "saturation")
-"""Who wins a tie."""
+PREFERRED = (NGRAM_PROCESS, PROCESS, STACK, "saturation")
+"""Who wins a tie. The process around n-gram counts is there only where proxies confirm them; then it knows most with
+few rows."""
+
+
+def tie_factor(rows: int) -> float:
+    """Times the least shortfall up to which another is as good."""
+    return TIE + TIE_ROWS / rows
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def choose(splits: Sequence[HeldOut], actual: Array, by: str, without: int | Non
         rows = split.rows & (split.fold != without) if number == 0 and without is not None else split.rows
         total += [shortfall(split.predicted[name][rows], actual[rows], by) for name in names]
     order = sorted(range(len(names)), key=lambda row: PREFERRED.index(names[row]) if names[row] in PREFERRED else 99)
-    tied = total <= (TIE + TIE_ROWS / len(actual)) * total.min(axis=0) + 1e-12
+    tied = total <= tie_factor(len(actual)) * total.min(axis=0) + 1e-12
     return [names[next(row for row in order if tied[row, target])] for target in range(actual.shape[1])]
 
 

@@ -14,7 +14,7 @@ from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.blend import blend_weights, cross_fitted, one_hot
 from regmix_pipeline.regression.catalogue import LAWS, NGRAM_PROCESS, NGRAMS, PROCESS, REPEATED, STACK, regressor
-from regmix_pipeline.regression.choice import HeldOut, choose, score_rows
+from regmix_pipeline.regression.choice import HeldOut, choose, score_rows, tie_factor
 from regmix_pipeline.regression.cross_validation import Make, fit_group, groups_of, one_thread_each, out_of_fold
 from regmix_pipeline.regression.estimator import MixtureRegressor
 from regmix_pipeline.regression.fitted import FittedRegressor
@@ -128,7 +128,8 @@ def fit(
         process_name=process,
         evidence=relied if set(NGRAMS) & set(models) else None,
         trust=tuple(found),
-        law_share=law_share,
+        # Trusted counts are the steadier law, and with few rows the better one.
+        law_share=0.0 if process == NGRAM_PROCESS else law_share,
     )
 
 
@@ -136,15 +137,16 @@ def _best_process(
     predicted: Mapping[str, Array], Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None
 ) -> str:
     """The Gaussian process with the least error out of fold, relative to the losses' deviation, on targets that
-    count."""
-    names = [name for name in (PROCESS, NGRAM_PROCESS) if name in predicted]
+    count; that around n-gram counts wins ties."""
+    names = [name for name in (NGRAM_PROCESS, PROCESS) if name in predicted]
     columns = [j for j, target in enumerate(targets) if counted is None or counted.get(target, 0) > 0]
     scale = np.maximum(Y.std(axis=0), 1e-12)
 
     def error(name: str) -> float:
         return float((rmse(predicted[name], Y) / scale)[columns].mean())
 
-    return min(names, key=error, default=PROCESS)
+    least = min(map(error, names), default=0.0)
+    return next((name for name in names if error(name) <= tie_factor(len(Y)) * least), PROCESS)
 
 
 def _rates(X: Array, epochs_per_weight: Sequence[float] | Array | None) -> Array | None:
