@@ -2,22 +2,28 @@
 trusted, against the number of proxies.
 
     python benchmarks/ngrams.py studies/demo.yaml --rows 4 8 12 16 24 32
+    python benchmarks/ngrams.py studies/demo.yaml --repeat 2 6
 
 The study must be decided (`regmix run`). Mixtures are drawn at random from the measured ones; the regressors are fitted
-to their losses and judged on the others. No model is trained.
+to their losses and judged on the others. No model is trained, but for ``--repeat``: variants of the study with 32
+sampled mixtures, whose proxies repeat their text so many times as often, are run first, each in a home of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from regmix_pipeline.assets.runner import run_stale
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.ngrams.stage import ngram_evidence
@@ -26,8 +32,10 @@ from regmix_pipeline.regression.catalogue import NGRAMS, regressor
 from regmix_pipeline.regression.cross_validation import out_of_fold
 from regmix_pipeline.regression.folds import random_folds
 from regmix_pipeline.regression.metrics import rmse, spearman
+from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.regression.training_data import loss_table
 from regmix_pipeline.regression.trust import trust, trusted
+from regmix_pipeline.stages import up_to
 
 Array = NDArray[np.float64]
 ALONE = ("saturation", "gaussian_process")
@@ -41,25 +49,53 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 8, 12, 16, 24, 32])
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--repeat", type=int, nargs="*", default=[])
     asked = parser.parse_args()
+    for factor in asked.repeat:
+        with repeating(asked.study, factor) as variant:
+            run_stale(Workspace(variant), up_to(REGRESSOR))
+            report(Workspace(variant, say=lambda line: None), asked.rows, asked.draws)
+    if not asked.repeat:
+        report(Workspace(asked.study, home=asked.home, say=lambda line: None), asked.rows, asked.draws)
 
-    workspace = Workspace(asked.study, home=asked.home, say=lambda line: None)
+
+@contextmanager
+def repeating(study: Path, factor: int) -> Iterator[Path]:
+    """A variant of a study whose large run, and so its proxies, repeat the text ``factor`` times as often."""
+    settings = yaml.safe_load(study.read_text())
+    limits = settings["limits"]
+    settings["name"] = f"{settings['name']}-repeats-{factor}"
+    settings["limits"] = limits | {name: limits[name] * factor for name in ("target_tokens", "max_epochs")}
+    settings["mixtures"] = settings["mixtures"] | {"count": 32, "rounds": {"number": 1}}
+    settings.pop("confirmation", None)
+    variant = study.with_name(f"{settings['name']}.yaml")
+    variant.write_text(yaml.safe_dump(settings, sort_keys=False))
+    try:
+        yield variant
+    finally:
+        variant.unlink()
+
+
+def report(workspace: Workspace, asked_rows: Sequence[int], draws: int) -> None:
+    """Print a table of one study."""
     table, evidence = loss_table(workspace), ngram_evidence(workspace)
     known = None if evidence is None else evidence.over(table.domains, workspace.targets)
     if known is None:
-        raise SystemExit(f"{asked.study}: nothing was counted; run the study with a regressor of n-gram counts")
+        raise SystemExit(
+            f"{workspace.study.name}: nothing was counted; run the study with a regressor of n-gram counts"
+        )
     counted = [workspace.targets.index(name) for name in workspace.study.objective]
-    print(f"{asked.study.stem}: {len(table.mixtures)} mixtures, {len(table.domains)} domains, {asked.draws} draws each")
+    print(f"{workspace.study.name}: {len(table.mixtures)} mixtures, {len(table.domains)} domains, {draws} draws each")
     print("Spearman correlation / root mean square error over the losses' deviation, mean over draws of the mean")
     print(f"over the targets with weight ({', '.join(workspace.study.objective)}); trusted: share of draws")
     width = max(map(len, (*COMPARED, *STACKS)))
     print(f"{'rows':>4}  " + "  ".join(f"{name:>{width}}" for name in (*COMPARED, *STACKS)) + "  trusted")
     epochs = None if table.epochs is None else table.epochs.proxies.tolist()
     generator = np.random.Generator(np.random.PCG64(0))
-    for rows in (each for each in asked.rows if each < len(table.mixtures) - 2):
+    for rows in (each for each in asked_rows if each < len(table.mixtures) - 2):
         scores: dict[str, list[Array]] = defaultdict(list)
         relied = []
-        for _ in range(asked.draws):
+        for _ in range(draws):
             order = generator.permutation(len(table.mixtures))
             seen, held = order[:rows], order[rows:]
             X, Y = table.weights[seen], table.losses[seen][:, counted]
