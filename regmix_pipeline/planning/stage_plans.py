@@ -81,9 +81,13 @@ def stage_plans(
         else:
             rest = trainers.training(work, left) + measure * made.left_of("confirmation")
             own["confirmation"] = train + measure, rest, busy, source
+    if not study.imports:
+        del own["imported_runs"]
+    if not (study.trains and study.regression.counts_ngrams):
+        del own["ngram_models"]
     plans, beginning = [], stated.BEGINNING_SECONDS
     for stage in STAGES:
-        if stage.name not in own or (stage.name == "imported_runs" and not study.imports):
+        if stage.name not in own:
             continue
         seconds, left, devices, source = own[stage.name]
         run = stated.STAGE_SECONDS

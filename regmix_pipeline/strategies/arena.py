@@ -141,10 +141,14 @@ class Arena(Protocol):
     """A smaller model, for strategies that extrapolate over sizes."""
     target: Size
     account: Account
-    counted: NgramEvidence | None
-    """Losses that n-gram counts of the domains' text predict, where there is text."""
     epochs: Array | None
     """Epochs of each domain in the target run at weight 1, (d,): target tokens / available tokens; None: no limit."""
+
+    @property
+    def counted(self) -> NgramEvidence | None:
+        """Losses that n-gram counts of the domains' text predict; None where there is no text, or nothing is
+        counted."""
+        ...
 
     def train(self, mixtures: Sequence[Mixture], size: Size, seed: int = 0) -> list[Run]:
         """Train a model on each mixture, in order. What was trained before, by whichever strategy, costs no time but is

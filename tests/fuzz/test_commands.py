@@ -230,7 +230,7 @@ def test_every_command_has_a_help_page():
 
 
 def test_what_nobody_foresaw_is_one_line_and_a_file(place, monkeypatch):
-    monkeypatch.setattr("regmix_pipeline.engine.workspace.load_study", lambda path, changes=(): {}["a secret"])
+    monkeypatch.setattr("regmix_pipeline.engine.opened.load_study", lambda path, changes=(): {}["a secret"])
     answer = ask(words_of("status", place / "tiny.yaml", place / "home"))
     assert answer.status == 70
     assert "Traceback" not in answer.out + answer.err

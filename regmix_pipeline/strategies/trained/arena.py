@@ -18,6 +18,7 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.ngrams.stage import ngram_evidence
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.integrity import trajectory_of
@@ -82,7 +83,6 @@ class TrainedArena:
             self._made["small_proxy"] = (small.model_settings, small.training_settings)
         sizes = {name: _size(name, *made, self._vocabulary) for name, made in self._made.items()}
         self.proxy, self.target, self.small_proxy = sizes["proxy"], sizes["target"], sizes.get("small_proxy")
-        self.counted = ngram_evidence(workspace)
         self.epochs = self._epochs()
 
     @cached_property
@@ -98,6 +98,11 @@ class TrainedArena:
             None if self.human is None else self.human.id,
             None if self.epochs is None else self.epochs.tolist(),
         )
+
+    @property
+    def counted(self) -> NgramEvidence | None:
+        """See `Arena.counted`."""
+        return ngram_evidence(self.workspace)
 
     @cached_property
     def _vocabulary(self) -> int:

@@ -12,9 +12,9 @@ from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.proxies.earlier_stage import earlier_runs
 from regmix_pipeline.regression.training_data import loss_table
-from regmix_pipeline.search import proposals
+from regmix_pipeline.search import acquisition
+from regmix_pipeline.search.acquisition import Acquisition
 from regmix_pipeline.search.further import FURTHER_MIXTURES, adopt_proposals, stability
-from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.stages import up_to
 
 EACH = 16_384
@@ -190,25 +190,19 @@ def test_documents_that_change_without_a_word_are_trained_on_again(place, study_
     assert any("documents of code changed since" in why for why in refused)
 
 
-def always_something(fitted, region, objective, chosen, natural, batch, seed, quantum=1):
-    """The real proposals; where laws this rough happen to agree on everything, points between the two mixtures."""
-    found = REAL(fitted, region, objective, chosen, natural, batch, seed, quantum)
-    if found.mixtures:
-        return found
-    uniform = np.full(len(chosen), 1 / len(chosen))
-    shares = [0.3 + 0.1 * number + 0.01 * len(fitted.weights) for number in range(batch)]
-    points = [rounded_inside((1 - share) * chosen + share * uniform, region.limits) for share in shares]
-    return dataclasses.replace(found, regret=0.01, mixtures=tuple(points), worth=(0.01,) * batch, judged=True)
+REGRET = Acquisition.regret
 
 
-REAL = proposals.propose
+def some_regret(self, natural):
+    """The real one, but never nothing: laws this rough may happen to agree on everything."""
+    return dataclasses.replace(REGRET(self, natural), expected=0.01, judged=True)
 
 
 @pytest.mark.slow
 def test_proposals_are_taken_up_within_the_budget(place, monkeypatch):
     # What is proposed is luck with eleven mixtures, and not what this is about.
-    monkeypatch.setattr(proposals, "APART", 0.01)
-    monkeypatch.setattr(proposals, "propose", always_something)
+    monkeypatch.setattr(acquisition, "APART", 0.001)
+    monkeypatch.setattr(Acquisition, "regret", some_regret)
     third = {"domains.descriptions": {"source": {"jsonl": "text/descriptions.jsonl"}}}
     workspace, _ = place(third | {"refit": {"tolerance": 0.0, "batch": 2, "max_new_tokens": 3 * EACH}})
     found = stability(workspace)
