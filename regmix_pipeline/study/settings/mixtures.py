@@ -36,7 +36,7 @@ class RoundSettings(Settings):
     """Mixtures sampled before n-gram counts are judged by them, where the study counts n-grams and `count` is at least
     three times as many; 0: never. Where counts are trusted (see `regression.trust`), one more round ends the study;
     where not, the sampler draws the rest of the first round, and rounds go on."""
-    trusted: int = Field(default=4, ge=1)
+    trusted: int = Field(default=12, ge=1)
     """Mixtures of that one more round."""
     rule: Literal["thompson", "lower_bound", "regret_reduction"] = "regret_reduction"
     """How a round's mixtures are chosen from the Gaussian process fitted to the rounds before: the best mixtures of

@@ -280,7 +280,7 @@ def test_counts_alone_need_text() -> None:
         chosen("ngrams", SyntheticWorld("easy", 0), 20)
 
 
-@pytest.mark.parametrize(("confirmed", "runs"), [(True, 16), (False, 48)])
+@pytest.mark.parametrize(("confirmed", "runs"), [(True, 24), (False, 48)])
 def test_ours_stops_early_where_proxies_confirm_counts(confirmed: bool, runs: int) -> None:
     choice, arena = chosen("ours", CountedWorld(confirmed), 48)
     assert arena.account.runs == choice.details["proxies"] == runs
