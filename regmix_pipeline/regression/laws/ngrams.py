@@ -68,7 +68,7 @@ class NgramLaw(_OfEvidence, MixtureRegressor):
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> dict[str, Any]:
         share = sample_weight / sample_weight.sum()
         fits = {decay: self._lines(X, Y, share, decay) for decay in (DECAYS if self._repeats(X) else DECAYS[-1:])}
-        errors = {decay: np.square(lines["left_out"]).sum(axis=0) for decay, lines in fits.items()}
+        errors = {decay: np.square(lines["errors"]).sum(axis=0) for decay, lines in fits.items()}
         best = [min(fits, key=lambda decay: errors[decay][j]) for j in range(Y.shape[1])]
         middle = share @ X
         learned = {
@@ -79,26 +79,28 @@ class NgramLaw(_OfEvidence, MixtureRegressor):
         return learned | {
             "decay": np.array(best),
             "scale": np.where(scale > 0, scale, 1.0),
-            "left_out": np.column_stack([Y[:, j] - fits[decay]["left_out"][:, j] for j, decay in enumerate(best)]),
+            "left_out": np.column_stack([Y[:, j] - fits[decay]["errors"][:, j] for j, decay in enumerate(best)]),
             "relevance": np.array([-self.given.gradient(middle / middle.sum(), name) for name in self.given.targets]),
         }
 
     def _lines(self, X: Array, Y: Array, share: Array, decay: float) -> dict[str, Array]:
-        """Weighted least squares of every target's losses on its features, slopes not negative."""
-        level, root = share @ Y, np.sqrt(share)
-        targets, found = Y.shape[1], {}
-        centres, slopes, spreads, errors = np.empty((targets, 2)), np.empty((targets, 2)), np.empty((targets, 2)), []
-        for j in range(targets):
-            F = self._features(X, j, decay)
-            centres[j] = share @ F
-            F = F - centres[j]
-            spreads[j] = np.sqrt(share @ F**2)
-            slopes[j] = nnls(F * root[:, None], (Y[:, j] - level[j]) * root)[0]
-            used = np.column_stack([np.ones(len(X)), F[:, slopes[j] > 0]]) * root[:, None]
+        """Weighted least squares of every target's losses on its features, slopes not negative: level (T,), centre,
+        slope and spread of the features (T, 2), and the errors on the mixture left out (n, T)."""
+        root, rows = np.sqrt(share), []
+        for j, level in enumerate(share @ Y):
+            features = self._features(X, j, decay)
+            centre = share @ features
+            features = features - centre
+            slope = nnls(features * root[:, None], (Y[:, j] - level) * root)[0]
+            used = np.column_stack([np.ones(len(X)), features[:, slope > 0]]) * root[:, None]
             leverage = np.square(np.linalg.qr(used)[0]).sum(axis=1)
-            errors.append((Y[:, j] - level[j] - F @ slopes[j]) / np.maximum(1 - leverage, 1e-3))
-        found = {"level": level, "centre": centres, "slope": slopes, "spread": np.maximum(spreads, 1e-9)}
-        return found | {"left_out": np.column_stack(errors)}
+            left_out = (Y[:, j] - level - features @ slope) / np.maximum(1 - leverage, 1e-3)
+            spread = np.maximum(np.sqrt(share @ features**2), 1e-9)
+            rows.append((level, centre, slope, spread, left_out))
+        found = dict(
+            zip(("level", "centre", "slope", "spread", "errors"), map(np.array, zip(*rows, strict=True)), strict=True)
+        )
+        return found | {"errors": found["errors"].T}
 
     def _repeats(self, X: Array) -> bool:
         return self.epochs_per_weight is not None and bool((X * self.epochs_per_weight > 1).any())
