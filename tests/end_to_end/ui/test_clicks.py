@@ -161,7 +161,7 @@ def test_what_is_stale_is_seen_and_made_again_one_some_and_all(page, dagster, wo
     page.get_by_text(shown).first.wait_for()
     page.screenshot(path=place / "stale.png")
     page.goto(dagster.url + GROUPS)
-    page.get_by_text("mixture_report").first.wait_for()
+    page.get_by_text("proxy_losses").first.wait_for()
     page.screenshot(path=place / "stale-graph.png")
 
     # Two pieces of work that do not touch each other go at once: what takes long is Dagster's look at backfills.
