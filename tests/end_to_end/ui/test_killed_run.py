@@ -51,11 +51,12 @@ def trained(place):
     return len(list(place.glob("home/proxies/p*/proxy.json")))
 
 
-def run_with_status(dagster, status):
-    """Id of a run that has this status; None where none has."""
+def started_run(dagster, backfill):
+    """Id of a backfill's run that has started; None where none has. Sensors start runs of their own beside it."""
     runs = dagster.ask(
-        "query($s: [RunStatus!]) { runsOrError(filter: {statuses: $s}) { ... on Runs { results { runId } } } }",
-        s=[status],
+        "query($tags: [ExecutionTag!]) { runsOrError(filter: {statuses: [STARTED], tags: $tags}) "
+        "{ ... on Runs { results { runId } } } }",
+        tags=[{"key": "dagster/backfill", "value": backfill}],
     )["runsOrError"]["results"]
     return runs[0]["runId"] if runs else None
 
@@ -69,8 +70,8 @@ def test_a_killed_run_frees_its_slots_for_the_ui_and_for_the_command(place, runn
             else:
                 assert dagster.materialise(stage) == "SUCCESS"
         for _ in range(2):
-            dagster.launch(["proxy_checkpoints"])
-            run = until(lambda: run_with_status(dagster, "STARTED"), "the run has started")
+            backfill = dagster.launch(["proxy_checkpoints"])
+            run = until(lambda backfill=backfill: started_run(dagster, backfill), "the run has started")
             note = place / "home" / "dagster" / "run-locks" / f"{run}.json"
             known = trained(place)
             until(lambda known=known: trained(place) > known, "a proxy more is trained")
