@@ -49,7 +49,7 @@ def study(folder: Path, count: int) -> Workspace:
         "domains": {name: {"source": {"jsonl": f"{name}.jsonl"}} for name in DOMAINS},
         "targets": {"web": {}, "code": {}},
         "tokenizer": {"train": {"vocab_size": 512}},
-        "mixtures": {"count": count, "anchors": {"natural": False, "uniform": False}},
+        "mixtures": {"count": count, "rounds": {"number": 1}, "anchors": {"natural": False, "uniform": False}},
         "proxies": {
             "preset": "demo",
             "model": MODEL,
