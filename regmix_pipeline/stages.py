@@ -67,14 +67,7 @@ def known_to(stage: str) -> set[str]:
     return {stage, *(each.name for each in behind(found))}
 
 
-FIT: tuple[Stage, ...] = (
-    EARLIER_RUNS,
-    IMPORTED_RUNS,
-    NGRAM_MODELS,
-    REGRESSOR,
-    OPTIMAL_MIXTURE,
-    FURTHER_MIXTURES,
-)
+FIT = up_to(FURTHER_MIXTURES)[len(up_to(PROXY_LOSSES)) :]
 """What turns losses into the next round's mixtures."""
 
 

@@ -63,12 +63,13 @@ def ngrams_in_words(reliance: Mapping[str, Any] | None) -> list[str]:
 def overlap_measured(workspace: Workspace, reliance: Mapping[str, Any] | None) -> list[str]:
     """A flag where counts explain nearly all that proxies measure, with what larger proxies would take."""
     rows = [] if reliance is None else reliance["targets"]
-    if not rows or min(row["explained"] for row in rows) < WHOLLY or not all(row["trusted"] for row in rows):
+    least = min((row["explained"] for row in rows), default=0.0)
+    if reliance is None or not reliance["trusted"] or least < WHOLLY:
         return []
-    proxies, measured = workspace.study.proxies, max(row["rows"] for row in rows)
-    tokens = 4 * measured * proxies.replicates * proxies.training_settings.tokens
+    measured = max(row["rows"] for row in rows)
+    tokens = 4 * measured * workspace.study.proxies.tokens_per_mixture
     return [
-        f"n-gram counts alone explain {min(row['explained'] for row in rows):.0%} of what the proxies measure: models "
+        f"n-gram counts alone explain {least:.0%} of what the proxies measure: models "
         "this small, or trained this shortly, tell which domains share their vocabulary with the targets, more than "
         f"what is learned from them; {measured} mixtures at four times proxies.training.tokens would take "
         f"{amount(tokens)} tokens (`regmix plan` states the time)"

@@ -33,6 +33,11 @@ def round_sizes(study: Study) -> tuple[int, ...]:
     return study.mixtures.pilot_sizes if judged else study.mixtures.round_sizes
 
 
+def has_pilots(study: Study) -> bool:
+    """Whether the first round's mixtures are pilots, by which n-gram counts are judged."""
+    return round_sizes(study) != study.mixtures.round_sizes
+
+
 def listed_of_rounds(
     settings: MixtureSettings, first: int, adopted: Sequence[tuple[Mixture, int | None]]
 ) -> list[tuple[Mixture, int]]:

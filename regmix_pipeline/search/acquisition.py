@@ -119,9 +119,7 @@ class Acquisition:
         nearest = distance_to_nearest(pool, fitted.weights)
         next_one = RULES[rule or RoundSettings().rule](belief, self.generator)
         picks: list[Pick] = []
-        taken = {
-            Mixture.from_weights(dict(zip(fitted.domains, row.tolist(), strict=True))).id for row in fitted.weights
-        }
+        taken = {Mixture.at(fitted.domains, row).id for row in fitted.weights}
         deviation = np.sqrt(_variance(belief.covariance))
         while len(picks) < count and (nearest >= APART).any():
             row = next_one(nearest >= APART)

@@ -102,7 +102,7 @@ def named_mixtures(
     found = {name: rounded_inside(weights, limits) for name, weights in references.items()}
     measured = best_measured(fitted, target_weights, limits.allow(fitted.weights, ROUNDED))
     if len(measured):
-        found["best_observed"] = Mixture.from_weights(dict(zip(fitted.domains, measured[0].tolist(), strict=True)))
+        found["best_observed"] = Mixture.at(fitted.domains, measured[0])
     return found
 
 

@@ -13,7 +13,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.adopted import adopt, adopted, adopted_since_domains_changed
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.mixtures.rounds import NextRound, next_round, round_sizes
+from regmix_pipeline.mixtures.rounds import NextRound, has_pilots, next_round
 from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.mixtures.stage import current_mixtures, prior_and_limits, sampled_mixtures
 from regmix_pipeline.search.stage import with_former_domains
@@ -35,7 +35,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "seed": workspace.study.seed,
         "round": None if following is None else list(following),
         "rule": rounds.rule,
-        "trusted": None if following is None else _judged_size(workspace),
+        "trusted": rounds.trusted if following is not None and has_pilots(workspace.study) else None,
         "code": CODE_VERSION,
     }
     return {UNPARTITIONED: Recipe(workspace.versions("optimal_mixture") | workspace.versions("regressor"), settings)}
@@ -54,13 +54,13 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     chosen = Mixture.of(optimum["parts"]).vector(fitted.domains)
     natural = natural_inside(prior, limits).vector(fitted.domains)
     objective, settings, following = optimum["objective"], workspace.study.mixtures, next_round(workspace)
-    ended = ""
-    if following is not None and _judged_size(workspace) and trusted(fitted.trust, workspace.study.objective):
+    judged, ended = has_pilots(workspace.study), ""
+    if following is not None and judged and trusted(fitted.trust, workspace.study.objective):
         following, ended = _after_trust(workspace, following, fitted.trust)
     draw = fingerprint("round", workspace.study.seed, None if following is None else following.number)
     asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16))
     size = refit.batch if following is None else following.size
-    if following is not None and following.number == 2 and following.of > 2 and _judged_size(workspace):
+    if following is not None and following.number == 2 and following.of > 2 and judged:
         proposed = [(mixture, 0.0) for mixture in _rest_of_first_round(workspace, following.size)]
     else:
         picks = asked.batch(size, settings.quantum, settings.rounds.rule)
@@ -105,12 +105,6 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "proposed": [mixture.weights for mixture, _ in proposed],
     }
     yield Output(UNPARTITIONED, version, facts, [path])
-
-
-def _judged_size(workspace: Workspace) -> int | None:
-    """Mixtures of the round that ends a study whose n-gram counts are trusted; None where they are not judged."""
-    study = workspace.study
-    return study.mixtures.rounds.trusted if round_sizes(study) != study.mixtures.round_sizes else None
 
 
 def _after_trust(workspace: Workspace, following: NextRound, found: Sequence[Trust]) -> tuple[NextRound | None, str]:
@@ -171,7 +165,7 @@ def stability(workspace: Workspace) -> Stability:
         content["expected_regret"],
         content["expected_gain"],
         mixtures,
-        workspace.study.proxies.training_settings.tokens * workspace.study.proxies.replicates,
+        workspace.study.proxies.tokens_per_mixture,
         workspace.need("further_mixtures").version,
         None if content["round"] is None else NextRound(**content["round"]),
         content["ended"],

@@ -15,7 +15,7 @@ from regmix_pipeline.engine.records import Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import LedgerError, RegmixError
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.rounds import next_round, round_sizes
+from regmix_pipeline.mixtures.rounds import has_pilots, next_round
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.planning.forecast.estimates import (
     confirmation_to_train,
@@ -312,7 +312,7 @@ def _later_rounds(workspace: Workspace) -> LaterRounds:
         following.left,
         following.left * proxies.replicates,
         following.left * proxies.tokens_per_mixture,
-        following.of > 2 and round_sizes(workspace.study) != workspace.study.mixtures.round_sizes,
+        following.of > 2 and has_pilots(workspace.study),
     )
 
 

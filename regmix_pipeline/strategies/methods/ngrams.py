@@ -24,7 +24,8 @@ class Ngrams:
         from regmix_pipeline.regression.laws.ngrams import NgramLaw
 
         targets = [name for name, share in arena.objective.items() if share > 0]
-        evidence = None if arena.counted is None else arena.counted.over(arena.domains, targets)
+        counted = arena.counted
+        evidence = None if counted is None else counted.over(arena.domains, targets)
         if evidence is None:
             raise StudyError(
                 "nothing was counted",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.sampler import sample
+from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice, Run
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
@@ -64,13 +65,14 @@ class Ours:
 
 def trained_in_rounds(arena: Arena, settings: MixtureSettings, seed: int) -> list[Run]:
     """Proxies of the settings' count, round after round; of fewer, where n-gram counts are trusted."""
-    judged = arena.counted is not None and settings.pilot_sizes != settings.round_sizes
+    counted = arena.counted
+    judged = counted is not None and settings.pilot_sizes != settings.round_sizes
     first, *later = settings.pilot_sizes if judged else settings.round_sizes
     # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
     drawn = sampled(arena, settings.model_copy(update={"count": first}), seed)
     runs = list(arena.train(drawn, arena.proxy, seed))
     for number, size in enumerate(later, start=2):
-        relied = judged and _trusted(arena, runs, seed)
+        relied = judged and _trusted(arena, runs, counted, seed)
         if relied and number > 2:
             break
         if relied or number > 2 or not judged:
@@ -83,12 +85,12 @@ def trained_in_rounds(arena: Arena, settings: MixtureSettings, seed: int) -> lis
     return runs
 
 
-def _trusted(arena: Arena, runs: Sequence[Run], seed: int) -> bool:
+def _trusted(arena: Arena, runs: Sequence[Run], counted: NgramEvidence | None, seed: int) -> bool:
     """Whether the runs confirm n-gram counts."""
     from regmix_pipeline.regression.trust import trust, trusted
 
     weights, losses, targets = loss_table(arena, runs)
-    evidence = None if arena.counted is None else arena.counted.over(arena.domains, targets)
+    evidence = None if counted is None else counted.over(arena.domains, targets)
     if evidence is None:
         return False
     epochs = None if arena.epochs is None else arena.epochs.tolist()
