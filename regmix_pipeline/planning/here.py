@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import amount
 from regmix_pipeline.planning import stated
@@ -34,6 +36,9 @@ def speeds_here(
             continue
         rate = rate or matrix_rate() * EFFICIENCY
         tried = None
+        if not work.models:  # all runs are imported
+            found[work.what] = replace(_by_flops(work, works[0], None, rate), source="nothing to train")
+            continue
         if fits_a_trial(work, min(workers, work.models), rate):
             seconds = clock(STARTING + trial_seconds(work, rate))
             say(f"  plan: trying {work.what}, {amount(work.parameters)} parameters: about {seconds}")

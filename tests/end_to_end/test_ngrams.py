@@ -1,10 +1,12 @@
 """N-gram counts in a study, by the real command: trusted, they end its rounds early; not trusted, rounds go on."""
 
+import csv
 import json
 import shutil
 
 import pytest
 
+from regmix_pipeline.regression.fitted import FittedRegressor
 from tests.end_to_end.test_changes import proxies, regmix, write
 from tests.end_to_end.test_rounds import rounds
 
@@ -57,3 +59,26 @@ def test_counts_that_are_not_trusted_any_more_let_the_rounds_go_on(trusted, sett
     assert not outcome["decision"]["ngrams"]["trusted"]
     assert outcome["decision"]["ngrams"]["share"] == 0
     assert proxies(trusted[0]) < proxies(folder)
+
+
+def test_imported_runs_are_judged_by_counts_of_the_study_s_text(trusted, settings, tmp_path):
+    kept = max(
+        (trusted[0] / ".regmix" / "tiny" / "regressors").glob("*/regressor.json"),
+        key=lambda path: path.stat().st_mtime_ns,
+    )
+    fitted = FittedRegressor.load(kept.parent)
+    shutil.copytree(trusted[0] / "text", tmp_path / "text")
+    for name, columns, rows in (
+        ("weights", fitted.domains, fitted.weights),
+        ("losses", fitted.targets, fitted.losses),
+    ):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("run", *columns), *((number, *row) for number, row in enumerate(rows))])
+    study = settings(0.5)
+    study["mixtures"] = {"count": 0, "anchors": {"natural": False}}
+    write(tmp_path, study | {"imports": [{"mixtures": "weights.csv", "losses": "losses.csv"}]})
+    assert "nothing to train" in regmix(tmp_path, "plan")
+    outcome = json.loads(regmix(tmp_path, "run", "--json"))
+    assert outcome["decision"]["ngrams"]["trusted"]
+    assert outcome["decision"]["ngrams"]["share"] > 0
+    assert not proxies(tmp_path)
