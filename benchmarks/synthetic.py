@@ -26,7 +26,7 @@ import polars as pl
 
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.strategies.arena import Strategy
+from regmix_pipeline.strategies.arena import Choice, Strategy
 from regmix_pipeline.strategies.catalogue import STRATEGIES
 from regmix_pipeline.strategies.methods.ours import OneRegressor, OneShot, Ours
 from regmix_pipeline.strategies.methods.regmix import RegMix
@@ -35,7 +35,10 @@ from regmix_pipeline.strategies.synthetic.presets import PRESETS
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
 
 BUDGETS = (16, 32, 64, 128, 256)
-FREE = ("natural", "uniform", "human", "doremi", "odm")
+FLOOR = "proxy_optimum"
+"""The mixture that is best at the proxies' size, known exactly: what it loses at the target's size is lost however well
+proxies are fitted."""
+FREE = (FLOOR, "natural", "uniform", "human", "doremi", "odm")
 """Strategies whose answer does not depend on the budget, as long as it pays for their few runs."""
 CANDIDATES, TOP = 20_000, 26
 """Of RegMix's simulation; published are 100,000 and 128."""
@@ -77,7 +80,10 @@ def measured(preset: str, seed: int, proxies: int, names: Sequence[str]) -> list
         for name in names:
             arena, started = world.fresh(), time.process_time()
             try:
-                choice = strategy(name).choose(arena, proxies * arena.proxy.flops, seed)
+                if name == FLOOR:
+                    choice = Choice.of(arena.optimum(arena.proxy))
+                else:
+                    choice = strategy(name).choose(arena, proxies * arena.proxy.flops, seed)
             except RegmixError as error:
                 print(f"{preset} {seed} {proxies} {name}: {error}", flush=True)
                 continue
@@ -112,12 +118,12 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=20)
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
-    parser.add_argument("--only", nargs="+", choices=[*STRATEGIES, *regressors()])
+    parser.add_argument("--only", nargs="+", choices=[FLOOR, *STRATEGIES, *regressors()])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--minutes", type=float, help="stop after this long, with what there is")
     parser.add_argument("--out", type=Path, help="a Parquet of every figure")
     asked = parser.parse_args()
-    names = asked.only or [*STRATEGIES, *regressors()]
+    names = asked.only or [FLOOR, *STRATEGIES, *regressors()]
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(asked.workers) as pool:
         jobs = [

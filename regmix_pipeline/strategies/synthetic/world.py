@@ -150,9 +150,10 @@ class SyntheticWorld:
                 session.advance(mixture.vector(self.domains), steps)
         return float(session.exact()[self.target_rows] @ self._shares)
 
-    def optimum(self) -> Mixture:
-        """The best mixture for the whole target run under the limits, found from many starts."""
-        return self._optimum
+    def optimum(self, size: Size | None = None) -> Mixture:
+        """The best mixture under the limits for a whole run of a size, found from many starts; of the target's by
+        default."""
+        return self._optimum if size is None else self._best(size)
 
     def regret(self, choice: Choice, seed: int = 0) -> tuple[float, float]:
         """How much worse a choice's target run is than the optimum's: (nats per token, share of what the optimum gains
@@ -198,6 +199,12 @@ class SyntheticWorld:
 
     @cached_property
     def _optimum(self) -> Mixture:
+        return self._best(self.target)
+
+    def _best(self, size: Size) -> Mixture:
+        def objective(weights: Array) -> Array:
+            return self.true_objective(weights, size)
+
         d, generator = len(self.domains), self.generator("optimum")
         strengths = generator.choice([0.1, 0.5, 2.0], size=(SCANNED, 1))
         scanned = generator.standard_gamma(np.broadcast_to(strengths, (SCANNED, d)))
@@ -205,8 +212,8 @@ class SyntheticWorld:
         scanned = project_to_limits(np.concatenate([self.prior[None], np.eye(d), scanned]), self.limits)
         # Without pairs the objective is convex: sums of concave powers, raised to negative ones. One start is enough.
         count = 1 + STARTS * bool(len(self.law.pairs))
-        starts = scanned[np.argsort(self.true_objective(scanned), kind="stable")[:count]]
-        return rounded_inside(minimised(self.true_objective, self.limits, starts), self.limits)
+        starts = scanned[np.argsort(objective(scanned), kind="stable")[:count]]
+        return rounded_inside(minimised(objective, self.limits, starts), self.limits)
 
     @cached_property
     def _references(self) -> tuple[float, float]:

@@ -189,3 +189,12 @@ def test_thousands_of_runs_take_seconds() -> None:
     started = time.process_time()
     world.train(mixtures, world.proxy)
     assert time.process_time() - started < 2
+
+
+def test_each_size_has_an_optimum_of_its_own() -> None:
+    world = SyntheticWorld("noisy", 0)
+    both = np.array([world.optimum(size).vector(world.domains) for size in (world.proxy, world.target)])
+    of_proxies, of_targets = world.true_objective(both, world.proxy), world.true_objective(both, world.target)
+    assert of_proxies[0] < of_proxies[1]
+    assert of_targets[1] < of_targets[0]
+    assert world.optimum(world.target) == world.optimum()
