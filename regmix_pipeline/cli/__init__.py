@@ -2,6 +2,7 @@
 
 from regmix_pipeline.cli import (
     auditing,
+    blends,
     comparing,
     explaining,
     exporting,
@@ -16,6 +17,7 @@ from regmix_pipeline.cli.app import app
 __all__ = [
     "app",
     "auditing",
+    "blends",
     "comparing",
     "explaining",
     "exporting",

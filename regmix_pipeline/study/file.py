@@ -93,7 +93,7 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
         problem = "is a folder, not a study file" if path.is_dir() else "no such study file"
         raise StudyError(problem, where=str(path), remedy="give a YAML file such as studies/demo.yaml")
     text = _decoded(path)
-    document, raw = _parsed(text, path)
+    document, raw = parsed_yaml(text, path)
     if not isinstance(raw, dict):
         raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
     for change in changes:
@@ -131,7 +131,7 @@ def _changed(raw: dict[str, Any], change: str) -> None:
         raise wrong from error
 
 
-def _parsed(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
+def parsed_yaml(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
     """The YAML's nodes, which know their lines, and its content."""
     try:
         loader = _Loader(text)
