@@ -3,6 +3,7 @@
 from regmix_pipeline.cli import (
     auditing,
     comparing,
+    designing,
     explaining,
     exporting,
     lineage,
@@ -17,6 +18,7 @@ __all__ = [
     "app",
     "auditing",
     "comparing",
+    "designing",
     "explaining",
     "exporting",
     "lineage",

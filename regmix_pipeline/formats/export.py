@@ -29,7 +29,7 @@ class Origin:
 class TargetFile:
     """Validation tokens of a target, for a trainer that measures its own losses; see `proxies.spec.TargetFile`."""
 
-    path: str
+    file: str
     dtype: str
     tokens: int
     bytes: int

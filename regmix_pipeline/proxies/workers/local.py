@@ -69,11 +69,16 @@ def finished_results(tasks: Iterable[Task], leave: Callable[[Task], None]) -> It
 
 def default_workers() -> int:
     """Workers that fill this machine: four per CUDA device, or one per CPU core this process may use."""
+    return devices_here() * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
+
+
+def devices_here() -> int:
+    """CUDA devices of this machine that this process may use."""
     devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         devices = min(devices, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
-    return devices * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
+    return devices
 
 
 def finished(task: Task) -> dict[str, Any] | None:
