@@ -41,7 +41,7 @@ def _executed_tokens(workspace: Workspace, ledger: duckdb.DuckDBPyConnection) ->
 QUESTIONS = {
     PROXY_CHECKPOINTS.name: Question(
         "executed_tokens_equal_the_mixture",
-        "Every proxy drew each domain within one window of its weight, or within the tolerance of the study's own trainer.",
+        "Every proxy drew each domain within one window of its weight, or a trainer's tolerance.",
         _executed_tokens,
     ),
     PROXY_LOSSES.name: Question(

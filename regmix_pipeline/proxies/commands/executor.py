@@ -19,9 +19,6 @@ from regmix_pipeline.proxies.workers.failed import failed
 from regmix_pipeline.proxies.workers.local import Result, Task, TaskExecutor, finished_results, result_of
 from regmix_pipeline.study.settings.workers import EngineSettings
 
-JOBS = 100
-"""Jobs of Slurm that are queued or at work at once, unless the study says how many."""
-
 
 class CommandExecutor:
     """Runs a command for each proxy; reads what it reported for each evaluation.

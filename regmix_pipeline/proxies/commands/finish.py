@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
@@ -11,11 +10,6 @@ from regmix_pipeline.proxies.commands.reported import Reported, loss_of, read_re
 from regmix_pipeline.proxies.commands.told import run_folder
 from regmix_pipeline.proxies.integrity import RECORD, REPORTED, TRAJECTORY, trajectory_schema
 from regmix_pipeline.proxies.spec import COMMAND_CODE, ProxySpec
-
-
-def reported_of(spec: ProxySpec) -> Path:
-    """Where a proxy's command leaves what it reports."""
-    return run_folder(spec) / REPORTED
 
 
 def finish(spec: ProxySpec, seconds: float) -> dict[str, Any]:
@@ -35,7 +29,7 @@ def finish(spec: ProxySpec, seconds: float) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    reported = read_reported(reported_of(spec), spec)
+    reported = read_reported(run_folder(spec) / REPORTED, spec)
     tokens, available = sum(reported.tokens.values()), spec.available_tokens
     value = {
         "id": spec.id,

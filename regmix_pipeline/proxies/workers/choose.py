@@ -11,7 +11,7 @@ from regmix_pipeline.errors import ProxyError, StudyError
 from regmix_pipeline.proxies.evaluations import read_evaluation, write_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TokenFile
 from regmix_pipeline.proxies.workers.failed import failed
-from regmix_pipeline.proxies.workers.local import LocalExecutor, Result, Task, TaskExecutor, devices_here
+from regmix_pipeline.proxies.workers.local import LocalExecutor, Result, Task, TaskExecutor, commands_at_once
 from regmix_pipeline.proxies.workers.store import Store, folders_of
 from regmix_pipeline.study.settings.trainer import TrainerSettings
 from regmix_pipeline.study.settings.workers import EngineSettings
@@ -49,9 +49,9 @@ def _commands(workspace: Workspace, settings: EngineSettings, trainer: TrainerSe
             where="proxies.engine or REGMIX_ENGINE, REGMIX_STORE",
             remedy="choose kind local or slurm and no store" if trainer is not None else "choose kind local or ray",
         )
-    from regmix_pipeline.proxies.commands.executor import JOBS, CommandExecutor
+    from regmix_pipeline.proxies.commands.executor import CommandExecutor
 
-    at_once = workspace.workers or (JOBS if settings.kind == "slurm" else max(1, devices_here()))
+    at_once = workspace.workers or commands_at_once(workspace.study, settings)
     return CommandExecutor(settings, at_once, lambda: LocalExecutor(workspace.workers), workspace.say)
 
 

@@ -21,9 +21,13 @@ from regmix_pipeline.files import read_json
 from regmix_pipeline.processes import answers, how_it_ended
 from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+from regmix_pipeline.study.settings.workers import EngineSettings
+from regmix_pipeline.study.study import Study
 
 Task = ProxySpec | EvaluationSpec
 
+JOBS = 100
+"""Jobs of Slurm that are queued or at work at once, unless the study says how many."""
 PROXIES_PER_GPU = 4
 """Workers per CUDA device: a small proxy alone leaves most of it idle."""
 
@@ -70,6 +74,13 @@ def finished_results(tasks: Iterable[Task], leave: Callable[[Task], None]) -> It
 def default_workers() -> int:
     """Workers that fill this machine: four per CUDA device, or one per CPU core this process may use."""
     return devices_here() * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
+
+
+def commands_at_once(study: Study, engine: EngineSettings | None = None) -> int:
+    """Commands of the study's own trainer that run at once where nobody says how many: one for each CUDA device, or
+    one, as each may use all of the machine; on Slurm so many jobs."""
+    kind = (engine or study.proxies.engine).kind
+    return JOBS if kind == "slurm" else max(1, devices_here())
 
 
 def devices_here() -> int:
