@@ -11,7 +11,7 @@ from regmix_pipeline.files import read_json
 from regmix_pipeline.processes import Child, how_it_ended
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.proxies.commands.finish import loss_fields
-from regmix_pipeline.proxies.commands.reported import Reported, loss_of
+from regmix_pipeline.proxies.commands.reported import Reported
 from regmix_pipeline.proxies.evaluations import write_evaluation
 from regmix_pipeline.proxies.integrity import REPORTED, require_intact
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
@@ -105,7 +105,7 @@ def read_loss(task: EvaluationSpec) -> dict[str, Any]:
         "proxy": task.proxy.name,
         "target": task.target,
         "target_version": task.tokens.measure_version,
-        **loss_fields(loss_of(losses[task.target]).model_dump()),
+        **loss_fields(losses[task.target].model_dump()),
     }
     write_evaluation(task.output, value)
     return value

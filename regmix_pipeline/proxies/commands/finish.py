@@ -6,7 +6,7 @@ import platform
 from typing import Any
 
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
-from regmix_pipeline.proxies.commands.reported import Reported, loss_of, read_reported
+from regmix_pipeline.proxies.commands.reported import Reported, read_reported
 from regmix_pipeline.proxies.commands.told import run_folder
 from regmix_pipeline.proxies.integrity import RECORD, REPORTED, TRAJECTORY, trajectory_schema
 from regmix_pipeline.proxies.spec import COMMAND_CODE, ProxySpec
@@ -69,7 +69,7 @@ def _trajectory(reported: Reported, spec: ProxySpec) -> list[dict[str, Any]]:
             "target_version": spec.targets[name].measure_version,
             "step": point.step,
             "tokens": point.tokens,
-            **loss_fields(loss_of(loss).model_dump()),
+            **loss_fields(loss.model_dump()),
         }
         for point in reported.trajectory
         for name, loss in point.losses.items()

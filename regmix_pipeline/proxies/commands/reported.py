@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.spec import ProxySpec
@@ -29,6 +29,14 @@ class ReportedLoss(Settings):
     """Tokens that it was measured on."""
 
 
+def _as_mapping(value: Any) -> Any:
+    return {"loss": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Loss = Annotated[ReportedLoss, BeforeValidator(_as_mapping)]
+"""A number, or a mapping with its standard error."""
+
+
 class Measurement(Settings):
     """Losses along the way."""
 
@@ -36,14 +44,14 @@ class Measurement(Settings):
     """Optimiser steps taken by then."""
     tokens: int = Field(gt=0)
     """Tokens trained on by then."""
-    losses: dict[str, float | ReportedLoss]
+    losses: dict[str, Loss]
     """Target -> its loss."""
 
 
 class Reported(Settings):
     """What a command reports of one proxy."""
 
-    losses: dict[str, float | ReportedLoss]
+    losses: dict[str, Loss]
     """Target -> its loss at the end; a number, or a mapping with its standard error."""
     step: int = Field(gt=0)
     """Optimiser steps taken."""
@@ -55,11 +63,6 @@ class Reported(Settings):
     """Parameters of the model."""
     training_loss: float | None = None
     """Mean loss at the end of training."""
-
-
-def loss_of(value: float | ReportedLoss) -> ReportedLoss:
-    """A loss as a mapping."""
-    return value if isinstance(value, ReportedLoss) else ReportedLoss(loss=value)
 
 
 def read_reported(path: Path, spec: ProxySpec) -> Reported:
@@ -79,7 +82,7 @@ def read_reported(path: Path, spec: ProxySpec) -> Reported:
         found = Reported.model_validate(json.loads(text))
     except ValidationError as error:
         item = error.errors()[0]
-        place = ".".join(str(part) for part in place_of(item) if part not in ("float", "ReportedLoss"))
+        place = ".".join(map(str, place_of(item)))
         raise ProxyError(
             f"{place or 'the whole'}: {problem_of(item, Reported)}", where=where, remedy=f"write for instance {EXAMPLE}"
         ) from None
