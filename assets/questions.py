@@ -35,20 +35,21 @@ class Question:
 
 
 def _executed_tokens(workspace: Workspace, ledger: duckdb.DuckDBPyConnection) -> Finding:
-    proxies = workspace.study.proxies
-    return checks.executed_tokens_match(ledger, proxies.training_settings.slack(proxies.model_settings.context))
+    return checks.executed_tokens_match(ledger, workspace.study.proxies.slack)
 
 
 QUESTIONS = {
     PROXY_CHECKPOINTS.name: Question(
         "executed_tokens_equal_the_mixture",
-        "Every proxy drew each domain within one window of its weight.",
+        "Every proxy drew each domain within one window of its weight, or a trainer's tolerance.",
         _executed_tokens,
     ),
     PROXY_LOSSES.name: Question(
         "every_loss_is_finite",
         "Every proxy that was evaluated has a finite final loss with a standard error on every target.",
-        lambda workspace, ledger: checks.losses_complete(ledger, workspace.targets, so_far=True),
+        lambda workspace, ledger: checks.losses_complete(
+            ledger, workspace.targets, so_far=True, with_errors=workspace.study.proxies.trainer is None
+        ),
         losses_spread,
     ),
 }

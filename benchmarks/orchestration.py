@@ -28,10 +28,10 @@ from regmix_pipeline.files import sha256_of_bytes, write_json
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.proxies.evaluations import write_evaluation
+from regmix_pipeline.proxies.integrity import trajectory_schema
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
-from regmix_pipeline.proxies.train import trajectory_schema
 from regmix_pipeline.stages import up_to
 
 DOMAINS = ("web", "code", "books", "papers", "talk")

@@ -147,11 +147,14 @@ def executed_tokens_match(connection: duckdb.DuckDBPyConnection, slack: float) -
     return Finding(passed, text, {"proxies": count, "largest_gap_tokens": float(gap)})
 
 
-def losses_complete(connection: duckdb.DuckDBPyConnection, targets: Sequence[str], *, so_far: bool = False) -> Finding:
+def losses_complete(
+    connection: duckdb.DuckDBPyConnection, targets: Sequence[str], *, so_far: bool = False, with_errors: bool = True
+) -> Finding:
     """Whether every proxy has a finite final loss on every target, and a standard error unless it was imported.
 
     Args:
         so_far: judge only proxies that were evaluated, because partitions may be made one by one.
+        with_errors: whether every proxy has them; a trainer of the user's own may report none.
     """
     evaluated = "select proxy from current_proxy_losses"
     every = evaluated if so_far else f"select proxy from current_proxies union {evaluated}"
@@ -159,8 +162,9 @@ def losses_complete(connection: duckdb.DuckDBPyConnection, targets: Sequence[str
     found = dict(
         connection.execute(
             "select target, count(distinct proxy) from current_proxy_losses l where final and isfinite(loss) and "
-            "(isfinite(standard_error) or not exists (select 1 from current_proxies p where p.proxy = l.proxy)) "
-            "group by target"
+            "(isfinite(standard_error) or (standard_error is null and not $errors) "
+            "or not exists (select 1 from current_proxies p where p.proxy = l.proxy)) group by target",
+            {"errors": with_errors},
         ).fetchall()
     )
     short = [f"{target}: {found.get(target, 0)} of {proxies}" for target in targets if found.get(target, 0) < proxies]

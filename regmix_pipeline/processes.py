@@ -105,11 +105,15 @@ class Child:
         module: the module to run.
         environment: what its environment has beside this process's.
         log: takes what it logs; None: standard error does.
+        tidy: whether it has something to do when its input ends; see `start`.
     """
 
-    def __init__(self, module: str, environment: Mapping[str, str], log: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, module: str, environment: Mapping[str, str], log: IO[bytes] | None = None, *, tidy: bool = False
+    ) -> None:
         self._process = start(
             [*_DEAF, *command(module)],
+            tidy=tidy,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

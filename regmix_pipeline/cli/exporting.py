@@ -11,7 +11,8 @@ from rich.console import Console
 from regmix_pipeline.cli.app import AsJson, Home, StudyFile, answer, app, open_workspace, plain_errors
 from regmix_pipeline.cli.auditing import DecisionArgument, Signers, reported_heads
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.exports.formats import FORMATS, Written, export_decision
+from regmix_pipeline.exports.decided import Written, export_decision
+from regmix_pipeline.formats.catalogue import FORMATS
 from regmix_pipeline.tables import show_table
 
 

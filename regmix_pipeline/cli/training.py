@@ -39,16 +39,16 @@ def train(
     Without --from the home must be on a disk that all tasks share. Leaves with status 1 when a proxy failed.
     """
     from regmix_pipeline.proxies.workers import slices
+    from regmix_pipeline.proxies.workers.choose import executor_here
     from regmix_pipeline.proxies.workers.local import LocalExecutor
     from regmix_pipeline.proxies.workers.store import Store
     from regmix_pipeline.study.settings.workers import EngineSettings
 
     number, total = slices.parsed_slice(slice_)
-    trainer = LocalExecutor(workers)
     if from_store is not None:
         store, cache = Store(from_store), Path(EngineSettings().overridden().cache).expanduser()
         specs = slices.of_slice(slices.published(store), number, total)
-        results = slices.train_from(store, specs, cache, trainer)
+        results = slices.train_from(store, specs, cache, LocalExecutor(workers))
     else:
         workspace = open_workspace(study, home, data, workers=workers)
         if publish:
@@ -62,7 +62,7 @@ def train(
             )
             return
         specs = slices.of_slice(slices.specs_to_train(workspace), number, total)
-        results = trainer.run(specs)
+        results = executor_here(workspace).run(specs)
     rows: list[dict[str, Any]] = []
     with at_work("train"):
         progress = Progress(f"slice {slice_}", len(specs), to_stderr, what="proxies trained")

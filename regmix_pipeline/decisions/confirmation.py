@@ -17,9 +17,8 @@ from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.proxies.integrity import WEIGHTS
 from regmix_pipeline.proxies.reuse import drop_altered
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, EvaluationSpec, ProxySpec, files_of
 from regmix_pipeline.proxies.stage import models_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
 
@@ -56,7 +55,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     tasks = evaluation_specs(workspace, models, target_files(workspace), workspace.study.proxies.evaluation)
     rows = _rows(workspace, mixtures, specs, tasks)
     path = workspace.write_rows("confirmations", version, rows)
-    files = [spec.output / name for name in PROXY_FILES for spec in models] + [task.output for task in tasks]
+    files = files_of(models) + [task.output for task in tasks]
     yield Output(UNPARTITIONED, version, _facts(workspace, rows), [path, *files], sums=weights)
 
 
@@ -82,8 +81,8 @@ def _trained(workspace: Workspace, specs: list[ProxySpec]) -> dict[Path, str]:
     for result in executor_of(workspace).run(specs):
         if result.error is not None:
             failed.append(result.error)
-        else:
-            weights[result.task.output / WEIGHTS] = result.value["sha256"]
+        elif isinstance(result.task, ProxySpec):
+            weights[result.task.output / result.task.evidence] = result.value["sha256"]
         progress.advance(note="failed" if result.error is not None else "")
     if failed:
         raise failed[0]

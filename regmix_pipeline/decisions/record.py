@@ -267,14 +267,13 @@ def _checks(workspace: Workspace) -> list[dict[str, Any]]:
     with workspace.tables(*checks.TABLES_READ, ever=["domain_inventory"]) as connection:
         findings = {}
         if study.trains:
-            training, context = study.proxies.training_settings, study.proxies.model_settings.context
             findings |= {
                 "no target's text is trained on": checks.targets_not_trained_on(connection, study.text_checks),
                 "the tokenizer knows the text": checks.tokenizer_covers(connection, study.text_checks),
                 "shards hold what the inventory states": checks.shards_match_inventory(
                     connection, workspace.path("shards")
                 ),
-                "executed tokens equal the mixtures": checks.executed_tokens_match(connection, training.slack(context)),
+                "executed tokens equal the mixtures": checks.executed_tokens_match(connection, study.proxies.slack),
             }
         findings |= {
             "weights sum to one within caps": checks.mixtures_on_simplex(connection),
@@ -282,7 +281,9 @@ def _checks(workspace: Workspace) -> list[dict[str, Any]]:
             "rank correlation out of fold": checks.rank_correlation(connection, asked, study.rank_correlation_floor),
             "coverage of the intervals": checks.interval_coverage(connection, asked, study.regression.level),
             "inside the sampled region": checks.inside_sampled_region(connection),
-            "losses complete": checks.losses_complete(connection, workspace.targets),
+            "losses complete": checks.losses_complete(
+                connection, workspace.targets, with_errors=study.proxies.trainer is None
+            ),
         }
     return [
         {"check": name, "passed": finding.passed, "description": finding.description}

@@ -9,8 +9,8 @@ from regmix_pipeline.decisions.record import CODE_VERSION, decision_record, vers
 from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
-from regmix_pipeline.exports.regmix import regmix_yaml
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
+from regmix_pipeline.formats.regmix import regmix_yaml
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:

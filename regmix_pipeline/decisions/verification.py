@@ -175,12 +175,15 @@ def _shard_differs(folder: Path, place: str) -> Iterator[Difference]:
 
 def _proxy_differs(folder: Path, place: str) -> Iterator[Difference]:
     """The id of a proxy against its specification; that its files are there is looked at elsewhere."""
-    from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
+    from regmix_pipeline.proxies.spec import COMMAND_CODE, TRAINING_CODE, ProxySpec
 
     try:
         value = read_json(folder / "proxy.json")
         # Proxies' ids depend on the version of the training code: those of another one cannot be computed again.
-        if value["versions"]["code"] == TRAINING_CODE and ProxySpec.model_validate(value["spec"]).id != folder.name:
+        if (
+            value["versions"]["code"] in (TRAINING_CODE, COMMAND_CODE)
+            and ProxySpec.model_validate(value["spec"]).id != folder.name
+        ):
             yield Difference(place, "altered", f"the specification of proxy {folder.name} has another id")
     except OSError:
         return

@@ -1,1 +1,1 @@
-"""A decided mixture as files that trainers read, each format in a module of its own."""
+"""Mixtures of a study on disk, in the formats of trainers: the one that was decided, or all of the current design."""

@@ -1,77 +1,89 @@
-"""Where the large run's data lie: as a template says, or where the study itself read them."""
+"""Where a run's data lie: as a template says, or where the study itself read them."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from regmix_pipeline.decisions.find import record_named
 from regmix_pipeline.documents.catalogue import FILE_KINDS
+from regmix_pipeline.engine.records import Record
 from regmix_pipeline.engine.verified import rows_of
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.errors import LedgerError, StudyError
+from regmix_pipeline.errors import LedgerError
+from regmix_pipeline.formats.data import FIELD, DataFile, DomainData, Need, check_template, reader_of
 from regmix_pipeline.tokens.manifest import check_sizes, read_manifest
 from regmix_pipeline.tokens.shards import shard_folder
 
-Need = Literal["nothing", "token files", "text", "template"]
-"""What a format can take from the study itself: nothing is needed, its token shards, its text, or neither."""
-FIELD = "{domain}"
-
 
 @dataclass(frozen=True)
-class DataFile:
-    """A file, or the address of all files of a domain, and the tokens in it; None where nobody knows."""
-
-    address: str
-    tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class DomainData:
-    """What the large run can draw on for one domain.
+class Basis:
+    """What mixtures are based on: a decision's versions, or today's.
 
     Attributes:
-        files: its files as the trainer is given them, or one address for all of them.
-        available: tokens in them; None where nobody knows.
-        counted: the files found behind one address, with the tokens in each.
-        tokens_per_document: mean over the training split of the study's own text; None where the study has none.
-        dtype: type of a token in a headless token file; "" for anything else.
-        text_field: field that holds a document's text; "" for anything but documents.
-        reader: loader of `datasets` for these files, json or parquet; "" where nobody knows.
-        note: what a reader of the export has to know of these data.
-        remedy: how the domain could get more tokens.
+        domains: the domains that are weighed.
+        versions: ``asset/key`` -> version.
+        available: domain -> tokens available; None where nobody knows.
+        inventory: record of the inventory; None for one that is gone.
+        tokenizer: record of the tokenizer; None where the study has none.
+        what: what it is the basis of, for messages.
     """
 
-    files: tuple[DataFile, ...]
-    available: int | None
-    counted: tuple[DataFile, ...] = ()
-    tokens_per_document: float | None = None
-    dtype: str = ""
-    text_field: str = ""
-    reader: str = ""
-    note: str = ""
-    remedy: str = "add text to the domain"
+    domains: tuple[str, ...]
+    versions: Mapping[str, str]
+    available: Mapping[str, int | None]
+    inventory: Record | None
+    tokenizer: Record | None
+    what: str
 
     @property
-    def address(self) -> str:
-        """The first address; the only one unless the files are known one by one."""
-        return self.files[0].address
-
-    @property
-    def listed(self) -> tuple[DataFile, ...]:
-        """The files one by one, as far as they are known."""
-        return self.counted or self.files
+    def token_type(self) -> str:
+        """Type of a token in files made with the study's tokenizer; "" where it has none."""
+        if self.tokenizer is None:
+            return ""
+        return "uint16" if self.tokenizer.facts["vocabulary"] <= 2**16 else "uint32"
 
 
-def data_of(workspace: Workspace, record: Mapping[str, Any], need: Need, template: str | None) -> dict[str, DomainData]:
-    """Domain -> its data, for every domain that the decision weighs.
+def basis_of(workspace: Workspace, record: Mapping[str, Any]) -> Basis:
+    """What a decision is based on."""
+    return Basis(
+        tuple(domain for domain, weight in record["mixture"]["weights"].items() if weight > 0),
+        record.get("versions", {}),
+        {row["domain"]: row.get("available_tokens") for row in record["domains"]},
+        record_named(workspace, dict(record), "domain_inventory"),
+        record_named(workspace, dict(record), "tokenizer"),
+        "the decision is",
+    )
+
+
+def basis_now(workspace: Workspace) -> Basis:
+    """What the study's mixtures are based on today."""
+    current = workspace.records.current
+    inventory = {row["source"]: row for row in workspace.json("domain_inventory")["sources"]}
+    versions = {
+        f"{asset}/{domain}": record.version
+        for asset in ("token_shards", "documents")
+        for domain in workspace.domains
+        if (record := current(asset, domain)) is not None
+    }
+    return Basis(
+        tuple(workspace.domains),
+        versions,
+        {domain: inventory[domain].get("available_tokens") for domain in workspace.domains},
+        current("domain_inventory"),
+        current("tokenizer"),
+        "the mixtures are",
+    )
+
+
+def data_of(workspace: Workspace, basis: Basis, need: Need, template: str | None) -> dict[str, DomainData]:
+    """Domain -> its data, for every domain of the basis.
 
     Args:
         workspace: the study on disk.
-        record: the decision.
+        basis: what the mixtures are based on.
         need: what the format reads.
         template: address of a domain's data, with ``{domain}`` where its name goes.
 
@@ -79,38 +91,25 @@ def data_of(workspace: Workspace, record: Mapping[str, Any], need: Need, templat
         StudyError: the template names no domain.
         LedgerError: the format cannot read what the study has, and no template says where else to look.
     """
-    domains = [domain for domain, weight in record["mixture"]["weights"].items() if weight > 0]
-    counted = _inventory(workspace, record)
+    counted = _inventory(workspace, basis)
     if template is not None:
         check_template(template)
-        return {domain: _in_template(workspace, record, domain, template, counted) for domain in domains}
+        return {domain: _in_template(workspace, basis, domain, template, counted) for domain in basis.domains}
     if need == "template":
         raise LedgerError(
             "this format cannot read the study's own token shards or text",
             where="--data",
-            remedy=f"say where the large run's data are, for instance --data '/data/{FIELD}'",
+            remedy=f"say where the run's data are, for instance --data '/data/{FIELD}'",
         )
     own = {"token files": _shard, "text": _source}.get(need, _named)
-    return {domain: own(workspace, record, domain, counted) for domain in domains}
+    return {domain: own(workspace, basis, domain, counted) for domain in basis.domains}
 
 
-def check_template(template: str) -> None:
-    """Raise StudyError unless a template has ``{domain}`` in it, and no other field."""
-    fields = re.findall(r"\{\w*\}", template)
-    if set(fields) != {FIELD}:
-        raise StudyError(
-            f"{template!r} has {', '.join(fields) or 'no field'} where {FIELD} is wanted",
-            where="--data",
-            remedy=f"put {FIELD} where a domain's name goes, for instance 's3://bucket/{FIELD}'",
-        )
-
-
-def _inventory(workspace: Workspace, record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Domain -> its row of the inventory that the decision is based on; empty for an inventory that is gone."""
-    counted = record_named(workspace, dict(record), "domain_inventory")
-    if counted is None:
+def _inventory(workspace: Workspace, basis: Basis) -> dict[str, dict[str, Any]]:
+    """Domain -> its row of the inventory; empty for an inventory that is gone."""
+    if basis.inventory is None:
         return {}
-    rows = rows_of(counted, workspace.home, "domain_inventory").to_pylist()
+    rows = rows_of(basis.inventory, workspace.home, "domain_inventory").to_pylist()
     return {row["source"]: {"documents": row["train_documents"], "tokens": row["train_tokens"]} for row in rows}
 
 
@@ -119,13 +118,9 @@ def _mean_tokens(counted: Mapping[str, Mapping[str, Any]], domain: str) -> float
     return row["tokens"] / row["documents"] if row and row["tokens"] and row["documents"] else None
 
 
-def _available(record: Mapping[str, Any], domain: str) -> int | None:
-    return next((row.get("available_tokens") for row in record["domains"] if row["domain"] == domain), None)
-
-
 def _in_template(
     workspace: Workspace,
-    record: Mapping[str, Any],
+    basis: Basis,
     domain: str,
     template: str,
     counted: Mapping[str, Mapping[str, Any]],
@@ -134,36 +129,27 @@ def _in_template(
     source = workspace.study.sources.get(domain)
     return DomainData(
         (DataFile(address),),
-        _available(record, domain),
+        basis.available.get(domain),
         tokens_per_document=_mean_tokens(counted, domain),
         text_field=source[1].text_field if source else "text",
-        reader=_reader_of(address),
+        reader=reader_of(address),
         remedy=f"state its tokens as domains.{domain}.available_tokens and decide again, if the large run has more",
     )
 
 
-def _reader_of(address: str) -> str:
-    found = next((kind.builder for kind in FILE_KINDS.values() if any(end in address for end in kind.endings)), "")
-    return found or ("json" if re.search(r"\.json(\.|$)", address) else "")
-
-
-def _named(
-    workspace: Workspace, record: Mapping[str, Any], domain: str, counted: Mapping[str, Mapping[str, Any]]
-) -> DomainData:
-    available = _available(record, domain)
+def _named(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[str, Mapping[str, Any]]) -> DomainData:
+    available = basis.available.get(domain)
     return DomainData((DataFile(domain),), available, tokens_per_document=_mean_tokens(counted, domain))
 
 
-def _shard(
-    workspace: Workspace, record: Mapping[str, Any], domain: str, counted: Mapping[str, Mapping[str, Any]]
-) -> DomainData:
-    version = record.get("versions", {}).get(f"token_shards/{domain}")
+def _shard(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[str, Mapping[str, Any]]) -> DomainData:
+    version = basis.versions.get(f"token_shards/{domain}")
     folder = shard_folder(workspace.path("shards"), domain, version) if version else None
     if folder is None or not folder.is_dir():
         raise LedgerError(
-            f"the token shard {version or 'of this domain'} that the decision is based on is not here",
+            f"the token shard {version or 'of this domain'} that {basis.what} based on is not here",
             where=f"domains.{domain}",
-            remedy=f"say where the large run's token files are, for instance --data 's3://bucket/{FIELD}/*.npy'",
+            remedy=f"say where the run's token files are, for instance --data 's3://bucket/{FIELD}/*.npy'",
         )
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
@@ -173,13 +159,11 @@ def _shard(
         train.tokens,
         tokens_per_document=train.tokens / train.documents,
         dtype=manifest.dtype,
-        remedy=f"give the large run's own token files with --data '.../{FIELD}/*.npy'",
+        remedy=f"give the run's own token files with --data '.../{FIELD}/*.npy'",
     )
 
 
-def _source(
-    workspace: Workspace, record: Mapping[str, Any], domain: str, counted: Mapping[str, Mapping[str, Any]]
-) -> DomainData:
+def _source(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[str, Mapping[str, Any]]) -> DomainData:
     given = workspace.study.domains.get(domain)
     source = given.source if given else None
     remedy = f"say where its text is, for instance --data '/data/{FIELD}/*.jsonl.gz'"
@@ -187,18 +171,18 @@ def _source(
         what = "comes from a built-in corpus" if source else "has no source in the study"
         raise LedgerError(f"{domain} {what}, which no loader finds by address", where="--data", remedy=remedy)
     now = workspace.records.current("documents", domain)
-    if now is None or now.version != record.get("versions", {}).get(f"documents/{domain}"):
+    if now is None or now.version != basis.versions.get(f"documents/{domain}"):
         raise LedgerError(
-            "the documents at the study's address are no longer those that the decision is based on",
+            f"the documents at the study's address are no longer those that {basis.what} based on",
             where=f"domains.{domain}",
-            remedy=f"decide again, or {remedy}",
+            remedy=f"run the study again, or {remedy}",
         )
     remote = "://" in source.address or "::" in source.address
     address = source.address if remote else os.path.abspath(workspace.base / source.address)
     limited = source.max_documents is not None or source.max_bytes is not None
     return DomainData(
         (DataFile(address),),
-        _available(record, domain),
+        basis.available.get(domain),
         tokens_per_document=_mean_tokens(counted, domain),
         text_field=source.text_field,
         reader=FILE_KINDS[source.kind].builder,

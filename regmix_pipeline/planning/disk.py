@@ -61,12 +61,13 @@ def ledger_rows(study: Study, works: Sequence[Work]) -> dict[str, int]:
 def disk_of(study: Study, works: Sequence[Work], text: Text, workers: int) -> dict[str, float]:
     """What -> bytes on disk after one run; snapshots only while it goes on."""
     sources, mixtures = len(study.sources), mixture_count(study)
+    own = [work for work in works if not work.command]
     rows = sum(ledger_rows(study, works).values())
     points = works[0].sampled_windows // study.proxies.evaluation.trajectory_windows if works else 0
     return {
         "shards": text.tokens * text.token_bytes,
         "checkpoints": float(sum(work.bytes for work in works)),
-        "snapshots": float(max((min(workers, work.models) * work.parameters * _SNAPSHOT for work in works), default=0)),
+        "snapshots": float(max((min(workers, work.models) * work.parameters * _SNAPSHOT for work in own), default=0)),
         "trajectories": float(sum(work.models for work in works) * _PROXY_FILES + 200 * points * proxy_count(study)),
         "losses": float(sum(work.evaluations for work in works) * _EVALUATION),
         "records, tables, events": float(2 * (mixtures + sources) * (_RECORD + _PART) + mixtures * _EVENTS),

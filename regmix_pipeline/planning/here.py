@@ -30,6 +30,8 @@ def speeds_here(
     found: dict[str, Speed] = {}
     rate = 0.0
     for work in works:
+        if work.command:
+            continue
         recorded = recorded_speed(workspace, work) if workspace is not None else None
         if recorded is not None:
             found[work.what] = recorded

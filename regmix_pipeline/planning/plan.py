@@ -9,6 +9,7 @@ from pathlib import Path
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.planning import stated
+from regmix_pipeline.planning.commands import Commands, command_seconds
 from regmix_pipeline.planning.disk import disk_of, ledger_rows
 from regmix_pipeline.planning.fitting import FittingSeconds, fitting_trial, stated_seconds
 from regmix_pipeline.planning.hardware import Hardware
@@ -20,7 +21,7 @@ from regmix_pipeline.planning.stage_plans import TRAINING, StagePlan, stage_plan
 from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, stated_speed, text_of, text_trial
 from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
 from regmix_pipeline.progress import Say, to_nobody
-from regmix_pipeline.proxies.workers.local import default_workers
+from regmix_pipeline.proxies.workers.local import commands_at_once, default_workers
 from regmix_pipeline.study.study import Study
 
 
@@ -129,9 +130,8 @@ def plan_study(
         PlanError: a trial failed, or a model does not fit the hardware.
     """
     works = works_of(study, base)
-    workers = (
-        workers or (workspace.workers if workspace is not None else None) or study.proxies.workers or default_workers()
-    )
+    workers = workers or (workspace.workers if workspace is not None else None) or study.proxies.workers
+    workers = workers or (default_workers() if study.proxies.trainer is None else commands_at_once(study))
     here = hardware is None and teraflops is None
     if teraflops is not None:
         hardware = _as_given(teraflops, workers)
@@ -152,6 +152,10 @@ def plan_study(
         speeds = speeds_here(study, works, workspace, workers, say)
         trainers, machine = Workers(workers, speeds), f"this machine, {workers} workers"
         peaks = {what: speed.peak_bytes for what, speed in speeds.items() if speed.peak_bytes}
+    trainer = study.proxies.trainer
+    if trainer is not None and works:
+        at_once = hardware.devices if hardware is not None else workers
+        trainers = Commands(trainers, at_once, *command_seconds(workspace, trainer, works[0]))
     stages = stage_plans(study, works, trainers, text, text_speed, fitting, made)
     mixtures = mixture_count(study)
     working = sum(stage.stage != "imported_runs" for stage in stages)

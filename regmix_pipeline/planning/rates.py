@@ -36,8 +36,8 @@ class Trainers(Protocol):
         """Seconds to measure so many of a batch on all targets."""
         ...
 
-    def devices(self, models: int) -> int:
-        """Devices that so many models keep busy."""
+    def devices(self, work: Work) -> int:
+        """Devices that a batch keeps busy."""
         ...
 
     def memory(self, work: Work) -> Memory:
@@ -83,9 +83,9 @@ class Workers:
         each = speed.evaluation + stated.TASK_SECONDS
         return speed.startup + max(tasks * each / min(self.workers, tasks), speed.evaluation)
 
-    def devices(self, models: int) -> int:
+    def devices(self, work: Work) -> int:
         """Cores."""
-        return min(self.workers, models)
+        return min(self.workers, work.models)
 
     def memory(self, work: Work) -> Memory:
         """Of a worker on a CPU."""
@@ -100,12 +100,12 @@ class Workers:
                 f"{work.what}: other work took {1 - share:.0%} of the cores during the trial; without it "
                 f"training would take about {clock(seconds)}"
             )
-        need, has = self.memory(work).total * self.devices(work.models), available_bytes()
+        need, has = self.memory(work).total * self.devices(work), available_bytes()
         if need <= has:
             return found
         return [
             *found,
-            f"{work.what}: {self.devices(work.models)} workers need {need / 1e9:,.1f} GB, {has / 1e9:,.1f} GB are "
+            f"{work.what}: {self.devices(work)} workers need {need / 1e9:,.1f} GB, {has / 1e9:,.1f} GB are "
             "free: give --workers",
         ]
 
@@ -180,9 +180,9 @@ class Devices:
         alone = device * work.windows * work.window_flops / rate + rounds * stated.EVALUATION_OVERHEAD
         return stated.WORKER_STARTUP["cpu"] + max(alone, tasks * stated.TASK_SECONDS)
 
-    def devices(self, models: int) -> int:
+    def devices(self, work: Work) -> int:
         """Devices with a model on them."""
-        return min(self.hardware.devices, models)
+        return min(self.hardware.devices, work.models)
 
     def memory(self, work: Work) -> Memory:
         """Of a worker on such a device."""

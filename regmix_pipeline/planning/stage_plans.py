@@ -67,7 +67,7 @@ def stage_plans(
     plain("regressor", fitting.regressor, fitting.source)
     plain("optimal_mixture", fitting.search, fitting.source)
     for work in works:
-        left, busy, source = made.to_train[work.what].models, trainers.devices(work.models), trainers.source(work)
+        left, busy, source = made.to_train[work.what].models, trainers.devices(work), trainers.source(work)
         train, measure = trainers.training(work, work.models), trainers.measuring(work, work.models)
         if isinstance(work.what, Comparison):
             before = own.get(STRATEGIES, (0.0, 0.0, 0, source))

@@ -41,6 +41,7 @@ class Work:
         targets: targets that each is measured on at the end.
         windows: windows measured for each of them.
         sampled_windows: windows measured along the way, all targets and points together.
+        command: whether a command of the user's own trains them: their shape is then not known.
     """
 
     what: str
@@ -51,6 +52,7 @@ class Work:
     targets: int
     windows: int
     sampled_windows: int
+    command: bool = False
 
     @property
     def parameters(self) -> int:
@@ -65,6 +67,8 @@ class Work:
     @property
     def tokens(self) -> int:
         """Tokens that one model is trained on."""
+        if self.command:
+            return self.training.tokens
         return self.steps * self.training.windows_per_step * self.model.context
 
     @property
@@ -89,8 +93,8 @@ class Work:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all checkpoints."""
-        return self.models * self.parameters * BYTES_PER_PARAMETER
+        """Bytes of all checkpoints; of a command's, which it keeps as it likes, none."""
+        return 0 if self.command else self.models * self.parameters * BYTES_PER_PARAMETER
 
 
 def works_of(study: Study, base: Path | None = None) -> tuple[Work, ...]:
@@ -108,7 +112,11 @@ def works_of(study: Study, base: Path | None = None) -> tuple[Work, ...]:
     model, training = proxies.model_settings, proxies.training_settings
     points = len(evaluation.trajectory_steps(training.steps(model.context)))
     sampled = points * targets * evaluation.trajectory_windows
-    works = [Work("proxies", proxy_count(study), model, training, vocabulary, targets, evaluation.windows, sampled)]
+    own = proxies.trainer is None
+    count, windows = proxy_count(study), evaluation.windows
+    works = [
+        Work("proxies", count, model, training, vocabulary, targets, windows, sampled if own else 0, command=not own)
+    ]
     if confirmation is not None:
         model, training = confirmation.model_settings, confirmation.training_settings
         count = COMPARED * confirmation.seeds

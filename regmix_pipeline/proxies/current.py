@@ -10,6 +10,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import anchored_mixtures, current_mixtures, sampled_mixtures
+from regmix_pipeline.proxies.commands.trainer import trainer_of
 from regmix_pipeline.proxies.earlier import finished_proxies
 from regmix_pipeline.proxies.early_stopping import (
     FEWEST_PILOTS,
@@ -40,7 +41,9 @@ def current_specs(workspace: Workspace, mixtures: Mapping[str, Mixture]) -> Spec
         key: [proxy_seed(workspace, replicate) for replicate in range(most if key in several else proxies.replicates)]
         for key in mixtures
     }
-    specs = proxy_specs(workspace, mixtures, proxies.model_settings, proxies.training_settings, seeds, "proxies")
+    trainer = trainer_of(workspace)
+    model, training = proxies.model_settings, proxies.training_settings
+    specs = proxy_specs(workspace, mixtures, model, training, seeds, "proxies", trainer=trainer)
     specs = {key: [_as_trained_before(workspace, spec) for spec in group] for key, group in specs.items()}
     early = proxies.early_stopping
     if early is None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.commands.trainer import trainer_of
 from regmix_pipeline.proxies.finished import observed_proxies
-from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.tasks import available_windows, proxy_seed, training_files, vocabulary_of
+from regmix_pipeline.proxies.spec import ProxySpec, TargetFile
+from regmix_pipeline.proxies.tasks import available_windows, proxy_seed, target_files, training_files, vocabulary_of
 from regmix_pipeline.study.changes import Reading, read_today
 from regmix_pipeline.tokens.stage import current_manifest
 
@@ -45,6 +46,7 @@ def _trained_alike(workspace: Workspace, observed: Sequence[str]) -> dict[str, P
     proxies, folder, found = workspace.study.proxies, workspace.path("proxies"), {}
     seeds = {proxy_seed(workspace, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
     model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(workspace)
+    trainer = trainer_of(workspace)
     written = {path: path.stat().st_mtime_ns for name in observed if (path := folder / name / "proxy.json").is_file()}
     for path in sorted(written, key=lambda path: (written[path], path)):
         try:
@@ -52,8 +54,12 @@ def _trained_alike(workspace: Workspace, observed: Sequence[str]) -> dict[str, P
         except (ValueError, KeyError, TypeError, OSError):
             continue  # of other code, or damaged: no evidence
         spec = spec.model_copy(update={"folder": folder})
-        alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
-        if alike and spec.seed in seeds and spec.id == path.parent.name:
+        if trainer is None:
+            alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
+        else:
+            alike = spec.training.tokens == training.tokens
+        same = (spec.trainer and spec.trainer.identity) == (trainer and trainer.identity)
+        if alike and same and spec.seed in seeds and spec.id == path.parent.name:
             found[spec.id] = spec
     return found
 
@@ -91,6 +97,8 @@ def _read(workspace: Workspace, spec: ProxySpec) -> EarlierRun:
 def _not_comparable(workspace: Workspace, spec: ProxySpec) -> str:
     """Why a run is not evidence whatever became of its domains: other tokens, or documents that changed since."""
     tokenizer = current_manifest(workspace, workspace.domains[0]).tokenizer
+    if spec.trainer is not None and _measured(spec.targets) != _measured(target_files(workspace)):
+        return "its command measured other targets, or other text of theirs"
     names, revised = workspace.renamed, workspace.revised
     for former in sorted(spec.exact_mixture.weights):
         name, version = names.get(former, former), spec.shards[former].version
@@ -103,6 +111,11 @@ def _not_comparable(workspace: Workspace, spec: ProxySpec) -> str:
         if name in workspace.domains and name not in revised and repeated:
             return f"{name} was repeated otherwise than today"
     return ""
+
+
+def _measured(targets: Mapping[str, TargetFile]) -> dict[str, str]:
+    """Target -> version of what is measured on it."""
+    return {name: file.measure_version for name, file in targets.items()}
 
 
 def _tokenizer_of(workspace: Workspace, name: str, version: str) -> str | None:

@@ -23,9 +23,8 @@ from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs
 from regmix_pipeline.proxies.earlier import EarlierRun, former_domains, runs_besides
-from regmix_pipeline.proxies.integrity import WEIGHTS
 from regmix_pipeline.proxies.reuse import drop_altered
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, files_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.workers.choose import executor_of
 
@@ -136,8 +135,8 @@ def _evidence(workspace: Workspace, kept: list[EarlierRun]) -> tuple[list[Path],
     tasks = evaluation_specs(
         workspace, specs, target_files(workspace) if kept else {}, workspace.study.proxies.evaluation
     )
-    files = [spec.output / name for name in PROXY_FILES for spec in specs] + [task.output for task in tasks]
-    return files, {spec.output / WEIGHTS: read_json(spec.output / "proxy.json")["sha256"] for spec in specs}
+    files = files_of(specs) + [task.output for task in tasks]
+    return files, {spec.output / spec.evidence: read_json(spec.output / "proxy.json")["sha256"] for spec in specs}
 
 
 def _rows(run: EarlierRun) -> list[dict[str, Any]]:

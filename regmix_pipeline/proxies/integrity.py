@@ -10,19 +10,27 @@ from typing import Any
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import read_json, sha256_of
 
-WEIGHTS, RECORD, TRAJECTORY = "model.safetensors", "proxy.json", "trajectory.parquet"
+RECORD, TRAJECTORY = "proxy.json", "trajectory.parquet"
+WEIGHTS, REPORTED = "model.safetensors", "losses.json"
+
+
+def evidence_of(folder: Path) -> str:
+    """The file of a finished proxy whose checksum is in its record: its weights, or the losses that a command of the
+    user's own reported of it."""
+    return REPORTED if (folder / REPORTED).is_file() else WEIGHTS
 
 
 def damage_of(folder: Path) -> str:
-    """What is wrong with the weights and the record of a finished proxy; empty for nothing."""
-    missing = [name for name in (WEIGHTS, RECORD) if not (folder / name).is_file()]
+    """What is wrong with the evidence and the record of a finished proxy; empty for nothing."""
+    evidence = evidence_of(folder)
+    missing = [name for name in (evidence, RECORD) if not (folder / name).is_file()]
     if missing:
         return f"{', '.join(missing)} missing"
     try:
         written = read_json(folder / RECORD)["sha256"]
     except (KeyError, TypeError, ValueError) as error:
         return f"{RECORD}: {type(error).__name__}: {error}"
-    return "" if sha256_of(folder / WEIGHTS) == written else f"{WEIGHTS} was altered after it was written"
+    return "" if sha256_of(folder / evidence) == written else f"{evidence} was altered after it was written"
 
 
 def trajectory_of(folder: Path) -> list[dict[str, Any]]:
@@ -38,6 +46,26 @@ def trajectory_of(folder: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         require_intact(folder, f"{TRAJECTORY}: {error}")
         raise
+
+
+def trajectory_schema() -> Any:
+    """Columns of `trajectory.parquet`, named as in the ledger's table of proxy losses."""
+    import pyarrow as pa
+
+    whole, real = pa.int64(), pa.float64()
+    return pa.schema(
+        [
+            ("target", pa.string()),
+            ("target_version", pa.string()),
+            ("step", whole),
+            ("tokens", whole),
+            ("loss", real),
+            ("standard_error", real),
+            ("bits_per_byte", real),
+            ("bits_per_byte_standard_error", real),
+            ("evaluated_tokens", whole),
+        ]
+    )
 
 
 def require_intact(folder: Path, problem: str = "") -> None:

@@ -9,7 +9,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import read_json, sha256_of
 from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.integrity import RECORD as PROXY_RECORD
-from regmix_pipeline.proxies.integrity import WEIGHTS, set_aside
+from regmix_pipeline.proxies.integrity import set_aside
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.workers.local import Task
 
@@ -39,10 +39,10 @@ def drop_altered(workspace: Workspace, tasks: Sequence[Task]) -> None:
 def _proxy_differs(workspace: Workspace, known: dict[str, set[str]], spec: ProxySpec) -> bool:
     """Whether a finished proxy is another one than was recorded. Its weights are compared with their checksum by who
     reads them; here that checksum is."""
-    small = [path for path in spec.output.iterdir() if path.name != WEIGHTS]
+    small = [path for path in spec.output.iterdir() if path.name != spec.evidence]
     if any(_differs(workspace, known, path) for path in small):
         return True
-    recorded = known.get(workspace.name_of(spec.output / WEIGHTS))
+    recorded = known.get(workspace.name_of(spec.output / spec.evidence))
     return recorded is not None and read_json(spec.output / PROXY_RECORD)["sha256"] not in recorded
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.commands.trainer import Trainer
+from regmix_pipeline.proxies.integrity import RECORD, REPORTED, TRAJECTORY, WEIGHTS
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.registry import code_version
 from regmix_pipeline.study.settings.base import Settings
@@ -20,8 +22,10 @@ TRAINING_CODE = "2"
 """Raised by hand when the same spec comes to mean other weights."""
 EVALUATION_CODE = "1"
 """Raised by hand when the same checkpoint and target come to mean another loss."""
+COMMAND_CODE = "command 1"
+"""Raised by hand when the same command is told something else."""
 
-PROXY_FILES = ("model.safetensors", "proxy.json", "trajectory.parquet")
+PROXY_FILES = (WEIGHTS, RECORD, TRAJECTORY)
 """What a finished proxy's folder holds."""
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -84,6 +88,8 @@ class ProxySpec(Settings):
     """Step after which to stop, on the way to ``training.tokens``. Default: none."""
     landmark: int | None = Field(default=None, gt=0)
     """Step at which the proxy is also written as one that stops there would be. Not part of the proxy's identity."""
+    trainer: Trainer | None = None
+    """The user's command that trains it. None: this package does."""
     folder: Path
     """The proxy is written to ``folder/<proxy id>``."""
     device: Device = "auto"
@@ -119,6 +125,8 @@ class ProxySpec(Settings):
     def id(self) -> str:
         """Proxy id: ``p`` and 16 hex digits over all that shapes the weights. Domains of weight zero do not matter."""
         drawn = [domain for domain, _ in self.exact_mixture.parts]
+        if self.trainer is not None:
+            return "p" + self._by_command(self.trainer, drawn)
         return "p" + fingerprint(
             "proxy",
             TRAINING_CODE,
@@ -132,6 +140,40 @@ class ProxySpec(Settings):
             *([] if self.stop_at is None else [["stop", self.stop_at]]),
         )
 
+    def _by_command(self, trainer: Trainer, drawn: list[str]) -> str:
+        """The same for a command: its losses cannot be measured again, so what it measures is part of it."""
+        return fingerprint(
+            "command",
+            COMMAND_CODE,
+            trainer.identity,
+            self.exact_mixture.id,
+            self.training.tokens,
+            self.seed,
+            {domain: self.shards[domain].version for domain in drawn},
+            self.available_tokens,
+            {name: file.measure_version for name, file in sorted(self.targets.items())},
+        )
+
+    @property
+    def available_tokens(self) -> dict[str, int]:
+        """Domain -> tokens that the proxy may see, to repeat the domain as often as the large run would."""
+        found: dict[str, int] = {}
+        for domain, _ in self.exact_mixture.parts:
+            whole, windows = self.shards[domain].tokens, self.available_windows.get(domain)
+            here = whole if windows is None else min(whole, windows * self.model.context)
+            found[domain] = here if self.trainer is None else self.trainer.available.get(domain, here)
+        return found
+
+    @property
+    def evidence(self) -> str:
+        """The file of a finished proxy whose checksum is in its record: its weights, or the losses reported of it."""
+        return PROXY_FILES[0] if self.trainer is None else REPORTED
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What a finished proxy's folder holds."""
+        return (self.evidence, *PROXY_FILES[1:])
+
     @property
     def output(self) -> Path:
         """The finished proxy's folder."""
@@ -141,7 +183,7 @@ class ProxySpec(Settings):
     def is_finished(self) -> bool:
         """Whether the finished proxy's folder is there and whole."""
         output = self.output  # its name is a hash: taken once
-        return all((output / name).is_file() for name in PROXY_FILES)
+        return all((output / name).is_file() for name in self.files)
 
     @property
     def at_landmark(self) -> ProxySpec:
@@ -159,6 +201,11 @@ class ProxySpec(Settings):
         return self.folder.with_name(f"{self.folder.name}-locks") / self.id
 
 
+def files_of(specs: Sequence[ProxySpec]) -> list[Path]:
+    """All files of finished proxies, name by name."""
+    return [spec.output / name for name in (specs[0].files if specs else ()) for spec in specs]
+
+
 class EvaluationSpec(Settings):
     """A finished proxy to evaluate on one target."""
 
@@ -170,6 +217,8 @@ class EvaluationSpec(Settings):
     """Its validation tokens."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How many windows."""
+    reported: bool = False
+    """Whether a command of the user's own trained and measured the proxy: the loss is then read, not measured."""
     folder: Path
     """The result is written to ``folder/<evaluation id>.json``."""
     device: Device = "auto"

@@ -23,9 +23,8 @@ from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs, pilot_extrapolation, pilots, trained_specs
 from regmix_pipeline.proxies.early_stopping import FinalLossExtrapolation, stopped
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
-from regmix_pipeline.proxies.integrity import WEIGHTS
 from regmix_pipeline.proxies.reuse import drop_altered
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, PROXY_FILES, TRAINING_CODE, ProxySpec, TargetFile
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile, files_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.workers.choose import executor_of
 
@@ -108,8 +107,10 @@ def _trained(
             failed[key] = result.error
         else:
             values[result.task.id] = result.value
-        speed = f"{result.value['tokens_per_second'] / 1e3:.0f}k tokens/s each" if result.value else "failed"
-        progress.advance(note=speed)
+        rate = result.value.get("tokens_per_second")
+        progress.advance(
+            note="failed" if result.error is not None else f"{rate / 1e3:.0f}k tokens/s each" if rate else ""
+        )
         if waiting[key]:
             continue
         if key in failed:
@@ -129,6 +130,10 @@ def models_of(specs: Sequence[ProxySpec]) -> str:
     first = specs[0]
     steps = first.training.steps(first.model.context)
     tokens = steps * first.training.windows_per_step * first.model.context
+    if first.trainer is not None:
+        return (
+            f"{len(specs):,} runs of `{first.trainer.settings.command}` on {amount(first.training.tokens)} tokens each"
+        )
     parameters = amount(first.model.parameters(first.vocabulary))
     return f"{len(specs):,} models of {parameters} parameters on {amount(tokens)} tokens each"
 
@@ -158,17 +163,27 @@ def _checkpoint(
     facts = {
         "proxies": [spec.id for spec in specs],
         "tokens": sum(value["tokens"] for value in values),
-        "parameters": values[0]["parameters"],
-        "training loss": sum(value["training_loss"] for value in values) / len(values),
-        "tokens per second": sum(value["tokens_per_second"] for value in values) / len(values),
+        **_means(values),
         "weights": mixture.weights,
         "highest epochs": max(row["epochs"] for row in rows),
     }
     if any(spec.stop_at for spec in specs):
         facts["stopped after steps"] = max(value["steps"] for value in values)
-    files = [spec.output / name for name in PROXY_FILES for spec in specs]
-    weights = {spec.output / WEIGHTS: value["sha256"] for spec, value in zip(specs, values, strict=True)}
+    files = files_of(specs)
+    weights = {spec.output / spec.evidence: value["sha256"] for spec, value in zip(specs, values, strict=True)}
     return Output(key, version, facts, files, sum(value["seconds"]["total"] for value in values), weights)
+
+
+def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts about a mixture's models; of a command's, what it reports."""
+    found: dict[str, Any] = {}
+    if values[0]["parameters"] is not None:
+        found["parameters"] = values[0]["parameters"]
+    for fact, name in (("training loss", "training_loss"), ("tokens per second", "tokens_per_second")):
+        known = [value[name] for value in values if value[name] is not None]
+        if known:
+            found[fact] = sum(known) / len(known)
+    return found
 
 
 def _expected_losses(workspace: Workspace) -> dict[str, Recipe]:

@@ -8,6 +8,7 @@ from typing import Any
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.commands.trainer import Trainer
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
@@ -106,6 +107,7 @@ def proxy_specs(
     folder: str,
     *,
     trajectory: bool = True,
+    trainer: Trainer | None = None,
 ) -> dict[str, list[ProxySpec]]:
     """Mixture id or name -> the models to train on it, one per seed, each written under ``folder`` of the workspace.
 
@@ -116,6 +118,7 @@ def proxy_specs(
         seeds: the same id or name -> seeds.
         folder: under the workspace's home.
         trajectory: whether losses are sampled along the way.
+        trainer: the user's command that trains them; None: this package does.
 
     Raises:
         LedgerError: a mixture draws on a domain that the study does not have.
@@ -130,6 +133,8 @@ def proxy_specs(
         )
     vocabulary = vocabulary_of(workspace)
     windows = available_windows(workspace, files, training.tokens, model.context)
+    if trainer is not None and trainer.settings.data is not None:
+        trainer = trainer.model_copy(update={"available": _available_elsewhere(workspace, files, training.tokens)})
     gone = sorted({domain for mixture in mixtures.values() for domain in mixture.weights} - set(files))
     if gone:
         raise LedgerError(
@@ -147,14 +152,26 @@ def proxy_specs(
                 seed=seed,
                 shards={domain: files[domain] for domain, _ in mixture.parts},
                 available_windows={domain: windows[domain] for domain, _ in mixture.parts if domain in windows},
-                targets=targets if trajectory else {},
+                targets=targets if trajectory or trainer is not None else {},
                 evaluation=workspace.study.proxies.evaluation,
+                trainer=trainer,
                 folder=workspace.path(folder),
             )
             for seed in seeds[key]
         ]
         for key, mixture in mixtures.items()
     }
+
+
+def _available_elsewhere(workspace: Workspace, files: Mapping[str, TokenFile], training_tokens: int) -> dict[str, int]:
+    """Domain -> tokens that a proxy may see of data that the shards are only a sample of."""
+    target = workspace.study.limits.target_tokens
+    if workspace.study.proxies.repeat_as_target is False:
+        target = None
+    found = {name: workspace.study.domains[name].available_tokens or file.tokens for name, file in files.items()}
+    if target is None:
+        return found
+    return {name: max(1, min(tokens, tokens * training_tokens // target)) for name, tokens in found.items()}
 
 
 def evaluation_specs(
@@ -167,6 +184,7 @@ def evaluation_specs(
             target=name,
             tokens=file,
             evaluation=evaluation,
+            reported=spec.trainer is not None,
             folder=workspace.path("evaluations", spec.id),
         )
         for spec in specs

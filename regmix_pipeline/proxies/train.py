@@ -21,6 +21,7 @@ from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, Within, to_nobody
 from regmix_pipeline.proxies.evaluate import Sample, autocast, device_of, losses_on
+from regmix_pipeline.proxies.integrity import trajectory_schema
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
@@ -298,23 +299,3 @@ def _write(
         value["sha256"] = sha256_of(temporary / "model.safetensors")
         pq.write_table(pa.Table.from_pylist(trajectory, schema=trajectory_schema()), temporary / "trajectory.parquet")
         write_json(temporary / "proxy.json", value)
-
-
-def trajectory_schema() -> Any:
-    """Columns of `trajectory.parquet`, named as in the ledger's table of proxy losses."""
-    import pyarrow as pa
-
-    whole, real = pa.int64(), pa.float64()
-    return pa.schema(
-        [
-            ("target", pa.string()),
-            ("target_version", pa.string()),
-            ("step", whole),
-            ("tokens", whole),
-            ("loss", real),
-            ("standard_error", real),
-            ("bits_per_byte", real),
-            ("bits_per_byte_standard_error", real),
-            ("evaluated_tokens", whole),
-        ]
-    )

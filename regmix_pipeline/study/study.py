@@ -26,6 +26,7 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 from regmix_pipeline.study.settings.strategies import StrategySettings
 from regmix_pipeline.study.settings.tokens import ShardSettings, TextCheckSettings, TokenizerSettings
+from regmix_pipeline.study.settings.trainer import TrainerSettings
 from regmix_pipeline.study.settings.watch import Watch
 from regmix_pipeline.study.settings.workers import EngineSettings
 
@@ -107,10 +108,21 @@ class Proxies(ModelAndTraining):
     repeat_as_target: bool | None = None
     """Let a proxy repeat each domain as often as the large run would, as published work finds necessary (arXiv
     2606.07597). Needs limits.target_tokens. Default: yes where the study states them."""
+    trainer: TrainerSettings | None = None
+    """A command of your own that trains the proxies. None: this package trains them."""
     workers: int | None = Field(default=None, ge=1)
-    """Processes that train at once. Default: one per CPU core."""
+    """Processes that train at once. Default: one per CPU core; of a trainer's commands one per GPU, or one, and 100
+    jobs on Slurm."""
     engine: EngineSettings = EngineSettings()
     """Where proxies are trained: this machine or a cluster."""
+
+    @property
+    def slack(self) -> float:
+        """Tokens by which a domain's executed tokens may miss its weight in what was executed of all."""
+        if self.trainer is not None:
+            # A domain's tokens and their sum may each miss what was asked for.
+            return 2 * self.trainer.tolerance * self.training_settings.tokens + 1
+        return self.training_settings.slack(self.model_settings.context)
 
     @property
     def tokens_per_mixture(self) -> int:
@@ -202,6 +214,7 @@ class Study(Settings):
             raise ValueError("watch needs domains with sources: a study of imported runs alone trains on no text")
         if self.strategies is not None:
             _check_strategies(self, self.strategies)
+        _check_trainer(self)
         if self.proxies.repeat_as_target and self.limits.target_tokens is None:
             raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
         return self
@@ -254,6 +267,32 @@ def _check_alternatives(study: Study) -> None:
         unknown = sorted(set(weights) - set(study.domains))
         if unknown and study.watch is None:
             raise ValueError(f"alternatives.{name}: {unknown} are not domains of the study")
+
+
+def _check_trainer(study: Study) -> None:
+    """A trainer of the user's own, beside settings that are about this package's."""
+    proxies, trainer = study.proxies, study.proxies.trainer
+    if trainer is None:
+        if proxies.engine.kind == "slurm":
+            problem = (
+                "slurm runs the commands of proxies.trainer; this package's own proxies are trained there by "
+                "`regmix train --slice` in an array job"
+            )
+            raise inside(("proxies", "engine", "kind"), problem)
+        return
+    if not study.trains:
+        raise inside(("proxies", "trainer"), "a trainer needs domains with sources, whose tokens are counted")
+    if proxies.early_stopping is not None:
+        raise inside(
+            ("proxies", "early_stopping"), "only this package's own proxies stop early; drop it or the trainer"
+        )
+    if study.strategies is not None:
+        raise inside(("strategies",), "strategies train this package's own models; drop the section or the trainer")
+    if proxies.engine.kind == "ray" or proxies.engine.store is not None:
+        field = "kind" if proxies.engine.kind == "ray" else "store"
+        raise inside(
+            ("proxies", "engine", field), "a trainer's commands run on this machine or on Slurm, on a shared disk"
+        )
 
 
 def _check_strategies(study: Study, strategies: StrategySettings) -> None:

@@ -15,6 +15,7 @@ from regmix_pipeline.addresses import has_credentials, without_credentials
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import write_json
 from regmix_pipeline.processes import command, how_it_ended, module_search, start
+from regmix_pipeline.slurm import outside_of_jobs
 from regmix_pipeline.study.settings.tokens import ExecutorSettings
 from regmix_pipeline.tokens.parts import PartTask, read_failure
 
@@ -99,10 +100,6 @@ class Execution:
         return self._deaths.get(rank if self._local else 0, "its task ended without it")
 
     def _run(self, rank: int) -> None:
-        # Within a Slurm job, its own variables would be taken for those of the jobs that are submitted.
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"
-        }
         with (self.folder / f"launch{rank or ''}.txt").open("wb") as log:
             with self._lock:
                 if self._stopped:
@@ -112,7 +109,7 @@ class Execution:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=kept | {"PYTHONPATH": module_search()},
+                    env=outside_of_jobs() | {"PYTHONPATH": module_search()},
                     start_new_session=True,
                     tidy=True,
                 )

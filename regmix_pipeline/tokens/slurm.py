@@ -12,14 +12,13 @@ from typing import Any
 from datatrove.executor import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
+from regmix_pipeline import slurm
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.study.settings.tokens import ExecutorSettings
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at Slurm's queue."""
-SILENCE = 600.0
-"""Seconds for which Slurm's queue may give no answer."""
 
 
 class ArrayJobs(SlurmPipelineExecutor):
@@ -71,24 +70,18 @@ def run_on_slurm(folder: Path, pipeline: list[PipelineStep], tasks: int, setting
             remedy=f"see what sbatch said in {folder / 'launch.txt'}; check partition, time, qos and sbatch_args",
         ) from error
     heard = time.monotonic()
-    while (queued := jobs(name)) != []:
+    while (queued := slurm.jobs([name])) != {}:
         if queued is not None:
             heard = time.monotonic()
-        elif time.monotonic() - heard > SILENCE:
+        elif time.monotonic() - heard > slurm.SILENCE:
             raise TokenError("squeue gives no answer", where="shards.executor", remedy="run again: parts are kept")
         time.sleep(LOOK_EVERY)
-
-
-def jobs(name: str) -> list[str] | None:
-    """States of the jobs of this name that have not ended; None where Slurm does not answer."""
-    asked = subprocess.run(["squeue", "--noheader", f"--name={name}", "--format=%T"], capture_output=True, text=True)
-    return asked.stdout.split() if asked.returncode == 0 else None
 
 
 def cancel(name: str) -> None:
     """Cancel the jobs of this name, which a killed run may have left. Raises TokenError where there is no Slurm."""
     try:
-        subprocess.run(["scancel", f"--name={name}"], capture_output=True)
+        slurm.cancel([name])
     except OSError as error:
         raise TokenError(
             "there is no scancel on this machine",

@@ -107,7 +107,7 @@ def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path
         "-c",
         "import json; from regmix_pipeline.engine.workspace import Workspace; from regmix_pipeline.engine.ledger "
         "import read_ledger\n"
-        "from regmix_pipeline.exports.formats import export_decision\n"
+        "from regmix_pipeline.exports.decided import export_decision\n"
         "workspace = Workspace('tiny.yaml', 'home')\n"
         f"with read_ledger(workspace.ledger) as c: print(json.dumps(c.sql({query!r}).fetchall()[0]))\n"
         "print(workspace.json('sparsity'))\n"

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.errors import ProxyError
+from regmix_pipeline.errors import ProxyError, StudyError
 from regmix_pipeline.proxies.evaluations import read_evaluation, write_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TokenFile
 from regmix_pipeline.proxies.workers.failed import failed
-from regmix_pipeline.proxies.workers.local import LocalExecutor, Result, Task, TaskExecutor
+from regmix_pipeline.proxies.workers.local import LocalExecutor, Result, Task, TaskExecutor, commands_at_once
 from regmix_pipeline.proxies.workers.store import Store, folders_of
+from regmix_pipeline.study.settings.trainer import TrainerSettings
+from regmix_pipeline.study.settings.workers import EngineSettings
 
 RAY_LOG = "ray.log"
 """File of a home that takes what Ray prints while proxies are trained or measured there."""
@@ -25,7 +27,9 @@ def executor_of(workspace: Workspace) -> TaskExecutor:
         StudyError: a variable of the environment is wrong.
         ProxyError: a setting is wrong.
     """
-    settings = workspace.study.proxies.engine.overridden()
+    settings, trainer = workspace.study.proxies.engine.overridden(), workspace.study.proxies.trainer
+    if trainer is not None or settings.kind == "slurm":
+        return _commands(workspace, settings, trainer)
     if settings.kind == "ray":
         from regmix_pipeline.proxies.workers.ray import RayExecutor
 
@@ -33,6 +37,30 @@ def executor_of(workspace: Workspace) -> TaskExecutor:
     else:
         executor = LocalExecutor(workspace.workers)
     return executor if settings.store is None else ThroughStore(executor, Store(settings.store))
+
+
+def _commands(workspace: Workspace, settings: EngineSettings, trainer: TrainerSettings | None) -> TaskExecutor:
+    """The executor of a study whose proxies a command trains. Raises StudyError where the engine does not fit."""
+    if trainer is None or settings.kind == "ray" or settings.store is not None:
+        raise StudyError(
+            "slurm runs the commands of proxies.trainer, and the study has none"
+            if trainer is None
+            else "a trainer's commands run on this machine or on Slurm, on a disk that all machines share",
+            where="proxies.engine or REGMIX_ENGINE, REGMIX_STORE",
+            remedy="choose kind local or slurm and no store" if trainer is not None else "choose kind local or ray",
+        )
+    from regmix_pipeline.proxies.commands.executor import CommandExecutor
+
+    at_once = workspace.workers or commands_at_once(workspace.study, settings)
+    return CommandExecutor(settings, at_once, lambda: LocalExecutor(workspace.workers), workspace.say)
+
+
+def executor_here(workspace: Workspace) -> TaskExecutor:
+    """Processes of this machine, whatever the study's engine: for a slice, which has its machine already."""
+    trainer = workspace.study.proxies.trainer
+    if trainer is None:
+        return LocalExecutor(workspace.workers)
+    return _commands(workspace, EngineSettings(), trainer)
 
 
 class ThroughStore:

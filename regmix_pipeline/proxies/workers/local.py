@@ -21,9 +21,13 @@ from regmix_pipeline.files import read_json
 from regmix_pipeline.processes import answers, how_it_ended
 from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+from regmix_pipeline.study.settings.workers import EngineSettings
+from regmix_pipeline.study.study import Study
 
 Task = ProxySpec | EvaluationSpec
 
+JOBS = 100
+"""Jobs of Slurm that are queued or at work at once, unless the study says how many."""
 PROXIES_PER_GPU = 4
 """Workers per CUDA device: a small proxy alone leaves most of it idle."""
 
@@ -69,11 +73,23 @@ def finished_results(tasks: Iterable[Task], leave: Callable[[Task], None]) -> It
 
 def default_workers() -> int:
     """Workers that fill this machine: four per CUDA device, or one per CPU core this process may use."""
+    return devices_here() * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
+
+
+def commands_at_once(study: Study, engine: EngineSettings | None = None) -> int:
+    """Commands of the study's own trainer that run at once where nobody says how many: one for each CUDA device, or
+    one, as each may use all of the machine; on Slurm so many jobs."""
+    kind = (engine or study.proxies.engine).kind
+    return JOBS if kind == "slurm" else max(1, devices_here())
+
+
+def devices_here() -> int:
+    """CUDA devices of this machine that this process may use."""
     devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         devices = min(devices, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
-    return devices * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
+    return devices
 
 
 def finished(task: Task) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from regmix_pipeline.study.settings.base import Settings
 
-Kind = Literal["local", "ray"]
+Kind = Literal["local", "ray", "slurm"]
 _VARIABLES = {
     "kind": "REGMIX_ENGINE",
     "address": "REGMIX_RAY_ADDRESS",
@@ -25,7 +25,8 @@ class EngineSettings(Settings):
     """Where proxies are trained. No part of any result: the same proxies come out of every engine."""
 
     kind: Kind = "local"
-    """local: processes on this machine. ray: tasks on a Ray cluster (needs the extra `ray`)."""
+    """local: processes on this machine. ray: tasks on a Ray cluster (needs the extra `ray`). slurm: a job for each
+    command of `proxies.trainer`."""
     address: str | None = None
     """Address of the Ray cluster, for instance ray://head:10001. Default: the one this process belongs to or finds."""
     cpus_per_proxy: float = Field(default=1.0, gt=0)
@@ -35,6 +36,8 @@ class EngineSettings(Settings):
     wait_for_nodes: float = Field(default=0.0, ge=0)
     """Seconds that the Ray cluster may take to bring up a node large enough for a proxy, where it adds nodes by itself.
     Default: 0, such a node must be there."""
+    sbatch_args: dict[str, str] = Field(default_factory=dict)
+    """Options of sbatch for these jobs by their long names, for instance {partition: gpu, gres: "gpu:1"}."""
     store: str | None = None
     """fsspec address that shards and finished proxies go through, for instance s3://bucket/demo. Default: none, the
     study's home is on a disk that all machines share."""

@@ -15,7 +15,7 @@ from regmix_pipeline.engine.journal import Head
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
-from regmix_pipeline.exports.formats import export_decision
+from regmix_pipeline.exports.decided import export_decision
 from regmix_pipeline.files import read_json, sha256_of, write_json
 from regmix_pipeline.mixtures.adopted import adopt, adopted
 from regmix_pipeline.mixtures.stage import current_mixtures

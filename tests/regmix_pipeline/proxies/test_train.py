@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from regmix_pipeline.errors import ProxyError, StudyError, TokenError
+from regmix_pipeline.proxies.integrity import trajectory_schema
 from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
-from regmix_pipeline.proxies.train import TrainingLoop, train_proxy, trajectory_schema
+from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
 
 SpecOf = Callable[..., ProxySpec]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.exports.formats import export_decision
+from regmix_pipeline.exports.decided import export_decision
 
 
 @pytest.fixture

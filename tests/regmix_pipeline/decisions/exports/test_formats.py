@@ -20,10 +20,10 @@ from regmix_pipeline.decisions.stage import regmix_yaml
 from regmix_pipeline.decisions.verdicts import add_verdict
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.errors import LedgerError, MixtureError, StudyError, TokenError
-from regmix_pipeline.exports.about import Export, counts_of
-from regmix_pipeline.exports.data import DataFile, DomainData
-from regmix_pipeline.exports.formats import FORMATS
 from regmix_pipeline.files import read_json
+from regmix_pipeline.formats.catalogue import FORMATS
+from regmix_pipeline.formats.data import DataFile, DomainData
+from regmix_pipeline.formats.export import Export, Origin, counts_of
 
 ANYWHERE = "s3://bucket/{domain}"
 
@@ -283,9 +283,11 @@ def test_shares_of_documents_need_every_mean():
         "web": DomainData((DataFile("w"),), None, tokens_per_document=500.0),
         "code": DomainData((DataFile("c"),), 9),
     }
-    record = {"mixture": {"weights": {"web": 0.5, "code": 0.5}}}
-    unknown = Export(record, None, data, documents=True)
+    nowhere, mixture = Origin("d", {}, ()), {"web": 0.5, "code": 0.5}
+    unknown = Export(nowhere, mixture, {}, data, documents=True)
     assert unknown.shares == {"web": 0.5, "code": 0.5}
     assert "does not know the mean tokens" in counts_of(unknown)
-    known = Export(record, None, data | {"code": replace(data["code"], tokens_per_document=1_500.0)}, documents=True)
+    known = Export(
+        nowhere, mixture, {}, data | {"code": replace(data["code"], tokens_per_document=1_500.0)}, documents=True
+    )
     assert known.shares == pytest.approx({"web": 0.75, "code": 0.25})

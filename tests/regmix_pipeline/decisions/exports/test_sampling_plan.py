@@ -6,8 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.exports.data import DataFile, DomainData
-from regmix_pipeline.exports.plan import apportion, by_domain, sampling_plan
+from regmix_pipeline.formats.data import DataFile, DomainData
+from regmix_pipeline.formats.plan import apportion, by_domain, sampling_plan
 from regmix_pipeline.mixtures.mixture import Mixture
 
 DOMAINS = ("web", "code", "books", "law")
@@ -21,12 +21,6 @@ def questions(draw):
     raw = {name: draw(st.floats(0.001, 1)) for name in names}
     files = {name: draw(SIZES) for name in names}
     return Mixture.from_weights(raw).weights, files, draw(st.integers(1, 20 * 10**12))
-
-
-def record_of(weights, caps=None):
-    caps = caps or {}
-    rows = [{"domain": name, "weight": weight, "cap": caps.get(name)} for name, weight in weights.items()]
-    return {"mixture": {"weights": weights}, "domains": rows}
 
 
 def data_of(files):
@@ -50,7 +44,7 @@ def test_apportioned_numbers_sum_exactly_and_are_within_one_of_their_share(total
 @given(questions())
 def test_a_plan_sums_to_the_budget_and_follows_the_weights(question):
     weights, files, budget = question
-    plan = sampling_plan(record_of(weights), data_of(files), budget, max_epochs=float("inf"))
+    plan = sampling_plan(weights, data_of(files), budget, max_epochs=float("inf"))
     assert sum(row.tokens for row in plan) == budget
     for row in by_domain(plan, data_of(files)):
         assert abs(row["tokens"] - weights[row["domain"]] * budget) <= 1 + budget * 1e-12
@@ -60,7 +54,7 @@ def test_a_plan_sums_to_the_budget_and_follows_the_weights(question):
 @given(questions())
 def test_every_file_is_read_whole_as_often_as_its_domain(question):
     weights, files, budget = question
-    plan = sampling_plan(record_of(weights), data_of(files), budget, max_epochs=float("inf"))
+    plan = sampling_plan(weights, data_of(files), budget, max_epochs=float("inf"))
     for domain, sizes in files.items():
         rows = [row for row in plan if row.domain == domain]
         assert [row.available for row in rows] == sizes
@@ -74,10 +68,10 @@ def test_every_file_is_read_whole_as_often_as_its_domain(question):
 @given(questions(), st.floats(1, 10))
 def test_no_plan_breaks_the_cap_on_epochs_and_the_budget_it_names_keeps_it(question, most):
     weights, files, budget = question
-    record, data = record_of(weights), data_of(files)
+    data = data_of(files)
     refused = None
     try:
-        plan = sampling_plan(record, data, budget, most)
+        plan = sampling_plan(weights, data, budget, most)
     except MixtureError as error:
         refused = error
     if refused is not None:
@@ -87,7 +81,7 @@ def test_no_plan_breaks_the_cap_on_epochs_and_the_budget_it_names_keeps_it(quest
         named = int(refused.remedy.split("at most ")[1].split(" tokens")[0].replace(",", ""))
         assert named < budget
         assume(named >= 1)
-        plan = sampling_plan(record, data, named, most)
+        plan = sampling_plan(weights, data, named, most)
     for row in by_domain(plan, data):
         assert row["tokens"] <= most * row["available_tokens"] + 1
 
@@ -96,14 +90,14 @@ def test_a_weight_above_its_domains_cap_is_refused():
     weights = {"web": 0.7, "code": 0.3}
     data = data_of({"web": [10_000], "code": [10_000]})
     with pytest.raises(MixtureError, match=r"domains\.web.*above the cap 0\.5") as caught:
-        sampling_plan(record_of(weights, {"web": 0.5}), data, 1_000, 4.0)
+        sampling_plan(weights, data, 1_000, 4.0, {"web": 0.5})
     assert "decide again" in caught.value.remedy
-    assert sampling_plan(record_of(weights, {"web": 0.7}), data, 1_000, 4.0)
+    assert sampling_plan(weights, data, 1_000, 4.0, {"web": 0.7})
 
 
 def test_a_domain_whose_files_nobody_counted_is_one_row():
     data = {"web": DomainData((DataFile("s3://b/web/*"),), None), "code": DomainData((DataFile("s3://b/code/*"),), 50)}
-    plan = sampling_plan(record_of({"web": 0.9, "code": 0.1}), data, 1_000, 4.0)
+    plan = sampling_plan({"web": 0.9, "code": 0.1}, data, 1_000, 4.0)
     assert [(row.address, row.tokens, row.epochs) for row in plan] == [
         ("s3://b/web/*", 900, None),
         ("s3://b/code/*", 100, 2.0),

@@ -1,4 +1,4 @@
-"""The sampling plan: how many tokens the large run draws from every file, whole epochs and the partial one."""
+"""The sampling plan: how many tokens a run draws from every file, whole epochs and the partial one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.exports.data import DataFile, DomainData
+from regmix_pipeline.formats.data import DataFile, DomainData
 from regmix_pipeline.mixtures.mixture import PARTS
 
 
@@ -74,7 +74,11 @@ def apportion(total: int, sizes: Sequence[int]) -> list[int]:
 
 
 def sampling_plan(
-    record: Mapping[str, Any], data: Mapping[str, DomainData], budget: int, max_epochs: float
+    mixture: Mapping[str, float],
+    data: Mapping[str, DomainData],
+    budget: int,
+    max_epochs: float = math.inf,
+    caps: Mapping[str, float | None] | None = None,
 ) -> list[Drawn]:
     """What a run of ``budget`` tokens draws from every file; the rows sum to the budget exactly.
 
@@ -82,19 +86,19 @@ def sampling_plan(
     proportion to their tokens.
 
     Args:
-        record: the decision.
+        mixture: domain -> share of the tokens.
         data: domain -> its files.
-        budget: tokens of the large run.
+        budget: tokens of the run.
         max_epochs: how often the run may see the same token.
+        caps: domain -> highest weight; None for no cap.
 
     Raises:
         MixtureError: a domain would be repeated more often, or weighs more, than its cap.
     """
-    weights = {domain: weight for domain, weight in record["mixture"]["weights"].items() if weight > 0}
+    weights = {domain: weight for domain, weight in mixture.items() if weight > 0}
     shares = apportion(budget, [round(weights[domain] * PARTS) for domain in weights])
-    rows = {row["domain"]: row for row in record["domains"]}
     for domain, weight in weights.items():
-        _within_cap(domain, weight, rows.get(domain, {}).get("cap"))
+        _within_cap(domain, weight, (caps or {}).get(domain))
     _within_epochs(dict(zip(weights, shares, strict=True)), data, max_epochs)
     plan: list[Drawn] = []
     for domain, tokens in zip(weights, shares, strict=True):

@@ -1,4 +1,4 @@
-"""What an exported file says of its own origin: the decision, who approved it, when it was written."""
+"""What a format writes from: a mixture, where it comes from, and the data that it draws on."""
 
 from __future__ import annotations
 
@@ -7,20 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import regmix_pipeline
-from regmix_pipeline.decisions.verdicts import Verdict
-from regmix_pipeline.engine.records import now
-from regmix_pipeline.exports.data import DomainData
-
-UNAPPROVED = "NOT APPROVED"
+from regmix_pipeline.formats.data import DomainData
 
 
-def approval(verdict: Verdict | None) -> str:
-    """The last word on a decision in a sentence."""
-    if verdict is None:
-        return f"{UNAPPROVED}: nobody has approved this decision"
-    said = f"by {verdict.by} on {verdict.said_at[:10]}: {verdict.reason}"
-    return f"approved {said}" if verdict.said == "approved" else f"{UNAPPROVED}: rejected {said}"
+@dataclass(frozen=True)
+class Origin:
+    """Where a mixture comes from, as its files say it.
+
+    Attributes:
+        id: short id of the decision or the mixture, for names of folders.
+        about: the same for formats that can hold a mapping; JSON-able.
+        lines: the same in sentences, for formats with comments.
+    """
+
+    id: str
+    about: Mapping[str, Any]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TargetFile:
+    """Validation tokens of a target, for a trainer that measures its own losses; see `proxies.spec.TargetFile`."""
+
+    file: str
+    dtype: str
+    tokens: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -28,34 +40,33 @@ class Export:
     """Everything that a format writes from.
 
     Attributes:
-        record: the decision.
-        verdict: the last word on it; None while nobody said anything.
+        origin: where the mixture comes from.
+        mixture: domain -> share of the tokens.
+        objective: target -> share of the objective.
         data: domain -> its data, for every domain that is weighed.
+        max_epochs: how often the run may see the same token.
         seed: seed of the trainer's own shuffling or choice.
-        budget: tokens of the large run; None where nobody states them.
-        documents: whether the samples of the large run are whole documents, and not pieces of equal length.
+        budget: tokens of the run; None where nobody states them.
+        documents: whether the samples of the run are whole documents, and not pieces of equal length.
         main: name of the main file.
-        exported_at: UTC time, ISO 8601.
+        targets: target -> its validation tokens; empty where the trainer is told of none.
     """
 
-    record: Mapping[str, Any]
-    verdict: Verdict | None
+    origin: Origin
+    mixture: Mapping[str, float]
+    objective: Mapping[str, float]
     data: Mapping[str, DomainData]
+    max_epochs: float = 4.0
     seed: int = 42
     budget: int | None = None
     documents: bool = False
     main: str = ""
-    exported_at: str = field(default_factory=now)
+    targets: Mapping[str, TargetFile] = field(default_factory=dict)
 
     @property
     def weights(self) -> dict[str, float]:
         """Domain -> share of the tokens, domains of weight zero left out."""
-        return {domain: weight for domain, weight in self.record["mixture"]["weights"].items() if weight > 0}
-
-    @property
-    def max_epochs(self) -> float:
-        """How often the large run may see the same token."""
-        return float(self.record.get("limits", {}).get("max_epochs") or 4.0)
+        return {domain: weight for domain, weight in self.mixture.items() if weight > 0}
 
     @property
     def shares(self) -> dict[str, float]:
@@ -64,30 +75,11 @@ class Export:
 
     def about(self) -> dict[str, Any]:
         """The origin as a mapping, for formats that can hold one."""
-        return {
-            "decision": self.record["decision"],
-            "study": self.record["study"],
-            "mixture": self.record["mixture"]["id"],
-            "summary": self.record["summary"],
-            "decided_at": self.record["decided_at"],
-            "approval": approval(self.verdict),
-            "approved": self.verdict is not None and self.verdict.said == "approved",
-            "exported_at": self.exported_at,
-            "exported_with": f"regmix-pipeline {regmix_pipeline.__version__}",
-        }
+        return dict(self.origin.about)
 
     def comment(self, *notes: str) -> str:
         """The origin as comment lines, then the format's own notes, each begun with ``#``."""
-        about = self.about()
-        said = [
-            f"Mixture {about['mixture']} of decision {about['decision']}, study {about['study']}, "
-            f"decided {about['decided_at']}.",
-            about["summary"],
-            f"Approval: {about['approval']}",
-            f"Written {about['exported_at']} by {about['exported_with']}.",
-            *notes,
-        ]
-        return "".join(f"# {line}\n" for paragraph in said for line in _wrapped(paragraph))
+        return "".join(f"# {line}\n" for paragraph in (*self.origin.lines, *notes) for line in _wrapped(paragraph))
 
 
 def _wrapped(paragraph: str) -> list[str]:
@@ -121,10 +113,10 @@ def counts_of(export: Export) -> str:
         )
     if converts(export):
         return (
-            "The numbers are shares of documents, turned from the decision's shares of tokens with the mean tokens per "
+            "The numbers are shares of documents, turned from the mixture's shares of tokens with the mean tokens per "
             "document of the study's inventory."
         )
     return (
         "The numbers are shares of tokens although samples are documents: the study does not know the mean tokens per "
-        "document, so domains of long documents will get more tokens than was decided."
+        "document, so domains of long documents will get more tokens than the mixture gives them."
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import yaml
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.exports.about import Export
-from regmix_pipeline.exports.count import megatron_prefix
-from regmix_pipeline.exports.format import Format
+from regmix_pipeline.formats.count import megatron_prefix
+from regmix_pipeline.formats.export import Export
+from regmix_pipeline.formats.format import Format
 
 
 def megatron(export: Export) -> dict[str, str]:

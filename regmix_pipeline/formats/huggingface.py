@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from regmix_pipeline.exports.about import Export, counts_of
-from regmix_pipeline.exports.format import Format
+from regmix_pipeline.formats.export import Export, counts_of
+from regmix_pipeline.formats.format import Format
 
 STOPPING = "all_exhausted"
 """Go on until every domain was read once: the budget ends the run, not the smallest domain."""
@@ -38,7 +38,7 @@ def texts(files, reader, field):
 
 
 def load(streaming=True):
-    """The decided mixture as one stream of documents under the name text."""
+    """The mixture as one stream of documents under the name text."""
     export = json.loads(EXPORT.read_text(encoding="utf-8"))
     make = (IterableDataset if streaming else Dataset).from_generator
     parts = []

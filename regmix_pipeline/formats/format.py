@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from regmix_pipeline.exports.about import Export
-from regmix_pipeline.exports.data import DataFile, Need
+from regmix_pipeline.formats.data import DataFile, Need
+from regmix_pipeline.formats.export import Export
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import yaml
 
-from regmix_pipeline.exports.about import Export
-from regmix_pipeline.exports.count import token_files
-from regmix_pipeline.exports.format import Format
+from regmix_pipeline.formats.count import token_files
+from regmix_pipeline.formats.export import Export
+from regmix_pipeline.formats.format import Format
 
 
 def olmo_core(export: Export) -> dict[str, str]:
     """The file that ``SourceMixtureList.from_yaml`` reads.
 
     ``target_ratio`` is a share of tokens, and the ratios must sum to 1; ``max_repetition_ratio`` is how often a source
-    may be read, below which the library refuses to build the mixture. It is the decision's own limit on epochs.
+    may be read, below which the library refuses to build the mixture. It is the study's own limit on epochs.
     """
     most = max(1.0, export.max_epochs)
     sources = [
@@ -27,9 +27,9 @@ def olmo_core(export: Export) -> dict[str, str]:
         for domain, weight in export.weights.items()
     ]
     kinds = sorted({data.dtype for data in export.data.values()} - {""})
-    budget = f"requested_tokens={export.budget}" if export.budget else "requested_tokens=<tokens of the large run>"
+    budget = f"requested_tokens={export.budget}" if export.budget else "requested_tokens=<tokens of the run>"
     notes = [
-        "target_ratio is a share of tokens. max_repetition_ratio is the decision's limit on epochs: the library "
+        "target_ratio is a share of tokens. max_repetition_ratio is the limit on epochs: the library "
         "refuses a mixture that would repeat a source more often.",
         f"Read it with SourceMixtureDatasetConfig(source_list=SourceMixtureList.from_yaml(path), {budget}, "
         f"global_batch_size=<tokens a step>, seed={export.seed}).build(npdtype=..., sequence_length=...).",

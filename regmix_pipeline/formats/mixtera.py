@@ -6,8 +6,8 @@ import json
 import math
 
 from regmix_pipeline.errors import StudyError
-from regmix_pipeline.exports.about import Export
-from regmix_pipeline.exports.format import Format
+from regmix_pipeline.formats.export import Export
+from regmix_pipeline.formats.format import Format
 
 MODULE = '''
 from mixtera.core.query.mixture import MixtureKey, StaticMixture
@@ -18,7 +18,7 @@ SMALLEST_CHUNK = {smallest}
 
 
 def mixture(chunk_size, strict=False):
-    """The decided mixture as `QueryExecutionArgs(mixture=...)` takes it, in chunks of ``chunk_size`` samples."""
+    """The mixture as `QueryExecutionArgs(mixture=...)` takes it, in chunks of ``chunk_size`` samples."""
     if chunk_size < SMALLEST_CHUNK:
         raise ValueError(f"chunks of {chunk_size} samples round a domain away: take {SMALLEST_CHUNK} or more")
     keys = {MixtureKey({PROPERTY: [value]}): weight for value, weight in WEIGHTS.items()}

@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 from regmix_pipeline.errors import TokenError
-from regmix_pipeline.exports.data import DataFile
+from regmix_pipeline.formats.data import DataFile
 from regmix_pipeline.tokens.manifest import BYTES_OF
 
 MEGATRON_MAGIC = b"MMIDIDX\x00\x00"

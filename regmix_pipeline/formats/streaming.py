@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from regmix_pipeline.exports.about import Export, counts_of
-from regmix_pipeline.exports.format import Format
+from regmix_pipeline.formats.export import Export, counts_of
+from regmix_pipeline.formats.format import Format
 
 
 def streaming(export: Export) -> dict[str, str]:
@@ -19,7 +19,7 @@ def streaming(export: Export) -> dict[str, str]:
         address = export.data[domain].address
         # A stream in another place is copied to this one as it is read.
         place = (
-            {"remote": address, "local": f"/tmp/streaming/{export.record['decision']}/{domain}"}
+            {"remote": address, "local": f"/tmp/streaming/{export.origin.id}/{domain}"}
             if "://" in address
             else {"local": address}
         )
@@ -27,7 +27,7 @@ def streaming(export: Export) -> dict[str, str]:
     notes = [
         counts_of(export),
         f"Use it as dataset.streams in LLM Foundry, or StreamingDataset(streams=[Stream(**each) for each in "
-        f"streams.values()], epoch_size=<samples of the large run>, shuffle=True, shuffle_seed={export.seed}). Without "
+        f"streams.values()], epoch_size=<samples of the run>, shuffle=True, shuffle_seed={export.seed}). Without "
         "epoch_size an epoch has as many samples as all streams together. The library knows no limit on epochs.",
     ]
     return {"": export.comment(*notes) + yaml.safe_dump({"streams": streams}, sort_keys=False, allow_unicode=True)}

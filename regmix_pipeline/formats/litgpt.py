@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from regmix_pipeline.exports.about import Export
-from regmix_pipeline.exports.count import litdata_folder
-from regmix_pipeline.exports.format import Format
+from regmix_pipeline.formats.count import litdata_folder
+from regmix_pipeline.formats.export import Export
+from regmix_pipeline.formats.format import Format
 
 MODULE = '''
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ def combined(seq_length, seed={seed}, shuffle=True):
 
 @dataclass
 class Mixture(DataModule):
-    """The decided mixture for `litgpt pretrain --data {module}.Mixture --data.val_path ...`."""
+    """The mixture for `litgpt pretrain --data {module}.Mixture --data.val_path ...`."""
 
     val_path: str = ""
     """Folder of litdata chunks to validate on."""

@@ -1,43 +1,60 @@
-"""The formats by name, and the one way from a decision to files on disk."""
+"""A decided mixture as files on disk: approved, unaltered, and within its caps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regmix_pipeline.decisions.find import find_decision, record_named
+import regmix_pipeline
+from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.journal_check import HeadSource, heads_of, journal_differences, no_reported_heads
 from regmix_pipeline.decisions.signed import need_signature
-from regmix_pipeline.decisions.verdicts import need_approval, verdicts_of
+from regmix_pipeline.decisions.verdicts import Verdict, need_approval, verdicts_of
 from regmix_pipeline.decisions.verification import decision_differences
+from regmix_pipeline.engine.records import now
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
-from regmix_pipeline.exports.about import Export, counts_of
-from regmix_pipeline.exports.data import DomainData, data_of
-from regmix_pipeline.exports.format import Format
-from regmix_pipeline.exports.plan import Drawn, by_domain, sampling_plan
-from regmix_pipeline.files import write_json, written_atomically
-from regmix_pipeline.registry import Registry
+from regmix_pipeline.exports.data import basis_of, data_of
+from regmix_pipeline.formats.catalogue import FORMATS
+from regmix_pipeline.formats.export import Export, Origin
+from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
+from regmix_pipeline.formats.format import Format
+from regmix_pipeline.formats.plan import Drawn, by_domain, sampling_plan
 
-PLAN = ".plan.json"
+UNAPPROVED = "NOT APPROVED"
 
 
-FORMATS = Registry(
-    "format",
-    __name__,
-    {
-        "regmix": "regmix:REGMIX",
-        "olmo-core": "olmo_core:OLMO_CORE",
-        "megatron": "megatron:MEGATRON",
-        "litgpt": "litgpt:LITGPT",
-        "mixtera": "mixtera:MIXTERA",
-        "hf": "huggingface:HF",
-        "streaming": "streaming:STREAMING",
-    },
-)
-"""Name -> `Format`."""
+def approval(verdict: Verdict | None) -> str:
+    """The last word on a decision in a sentence."""
+    if verdict is None:
+        return f"{UNAPPROVED}: nobody has approved this decision"
+    said = f"by {verdict.by} on {verdict.said_at[:10]}: {verdict.reason}"
+    return f"approved {said}" if verdict.said == "approved" else f"{UNAPPROVED}: rejected {said}"
+
+
+def origin_of(record: Mapping[str, Any], verdict: Verdict | None) -> Origin:
+    """A decision and the last word on it, as exported files say it; ``verdict`` is None while nobody said anything."""
+    about = {
+        "decision": record["decision"],
+        "study": record["study"],
+        "mixture": record["mixture"]["id"],
+        "summary": record["summary"],
+        "decided_at": record["decided_at"],
+        "approval": approval(verdict),
+        "approved": verdict is not None and verdict.said == "approved",
+        "exported_at": now(),
+        "exported_with": f"regmix-pipeline {regmix_pipeline.__version__}",
+    }
+    lines = (
+        f"Mixture {about['mixture']} of decision {about['decision']}, study {about['study']}, "
+        f"decided {about['decided_at']}.",
+        about["summary"],
+        f"Approval: {about['approval']}",
+        f"Written {about['exported_at']} by {about['exported_with']}.",
+    )
+    return Origin(record["decision"], about, lines)
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ def export_decision(
         MixtureError: the budget would repeat a domain more often than its cap.
         Nothing is written in any of these cases.
     """
-    made = _format(name, documents, tokens)
+    made = format_named(name, documents, tokens)
     if out is not None and out.is_dir():
         raise StudyError("is a folder", where=f"--out {out}", remedy="name the file to write")
     record = find_decision(workspace, asked)
@@ -120,27 +137,31 @@ def export_decision(
         if signers is not None:
             need_signature(workspace, record["decision"], signers)
     said = verdicts_of(workspace, record["decision"])
-    data = _counted(data_of(workspace, record, made.need, template), made, template, _token_type(workspace, record))
+    basis = basis_of(workspace, record)
+    data = data_of(workspace, basis, made.need, template)
+    if template is not None:
+        data = counted(data, made, basis.token_type)
     budget = tokens or record.get("limits", {}).get("target_tokens")
-    # A name that Python can import, for the formats that are modules.
-    main = out or Path(f"{record['decision']}_{name.replace('-', '_')}{made.suffix}")
+    main = out or main_file(Path(), record["decision"], name, made)
     export = Export(
-        record,
-        said[-1] if said else None,
+        origin_of(record, said[-1] if said else None),
+        record["mixture"]["weights"],
+        record["objective"],
         data,
+        float(record.get("limits", {}).get("max_epochs") or 4.0),
         seed,
         budget,
         documents=bool(made.documents if documents is None else documents),
-        main=main.name,
     )
-    plan = sampling_plan(record, data, budget, export.max_epochs) if budget else []
-    files = {
-        main if not ending else main.with_name(main.stem + ending): text for ending, text in made.write(export).items()
-    }
-    return _to_disk(export, name, main, files, plan)
+    caps = {row["domain"]: row.get("cap") for row in record["domains"]}
+    plan = sampling_plan(export.weights, data, budget, export.max_epochs, caps) if budget else []
+    texts = texts_of(export, name, made, main, plan)
+    write_texts(texts)
+    return Written(export, tuple(texts), by_domain(plan, data), plan)
 
 
-def _format(name: str, documents: bool | None, tokens: int | None) -> Format:
+def format_named(name: str, documents: bool | None, tokens: int | None) -> Format:
+    """A format, and whether these options fit it. Raises StudyError where they do not."""
     found: Format = FORMATS.find(name, f"--format {name}")
     if tokens is not None and tokens < 1:
         raise StudyError(f"{tokens:,} tokens are not a budget", where="--tokens", remedy="give at least 1")
@@ -152,47 +173,3 @@ def _format(name: str, documents: bool | None, tokens: int | None) -> Format:
             remedy=f"leave it out; it is for {others}",
         )
     return found
-
-
-def _token_type(workspace: Workspace, record: Mapping[str, Any]) -> str:
-    """Type of a token in files made with the study's tokenizer; "" where it has none."""
-    tokenizer = record_named(workspace, dict(record), "tokenizer")
-    if tokenizer is None:
-        return ""
-    return "uint16" if tokenizer.facts["vocabulary"] <= 2**16 else "uint32"
-
-
-def _counted(
-    data: Mapping[str, DomainData], made: Format, template: str | None, token_type: str
-) -> dict[str, DomainData]:
-    """The same with the files that are on this machine counted one by one, where the format lets them be."""
-    if template is None or made.count is None:
-        return dict(data)
-    found = {domain: made.count(each.address, token_type) for domain, each in data.items()}
-    return {
-        domain: replace(each, counted=found[domain], available=sum(file.tokens or 0 for file in found[domain]))
-        if found[domain]
-        else each
-        for domain, each in data.items()
-    }
-
-
-def _to_disk(export: Export, name: str, main: Path, files: Mapping[Path, str], plan: list[Drawn]) -> Written:
-    totals = by_domain(plan, export.data)
-    for path, text in files.items():
-        with written_atomically(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    paths = list(files)
-    if plan:
-        beside = main.with_name(main.stem + PLAN)
-        content = {
-            "about": export.about() | {"format": name, "files": [path.name for path in files]},
-            "budget": export.budget,
-            "max_epochs": export.max_epochs,
-            "counts": counts_of(export),
-            "domains": totals,
-            "files": [row.as_json() for row in plan],
-        }
-        write_json(beside, content)
-        paths.append(beside)
-    return Written(export, tuple(paths), totals, plan)
