@@ -208,7 +208,9 @@ def epoch_rates(
         found[mixture].append(rates)
     longest = 0
     for mixture, trained_on in connection.execute(
-        "select mixture, max(tokens) from current_proxy_losses where final and step is null group by mixture, proxy"
+        # Imported runs may state a seed; what they never state beside a final loss is a step.
+        "select mixture, max(tokens) from current_proxy_losses where final and step is null "
+        "and proxy not in (select proxy from current_proxies) group by mixture, proxy"
     ).fetchall():
         longest = max(longest, trained_on or 0)
         found[mixture].append((trained_on or 0) / tokens)
