@@ -123,7 +123,7 @@ def check_joined(
             + _alike(lonely[0], others),
             where=str(one.path),
             remedy="give both files the same runs; rows are joined by id, never by order"
-            + ("; --partial leave_out leaves out runs without losses" if one is mixtures else ""),
+            + ("; regmix import-runs --partial leave_out leaves out runs without losses" if one is mixtures else ""),
         )
     return {run: f"it has no row in {losses.path.name}" for run in weight_lines if run not in value_lines}
 

@@ -126,12 +126,11 @@ def joined_runs(
             where=str(losses.path),
             remedy="give complete runs",
         )
-    weights = {run: _weights(mixtures, weight_lines[run], weight_names) for run in taken}
-    unit = _unit(mixtures, weights, weight_lines)
+    weights, percent = mixtures_in(mixtures, {run: weight_lines[run] for run in taken}, weight_names)
     runs = [
         ImportedRun(
             run,
-            Mixture.from_weights(weights[run]),
+            weights[run],
             {name: _loss(losses, value_lines[run], column) for column, name in value_names.items()},
             facts[run].tokens,
             facts[run].parameters,
@@ -139,7 +138,7 @@ def joined_runs(
         )
         for run in taken
     ]
-    return RunsRead(runs, partial, unit == PERCENT)
+    return RunsRead(runs, partial, percent)
 
 
 def _refuse_partial(
@@ -158,6 +157,22 @@ def _refuse_partial(
             remedy="finish it, or --partial leave_out to take the complete runs alone, or --partial keep to take all "
             "(partial in the study's imports)",
         )
+
+
+def mixtures_in(table: RunTable, lines: Mapping[str, int], names: Mapping[str, str]) -> tuple[dict[str, Mixture], bool]:
+    """Run -> its mixture, and whether the table's weights are percentages.
+
+    Args:
+        table: of weights.
+        lines: run -> its line.
+        names: column -> domain.
+
+    Raises:
+        RegressionError: a weight is no number or negative, or a row does not sum to 1.
+    """
+    weights = {run: _weights(table, line, names) for run, line in lines.items()}
+    unit = _unit(table, weights, lines)
+    return {run: Mixture.from_weights(row) for run, row in weights.items()}, unit == PERCENT
 
 
 def _weights(table: RunTable, line: int, names: Mapping[str, str]) -> dict[str, float]:
@@ -210,7 +225,7 @@ def _number(table: RunTable, line: int, column: str) -> float:
         raise RegressionError(
             f"column {column!r} holds {shown}, not a number",
             where=f"{table.path}:{line}",
-            remedy="leave runs without losses out by --partial leave_out, or write the number as in 3.14 or 3.14e0"
+            remedy="leave the run out, as regmix import-runs --partial leave_out does, or write the number as in 3.14 or 3.14e0"
             if text.lower() in MISSING
             else "drop the run, or write the number as in 3.14 or 3.14e0",
         )

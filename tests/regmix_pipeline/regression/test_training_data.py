@@ -22,7 +22,8 @@ def ledger(proxies: list[tuple[Any, ...]], runs: list[tuple[Any, ...]] = ()) -> 
         "(mixture text, proxy text, domain text, executed_weight real, epochs real, executed_tokens bigint)"
     )
     connection.execute(
-        "create table current_proxy_losses (mixture text, proxy text, tokens bigint, final boolean, seed bigint, step bigint)"
+        "create table current_proxy_losses "
+        "(mixture text, proxy text, tokens bigint, final boolean, seed bigint, step bigint)"
     )
     for row in proxies:
         tokens = {"p2 stopped": 500}.get(row[1], 1000) * row[3]
