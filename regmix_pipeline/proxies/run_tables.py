@@ -225,7 +225,7 @@ def _number(table: RunTable, line: int, column: str) -> float:
         raise RegressionError(
             f"column {column!r} holds {shown}, not a number",
             where=f"{table.path}:{line}",
-            remedy="leave the run out, as regmix import-runs --partial leave_out does, or write the number as in 3.14 or 3.14e0"
+            remedy="leave the run out, as `regmix import-runs --partial leave_out` does, or write the number as in 3.14"
             if text.lower() in MISSING
             else "drop the run, or write the number as in 3.14 or 3.14e0",
         )
