@@ -106,7 +106,7 @@ def _only(table: RunTable, key: str, columns: Sequence[str]) -> RunTable:
 
 
 def _chosen(table: RunTable, asked: Sequence[str] | None, key: str, what: str) -> list[str]:
-    columns = [name for name in table.columns if name != key and name.lower() not in NOT_VALUES]
+    columns = [name for name in table.columns if name != key and name not in NOT_VALUES]
     missing = [name for name in asked or () if name not in table.columns]
     if missing or not columns:
         raise RegressionError(

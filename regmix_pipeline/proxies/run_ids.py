@@ -95,7 +95,15 @@ def _later(table: RunTable, line: int, than: int, step: str, columns: Sequence[s
                 remedy="give each row its step, or keep one row per run",
             )
         steps.append(float(text))
-    return steps[0] > steps[1] or not any(table.rows[than][column] for column in columns)
+    if not any(table.rows[than][column] for column in columns):
+        return True
+    if steps[0] == steps[1]:
+        raise RegressionError(
+            f"the run has losses at step {table.rows[line][step]} twice, first in line {than}",
+            where=f"{table.path}:{line}",
+            remedy="keep one row per run and step",
+        )
+    return steps[0] > steps[1]
 
 
 def check_joined(

@@ -37,7 +37,7 @@ def columns_of_values(table: RunTable, settings: RunTableSettings, key: str, pat
     if patterns:
         found = [name for name in found if any(_pattern(each).fullmatch(name) for each in patterns)]
     else:
-        found = [name for name in found if name.lower() not in NOT_VALUES]
+        found = [name for name in found if name not in NOT_VALUES]
     if not found:
         raise RegressionError(
             f"no column is called as in {', '.join(patterns)}" if patterns else "has no column of values",

@@ -274,3 +274,5 @@ def test_of_a_history_the_last_step_counts(asked):
     assert (status, found["runs"], found["columns"]) == (0, 12, {"step": "_step"})
     status, said, _ = asked({"m.csv": PLAIN[0], "l.jsonl": history.replace("_step", "_at")})
     assert (status, "'r0' appears twice, first in line 1" in said) == (1, True)
+    status, said, _ = asked({"m.csv": PLAIN[0], "l.jsonl": history + json.dumps(rows[1] | {"science": 2}) + "\n"})
+    assert (status, "losses at step 900 twice, first in line 2" in said) == (1, True)
