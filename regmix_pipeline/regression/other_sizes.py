@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 
 FEWEST = 4
 """Mixtures below which a rank correlation says nothing."""
+CARRIES = 0.5
+"""Rank correlation below which a choice is not said to carry over."""
+SPLIT = "size "
+"""Beginning of the split of such scores."""
 METRICS = ("spearman", "pearson")
 """Scores that a shift of all losses does not change: a larger model's are lower."""
 
@@ -38,7 +42,7 @@ def scores_of_other_sizes(
     facts: dict[str, Any] = {}
     for group in sizes_of(run.parameters for run in runs):
         members = [run for run in runs if run.parameters in group]
-        name = f"size {amount(max(size or 0 for size in group))}"
+        name = f"{SPLIT}{amount(max(size or 0 for size in group))}"
         by_mixture = {run.mixture.id: [each for each in members if each.mixture == run.mixture] for run in members}
         if len(by_mixture) < FEWEST:
             facts[name] = f"{len(by_mixture)} mixtures, too few to rank"
@@ -62,3 +66,21 @@ def scores_of_other_sizes(
         ]
         facts[name] = {target: float(found["spearman"][0][at]) for at, target in enumerate(fitted.targets)}
     return rows, facts
+
+
+def flags_of_other_sizes(scores: Sequence[Mapping[str, Any]], objective: Mapping[str, float]) -> list[str]:
+    """A sentence for each model size and target with weight on which the predicted ranking does not hold.
+
+    Args:
+        scores: rows of the regressor's scores.
+        objective: target -> weight.
+    """
+    return [
+        f"runs of {row['split']} do not rank mixtures as predicted on {row['target']}: rank correlation "
+        f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        for row in scores
+        if row["split"].startswith(SPLIT)
+        and row["metric"] == "spearman"
+        and objective.get(row["target"])
+        and row["value"] < CARRIES
+    ]

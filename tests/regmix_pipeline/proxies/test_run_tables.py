@@ -168,7 +168,8 @@ def test_imported_runs_that_repeat_data_are_regressed_on_their_epochs(tmp_path):
     assert str(workspace.stale(REGRESSOR)["all"]) == "settings changed: available tokens"
 
 
-def test_runs_of_another_model_size_are_scored_and_not_fitted_and_seeds_give_the_noise(tmp_path):
+@pytest.mark.parametrize("turned", [False, True])
+def test_runs_of_another_model_size_are_scored_and_not_fitted_and_seeds_give_the_noise(tmp_path, turned):
     generator = np.random.default_rng(5)
     small = generator.dirichlet(np.ones(3), size=20)
     mixtures, losses = tmp_path / "m.csv", tmp_path / "l.csv"
@@ -176,7 +177,8 @@ def test_runs_of_another_model_size_are_scored_and_not_fitted_and_seeds_give_the
     for number, seed, size in [*((n, s, 1) for n in range(20) for s in (1, 2)), *((n, 1, 60) for n in range(6))]:
         run = f"{size}-{number}-{seed}"
         weights.append(f"{run},{','.join(f'{w:.6f}' for w in small[number])}")
-        value = 3 + 2 * small[number] @ [0.3, 0.1, 0.9] + 0.01 * generator.normal() - 0.5 * (size > 1) + 0.02 * seed
+        value = 3 + 2 * small[number] @ [0.3, 0.1, 0.9] * (-1 if turned and size > 1 else 1)
+        value += 0.01 * generator.normal() - 0.5 * (size > 1) + 0.02 * seed
         rows.append(f"{run},{value:.6f},{size}M,{seed}")
     mixtures.write_text("\n".join(weights) + "\n")
     losses.write_text("\n".join(rows) + "\n")
@@ -192,7 +194,10 @@ def test_runs_of_another_model_size_are_scored_and_not_fitted_and_seeds_give_the
     facts = made["regressor"][0].record.facts
     assert facts["rows"] == 20
     # The size's own shift of half a nat spoils no rank, and would have spoiled the fit.
-    assert facts["rank correlation with other model sizes"]["size 60.0 M"]["web"] > 0.9
+    rank = facts["rank correlation with other model sizes"]["size 60.0 M"]["web"]
+    assert rank < -0.9 if turned else rank > 0.9
+    flags = [each for each in workspace.json("optimal_mixture")["flags"] if "size 60.0 M" in each]
+    assert len(flags) == turned
     with read_ledger(workspace.ledger) as connection:
         found = connection.sql("select distinct split, metric from current_regressor_scores where split like 'size%'")
         assert sorted(found.fetchall()) == [("size 60.0 M", "pearson"), ("size 60.0 M", "spearman")]
