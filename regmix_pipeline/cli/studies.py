@@ -1,4 +1,4 @@
-"""Commands that bring a study up to date: run, refit, status, plan, import-runs."""
+"""Commands that bring a study up to date: run, refit, status, plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -198,52 +197,6 @@ def plan(
     )
     found = replace(found, warnings=(*lines, *found.warnings))
     answer(plan_as_json(found), lambda console: show_plan(found, console), as_json)
-
-
-@app.command("import-runs")
-@plain_errors
-def import_runs(
-    mixtures: Annotated[Path, typer.Argument(help="CSV of weights, a row per run, RegMix's or olmix's layout.")],
-    losses: Annotated[Path, typer.Argument(help="CSV of losses, a row per run.")],
-    study: Annotated[
-        Path | None, typer.Option("--study", help="Study whose domains and targets the columns must be.")
-    ] = None,
-    write: Annotated[Path, typer.Option(help="Study file to write when no study is given.")] = Path("imported.yaml"),
-    target: Annotated[str | None, typer.Option(help="Target to minimise; default: all of them alike.")] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="Column that is neither domain nor target; repeatable.")
-    ] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Column to take though it looks like none; repeatable.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check runs trained elsewhere, and make them evidence: of a study, or of a new one about them."""
-    from regmix_pipeline.proxies.new_study import add_to_study, study_about
-
-    if study is not None:
-        taken = add_to_study(study, mixtures, losses, ignore=ignore or ())
-        written = study
-    else:
-        taken = study_about(mixtures, losses, write, target, keep=keep or (), ignore=ignore or ())
-        written = write
-    domains = list(dict.fromkeys(name for run in taken.runs for name in run.mixture.weights))
-    targets = list(taken.runs[0].losses)
-    left_out = [f"column {each.column!r} is not taken: {each.why}" for each in taken.left_out]
-    lines = [
-        f"{len(domains)} domains: {', '.join(domains)}",
-        f"{len(targets)} targets: {', '.join(targets)}",
-        *left_out,
-        f"{len(taken.runs)} runs checked; {written} names them. Next: regmix run --study {written}",
-    ]
-    content = {
-        "runs": len(taken.runs),
-        "study": str(written),
-        "domains": domains,
-        "targets": targets,
-        "left_out": {each.column: each.why for each in taken.left_out},
-    }
-    answer(content, lambda console: console.print("\n".join(lines), soft_wrap=True, markup=False), as_json)
 
 
 @app.command()

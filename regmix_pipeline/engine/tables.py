@@ -129,7 +129,7 @@ TABLES: dict[str, Table] = {
         | {
             "proxy": (TEXT, "proxy id, or the imported run's own"),
             "mixture": (TEXT, "mixture id"),
-            "seed": (WHOLE_NUMBER, "seed of weights and order; NULL for imported runs"),
+            "seed": (WHOLE_NUMBER, "seed of weights and order; NULL for imported runs that state none"),
             "target": (TEXT, "validation target"),
             "target_version": (TEXT, "version of the target's shards"),
             "step": (WHOLE_NUMBER, "optimiser steps taken"),
@@ -167,7 +167,7 @@ TABLES: dict[str, Table] = {
         | {
             "regressor": (TEXT, "kind of regressor"),
             "target": (TEXT, "validation target"),
-            "split": (TEXT, "how folds were made"),
+            "split": (TEXT, "how folds were made, or the size of imported runs that were not fitted: 'size 60.0 M'"),
             "metric": (TEXT, "spearman, pearson, rmse or coverage"),
             "value": (REAL, "the score out of fold"),
             "low": (REAL, "lower end of its interval"),

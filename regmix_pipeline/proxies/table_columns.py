@@ -57,6 +57,8 @@ def columns_left_out(
         same = seen.setdefault(values, column)
         if TRACKED.fullmatch(column):
             found.append(LeftOut(column, "a tracker's own column by its name"))
+        elif not any(isinstance(value, float) for value in values):
+            found.append(LeftOut(column, "without a number in any run"))
         elif len(values) > 1 and len(set(values)) == 1:
             found.append(LeftOut(column, f"{0 if values[0] == 0 else texts[0]} in every run"))
         elif same != column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.engine.recorder import Output
@@ -11,6 +12,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint, folder_written_atomically, write_json
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.ngrams.stage import NGRAM_MODELS, counts_ngrams, ngram_evidence
+from regmix_pipeline.proxies.imports import imported_runs, runs_of_other_sizes
 from regmix_pipeline.regression.catalogue import REGRESSORS
 from regmix_pipeline.regression.signal import noise_rows
 from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
@@ -18,7 +20,6 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
-    from regmix_pipeline.study.study import Study
 
 CODE_VERSION = "6"
 ENOUGH = 0.95
@@ -41,7 +42,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     }
     if counts_ngrams(workspace):
         inputs |= workspace.versions(NGRAM_MODELS.name)
-    if share := _law_share(workspace.study):
+    if share := _law_share(workspace):
         settings["law share"] = share
     if own := REGRESSORS.own_versions(workspace.study.regression.regressors):
         settings["own regressors"] = own
@@ -53,6 +54,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import EVIDENCE
     from regmix_pipeline.regression.fitting import fit
+    from regmix_pipeline.regression.other_sizes import scores_of_other_sizes
     from regmix_pipeline.regression.outliers import outliers
 
     table = loss_table(workspace)
@@ -77,8 +79,10 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         None if table.epochs is None else table.epochs.proxies,
         ngram_evidence(workspace),
         workspace.study.objective,
-        _law_share(workspace.study),
+        _law_share(workspace),
     )
+    other_sizes, sizes = scores_of_other_sizes(fitted, runs_of_other_sizes(workspace), settings, workspace.study.seed)
+    fitted = replace(fitted, scores=[*fitted.scores, *other_sizes])
     noise = noise_rows(table.noise, workspace.targets, workspace.study.proxies.noise)
     version = fingerprint("regressor", recipes[UNPARTITIONED].id)
     folder = workspace.path("regressors", version)
@@ -119,6 +123,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "lowest spearman of the objective": min(spearman[target] for target in workspace.study.objective),
     }
     facts |= _trust_facts(fitted, workspace.study.objective)
+    if sizes:
+        facts["rank correlation with other model sizes"] = sizes
     if unexplained:
         facts["losses that no mixture explains"] = [unexplained_loss(each, settings) for each in unexplained]
     if noise:
@@ -141,10 +147,15 @@ def _trust_facts(fitted: FittedRegressor, objective: Mapping[str, float]) -> dic
     }
 
 
-def _law_share(study: Study) -> float:
+def _law_share(workspace: Workspace) -> float:
     """The law's share in what is searched: of imported runs, the longest count as proxies."""
-    imported = max((pair.tokens for pair in study.imports if pair.tokens), default=None)
-    tokens = study.proxies.training_settings.tokens if study.trains else imported
+    study = workspace.study
+    if study.trains:
+        tokens = study.proxies.training_settings.tokens
+    elif any(pair.columns.tokens for pair in study.imports):
+        tokens = max((run.tokens for run in imported_runs(workspace) if run.tokens), default=None)
+    else:
+        tokens = max((pair.tokens for pair in study.imports if pair.tokens), default=None)
     return study.regression.law_share_for(tokens, study.limits.target_tokens)
 
 

@@ -169,7 +169,7 @@ def _by_run(rows: pl.DataFrame, value: str, targets: Sequence[str]) -> dict[tupl
 def available_tokens(workspace: Workspace) -> dict[str, int | None]:
     """Domain -> tokens that a run over all of it could draw, from the inventory; None where nobody knows. Empty unless
     imported runs state their tokens: only their epochs follow from it, proxies' own are recorded with them."""
-    if not any(pair.tokens for pair in workspace.study.imports):
+    if not any(pair.tokens or pair.columns.tokens for pair in workspace.study.imports):
         return {}
     return {
         row["source"]: row["available_tokens"]
@@ -208,7 +208,9 @@ def epoch_rates(
         found[mixture].append(rates)
     longest = 0
     for mixture, trained_on in connection.execute(
-        "select mixture, max(tokens) from current_proxy_losses where final and seed is null group by mixture, proxy"
+        # Imported runs may state a seed; what they never state beside a final loss is a step.
+        "select mixture, max(tokens) from current_proxy_losses where final and step is null "
+        "and proxy not in (select proxy from current_proxies) group by mixture, proxy"
     ).fetchall():
         longest = max(longest, trained_on or 0)
         found[mixture].append((trained_on or 0) / tokens)

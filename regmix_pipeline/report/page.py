@@ -117,7 +117,7 @@ def build_context(
         "split": tables.main_split(scores),
         "regressors": tables.regressors_by_rank(scores),
         "not_best_here": tables.chosen_not_best(scores, {target.key: target.label for target in targets}),
-        "regions_count": any(score.split != "random" for score in scores),
+        "regions_count": any(score.split == "region" for score in scores),
     }
     for name, found in _by_shown(data, decided, targets).items():
         context[name] = {target.key: tables.pick(found, target, targets) for target in targets}

@@ -33,6 +33,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
+    from regmix_pipeline.regression.other_sizes import flags_of_other_sizes
     from regmix_pipeline.search.best import search
 
     fitted = FittedRegressor.load(workspace.artefact("regressor", suffix="regressor.json").parent)
@@ -44,6 +45,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     ).as_json()
     found["objective"] = objective
     unexplained = workspace.json("regressor", suffix="outliers.json")
+    found["flags"] += flags_of_other_sizes(fitted.scores, objective)
     found["flags"] += [*noisy, *(unexplained_loss(each, workspace.study.regression) for each in unexplained)]
     available = {row["source"]: row["available_tokens"] for row in workspace.json("domain_inventory")["sources"]}
     found["domains"] = [

@@ -14,6 +14,7 @@ from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.settings.base import Settings, inside
 from regmix_pipeline.study.settings.documents import Source, check_name
+from regmix_pipeline.study.settings.imports import ImportedTables
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 from regmix_pipeline.study.settings.proxies import (
     EarlyStoppingSettings,
@@ -61,20 +62,6 @@ class Target(Settings):
     """Share in the objective, relative to the other targets. 0: measured and reported only."""
     kind: TargetKind = "text"
     """What is measured on its windows: `text`, the mean loss of all tokens, or `package.module:function`, your own."""
-
-
-class ImportedTables(Settings):
-    """Runs trained elsewhere, in RegMix's or olmix's layout, joined by id."""
-
-    mixtures: str
-    """CSV of weights, a row per run; a relative path starts at the study file's folder."""
-    losses: str
-    """CSV of losses, a row per run."""
-    tokens: int | None = Field(default=None, gt=0)
-    """Tokens each of these runs was trained on. With it, the epochs that a run saw of each domain (weight x tokens /
-    the domain's available tokens) are known to the regressors. Default: the runs repeated nothing."""
-    ignore: tuple[str, ...] = ()
-    """Columns of either table that are neither domains nor targets, such as a tracker's step and time."""
 
 
 class LimitSettings(Settings):
@@ -154,6 +141,10 @@ class Study(Settings):
     """Name -> validation target. A name that is also a domain means that domain's validation split."""
     imports: tuple[ImportedTables, ...] = ()
     """Tables of runs trained elsewhere, used beside or instead of the study's own proxies."""
+    imported_size: int | None = Field(default=None, gt=0)
+    """Parameters of the imported runs that are fitted, where they have several model sizes: losses of two sizes do not
+    compare. Runs of the other sizes show how far rankings carry over. Default: the size of the study's own proxies, or,
+    where it trains none, the one that most runs have."""
     tokenizer: TokenizerSettings | None = None
     """An existing tokenizer.json, or one to train. Needed unless only imported runs are used."""
     shards: ShardSettings = ShardSettings()
@@ -208,6 +199,7 @@ class Study(Settings):
             _check_trains(self)
         else:
             _check_only_imports(self)
+        _check_sizes(self)
         if not any(target.weight > 0 for target in self.targets.values()):
             raise ValueError("no target has a weight above 0, so there is nothing to minimise")
         if self.watch is not None and not self.trains:
@@ -312,6 +304,19 @@ def _check_trains(study: Study) -> None:
         raise ValueError(
             "a study with sources needs a tokenizer: {file: tokenizer.json} or {train: {vocab_size: 8192}}"
         )
+
+
+def _check_sizes(study: Study) -> None:
+    """Model sizes are stated of all imported runs or of none: what is not stated could not be told apart."""
+    stated = [pair.parameters is not None or pair.columns.parameters is not None for pair in study.imports]
+    if any(stated) and not all(stated):
+        raise inside(
+            ("imports", stated.index(False)),
+            "others of the imports state the models' parameters; state these runs' too, by parameters or "
+            "columns.parameters",
+        )
+    if study.imported_size is not None and not any(stated):
+        raise ValueError("imported_size chooses among model sizes, and no import states one: give it parameters")
 
 
 def _check_only_imports(study: Study) -> None:

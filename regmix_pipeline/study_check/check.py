@@ -6,7 +6,7 @@ import os
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
-from regmix_pipeline.proxies.imports import IMPORTED_RUNS, runs_in_tables
+from regmix_pipeline.proxies.imports import IMPORTED_RUNS, runs_in_tables, split_by_size
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.regression.validate import FEWEST_ROWS
 from regmix_pipeline.study.settings.tokens import BYTES_AND_EOS
@@ -77,7 +77,8 @@ def _check_mixtures(workspace: Workspace) -> None:
     study = workspace.study
     imported = 0
     if workspace.stale(IMPORTED_RUNS) or not workspace.records.keys(REGRESSOR.name):
-        imported = sum(map(len, runs_in_tables(workspace)))
+        runs = [run for read in runs_in_tables(workspace) for run in read.runs]
+        imported = len(split_by_size(study, runs)[0])
     # What was trained or decided before is evidence as well, and is not counted here.
     if (
         workspace.records.keys(REGRESSOR.name)

@@ -168,12 +168,12 @@ def write_tables(folder, losses):
 
 
 def test_imports_are_mended_as_the_message_says(study_file, tmp_path):
-    write_tables(tmp_path, ["science", "code", "step"])
+    write_tables(tmp_path, ["science", "code", "runtime"])
     words = ["import-runs", str(tmp_path / "m.csv"), str(tmp_path / "l.csv")]
     refused = ask([*words, "--study", str(study_file)])
     assert (refused.status, refused.fault) == (1, "")
-    assert "--ignore 'step'" in refused.err
-    assert ask([*words, "--study", str(study_file), "--ignore", "step"]).status == 0
+    assert "--ignore 'runtime'" in refused.err
+    assert ask([*words, "--study", str(study_file), "--ignore", "runtime"]).status == 0
     written = str(tmp_path / "s.yaml")
     assert ask([*words, "--write", written]).status == 0
     refused = ask([*words, "--write", written])

@@ -11,6 +11,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import RegressionError, StudyError
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
 from regmix_pipeline.proxies.new_study import add_to_study, study_about
+from regmix_pipeline.proxies.run_facts import fitted_size, sizes_of
 from regmix_pipeline.proxies.run_tables import read_runs
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.stages import STAGES
@@ -33,7 +34,7 @@ def tables(tmp_path):
 
 
 def test_regmix_layout_is_joined_by_index_and_normalised(tables):
-    first, second = read_runs(*tables())
+    first, second = read_runs(*tables()).runs
     assert first.id == "1"
     assert first.mixture.weights == {"the_pile_arxiv": 0.25, "the_pile_github": 0.75}
     assert first.losses == {"the_pile_arxiv": 2.0, "the_pile_books": 3.0}
@@ -42,14 +43,14 @@ def test_regmix_layout_is_joined_by_index_and_normalised(tables):
 
 
 def test_olmix_layout_is_joined_by_run_not_by_index_or_order(tables):
-    first, second = read_runs(*tables(RATIOS, METRICS))
+    first, second = read_runs(*tables(RATIOS, METRICS)).runs
     assert (first.id, first.losses) == ("hz0", {"arc_bpb": 1.2})
     assert (second.id, second.losses) == ("pj0", {"arc_bpb": 1.1})
     assert first.mixture.weights == {"dclm_health": 0.4, "wikipedia": 0.6}
 
 
 def test_columns_are_matched_to_the_studys_names(tables):
-    first, _ = read_runs(*tables(), ["arxiv", "github", "other"], ["arxiv", "books"])
+    first, _ = read_runs(*tables(), ["arxiv", "github", "other"], ["arxiv", "books"]).runs
     assert first.mixture.weights == {"arxiv": 0.25, "github": 0.75}
     assert set(first.losses) == {"arxiv", "books"}
 
@@ -62,7 +63,7 @@ def test_order_of_rows_does_not_matter(tmp_path_factory, one, other, seed):
     mixtures, losses = folder / "m.csv", folder / "l.csv"
     mixtures.write_text("index,a,b,c\n" + "".join(f"{i},{','.join(map(repr, weights[i].tolist()))}\n" for i in one))
     losses.write_text("index,t\n" + "".join(f"{i},{(i + 1) / 10}\n" for i in other))
-    runs = list(read_runs(mixtures, losses))
+    runs = read_runs(mixtures, losses).runs
     assert {run.id for run in runs} == {str(number) for number in range(8)}
     for run in runs:
         assert run.losses["t"] == (int(run.id) + 1) / 10
@@ -165,6 +166,69 @@ def test_imported_runs_that_repeat_data_are_regressed_on_their_epochs(tmp_path):
     for stage in STAGES[: [stage.name for stage in STAGES].index("regressor")]:
         list(workspace.materialise(stage))
     assert str(workspace.stale(REGRESSOR)["all"]) == "settings changed: available tokens"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_runs_of_another_model_size_are_scored_and_not_fitted_and_seeds_give_the_noise(tmp_path, turned):
+    generator = np.random.default_rng(5)
+    small = generator.dirichlet(np.ones(3), size=20)
+    mixtures, losses = tmp_path / "m.csv", tmp_path / "l.csv"
+    weights, rows = ["run,code,prose,noise"], ["run,web,params,seed"]
+    for number, seed, size in [*((n, s, 1) for n in range(20) for s in (1, 2)), *((n, 1, 60) for n in range(6))]:
+        run = f"{size}-{number}-{seed}"
+        weights.append(f"{run},{','.join(f'{w:.6f}' for w in small[number])}")
+        value = 3 + 2 * small[number] @ [0.3, 0.1, 0.9] * (-1 if turned and size > 1 else 1)
+        value += 0.01 * generator.normal() - 0.5 * (size > 1) + 0.02 * seed
+        rows.append(f"{run},{value:.6f},{size}M,{seed}")
+    mixtures.write_text("\n".join(weights) + "\n")
+    losses.write_text("\n".join(rows) + "\n")
+    study = tmp_path / "mine.yaml"
+    study_about(mixtures, losses, study)
+    content = yaml.safe_load(study.read_text())
+    content["regression"] = {"regressors": ["saturation", "linear"], "extrapolation": "off", "bootstrap": 50}
+    study.write_text(yaml.safe_dump(content))
+    workspace = Workspace(study, tmp_path / "home", say=lambda line: None)
+    made = {stage.name: [*workspace.materialise(stage)] for stage in STAGES}
+    assert all(each.error is None for stage in made.values() for each in stage)
+    assert made["imported_runs"][0].record.facts["runs of other model sizes, not fitted"] == 6
+    facts = made["regressor"][0].record.facts
+    assert facts["rows"] == 20
+    # The size's own shift of half a nat spoils no rank, and would have spoiled the fit.
+    rank = facts["rank correlation with other model sizes"]["size 60.0 M"]["web"]
+    assert rank < -0.9 if turned else rank > 0.9
+    flags = [each for each in workspace.json("optimal_mixture")["flags"] if "size 60.0 M" in each]
+    assert len(flags) == turned
+    with read_ledger(workspace.ledger) as connection:
+        found = connection.sql("select distinct split, metric from current_regressor_scores where split like 'size%'")
+        assert sorted(found.fetchall()) == [("size 60.0 M", "pearson"), ("size 60.0 M", "spearman")]
+        noise = connection.sql("select noise, seeds from current_noise_floor").fetchall()
+        fitted = connection.sql("select count(distinct mixture) from current_mixtures").fetchall()
+    assert fitted == [(20,)]
+    assert noise[0][1] == 2
+    assert 0.005 < noise[0][0] < 0.02
+    assert "size 60.0 M" in workspace.artefact("mixture_report").read_text()
+
+
+def test_model_sizes_are_stated_of_all_imports_or_of_none(tmp_path):
+    study = tmp_path / "mine.yaml"
+    study_about(*synthetic_tables(tmp_path), study)
+    pair = {"mixtures": "mixtures.csv", "losses": "losses.csv"}
+    content = yaml.safe_load(study.read_text()) | {"imports": [pair | {"parameters": 10**6}, pair]}
+    study.write_text(yaml.safe_dump(content))
+    with pytest.raises(StudyError, match=r"imports\.1: others of the imports state the models' parameters"):
+        Workspace(study, tmp_path / "home")
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=20), st.booleans())
+def test_the_size_that_most_runs_have_is_fitted_and_every_run_has_one(sizes, own):
+    groups = sizes_of(sizes)
+    assert sorted(size for group in groups for size in group) == sorted(set(sizes))
+    taken = fitted_size(sizes, own=[sizes[0]] if own else ())
+    counted = [sum(size in group for size in sizes) for group in groups]
+    if own:
+        assert sizes[0] in taken
+    else:
+        assert sum(size in taken for size in sizes) == max(counted)
 
 
 def test_epochs_cannot_be_counted_of_a_prior(tmp_path):

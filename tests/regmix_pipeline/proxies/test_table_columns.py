@@ -8,8 +8,10 @@ import yaml
 from regmix_pipeline.errors import RegressionError, StudyError
 from regmix_pipeline.proxies import new_study, run_tables
 from regmix_pipeline.proxies.new_study import add_to_study, study_about
-from regmix_pipeline.proxies.run_tables import domain_name, read_runs
+from regmix_pipeline.proxies.run_names import domain_name
+from regmix_pipeline.proxies.run_tables import read_runs
 from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.settings.imports import RunColumns, RunTableSettings
 
 WEIGHTS = {"code": ["0.2", "0.5", "0.3"], "web": ["0.8", "0.5", "0.7"]}
 LOSSES = {"science": ["3.1", "3.0", "3.2"]}
@@ -40,7 +42,7 @@ def about(tables, tmp_path):
         study = load_study(path)
         # What was written runs: the same columns are read again.
         (pair,) = study.imports
-        read = read_runs(*tables(weights, losses), list(study.domains), list(study.targets), pair.ignore)
+        read = read_runs(*tables(weights, losses), list(study.domains), list(study.targets), pair).runs
         assert [run.id for run in read] == [run.id for run in taken.runs]
         return study, {each.column: each.why for each in taken.left_out}
 
@@ -48,18 +50,21 @@ def about(tables, tmp_path):
 
 
 def test_a_trackers_columns_are_left_out_by_name(about):
-    tracked = {"_runtime": ["31", "32", "33"], "_step": ["9", "9", "9"], "train/global_step": ["1", "2", "3"]}
-    study, left_out = about(WEIGHTS | {"learning_rate": ["0.0004"] * 3}, LOSSES | tracked)
+    tracked = {"_runtime": ["31", "32", "33"], "_timestamp": ["9", "9", "9"], "train/epoch": ["1", "2", "3"]}
+    facts = {"_step": ["9", "9", "9"], "seed": ["1", "2", "3"], "train/tokens": ["5e6", "5M", "5000000"]}
+    study, left_out = about(WEIGHTS | {"learning_rate": ["0.0004"] * 3}, LOSSES | tracked | facts)
     assert list(study.targets) == ["science"]
     assert set(study.domains) == {"code", "web"}
     assert set(left_out) == {"learning_rate", *tracked}
+    (pair,) = study.imports
+    assert pair.columns == RunColumns(step="_step", seed="seed", tokens="train/tokens")
 
 
 def test_constant_and_identical_columns(about, tables, tmp_path):
     study, left_out = about(
         WEIGHTS | {"empty": ["0.1", "0", "0.2"], "zero": ["0.0", "0", "0e0"]},
         LOSSES | {"copy": ["3.10", "3.0", "3.2"], "flat": ["2", "2.0", "2"]},
-        ignore=["empty"],
+        settings=RunTableSettings(ignore=("empty",)),
     )
     assert left_out == {
         "empty": "asked for",
@@ -83,8 +88,8 @@ def test_each_table_is_read_once(tables, tmp_path, monkeypatch):
 
 
 def test_what_is_kept_is_taken(about):
-    study, left_out = about(WEIGHTS, LOSSES | {"tokens": ["2.5", "2.6", "2.7"]}, keep=["tokens"])
-    assert (list(study.targets), left_out) == (["science", "tokens"], {})
+    study, left_out = about(WEIGHTS, LOSSES | {"epoch": ["2.5", "2.6", "2.7"]}, keep=["epoch"])
+    assert (list(study.targets), left_out) == (["science", "epoch"], {})
 
 
 @pytest.mark.parametrize("name", ["arc_easy/acc", "hellaswag acc_norm", "F1", "mmlu_accuracy", "pass@1"])
@@ -92,13 +97,13 @@ def test_scores_are_not_losses(about, name):
     with pytest.raises(RegressionError, match="better the higher it is") as caught:
         about(WEIGHTS, LOSSES | {name: ["0.5", "0.6", "0.7"]})
     assert f"--ignore '{name}'" in caught.value.remedy
-    study, _ = about(WEIGHTS, LOSSES | {name: ["0.5", "0.6", "0.7"]}, ignore=[name])
+    study, _ = about(WEIGHTS, LOSSES | {name: ["0.5", "0.6", "0.7"]}, settings=RunTableSettings(ignore=(name,)))
     assert list(study.targets) == ["science"]
 
 
 def test_nothing_is_left(tables, tmp_path):
     with pytest.raises(RegressionError, match="no column is left for a target"):
-        study_about(*tables(WEIGHTS, {"_step": ["1", "2", "3"]}), tmp_path / "study.yaml")
+        study_about(*tables(WEIGHTS, {"_runtime": ["1", "2", "3"]}), tmp_path / "study.yaml")
 
 
 @pytest.mark.parametrize("name", ["mean", "AVG", "std"])
@@ -111,6 +116,7 @@ def test_a_row_that_sums_up_others_is_not_a_run(tables, name):
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_tables_of_spreadsheets(tables, delimiter):
     plain = read_runs(*tables(WEIGHTS, LOSSES))
+    assert len(plain.runs) == 3
     european = [
         {name: [each.replace(".", ",") for each in column] for name, column in table.items()}
         for table in (WEIGHTS, LOSSES)
@@ -157,11 +163,11 @@ def test_a_study_in_any_form_gets_its_imports(tables, study_file, form):
     before = yaml.safe_load(study_file.read_text())
     weights = {"code": ["0.2", "0.5", "0.3"], "licences": ["0.8", "0.5", "0.7"]}
     losses = LOSSES | {"code": ["2", "2.1", "2.2"], "_step": ["1", "1", "1"]}
-    add_to_study(study_file, *tables(weights, losses), ignore=["_step"])
+    add_to_study(study_file, *tables(weights, losses), settings=RunTableSettings(ignore=("_step",)))
     after = yaml.safe_load(study_file.read_text())
     entry = {"mixtures": "mixtures.csv", "losses": "losses.csv", "ignore": ["_step"]}
     assert after == before | {"imports": [entry, *before.get("imports", [])]}
-    add_to_study(study_file, *tables(weights, losses), ignore=["_step"])
+    add_to_study(study_file, *tables(weights, losses), settings=RunTableSettings(ignore=("_step",)))
     assert yaml.safe_load(study_file.read_text()) == after
 
 

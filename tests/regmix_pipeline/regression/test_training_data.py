@@ -22,7 +22,8 @@ def ledger(proxies: list[tuple[Any, ...]], runs: list[tuple[Any, ...]] = ()) -> 
         "(mixture text, proxy text, domain text, executed_weight real, epochs real, executed_tokens bigint)"
     )
     connection.execute(
-        "create table current_proxy_losses (mixture text, proxy text, tokens bigint, final boolean, seed bigint)"
+        "create table current_proxy_losses "
+        "(mixture text, proxy text, tokens bigint, final boolean, seed bigint, step bigint)"
     )
     for row in proxies:
         tokens = {"p2 stopped": 500}.get(row[1], 1000) * row[3]
@@ -32,9 +33,11 @@ def ledger(proxies: list[tuple[Any, ...]], runs: list[tuple[Any, ...]] = ()) -> 
         "epochs_per_weight double, kept boolean)"
     )
     for mixture, proxy in {row[:2] for row in proxies}:
-        connection.execute("insert into current_proxy_losses values (?, ?, 500, true, 42)", [mixture, proxy])
+        connection.execute("insert into current_proxy_losses values (?, ?, 500, true, 42, 10)", [mixture, proxy])
     for mixture, proxy, tokens in runs:
-        connection.execute("insert into current_proxy_losses values (?, ?, ?, true, null)", [mixture, proxy, tokens])
+        connection.execute(
+            "insert into current_proxy_losses values (?, ?, ?, true, null, null)", [mixture, proxy, tokens]
+        )
     return connection
 
 
