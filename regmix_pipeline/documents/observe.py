@@ -217,8 +217,8 @@ def _info(files: SourceFiles, path: str) -> dict[str, Any]:
 
 
 def _vouched(info: dict[str, Any]) -> str | None:
-    """The checksum that a store keeps of a file's content. The Hugging Face Hub's of a large file is its SHA-256, as of a
-    file on a disk; of a small one git's."""
+    """The checksum that a store keeps of a file's content. The Hugging Face Hub's of a large file is its SHA-256, as of
+    a file on a disk; of a small one git's."""
     large = info.get("lfs")
     if large and large["sha256"]:
         return f"sha256:{large['sha256']}"

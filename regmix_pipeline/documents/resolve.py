@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.catalogue import FILE_KINDS, kind_of_file
 from regmix_pipeline.documents.corpora import ensure
-from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.errors import DocumentError, RegmixError
 from regmix_pipeline.hub import hub_problem
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study.settings.documents import Source
@@ -79,20 +81,24 @@ def _local_file_system() -> AbstractFileSystem:
     return LocalFileSystem()
 
 
-def _on_file_system(source: Source) -> SourceFiles:
-    from fsspec.core import url_to_fs
-    from fsspec.implementations.local import LocalFileSystem
+@contextmanager
+def remote_file_system(address: str, where: str) -> Iterator[tuple[AbstractFileSystem, str]]:
+    """The file system of an fsspec address, and the path on it; for listing it, inside the context.
 
-    where = f"{source.kind}: {source.address}"
+    Raises:
+        DocumentError: the file system needs a package that is not there, or what is done in the context fails.
+    """
+    from fsspec.core import url_to_fs
+
     try:
-        fs, path = url_to_fs(source.address)
+        fs, path = url_to_fs(address)
         # Listings of an object store are kept for as long as the process lives, whatever others have put there since.
         fs.invalidate_cache()
         if "hf" in fs.protocol:
             fs.resolve_path(path)  # says that a repository is missing, which a listing takes for an empty one
-        # A literal name may hold brackets, so it is tried before it is taken for a glob.
-        found = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
-        found = [each for each in found if fs.isfile(each)]
+        yield fs, path
+    except RegmixError:
+        raise
     except ImportError as error:
         raise DocumentError(
             f"this file system needs another package: {error}", where=where, remedy="pip install what is named here"
@@ -103,6 +109,16 @@ def _on_file_system(source: Source) -> SourceFiles:
             "check the address, the credentials and the network",
         )
         raise DocumentError(problem, where=where, remedy=remedy) from error
+
+
+def _on_file_system(source: Source) -> SourceFiles:
+    from fsspec.implementations.local import LocalFileSystem
+
+    where = f"{source.kind}: {source.address}"
+    with remote_file_system(source.address, where) as (fs, path):
+        # A literal name may hold brackets, so it is tried before it is taken for a glob.
+        found = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
+        found = [each for each in found if fs.isfile(each)]
     if not found:
         raise DocumentError("no file matches", where=where, remedy="check the address; a folder needs a glob after it")
     return SourceFiles(fs, tuple(found), local=isinstance(fs, LocalFileSystem))

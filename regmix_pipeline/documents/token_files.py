@@ -92,8 +92,13 @@ def token_data(source: Source, base: Path) -> list[TokenData]:
 
 
 def token_paths(source: Source, base: Path) -> list[str]:
-    """All files of a source of tokens, in reading order. Raises DocumentError as `token_data`."""
-    return list(dict.fromkeys(path for data in token_data(source, base) for path in data.files))
+    """All files of a source of tokens, in reading order. Raises DocumentError as `token_data`, and for missing ones."""
+    from regmix_pipeline.documents.token_formats.base import size_of
+
+    found = list(dict.fromkeys(path for data in token_data(source, base) for path in data.files))
+    for path in found:
+        size_of(path)
+    return found
 
 
 def stored_tokens(source: Source, base: Path, vocabulary: int | None = None) -> int:

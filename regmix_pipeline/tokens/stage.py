@@ -84,7 +84,9 @@ def _expected_tokenizer(workspace: Workspace) -> dict[str, Recipe]:
         # Frozen: what it was trained on stays on record, and later changes of the documents do not retrain it.
         return {UNPARTITIONED: Recipe(record.inputs, record.settings)}
     if settings.train is None:
-        return {UNPARTITIONED: Recipe({}, asked)}  # the commit is chosen when it is fetched, and is on record from then on
+        return {
+            UNPARTITIONED: Recipe({}, asked)
+        }  # the commit is chosen when it is fetched, and is on record from then on
     sampled = settings.train.domains if settings.train and settings.train.domains else workspace.domains
     return {
         UNPARTITIONED: Recipe(

@@ -48,7 +48,9 @@ class StrictJsonlReader(StrictReader, JsonlReader):
                         continue
                     yield self.document(self._record(line, filepath, number), filepath, str(number))
         except (EOFError, zlib.error, ZstdError, OSError) as error:
-            raise self.damaged(f"the file is truncated or damaged: {error}", filepath, str(number + 1), error) from error
+            raise self.damaged(
+                f"the file is truncated or damaged: {error}", filepath, str(number + 1), error
+            ) from error
 
     def _record(self, line: bytes, path: str, number: int) -> dict[str, Any]:
         where = f"{self.files.address(path)}:{number}"

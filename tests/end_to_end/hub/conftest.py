@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face Hub on this machine: an HTTP server that speaks what the Hub's own client asks for."""
+"""A stand-in for the Hugging Face Hub: an HTTP server on this machine that answers what the Hub's own client asks."""
 
 import hashlib
 import json
@@ -125,9 +125,7 @@ def _handler(hub):
                 return self.refuse(404, "EntryNotFound", "no such folder")
             deep = "recursive=true" in self.path.lower()
             folders = {
-                inside + each.removeprefix(inside).split("/")[0]
-                for each in listed
-                if "/" in each.removeprefix(inside)
+                inside + each.removeprefix(inside).split("/")[0] for each in listed if "/" in each.removeprefix(inside)
             }
             shown = [each for each in listed if deep or "/" not in each.removeprefix(inside)]
             rows = [{"type": "directory", "oid": git_oid(each.encode()), "size": 0, "path": each} for each in folders]
