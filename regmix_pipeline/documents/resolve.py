@@ -117,8 +117,8 @@ def _on_file_system(source: Source) -> SourceFiles:
     where = f"{source.kind}: {source.address}"
     with remote_file_system(source.address, where) as (fs, path):
         # A literal name may hold brackets, so it is tried before it is taken for a glob.
-        found = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
-        found = [each for each in found if fs.isfile(each)]
+        matches = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
+        found = [str(each) for each in matches if fs.isfile(each)]
     if not found:
         raise DocumentError("no file matches", where=where, remedy="check the address; a folder needs a glob after it")
     return SourceFiles(fs, tuple(found), local=isinstance(fs, LocalFileSystem))

@@ -78,35 +78,16 @@ def token_study(tmp_path, real_text, quick_settings, tokenizer_file):
     return tmp_path
 
 
-def without_versions(rows):
-    return [{key: value for key, value in row.items() if not key.endswith("version")} for row in rows]
-
-
-def test_tokens_lead_to_the_decision_of_their_text(token_study, study_in, decide):
-    made = {}
-    made["text"] = decide(token_study / "text", yaml.safe_load((token_study / "text" / "tiny.yaml").read_text()))
+def test_tokens_lead_to_a_decision_without_a_copy_and_a_changed_file_is_noticed(token_study, study_in):
     study = study_in(token_study / "tokens")
     study.does("run")
-    made["tokens"] = Workspace(study.folder / "tiny.yaml", study.home, say=lambda line: None)
-    decided = {folder: workspace.json("mixture_decision") for folder, workspace in made.items()}
-    for part in ("mixture", "domains", "predictions"):
-        assert decided["tokens"][part] == decided["text"][part]
-    # Every number of the inventory is as of text: tokens, documents, bytes, duplicates, caps.
-    rows = {folder: without_versions(each.json("domain_inventory")["sources"]) for folder, each in made.items()}
-    assert rows["tokens"] == rows["text"]
+    workspace = Workspace(study.folder / "tiny.yaml", study.home, say=lambda line: None)
+    assert sum(workspace.json("mixture_decision")["mixture"]["weights"].values()) == pytest.approx(1)
     # The only files of tokens in the home are those of the domain of text.
     assert {path.parent.parent.name for path in study.home.glob("shards/*/*/*.ds")} == {"code"}
-    assert "stale · " not in study.does("status")
-    checks = {folder: each.json("text_checks") for folder, each in made.items()}
-    shares = {
-        folder: {(row["domain"], row["target"]): (row["documents"], row["runs"]) for row in each["overlap"]}
-        for folder, each in checks.items()
-    }
-    assert shares["tokens"] == shares["text"]
-    unmeasured = {row["source"] for row in checks["tokens"]["coverage"] if row["lost"] is None}
-    assert unmeasured == {"licences", "descriptions", "science"}
+    coverage = workspace.json("text_checks")["coverage"]
+    assert {row["source"] for row in coverage if row["lost"] is None} == {"licences", "descriptions", "science"}
 
-    study.does("audit")
     changed = token_study / "descriptions" / "part-0.npy"
     tokens = np.fromfile(changed, np.uint16)
     tokens[1:50] = 300
@@ -116,3 +97,41 @@ def test_tokens_lead_to_the_decision_of_their_text(token_study, study_in, decide
     audit = study.does("audit", status=1)
     assert "part-0.npy: was altered after the shard was made that reads it" in audit
     assert "token_shards/descriptions" in audit
+
+
+def without_versions(rows):
+    return [{key: value for key, value in row.items() if not key.endswith("version")} for row in rows]
+
+
+@pytest.mark.slow
+def test_tokens_lead_to_the_decision_of_their_text(token_study, study_in):
+    made = {}
+    for folder in ("text", "tokens"):
+        study = study_in(token_study / folder)
+        study.does("run")
+        made[folder] = Workspace(study.folder / "tiny.yaml", study.home, say=lambda line: None)
+    decided = {folder: each.json("mixture_decision") for folder, each in made.items()}
+    for part in ("mixture", "domains", "predictions"):
+        assert decided["tokens"][part] == decided["text"][part]
+    # Every number of the inventory is as of text: tokens, documents, bytes, duplicates, caps.
+    rows = {folder: without_versions(each.json("domain_inventory")["sources"]) for folder, each in made.items()}
+    assert rows["tokens"] == rows["text"]
+    shares = {
+        folder: {
+            (row["domain"], row["target"]): (row["documents"], row["runs"])
+            for row in each.json("text_checks")["overlap"]
+        }
+        for folder, each in made.items()
+    }
+    assert shares["tokens"] == shares["text"]
+    study = study_in(token_study / "tokens")
+    assert "stale · " not in study.does("status")
+    study.does("audit")
+
+    # Moved files of the same content are the same version: nothing is trained again.
+    (token_study / "licences").rename(token_study / "elsewhere")
+    path = study.folder / "tiny.yaml"
+    path.write_text(path.read_text().replace("../licences/", "../elsewhere/"))
+    assert "proxies to train" not in study.does("run")
+    assert str(token_study / "elsewhere") in next(study.home.glob("shards/licences/*/train.extents")).read_text()
+    study.does("audit")

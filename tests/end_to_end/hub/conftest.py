@@ -177,18 +177,23 @@ def hub():
 
 
 @pytest.fixture
-def regmix(hub, tmp_path):
-    """The real command against the stand-in: ``regmix(*words, status=0, **environment)``; what it said."""
+def run_here(hub, tmp_path):
+    """Run Python against the stand-in: ``run_here(code or words, status=0, **environment)``; what it printed."""
 
     def does(*words, status=0, **environment):
         env = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
         for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
             env.pop(name, None)
-        command = [sys.executable, "-m", "regmix_pipeline", *words]
+        command = [sys.executable, *(words if len(words) > 1 else ("-c", *words))]
         done = subprocess.run(command, cwd=tmp_path, env=env | environment, capture_output=True, text=True)
-        said = done.stdout + done.stderr
-        assert done.returncode == status, said
-        assert "Traceback" not in said, said
-        return said
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.stdout + (done.stderr if len(words) > 1 else "")
 
     return does
+
+
+@pytest.fixture
+def regmix(run_here):
+    """The real command against the stand-in: ``regmix(*words, status=0, **environment)``; what it said."""
+    return lambda *words, **more: run_here("-m", "regmix_pipeline", *words, **more)
