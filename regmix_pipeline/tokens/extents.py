@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import TokenError
-from regmix_pipeline.files import canonical_json, read_json, sha256_of
+from regmix_pipeline.files import canonical_json, read_json, sha256_of, write_json
 
 ENDING = ".extents"
+PATHS = "paths.json"
+"""Beside the lists: where their files lie. It is no part of the content, so files may be moved."""
 BLOCK = 1 << 22
 """Tokens hashed at once."""
 BACK = "put the file back as it was, or run again: the shard is then made of what is there"
@@ -66,7 +68,8 @@ class ExtentTokens:
         try:
             held = read_json(path)
             self.dtype = np.dtype(held["dtype"])
-            self.files = [TokensIn(Path(each.pop("path")), **each) for each in held["files"]]
+            paths = read_json(path.with_name(PATHS))
+            self.files = [TokensIn(Path(where), **each) for where, each in zip(paths, held["files"], strict=True)]
             self._which, self._first, lengths = (
                 np.asarray(held[name], np.int64) for name in ("file", "start", "tokens")
             )
@@ -161,9 +164,18 @@ def write_extents(path: Path, dtype: str, files: Sequence[TokensIn], extents: Se
     """
     columns = zip(*extents, strict=True) if extents else ((), (), ())
     named = dict(zip(("file", "start", "tokens"), map(list, columns), strict=True))
-    path.write_text(
-        canonical_json({"dtype": dtype, "files": [asdict(file) for file in files], **named}), encoding="utf-8"
-    )
+    held = [{name: value for name, value in asdict(file).items() if name != "path"} for file in files]
+    path.write_text(canonical_json({"dtype": dtype, "files": held, **named}), encoding="utf-8")
+    write_paths(path.parent, [file.path for file in files])
+
+
+def write_paths(folder: Path, paths: Sequence[Path]) -> bool:
+    """Write where the files of a shard's lists lie, unless it is written already; returns whether it was."""
+    told, place = [str(path) for path in paths], folder / PATHS
+    if place.is_file() and read_json(place) == told:
+        return False
+    write_json(place, told)
+    return True
 
 
 def _check_size(file: TokensIn) -> None:

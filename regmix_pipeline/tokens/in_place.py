@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.documents.token_files import token_data, token_paths
+from regmix_pipeline.documents.token_files import token_data
 from regmix_pipeline.documents.token_formats.base import BLOCK, TokenPart
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import sha256_of
 from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.tokens import ShardSettings
-from regmix_pipeline.tokens.extents import ENDING, ExtentTokens, TokensIn, write_extents
-from regmix_pipeline.tokens.manifest import Manifest, SplitFile
+from regmix_pipeline.tokens.extents import ENDING, TokensIn, write_extents, write_paths
+from regmix_pipeline.tokens.manifest import MANIFEST, SplitFile
 from regmix_pipeline.tokens.split import DIGEST_BYTES, SplitName, split_of
 from regmix_pipeline.tokens.text_of_tokens import decoder_of
 from regmix_pipeline.tokens.tokenizer import TokenizerFile
@@ -116,16 +116,14 @@ def written_in_place(
     return InPlace(written, dtype, *counts)
 
 
-def lies_as_recorded(shard: Path, manifest: Manifest, source: Source, base: Path) -> bool:
-    """Whether a shard's lists name the files that the source has now: they may have been moved, unchanged.
+def found_again(shard: Path, source: Source, base: Path) -> bool:
+    """Let a shard that is there read its files where they lie now; returns whether they were moved.
 
     Raises:
         DocumentError: as `token_data`.
     """
-    now = set(token_paths(source, base))
-    return all(
-        {str(path) for path in ExtentTokens(shard / split.file).paths} <= now for split in manifest.splits.values()
-    )
+    files = [Path(path) for data in token_data(source, base) for path in data.format.data(data.main)]
+    return (shard / MANIFEST).is_file() and write_paths(shard, files)
 
 
 def _check_stated(source: Source, tokenizer: TokenizerFile) -> None:

@@ -15,7 +15,7 @@ from regmix_pipeline.files import fingerprint, folder_written_atomically, sha256
 from regmix_pipeline.progress import Say, clock, to_stderr
 from regmix_pipeline.study.settings.documents import Source, check_name
 from regmix_pipeline.study.settings.tokens import ShardSettings
-from regmix_pipeline.tokens.in_place import lies_as_recorded, written_in_place
+from regmix_pipeline.tokens.in_place import found_again, written_in_place
 from regmix_pipeline.tokens.manifest import (
     MANIFEST,
     Manifest,
@@ -86,11 +86,9 @@ def make_shard(
     check_name(name)
     version = documents_version or observe(source, base, data_folder, say).version
     shard = shard_folder(folder, name, expected_shard_version(version, tokenizer, settings, role))
+    if source.tokens is not None and found_again(shard, source, base):
+        say(f"  {name}: its files of tokens, as they were, are read where they lie now")
     there = existing_shard(name, shard, settings, say)
-    if there is not None and source.tokens is not None and not lies_as_recorded(shard, there, source, base):
-        say(f"  {name}: its files of tokens lie elsewhere now, so the shard that reads them is made again")
-        shutil.rmtree(shard)
-        there = None
     if there is not None:
         return there
 

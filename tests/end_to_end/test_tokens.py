@@ -133,5 +133,5 @@ def test_tokens_lead_to_the_decision_of_their_text(token_study, study_in):
     path = study.folder / "tiny.yaml"
     path.write_text(path.read_text().replace("../licences/", "../elsewhere/"))
     assert "proxies to train" not in study.does("run")
-    assert str(token_study / "elsewhere") in next(study.home.glob("shards/licences/*/train.extents")).read_text()
+    assert str(token_study / "elsewhere") in next(study.home.glob("shards/licences/*/paths.json")).read_text()
     study.does("audit")

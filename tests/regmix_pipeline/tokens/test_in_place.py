@@ -198,6 +198,7 @@ def test_versions_follow_the_content_and_not_the_place(place, token_writer, shar
     after, _ = shard(moved)
     assert after.version == before.version
     assert {str(each) for each in ExtentTokens(folder / "train.extents").paths} == {f"{place.base}/two/00000.ds"}
+    assert verify_shard(folder) == after == before
     version = observe(moved, place.base, place.base / "data").version
     # Where a document ends is part of the content.
     ends = np.fromfile(place.base / "two" / "00000.ds.index", "<u8")
