@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import sha256_of
@@ -39,6 +39,11 @@ class SplitFile(Settings):
     """SHA-256 of the index."""
     extents_sha256: str = ""
     """SHA-256 of the list of extents; empty where the tokens are in a file of the shard."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of a split with a file of its own, the bytes are those of earlier versions."""
+        return {name: value for name, value in written(self).items() if value or name != "extents_sha256"}
 
     @property
     def in_place(self) -> bool:
