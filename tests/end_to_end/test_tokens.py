@@ -127,6 +127,15 @@ def test_tokens_lead_to_the_decision_of_their_text(token_study, study_in):
     study = study_in(token_study / "tokens")
     assert "stale · " not in study.does("status")
     study.does("audit")
+    study.does("export", "--format", "olmo-core", "--unapproved", "--out", str(token_study / "mixture.yaml"))
+    exported = {
+        row["source_name"]: row["paths"]
+        for row in yaml.safe_load((token_study / "mixture.yaml").read_text())["sources"]
+    }
+    assert exported["descriptions"] == [str(token_study / "descriptions" / f"part-{n}.npy") for n in (0, 1)]
+    assert exported["licences"] == [str(token_study / "licences" / "all.ds")]
+    said = study.does("export", "--format", "hf", "--unapproved", "--out", str(token_study / "m.json"), status=1)
+    assert "is tokenised already, which no loader of text finds by address" in said
 
     # Moved files of the same content are the same version: nothing is trained again.
     (token_study / "licences").rename(token_study / "elsewhere")

@@ -15,9 +15,12 @@ from regmix_pipeline.proxies.spec import TokenFile
 from regmix_pipeline.proxies.windows import Windows
 from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.tokens import ShardSettings
+from regmix_pipeline.study.settings.watch import Watch
 from regmix_pipeline.tokens.extents import ExtentTokens, TokensIn, opened_tokens, sha256_of_tokens, write_extents
 from regmix_pipeline.tokens.manifest import verify_shard
 from regmix_pipeline.tokens.shards import make_shard, shard_folder
+from regmix_pipeline.tokens.text_of_tokens import decoder_of
+from regmix_pipeline.tokens.tokenizer import load_for_text
 
 KINDS = ("olmo", "numpy", "datatrove", "megatron", "litdata")
 SETTINGS = ShardSettings(validation_fraction=0.3, seed=3, min_tokens=1)
@@ -258,3 +261,43 @@ def test_a_header_is_told_by_its_first_bytes_and_not_by_the_name(place, token_wr
         found[name] = (file["offset"], {split: held.sha256 for split, held in manifest.splits.items()})
     assert found["raw"][0] == 0 < found["saved"][0]
     assert found["raw"][1] == found["saved"][1]
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "word pieces", "sentence pieces"])
+def test_tokens_become_their_text_again(kind, tmp_path, place, tokenizer):
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    text = "The d\u00e9cor of a small caf\u00e9, \u4f60\u597d \U0001f600, and <|endoftext|> as text."
+    path = tokenizer.path
+    if kind != "byte-level":
+        pieces = kind == "sentence pieces"
+        made = Tokenizer(models.Unigram() if pieces else models.WordPiece(unk_token="[UNK]"))
+        made.pre_tokenizer = pre_tokenizers.Metaspace() if pieces else pre_tokenizers.BertPreTokenizer()
+        made.decoder = decoders.Metaspace() if pieces else decoders.WordPiece()
+        made.normalizer = normalizers.Lowercase()
+        special = ["<|endoftext|>", "[UNK]"]
+        trainer = (
+            trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="[UNK]", show_progress=False)
+            if pieces
+            else trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+        )
+        made.train_from_iterator([*place.sentences(200), text], trainer)
+        path = tmp_path / "tokenizer.json"
+        made.save(str(path))
+    loaded = load_for_text(path, "<|endoftext|>")
+    ids = loaded.encode(text).ids
+    decoded = decoder_of(path)(ids).decode()
+    if kind == "byte-level":
+        assert decoded == text
+        # A document may end inside a character: its bytes are those of its tokens.
+        smile = loaded.encode("\U0001f600").ids[:-1]
+        assert b"".join(decoder_of(path)([each]) for each in smile) == "\U0001f600".encode()
+    else:
+        assert decoded == loaded.decode(ids)
+
+
+def test_watched_folders_may_hold_tokens():
+    watch = Watch.model_validate({"address": "in", "source": {"tokens": {"path": "*.npy", "tokenizer": "ours"}}})
+    assert watch.source_of("web").address == "in/web/*.npy"
+    with pytest.raises(ValueError, match="is not on a disk"):
+        Watch.model_validate({"address": "s3://in", "source": {"tokens": {"path": "*.npy", "tokenizer": "ours"}}})
