@@ -6,7 +6,7 @@
 # make test-slow    studies that change again and again, some minutes
 # make docs   the documentation as a site in site/; make docs-serve shows it at http://127.0.0.1:8000
 # make reference   the generated pages of docs/, again
-# make test-consumers     exported mixtures read by the trainers' own libraries, in an environment of its own
+# make test-consumers     files exchanged with the trainers' own libraries, in an environment of its own
 # make bench-throughput   speed of a proxy's training beside transformers and litgpt, in an environment of its own
 
 PYTHON ?= python3.11
@@ -55,7 +55,8 @@ reference: $(VENV)/.installed
 	done
 
 test-consumers: $(VENV)-consumers/.installed
-	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers tests/regmix_pipeline/decisions/exports/consumers
+	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers \
+		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers
 
 # Bounds of these libraries exclude versions that the rest needs; they run with them.
 $(VENV)-consumers/.installed: pyproject.toml constraints.txt

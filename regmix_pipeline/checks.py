@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import TokenError
+from regmix_pipeline.numbers import listed
 from regmix_pipeline.study.settings.tokens import TextCheckSettings
 
 TABLES_READ = (
@@ -86,16 +87,20 @@ def targets_not_trained_on(connection: duckdb.DuckDBPyConnection, limits: TextCh
 def tokenizer_covers(connection: duckdb.DuckDBPyConnection, limits: TextCheckSettings) -> Finding:
     """Whether the tokenizer knows the sources' text, up to the study's share."""
     rows = connection.execute(
-        "select source, lost, unknown, bytes_per_token from current_tokenizer_coverage order by lost desc, unknown desc"
+        "select source, lost, unknown, bytes_per_token from current_tokenizer_coverage "
+        "order by lost desc nulls last, unknown desc"
     ).fetchall()
+    tokens = [source for source, lost, *_ in rows if lost is None]
     wrong = [
-        f"the tokenizer loses {lost:.1%} of the characters of {source}"
+        f"the tokenizer loses {lost or 0.0:.1%} of the characters of {source}"
         + (f" and knows no token for {unknown:.1%}" if unknown else "")
         + f" ({size:.1f} bytes per token)"
         for source, lost, unknown, size in rows
-        if max(lost, unknown) > limits.flag_lost
+        if max(lost or 0.0, unknown) > limits.flag_lost
     ]
-    said = f"the tokenizer gives back the text of {len(rows)} sources"
+    said = f"the tokenizer gives back the text of {len(rows) - len(tokens)} sources"
+    if tokens:
+        said += f"; not measured of sources of tokens: {listed(tokens)}"
     return Finding(not wrong, "; ".join(wrong) or said, {"sources": len(rows)})
 
 

@@ -15,7 +15,13 @@ from regmix_pipeline.tables import Cell, show_table
 @app.command()
 @plain_errors
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Data: a sub-folder or a file per domain.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Data: a sub-folder or a file per domain; also an address such as hf://datasets/owner/name.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Study file to write; never overwritten.")] = Path("study.yaml"),
     target: Annotated[
         str | None, typer.Option("--target", help="The domain to do well on; default: all of them alike.")

@@ -143,10 +143,12 @@ def status(
     Starts nothing, fetches nothing. With --change: what that change of the study would cost.
     """
     from regmix_pipeline.planning.forecast.forecast import forecast_of
+    from regmix_pipeline.planning.forecast.moved import moved_branch
     from regmix_pipeline.planning.forecast.show import forecast_as_json, show_forecast
 
     workspace = open_workspace(study, home, data, changes=change or (), quiet=True)
     found = forecast_of(workspace)
+    found = replace(found, suggestions=(*found.suggestions, *moved_branch(workspace)))
     answer(forecast_as_json(workspace, found), lambda console: show_forecast(workspace, found, console), as_json)
 
 

@@ -23,7 +23,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import DocumentError, TokenError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.tokens.manifest import read_manifest
+from regmix_pipeline.tokens.manifest import check_tokens_in_place, read_manifest
 from regmix_pipeline.tokens.shards import shard_folder
 
 __all__ = ["Difference", "Kind", "Link", "decision_differences", "verified"]
@@ -154,7 +154,8 @@ def _content_differs(
 ) -> Iterator[Difference]:
     """What files say of themselves, and the sources of documents as they are now."""
     if record.asset == "token_shards":
-        yield from _shard_differs(shard_folder(workspace.path("shards"), record.key, record.version), place)
+        folder = shard_folder(workspace.path("shards"), record.key, record.version)
+        yield from _shard_differs(folder, place, link, contents=contents)
     elif record.asset == "proxy_checkpoints":
         for name in record.files:
             if name.endswith("proxy.json"):
@@ -163,7 +164,7 @@ def _content_differs(
         yield from _source_differs(workspace, record, place, link)
 
 
-def _shard_differs(folder: Path, place: str) -> Iterator[Difference]:
+def _shard_differs(folder: Path, place: str, link: Link, *, contents: bool) -> Iterator[Difference]:
     try:
         manifest = read_manifest(folder)
     except TokenError as error:
@@ -171,6 +172,13 @@ def _shard_differs(folder: Path, place: str) -> Iterator[Difference]:
         return
     if manifest.version != folder.name:
         yield Difference(place, "altered", f"the manifest is of version {manifest.version}")
+    for split in manifest.splits.values() if contents else ():
+        link.files += split.in_place
+        try:
+            check_tokens_in_place(folder, manifest.dtype, split)
+        except TokenError as error:
+            there = Path(error.where).is_file()
+            yield Difference(place, "altered" if there else "gone", f"{error.where}: {error.problem}")
 
 
 def _proxy_differs(folder: Path, place: str) -> Iterator[Difference]:

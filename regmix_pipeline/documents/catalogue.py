@@ -44,6 +44,18 @@ ENDINGS = {ending: name for name, kind in FILE_KINDS.items() for ending in kind.
 
 READERS = Registry("reader", __name__, {name: f"readers.{kind.reader}" for name, kind in FILE_KINDS.items()})
 
+TOKEN_FORMATS = Registry(
+    "format of token files",
+    __name__,
+    {
+        "olmo": "token_formats.olmo:OLMO",
+        "megatron": "token_formats.megatron:MEGATRON",
+        "datatrove": "token_formats.datatrove:DATATROVE",
+        "litdata": "token_formats.litdata:LITDATA",
+    },
+)
+"""How text that was tokenised elsewhere is stored."""
+
 
 def kind_of_file(name: str) -> str | None:
     """The kind of a file by its name's ending; None for a file of no kind."""

@@ -16,12 +16,15 @@ from regmix_pipeline.documents.resolve import SourceFiles, resolve
 from regmix_pipeline.documents.watch import CHANGED
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
+from regmix_pipeline.hub import hub_problem
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study.settings.documents import Source
 
 CHECKSUM_FILE = "checksums.json"
 ETAGS = ("etag", "md5hash", "content_md5", "crc32c")
 """Names under which object stores give a checksum of a file's content, in lower case."""
+HUB_SUMS = {"xet_hash": "xet", "blob_id": "git"}
+"""Names under which the Hugging Face Hub gives one, and what it is."""
 TOO_FRESH = 2.0
 """Seconds since the last write within which a checksum is remembered for quick looks alone: another write may leave the
 same time, so an observation reads the file again."""
@@ -214,6 +217,14 @@ def _info(files: SourceFiles, path: str) -> dict[str, Any]:
 
 
 def _vouched(info: dict[str, Any]) -> str | None:
+    """The checksum that a store keeps of a file's content. The Hugging Face Hub's of a large file is its SHA-256, as of
+    a file on a disk; of a small one git's."""
+    large = info.get("lfs")
+    if large and large["sha256"]:
+        return f"sha256:{large['sha256']}"
+    for name, kind in HUB_SUMS.items():
+        if info.get(name):
+            return f"{kind}:{info[name]}"
     for name in ETAGS:
         if info.get(name):
             return f"etag:{int(info.get('size') or 0)}:{str(info[name]).strip(chr(34))}"
@@ -238,4 +249,5 @@ def _remote_digest(files: SourceFiles, path: str) -> str:
 
 
 def _unreachable(files: SourceFiles, path: str, error: Exception) -> DocumentError:
-    return DocumentError(f"cannot be read: {error}", where=files.address(path), remedy="check credentials and network")
+    problem, remedy = hub_problem(error) or (f"cannot be read: {error}", "check credentials and network")
+    return DocumentError(problem, where=files.address(path), remedy=remedy)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,8 @@ from typing import TYPE_CHECKING
 from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.catalogue import FILE_KINDS, kind_of_file
 from regmix_pipeline.documents.corpora import ensure
-from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.errors import DocumentError, RegmixError
+from regmix_pipeline.hub import hub_problem
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study.settings.documents import Source
 
@@ -53,11 +56,16 @@ def resolve(source: Source, base: Path, data_folder: Path, say: Say = to_stderr)
     if source.corpus is not None:
         path = os.path.abspath(ensure(source.corpus, data_folder, say))
         return SourceFiles(_local_file_system(), (path,), local=True)
-    if "://" in source.address or "::" in source.address:
+    if source.tokens is not None:
+        from regmix_pipeline.documents.token_files import token_paths
+
+        files = SourceFiles(_local_file_system(), tuple(token_paths(source, base)), local=True)
+    elif "://" in source.address or "::" in source.address:
         files = _on_file_system(source)
     else:
         files = SourceFiles(_local_file_system(), tuple(_local_matches(source, base)), local=True)
-    _check_kinds(source, files)
+    if source.tokens is None:
+        _check_kinds(source, files)
     if all(files.fs.size(path) == 0 for path in files.paths):
         raise DocumentError(
             f"{'all files are' if len(files.paths) > 1 else 'the file is'} empty",
@@ -73,28 +81,44 @@ def _local_file_system() -> AbstractFileSystem:
     return LocalFileSystem()
 
 
-def _on_file_system(source: Source) -> SourceFiles:
-    from fsspec.core import url_to_fs
-    from fsspec.implementations.local import LocalFileSystem
+@contextmanager
+def remote_file_system(address: str, where: str) -> Iterator[tuple[AbstractFileSystem, str]]:
+    """The file system of an fsspec address, and the path on it; for listing it, inside the context.
 
-    where = f"{source.kind}: {source.address}"
+    Raises:
+        DocumentError: the file system needs a package that is not there, or what is done in the context fails.
+    """
+    from fsspec.core import url_to_fs
+
     try:
-        fs, path = url_to_fs(source.address)
+        fs, path = url_to_fs(address)
         # Listings of an object store are kept for as long as the process lives, whatever others have put there since.
         fs.invalidate_cache()
-        # A literal name may hold brackets, so it is tried before it is taken for a glob.
-        found = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
-        found = [each for each in found if fs.isfile(each)]
+        if "hf" in fs.protocol:
+            fs.resolve_path(path)  # says that a repository is missing, which a listing takes for an empty one
+        yield fs, path
+    except RegmixError:
+        raise
     except ImportError as error:
         raise DocumentError(
             f"this file system needs another package: {error}", where=where, remedy="pip install what is named here"
         ) from error
     except Exception as error:  # every file system raises errors of its own for refused or unreachable addresses
-        raise DocumentError(
+        problem, remedy = hub_problem(error) or (
             f"the address cannot be listed: {error}",
-            where=where,
-            remedy="check the address, the credentials and the network",
-        ) from error
+            "check the address, the credentials and the network",
+        )
+        raise DocumentError(problem, where=where, remedy=remedy) from error
+
+
+def _on_file_system(source: Source) -> SourceFiles:
+    from fsspec.implementations.local import LocalFileSystem
+
+    where = f"{source.kind}: {source.address}"
+    with remote_file_system(source.address, where) as (fs, path):
+        # A literal name may hold brackets, so it is tried before it is taken for a glob.
+        matches = [path] if fs.isfile(path) else sorted(fs.glob(path)) if glob.has_magic(path) else []
+        found = [str(each) for each in matches if fs.isfile(each)]
     if not found:
         raise DocumentError("no file matches", where=where, remedy="check the address; a folder needs a glob after it")
     return SourceFiles(fs, tuple(found), local=isinstance(fs, LocalFileSystem))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.decisions.find import record_named
@@ -14,7 +15,8 @@ from regmix_pipeline.engine.verified import rows_of
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.formats.data import FIELD, DataFile, DomainData, Need, check_template, reader_of
-from regmix_pipeline.tokens.manifest import check_sizes, read_manifest
+from regmix_pipeline.tokens.extents import ExtentTokens
+from regmix_pipeline.tokens.manifest import Manifest, check_sizes, read_manifest
 from regmix_pipeline.tokens.shards import shard_folder
 
 
@@ -131,7 +133,7 @@ def _in_template(
         (DataFile(address),),
         basis.available.get(domain),
         tokens_per_document=_mean_tokens(counted, domain),
-        text_field=source[1].text_field if source else "text",
+        text_field=source[1].text_field if source and source[1].tokens is None else "text",
         reader=reader_of(address),
         remedy=f"state its tokens as domains.{domain}.available_tokens and decide again, if the large run has more",
     )
@@ -154,6 +156,8 @@ def _shard(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[str
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
     train = manifest.splits["train"]
+    if train.in_place:
+        return _in_place(folder / train.file, manifest, domain)
     return DomainData(
         (DataFile(str(folder / train.file), train.tokens),),
         train.tokens,
@@ -163,13 +167,40 @@ def _shard(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[str
     )
 
 
+def _in_place(extents: Path, manifest: Manifest, domain: str) -> DomainData:
+    """The files that a shard reads where they lie. They hold the validation documents as well.
+
+    Raises:
+        LedgerError: they have headers, which a trainer of headless files would take for tokens.
+    """
+    train = manifest.splits["train"]
+    files = ExtentTokens(extents).files
+    if any(file.offset for file in files):
+        raise LedgerError(
+            f"{files[0].path} has a header, and this format reads headless token files",
+            where=f"domains.{domain}",
+            remedy=f"say where the run's token files are, for instance --data 's3://bucket/{FIELD}/*.npy'",
+        )
+    return DomainData(
+        tuple(DataFile(str(file.path), file.tokens) for file in files),
+        sum(file.tokens for file in files),
+        tokens_per_document=train.tokens / train.documents,
+        dtype=manifest.dtype,
+        note="the study kept its validation documents out of training; a loader of these files reads all",
+        remedy=f"give the run's own token files with --data '.../{FIELD}/*.npy'",
+    )
+
+
 def _source(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[str, Mapping[str, Any]]) -> DomainData:
     given = workspace.study.domains.get(domain)
     source = given.source if given else None
     remedy = f"say where its text is, for instance --data '/data/{FIELD}/*.jsonl.gz'"
-    if source is None or source.kind == "corpus":
-        what = "comes from a built-in corpus" if source else "has no source in the study"
-        raise LedgerError(f"{domain} {what}, which no loader finds by address", where="--data", remedy=remedy)
+    if source is None or source.kind in ("corpus", "tokens"):
+        what = "has no source in the study, where a loader would find text"
+        if source is not None:
+            held = {"corpus": "comes from a built-in corpus", "tokens": "is tokenised already"}[source.kind]
+            what = f"{held}, which no loader of text finds by address"
+        raise LedgerError(f"{domain} {what}", where="--data", remedy=remedy)
     now = workspace.records.current("documents", domain)
     if now is None or now.version != basis.versions.get(f"documents/{domain}"):
         raise LedgerError(

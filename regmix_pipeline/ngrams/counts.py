@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from regmix_pipeline.tokens.extents import Tokens
+
 Numbers = NDArray[np.int64]
 Array = NDArray[np.float64]
 BLOCK = 1 << 20
@@ -23,7 +25,7 @@ UNSEEN = 0.5
 
 
 def probabilities(
-    text: NDArray[np.unsignedinteger], samples: Mapping[str, Numbers], held_out: Numbers, vocabulary: int, most: int
+    text: Tokens, samples: Mapping[str, Numbers], held_out: Numbers, vocabulary: int, most: int
 ) -> tuple[dict[str, Array], float, int]:
     """Probabilities p(b | a) = (c(a, b) + k p(b)) / (c(a) + k) of every token b after a in the samples.
 
@@ -65,7 +67,7 @@ def probabilities(
     return {name: given(name, k) for name in samples}, k, counted
 
 
-def _blocks(text: NDArray[np.unsignedinteger], most: int) -> Iterator[NDArray[np.unsignedinteger]]:
+def _blocks(text: Tokens, most: int) -> Iterator[NDArray[np.unsignedinteger]]:
     """All of the text in blocks, or as many evenly spaced ones as hold ``most`` tokens."""
     size = min(BLOCK, most)
     number = -(-len(text) // size)

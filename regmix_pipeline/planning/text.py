@@ -121,6 +121,11 @@ def size_of(source: Source, base: Path, data: Path) -> float | None:
         paths = resolve(source, base, data).paths
     except RegmixError:
         return None
+    if source.tokens is not None:
+        from regmix_pipeline.documents.token_files import stored_tokens
+
+        found = stored_tokens(source, base) * stated.BYTES_PER_TOKEN
+        return min(found, source.max_bytes) if source.max_bytes is not None else found
     found = sum(os.stat(path).st_size * stated.COMPRESSION.get(Path(path).suffix, 1.0) for path in paths)
     return min(found, source.max_bytes) if source.max_bytes is not None else found
 
@@ -133,9 +138,12 @@ def text_trial(study: Study, workspace: Workspace) -> TextSpeed | None:
     """
     from regmix_pipeline.documents.readers import reader
 
-    here = [source for _, source in study.sources.values() if size_of(source, workspace.base, workspace.data)]
+    texts = [source for _, source in study.sources.values() if source.tokens is None]
+    here = [source for source in texts if size_of(source, workspace.base, workspace.data)]
     settings = study.tokenizer
-    if not here or settings is None or (settings.file is not None and not (workspace.base / settings.file).is_file()):
+    if not here or settings is None or settings.hub is not None:  # a tokenizer of the Hub may have to be fetched
+        return None
+    if settings.file is not None and not (workspace.base / settings.file).is_file():
         return None
     started = time.perf_counter()
     import regmix_pipeline.tokens.steps  # noqa: F401 - what importing it costs

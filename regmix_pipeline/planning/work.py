@@ -179,7 +179,7 @@ def vocabulary_of(study: Study, base: Path | None) -> int:
     settings = study.tokenizer
     if settings is not None and settings.train is not None:
         return settings.train.vocab_size
-    if settings is None or base is None:
+    if settings is None or base is None or settings.file is None:
         return VOCABULARY_UNKNOWN
     from regmix_pipeline.tokens.tokenizer import checked
 

@@ -36,7 +36,7 @@ class TokenFile(Settings):
     """A split of a token shard on disk: raw little-endian tokens."""
 
     path: Path
-    """The `train.ds` or `validation.ds`."""
+    """The `train.ds` or `validation.ds`, or the list of extents of tokens that are read where they lie."""
     dtype: Dtype
     """Type of a token."""
     tokens: int = Field(gt=0)
@@ -44,7 +44,7 @@ class TokenFile(Settings):
     version: str
     """Version of the shard."""
     sha256: str = ""
-    """SHA-256 of the file, checked before it is first used; empty for no check."""
+    """SHA-256 of the tokens, checked before it is first used; empty for no check."""
 
 
 class TargetFile(TokenFile):

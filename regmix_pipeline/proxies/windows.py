@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import TokenError
-from regmix_pipeline.files import read_json, sha256_of, write_json
+from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.proxies.permutation import key_of, permuted
 from regmix_pipeline.proxies.quota import draw_numbers, multinomial_schedule, quota_schedule
 from regmix_pipeline.proxies.spec import TokenFile
+from regmix_pipeline.tokens.extents import BACK, ENDING, Tokens, altered_file, opened_tokens, sha256_of_tokens, stamps
+from regmix_pipeline.tokens.manifest import BYTES_OF
 
-_BYTES = {"uint16": 2, "uint32": 4}
 _REMEDY = "make the shard again: delete its folder and rerun"
 
 
@@ -35,14 +36,17 @@ def _check_unaltered(file: TokenFile) -> None:
     """
     if not file.sha256:
         return
-    found = file.path.stat()
     note = file.path.with_name(f".{file.path.name}.checked")
-    checked = [file.sha256, found.st_size, found.st_mtime_ns, found.st_ino]
+    checked = [file.sha256, *(number for stamp in stamps(file.path) for number in stamp)]
     with contextlib.suppress(OSError, ValueError):
         if read_json(note) == checked:
             return
-    if sha256_of(file.path) != file.sha256:
-        raise TokenError("the token file was altered after it was made", where=str(file.path), remedy=_REMEDY)
+    if sha256_of_tokens(file.path, file.dtype) != file.sha256:
+        outside = file.path.suffix == ENDING
+        where = str(altered_file(file.path) if outside else file.path)
+        raise TokenError(
+            "the token file was altered after it was made", where=where, remedy=BACK if outside else _REMEDY
+        )
     with contextlib.suppress(OSError):  # read-only shards are checked by every worker
         write_json(note, checked)
 
@@ -63,10 +67,10 @@ class Windows:
         Raises:
             TokenError: it is missing, has not the stated length, or holds less than one window.
         """
-        path, expected = self.file.path, self.file.tokens * _BYTES[self.file.dtype]
+        path, expected = self.file.path, self.file.tokens * BYTES_OF[self.file.dtype]
         if not path.is_file():
             raise TokenError("the token file is missing", where=str(path), remedy=_REMEDY)
-        size = path.stat().st_size
+        size = len(self.tokens) * BYTES_OF[self.file.dtype] if path.suffix == ENDING else path.stat().st_size
         if size != expected:
             raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=_REMEDY)
         _check_unaltered(self.file)
@@ -83,9 +87,9 @@ class Windows:
         return (self.file.tokens - 1) // self.context
 
     @cached_property
-    def tokens(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    def tokens(self) -> Tokens:
         """All tokens, memory-mapped."""
-        return np.memmap(self.file.path, dtype=np.dtype(self.file.dtype).newbyteorder("<"), mode="r")
+        return opened_tokens(self.file.path, self.file.dtype)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Windows as rows, shape (len(indices), context + 1)."""

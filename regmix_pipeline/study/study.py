@@ -6,6 +6,7 @@ module puts them together and checks them against each other, `study/file.py` re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -304,6 +305,35 @@ def _check_trains(study: Study) -> None:
         raise ValueError(
             "a study with sources needs a tokenizer: {file: tokenizer.json} or {train: {vocab_size: 8192}}"
         )
+    for role, name, source in _sources(study):
+        _check_tokens(source, study.tokenizer, role, name)
+
+
+def _sources(study: Study) -> Iterator[tuple[str, str, Source]]:
+    """Where a source stands in the file, its name, and the source; that of watched folders as well."""
+    for name, (role, source) in study.sources.items():
+        yield f"{role}s", name, source
+    if study.watch is not None:
+        yield "watch", "", study.watch.source
+
+
+def _check_tokens(source: Source, tokenizer: TokenizerSettings, role: str, name: str) -> None:
+    """Tokens are of use with the tokenizer alone that made them."""
+    if source.tokens is None:
+        return
+    place = tuple(part for part in (role, name, "source", "tokens", "tokenizer") if part)
+    if tokenizer.train is not None:
+        problem = (
+            "these tokens were made by a tokenizer, and the study trains another: give the study "
+            f"{{hub: {source.tokens.tokenizer}}}, or {{file: ..., name: {source.tokens.tokenizer}}}"
+        )
+        raise inside(place, problem)
+    if source.tokens.tokenizer not in tokenizer.names:
+        problem = (
+            f"these tokens were made by {source.tokens.tokenizer}, and the study's tokenizer is "
+            f"{' or '.join(tokenizer.names)}: give the study the same, or say tokenizer.name if it is"
+        )
+        raise inside(place, problem)
 
 
 def _check_sizes(study: Study) -> None:

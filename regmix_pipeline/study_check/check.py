@@ -109,7 +109,7 @@ def _check_tokenizer(workspace: Workspace) -> None:
                 remedy=f"name domains of the study: {', '.join(workspace.domains)}",
             )
         _check_rows(rows, BYTES_AND_EOS)
-    elif workspace.stale(TOKENIZER):
+    elif settings.hub is None and workspace.stale(TOKENIZER):
         _check_rows(rows, checked(workspace.base / str(settings.file), settings.eos_token).vocab_size)
 
 

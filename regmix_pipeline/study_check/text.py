@@ -10,6 +10,7 @@ from regmix_pipeline.documents.corpora import corpus_path
 from regmix_pipeline.documents.observe import version_by_listing
 from regmix_pipeline.documents.readers import reader_of
 from regmix_pipeline.documents.resolve import SourceFiles, resolve
+from regmix_pipeline.documents.token_files import stored_tokens
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import DocumentError, TokenError
 from regmix_pipeline.planning import stated
@@ -72,6 +73,9 @@ def texts_of(workspace: Workspace, *, elsewhere: bool = False) -> tuple[dict[str
         if counted is not None:
             found[name] = counted
             continue
+        if source.tokens is not None:
+            found[name] = _stored(role, source, workspace.base, shard_settings(workspace))
+            continue
         _check_first(name, role, source, files)
         if files.local:
             found[name], said = _estimated(name, role, source, files, shard_settings(workspace))
@@ -93,6 +97,12 @@ def _counted(workspace: Workspace, name: str, source: Source) -> TextHere | None
     splits = shard.facts["splits"]
     tokens = float(splits.get("train", splits.get("validation", 0)))
     return TextHere(tokens, tokens, counted=True)
+
+
+def _stored(role: str, source: Source, base: Path, settings: ShardSettings) -> TextHere:
+    """By the sizes of files of tokens."""
+    tokens = stored_tokens(source, base) * (1 - settings.validation_fraction if role == "domain" else 1.0)
+    return TextHere(tokens, tokens, counted=False)
 
 
 def _check_first(name: str, role: str, source: Source, files: SourceFiles) -> None:

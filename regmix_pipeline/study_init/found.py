@@ -7,8 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from regmix_pipeline.documents.catalogue import ENDINGS, kind_of_file
+from regmix_pipeline.documents.resolve import remote_file_system
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.study.settings.documents import Source, safe_name
 
@@ -37,6 +39,21 @@ class FoundDomain:
     def source(self, text_field: str = "text") -> Source:
         """The source that the study file names."""
         return Source.model_validate({self.kind: self.pattern, "text_field": text_field})
+
+
+def place_of(address: str) -> Path:
+    """A folder of data, on a disk or in a store: the latter is a path of universal_pathlib, which does as Path does."""
+    if "://" not in address:
+        return Path(address).resolve()
+    from upath import UPath
+
+    with remote_file_system(address, address):
+        return cast("Path", UPath(address.rstrip("/")))
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is of a store."""
+    return "://" in str(path)
 
 
 def found_domains(folder: Path, base: Path) -> tuple[list[FoundDomain], list[str]]:
@@ -101,8 +118,11 @@ def _hidden(part: str) -> bool:
 
 
 def _domain(entry: Path, kind: str, files: Sequence[Path], base: Path) -> FoundDomain:
-    address = Path(os.path.abspath(entry))
-    near = address.is_relative_to(base)
+    if is_remote(entry):
+        address, near = entry, False
+    else:
+        address = Path(os.path.abspath(entry))
+        near = address.is_relative_to(base)
     # Data beside the study file move with it; data elsewhere are named in full.
     shown = glob.escape(str(address.relative_to(base) if near else address))
     if entry.is_file():

@@ -14,6 +14,7 @@ from typing import Any
 from regmix_pipeline.documents.columns import readable_values
 from regmix_pipeline.documents.decompress import decompressed
 from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.hub import hub_problem
 from regmix_pipeline.study.settings.tokens import TokenizerSettings
 from regmix_pipeline.study_init.found import FoundDomain
 
@@ -157,7 +158,8 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
             f"malformed JSON: {error}", where=f"{path}:{number}", remedy="write one JSON object per line"
         ) from error
     except (EOFError, OSError, ZstdError) as error:
-        raise DocumentError(f"damaged: {error}", where=f"{path}:{number + 1}", remedy="make it again") from error
+        problem, remedy = hub_problem(error) or (f"damaged: {error}", "make it again")
+        raise DocumentError(problem, where=f"{path}:{number + 1}", remedy=remedy) from error
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
@@ -165,7 +167,7 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
             strings = [
                 field.name
                 for field in file.schema_arrow
@@ -177,4 +179,5 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, Any], float]]:
                     done += 1
                     yield dict(zip(strings, values, strict=True)), done / total
     except (pa.ArrowException, OSError) as error:
-        raise DocumentError(f"cannot be read: {error}", where=str(path), remedy="make the file again") from error
+        problem, remedy = hub_problem(error) or (f"cannot be read: {error}", "make the file again")
+        raise DocumentError(problem, where=str(path), remedy=remedy) from error

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import yaml
 
-from regmix_pipeline.errors import StudyError
+from regmix_pipeline.errors import DocumentError, RegmixError, StudyError
 from regmix_pipeline.files import written_atomically
+from regmix_pipeline.hub import hub_problem
 from regmix_pipeline.study.file import load_study
 from regmix_pipeline.study.settings.documents import check_name
-from regmix_pipeline.study_init.found import domain_name
+from regmix_pipeline.study_init.found import domain_name, is_remote, place_of
 from regmix_pipeline.study_init.proposal import MAX_EPOCHS, PAPERS_MIXTURES, Proposal, Proposed, proposed
 
 
-def init_study(folder: Path, out: Path, target: str | None = None, tokens: int | None = None) -> Proposal:
+def init_study(folder: Path | str, out: Path, target: str | None = None, tokens: int | None = None) -> Proposal:
     """Write a commented study file for a folder of data; returns what it is based on.
 
     Args:
-        folder: a sub-folder or a file per domain, of JSON lines or Parquet.
+        folder: a sub-folder or a file per domain, of JSON lines or Parquet; also an fsspec address.
         out: the file to write.
         target: the domain to do well on; None for all alike.
         tokens: of the large run; None for as many as there are.
@@ -33,7 +34,16 @@ def init_study(folder: Path, out: Path, target: str | None = None, tokens: int |
     base = out.resolve().parent
     if not base.is_dir():
         raise StudyError("no such folder", where=str(base), remedy="make it first, or give another --out")
-    proposal = proposed(folder.resolve(), base, check_name(domain_name(folder.resolve())), target, tokens)
+    place = place_of(str(folder))
+    try:
+        proposal = proposed(place, base, check_name(domain_name(place)), target, tokens)
+    except RegmixError:
+        raise
+    except Exception as error:  # every store raises errors of its own
+        if not is_remote(place):
+            raise
+        problem, remedy = hub_problem(error) or (f"cannot be read: {error}", "check credentials and network")
+        raise DocumentError(problem, where=str(folder), remedy=remedy) from error
     with written_atomically(out) as temporary:
         temporary.write_text(study_text(proposal), encoding="utf-8")
         load_study(temporary)

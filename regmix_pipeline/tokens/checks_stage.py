@@ -15,7 +15,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import LedgerError, TokenError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.tokens.coverage import coverage_of
+from regmix_pipeline.tokens.coverage import coverage_of, coverage_of_tokens
 from regmix_pipeline.tokens.overlap import SplitText, TargetText, overlaps
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS, TOKENIZER, current_manifest, current_shard, current_tokenizer
 
@@ -49,7 +49,9 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     workspace.write_rows("tokenizer_coverage", version, coverage)
     workspace.write_rows("text_overlap", version, overlap)
     facts: dict[str, Any] = {
-        "characters lost": {row["source"]: row["lost"] for row in coverage},
+        "characters lost": {
+            row["source"]: "not measured: tokens, no text" if row["lost"] is None else row["lost"] for row in coverage
+        },
         "unknown tokens": {row["source"]: row["unknown"] for row in coverage},
     }
     for what, name in (("documents", "equal documents"), ("runs", "equal runs of tokens")):
@@ -79,7 +81,7 @@ def _of(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _coverage(workspace: Workspace, known: Mapping[tuple[str, ...], dict[str, Any]]) -> list[dict[str, Any]]:
     tokenizer = current_tokenizer(workspace)
     rows = []
-    for name, (_, source) in workspace.study.sources.items():
+    for name, (role, source) in workspace.study.sources.items():
         row: dict[str, Any] = {
             "source": name,
             "documents_version": workspace.need(DOCUMENTS.name, name).version,
@@ -87,6 +89,10 @@ def _coverage(workspace: Workspace, known: Mapping[tuple[str, ...], dict[str, An
         }
         if _of(row) in known:
             rows.append(known[_of(row)])
+            continue
+        if source.tokens is not None:
+            split = _split(workspace, name, "train" if role == "domain" else "validation")
+            rows.append(row | asdict(coverage_of_tokens(split.values(), split.bytes, tokenizer.path)))
             continue
         documents = reader(source, workspace.base, workspace.data, workspace.say).run()
         rows.append(row | asdict(coverage_of((document.text for document in documents), tokenizer.path)))
@@ -127,9 +133,10 @@ def _refuse(workspace: Workspace, coverage: list[dict[str, Any]], overlap: list[
     """Raise TokenError where shares are above the study's limits."""
     limits = workspace.study.text_checks
     for row in coverage:
-        if max(row["lost"], row["unknown"]) > limits.refuse_lost:
+        lost = row["lost"] or 0.0
+        if max(lost, row["unknown"]) > limits.refuse_lost:
             raise TokenError(
-                f"the tokenizer loses {row['lost']:.0%} of the characters of {row['source']}, and {row['unknown']:.0%} "
+                f"the tokenizer loses {lost:.0%} of the characters of {row['source']}, and {row['unknown']:.0%} "
                 "of its tokens stand for the unknown: no loss measures what is lost",
                 where=row["source"],
                 remedy="give a tokenizer that knows this text, or train one; to go on all the same, set "

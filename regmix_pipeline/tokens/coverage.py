@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from regmix_pipeline.tokens.extents import Tokens
 from regmix_pipeline.tokens.tokenizer import load_for_text
 
 SAMPLE_CHARACTERS = 400_000
@@ -21,14 +22,15 @@ class Coverage:
     """How well a tokenizer covers a sample of text.
 
     Attributes:
-        characters: characters of the sample that are not white space.
-        lost: share of them that do not come back from the tokens. Case and compatible forms do not count.
+        characters: characters of the sample that are not white space; None where tokens exist and no text.
+        lost: share of them that do not come back from the tokens. Case and compatible forms do not count. None where
+            there is no text to compare with.
         unknown: share of the tokens that stand for the unknown.
         bytes_per_token: UTF-8 bytes that a token stands for.
     """
 
-    characters: int
-    lost: float
+    characters: int | None
+    lost: float | None
     unknown: float
     bytes_per_token: float
 
@@ -58,6 +60,22 @@ def coverage_of(texts: Iterable[str], tokenizer: Path) -> Coverage:
         if taken >= SAMPLE_CHARACTERS:
             break
     return Coverage(characters, lost / max(characters, 1), unknowns / max(tokens, 1), size / max(tokens, 1))
+
+
+def coverage_of_tokens(tokens: Tokens, size: int, tokenizer: Path) -> Coverage:
+    """The same of a source of tokens, where what the tokenizer lost of the text is not known any more.
+
+    Args:
+        tokens: of the source.
+        size: UTF-8 bytes that all of them stand for.
+        tokenizer: a ``tokenizer.json``.
+    """
+    loaded = load_for_text(tokenizer)
+    unknown_token = getattr(loaded.model, "unk_token", None)
+    unknown = None if unknown_token is None else loaded.token_to_id(unknown_token)
+    sample = tokens[:SAMPLE_CHARACTERS]
+    unknowns = 0 if unknown is None else int((sample == unknown).sum())
+    return Coverage(None, None, unknowns / max(len(sample), 1), size / max(len(tokens), 1))
 
 
 def _characters(text: str) -> Counter[str]:

@@ -76,6 +76,9 @@ class Tokenization:
         """
         plans = []
         for request in sources:
+            if request.source.tokens is not None:  # there is nothing to tokenise
+                yield self._in_this_process(request)
+                continue
             version = expected_shard_version(request.documents_version, self.tokenizer, self.settings, request.role)
             shard = shard_folder(self.folder, request.name, version)
             there = existing_shard(request.name, shard, self.settings, self.say)

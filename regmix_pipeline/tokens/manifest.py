@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.files import sha256_of
 from regmix_pipeline.study.settings.base import Settings
+from regmix_pipeline.tokens.extents import BACK, ExtentTokens, altered_file, sha256_of_tokens
 
 MANIFEST = "manifest.json"
 BYTES_OF = {"uint16": 2, "uint32": 4}
@@ -25,7 +26,7 @@ class SplitFile(Settings):
     """One split of a shard."""
 
     file: str
-    """Name of the file of tokens; ``.index`` after it names the index."""
+    """Name of the file of tokens, or of the list of extents where they lie; ``.index`` after it names the index."""
     tokens: int
     """Tokens, each document's eos token among them."""
     documents: int
@@ -33,9 +34,26 @@ class SplitFile(Settings):
     bytes: int
     """UTF-8 bytes of their text."""
     sha256: str
-    """SHA-256 of the file of tokens."""
+    """SHA-256 of the tokens."""
     index_sha256: str = ""
     """SHA-256 of the index."""
+    extents_sha256: str = ""
+    """SHA-256 of the list of extents; empty where the tokens are in a file of the shard."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of a split with a file of its own, the bytes are those of earlier versions."""
+        return {name: value for name, value in written(self).items() if value or name != "extents_sha256"}
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the tokens are read where they lie, outside the shard."""
+        return bool(self.extents_sha256)
+
+    @property
+    def file_sha256(self) -> str:
+        """SHA-256 of the shard's own file."""
+        return self.extents_sha256 or self.sha256
 
 
 class Manifest(Settings):
@@ -86,10 +104,16 @@ def read_manifest(folder: Path) -> Manifest:
 def check_sizes(folder: Path, manifest: Manifest) -> None:
     """Compare the sizes of the shard's files with the manifest: quick, and enough to see a missing or cut file."""
     for split in manifest.splits.values():
-        sizes = {
-            split.file: split.tokens * BYTES_OF[manifest.dtype],
-            f"{split.file}.index": split.documents * INDEX_ENTRY,
-        }
+        sizes = {f"{split.file}.index": split.documents * INDEX_ENTRY}
+        if split.in_place:
+            if (held := len(ExtentTokens(folder / split.file))) != split.tokens:
+                raise TokenError(
+                    f"lists {held:,} tokens where the manifest states {split.tokens:,}",
+                    where=str(folder / split.file),
+                    remedy=AGAIN,
+                )
+        else:
+            sizes[split.file] = split.tokens * BYTES_OF[manifest.dtype]
         for name, expected in sizes.items():
             path = folder / name
             if not path.is_file():
@@ -98,6 +122,15 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
                 raise TokenError(
                     f"has {found:,} bytes where the manifest states {expected:,}", where=str(path), remedy=AGAIN
                 )
+
+
+def check_tokens_in_place(folder: Path, dtype: str, split: SplitFile) -> None:
+    """Compare tokens that lie outside the shard with their checksum. Raises TokenError naming the files."""
+    if not split.in_place or sha256_of_tokens(folder / split.file, dtype) == split.sha256:
+        return
+    raise TokenError(
+        "was altered after the shard was made that reads it", where=str(altered_file(folder / split.file)), remedy=BACK
+    )
 
 
 def verify_shard(folder: Path) -> Manifest:
@@ -109,7 +142,8 @@ def verify_shard(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
     for split in manifest.splits.values():
-        for name, expected in ((split.file, split.sha256), (f"{split.file}.index", split.index_sha256)):
+        for name, expected in ((split.file, split.file_sha256), (f"{split.file}.index", split.index_sha256)):
             if expected and sha256_of(folder / name) != expected:
                 raise TokenError("was altered after the shard was made", where=str(folder / name), remedy=AGAIN)
+        check_tokens_in_place(folder, manifest.dtype, split)
     return manifest

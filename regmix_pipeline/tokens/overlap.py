@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from regmix_pipeline.tokens.extents import Tokens, opened_tokens
+
 Hashes = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
 RUN_BYTES = 100
@@ -34,7 +36,7 @@ class SplitText:
     """A split of a shard on disk.
 
     Attributes:
-        tokens: the file of tokens.
+        tokens: the file of tokens, or the list of their extents.
         dtype: type of a token, ``uint16`` or ``uint32``.
         bytes: UTF-8 bytes of its text.
     """
@@ -47,9 +49,9 @@ class SplitText:
         """The position after each document's last token, which is the end-of-text token."""
         return np.fromfile(f"{self.tokens}.index", "<u8").astype(np.int64)
 
-    def values(self) -> NDArray[np.unsignedinteger]:
+    def values(self) -> Tokens:
         """The tokens, mapped and not read."""
-        return np.memmap(self.tokens, dtype=np.dtype(self.dtype).newbyteorder("<"), mode="r")
+        return opened_tokens(self.tokens, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _groups(ends: Numbers) -> Iterator[Numbers]:
         first = after
 
 
-def _blocks(tokens: NDArray[np.unsignedinteger], group: Numbers) -> Iterator[tuple[int, Hashes]]:
+def _blocks(tokens: Tokens, group: Numbers) -> Iterator[tuple[int, Hashes]]:
     """First position and prefix sums of each block of a group, with what the longest run needs beyond it."""
     for start in range(int(group[0]), int(group[-1]), BLOCK):
         yield start, _prefix_sums(tokens[start : min(int(group[-1]), start + BLOCK + LONGEST_RUN - 1)])

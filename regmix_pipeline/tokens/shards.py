@@ -15,6 +15,7 @@ from regmix_pipeline.files import fingerprint, folder_written_atomically, sha256
 from regmix_pipeline.progress import Say, clock, to_stderr
 from regmix_pipeline.study.settings.documents import Source, check_name
 from regmix_pipeline.study.settings.tokens import ShardSettings
+from regmix_pipeline.tokens.in_place import found_again, written_in_place
 from regmix_pipeline.tokens.manifest import (
     MANIFEST,
     Manifest,
@@ -85,6 +86,8 @@ def make_shard(
     check_name(name)
     version = documents_version or observe(source, base, data_folder, say).version
     shard = shard_folder(folder, name, expected_shard_version(version, tokenizer, settings, role))
+    if source.tokens is not None and found_again(shard, source, base):
+        say(f"  {name}: its files of tokens, as they were, are read where they lie now")
     there = existing_shard(name, shard, settings, say)
     if there is not None:
         return there
@@ -149,8 +152,9 @@ def written_shard(
     finally:
         if shard.parent.is_dir() and not any(shard.parent.iterdir()):
             shard.parent.rmdir()
+    done = "read in place" if source.tokens is not None else "tokenized"
     say(
-        f"  tokenized {manifest.source:<24} {manifest.totals('tokens') / 1e6:6.2f} M tokens in "
+        f"  {done} {manifest.source:<24} {manifest.totals('tokens') / 1e6:6.2f} M tokens in "
         f"{manifest.totals('documents'):,} documents, {manifest.duplicates:,} duplicates dropped · "
         f"{clock(time.monotonic() - started)}"
     )
@@ -176,6 +180,12 @@ def _tokenized(
     role: Role,
 ) -> Manifest:
     """Run reader, removal of duplicates and tokenizer into ``folder``; return the manifest but for the versions."""
+    if source.tokens is not None:
+        seen = observe(source, base, data_folder).files
+        sums = {file.path: file.checksum.removeprefix("sha256:") for file in seen}
+        read = written_in_place(source, base, tokenizer, folder, SPLITS[role], settings, sums)
+        made = manifest_of(name, source, role, tokenizer, read.splits, read.duplicates, read.without_text)
+        return made.model_copy(update={"dtype": read.dtype})
     from regmix_pipeline.tokens.steps import DropDuplicates, SplitTokenizer
 
     # Steps are chained here and not by an executor: its logging folder would skip a shard whose inputs have changed.

@@ -14,13 +14,16 @@ import numpy as np
 from regmix_pipeline.documents.domains import DOMAINS
 from regmix_pipeline.documents.readers import reader
 from regmix_pipeline.documents.stage import DOCUMENTS
+from regmix_pipeline.documents.token_files import token_paths
 from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.tables import TABLES
 from regmix_pipeline.engine.workspace import Stage, Workspace
+from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, sha256_of
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.progress import Progress
+from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.tokens import ShardSettings
 from regmix_pipeline.tokens.distribute import ShardRequest, Tokenization
 from regmix_pipeline.tokens.manifest import MANIFEST, Manifest, read_manifest
@@ -72,7 +75,7 @@ def _expected_tokenizer(workspace: Workspace) -> dict[str, Recipe]:
     settings = workspace.study.tokenizer
     if settings is None:
         return {}
-    asked: dict[str, Any] = {"tokenizer": settings.model_dump(mode="json"), "code": TRAINER_VERSION}
+    asked: dict[str, Any] = {"tokenizer": settings.asked(), "code": TRAINER_VERSION}
     if settings.file is not None:
         path = workspace.base / settings.file
         return {UNPARTITIONED: Recipe({}, asked | {"file": tokenizer_version(path) if path.is_file() else "missing"})}
@@ -80,6 +83,10 @@ def _expected_tokenizer(workspace: Workspace) -> dict[str, Recipe]:
     if record is not None and _named_today(workspace, record.settings) == asked:
         # Frozen: what it was trained on stays on record, and later changes of the documents do not retrain it.
         return {UNPARTITIONED: Recipe(record.inputs, record.settings)}
+    if settings.train is None:
+        return {
+            UNPARTITIONED: Recipe({}, asked)
+        }  # the commit is chosen when it is fetched, and is on record from then on
     sampled = settings.train.domains if settings.train and settings.train.domains else workspace.domains
     return {
         UNPARTITIONED: Recipe(
@@ -100,8 +107,14 @@ def _named_today(workspace: Workspace, settings: Mapping[str, Any]) -> dict[str,
 def _compute_tokenizer(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     readers = {name: partial(_documents, workspace, name) for name in workspace.domains}
     assert workspace.study.tokenizer is not None
+    before = workspace.records.made_from("tokenizer", UNPARTITIONED, recipes[UNPARTITIONED].id)
     made = ensure_tokenizer(
-        workspace.study.tokenizer, readers, workspace.path("tokenizers"), workspace.base, workspace.say
+        workspace.study.tokenizer,
+        readers,
+        workspace.path("tokenizers"),
+        workspace.base,
+        workspace.say,
+        commit=before[-1].facts.get("commit") if before else None,
     )
     inside = made.path.is_relative_to(workspace.home)
     facts = {
@@ -111,6 +124,8 @@ def _compute_tokenizer(workspace: Workspace, recipes: Mapping[str, Recipe]) -> I
         "eos_id": made.eos_id,
         "trained on": made.trained_on or "given",
     }
+    if made.commit is not None:
+        facts["commit"] = made.commit
     yield Output(UNPARTITIONED, made.version, facts, [made.path, made.path.with_name(INFO)] if inside else [])
 
 
@@ -124,7 +139,7 @@ def _expected_shards(workspace: Workspace) -> dict[str, Recipe]:
         return {}
     tokenizer, settings = current_tokenizer(workspace), shard_settings(workspace)
     recipes = {}
-    for name, (role, _) in workspace.study.sources.items():
+    for name, (role, source) in workspace.study.sources.items():
         documents = workspace.need("documents", name)
         version = expected_shard_version(documents.version, tokenizer, settings, role)
         inputs = {f"documents/{name}": documents.version, "tokenizer/all": tokenizer.version}
@@ -133,8 +148,19 @@ def _expected_shards(workspace: Workspace) -> dict[str, Recipe]:
             "validation_fraction": settings.validation_fraction,
             "window": settings.min_tokens,
         }
+        asked |= _lie_at(source, workspace.base)
         recipes[name] = Recipe(inputs, {"shard": version, "role": role, "code": SHARD_CODE} | asked)
     return recipes
+
+
+def _lie_at(source: Source, base: Path) -> dict[str, Any]:
+    """Where files of tokens lie that are read in place: moved, they are another recipe of the same version."""
+    if source.tokens is None:
+        return {}
+    try:
+        return {"files": fingerprint("files", token_paths(source, base))}
+    except DocumentError:  # whoever observes the documents says so
+        return {"files": "none"}
 
 
 def _compute_shards(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
@@ -165,7 +191,7 @@ def _compute_shards(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iter
             "duplicates": manifest.duplicates,
             "splits": {split: file.tokens for split, file in manifest.splits.items()},
         }
-        sums = {folder / file.file: file.sha256 for file in manifest.splits.values()}
+        sums = {folder / file.file: file.file_sha256 for file in manifest.splits.values()}
         sums |= {folder / f"{file.file}.index": file.index_sha256 for file in manifest.splits.values()}
         progress.advance(note=f"{name}: {manifest.totals('tokens') / 1e6:.2f} M tokens")
         yield Output(name, manifest.version, facts, [folder / "manifest.json", *sums], sums=sums)

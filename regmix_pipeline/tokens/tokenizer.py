@@ -1,8 +1,10 @@
-"""The tokenizer file: a given one, checked, or a byte-level BPE trained once on a stated sample and then frozen."""
+"""The tokenizer file: a given one, checked, one of the Hugging Face Hub, or a byte-level BPE trained once; the latter
+two are frozen from then on."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,6 +48,8 @@ class TokenizerFile:
     eos_id: int
     trained_on: dict[str, Any] | None = None
     """``{domain: {"documents", "bytes", "sha256"}}`` of the sample it was trained on, None for a given file."""
+    commit: str | None = None
+    """Commit of the Hugging Face Hub that it was fetched at; None for another."""
 
     @property
     def dtype(self) -> str:
@@ -64,35 +68,41 @@ def ensure_tokenizer(
     folder: Path,
     base: Path,
     say: Say = to_stderr,
+    *,
+    commit: str | None = None,
 ) -> TokenizerFile:
-    """The study's tokenizer; trained on the first call for given settings, the same file ever after.
+    """The study's tokenizer; trained or fetched on the first call for given settings, the same file ever after.
 
     Args:
-        settings: a file, or how to train.
+        settings: a file, a name on the Hugging Face Hub, or how to train.
         readers_by_domain: ``{domain: callable that begins to read it}``; called only when a tokenizer is trained.
-        folder: where trained tokenizers are kept, each under the fingerprint of its settings.
+        folder: where trained and fetched tokenizers are kept, each under the fingerprint of its settings.
         base: folder that a relative ``settings.file`` starts at.
-        say: called with a line about a training.
+        say: called with a line about a training or a download.
+        commit: of the Hub, where it was fetched before and was lost.
 
     Raises:
         TokenError: the file is missing, is not a tokenizer, or has no ``eos_token``; a frozen tokenizer was altered;
-            ``train.domains`` names a domain that is not there.
+            ``train.domains`` names a domain that is not there; the Hub does not give it.
         DocumentError: there is no text to train on.
     """
-    if settings.train is None:
-        assert settings.file is not None
+    if settings.file is not None:
         return checked(base / Path(settings.file).expanduser(), settings.eos_token)
     frozen = frozen_folder(settings, folder)
     if not all((frozen / name).exists() for name in (FILE, INFO)):
         sweep(folder)
         with folder_written_atomically(frozen) as temporary:
-            _train(settings.train, settings.eos_token, readers_by_domain, temporary, say)
+            if settings.train is None:
+                _fetch(settings, commit, temporary, say)
+            else:
+                _train(settings.train, settings.eos_token, readers_by_domain, temporary, say)
     return _frozen(frozen, settings.eos_token)
 
 
 def frozen_folder(settings: TokenizerSettings, folder: Path) -> Path:
-    """Where a trained tokenizer of these settings is kept, under the folder of all."""
-    assert settings.train is not None
+    """Where a trained or fetched tokenizer of these settings is kept, under the folder of all."""
+    if settings.train is None:
+        return folder / fingerprint("tokenizer of the Hub", settings.hub, settings.revision)
     return folder / fingerprint("tokenizer", TRAINER_VERSION, settings.train.model_dump(), settings.eos_token)
 
 
@@ -100,14 +110,17 @@ def _frozen(folder: Path, eos_token: str) -> TokenizerFile:
     info = read_json(folder / INFO)
     if tokenizer_version(folder / FILE) != info["version"]:
         raise TokenError(
-            "this frozen tokenizer was altered after its training",
+            f"this frozen tokenizer was altered after {'it was fetched' if 'commit' in info else 'its training'}",
             where=str(folder / FILE),
-            remedy=f"put it back, or delete {folder} to train it again (every shard then has another version)",
+            remedy=f"put it back, or delete {folder} to "
+            + ("fetch it again" if "commit" in info else "train it again (every shard then has another version)"),
         )
-    return checked(folder / FILE, eos_token, info["trained_on"])
+    return checked(folder / FILE, eos_token, info.get("trained_on"), info.get("commit"))
 
 
-def checked(path: Path, eos_token: str, trained_on: dict[str, Any] | None = None) -> TokenizerFile:
+def checked(
+    path: Path, eos_token: str, trained_on: dict[str, Any] | None = None, commit: str | None = None
+) -> TokenizerFile:
     """Look at a tokenizer.json. Raises TokenError where it is missing, no tokenizer, or knows no ``eos_token``."""
     tokenizer = load(path)
     eos_id = tokenizer.token_to_id(eos_token)
@@ -120,7 +133,7 @@ def checked(path: Path, eos_token: str, trained_on: dict[str, Any] | None = None
             f"{', '.join(special) or 'none'}",
         )
     vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-    return TokenizerFile(path, tokenizer_version(path), vocab_size, eos_token, eos_id, trained_on)
+    return TokenizerFile(path, tokenizer_version(path), vocab_size, eos_token, eos_id, trained_on, commit)
 
 
 def load_for_text(path: Path, eos_token: str | None = None) -> Tokenizer:
@@ -173,6 +186,22 @@ def load(path: Path) -> Tokenizer:
             where=str(path),
             remedy="give a tokenizer.json as the tokenizers library saves it (not vocab.json, merges.txt or a config)",
         ) from error
+
+
+def _fetch(settings: TokenizerSettings, commit: str | None, folder: Path, say: Say) -> None:
+    from regmix_pipeline.hub import commit_of, fetched_file
+
+    assert settings.hub is not None
+    wanted = commit or commit_of(settings.hub, settings.revision)
+    shutil.copyfile(fetched_file(settings.hub, wanted, FILE), folder / FILE)
+    info = {
+        "version": tokenizer_version(folder / FILE),
+        "hub": settings.hub,
+        "revision": settings.revision or "main",
+        "commit": wanted,
+    }
+    write_json(folder / INFO, info)
+    say(f"  fetched the tokenizer {settings.hub} at commit {wanted[:12]}")
 
 
 def _train(

@@ -24,11 +24,13 @@ SOURCES = {
     "tokenizer": ["tokens/tokenizer.py", "documents/readers/*.py", "documents/decompress.py"],
     "token_shards": [
         *("documents/readers/*.py", "documents/decompress.py"),
-        *(f"tokens/{name}.py" for name in ("join", "long_documents", "part_steps", "shards", "split", "steps")),
+        *("documents/token_files.py", "documents/token_formats/*.py"),
+        *(f"tokens/{name}.py" for name in ("in_place", "join", "long_documents", "part_steps")),
+        *(f"tokens/{name}.py" for name in ("shards", "split", "steps", "text_of_tokens")),
     ],
     "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
     "domain_inventory": ["mixtures/limits.py"],
-    "ngram_models": ["ngrams/counts.py", "proxies/windows.py"],
+    "ngram_models": ["ngrams/counts.py", "proxies/windows.py", "tokens/extents.py"],
     "mixtures": [
         f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "rounds", "sampler")
     ],

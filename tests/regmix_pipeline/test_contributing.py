@@ -15,7 +15,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)(?:: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PARTS = ("a regressor", "a reader of documents", "an export format", "a strategy", "a target kind", "an asset")
+PARTS = (
+    *("a regressor", "a reader of documents", "a format of token files", "an export format", "a strategy"),
+    *("a target kind", "an asset"),
+)
 
 SOURCES = {"dates": datetime, "decimals": _pydecimal}
 
@@ -117,3 +120,34 @@ def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path
     assert (scores > 0, choices, versions) == (True, 1, 2)
     assert printed.splitlines()[1] in ("{'domains': 1}", "{'domains': 2}")
     assert "domain,weight\n" in printed
+
+
+TOKENS = """
+import numpy as np
+from pathlib import Path
+from tokenizers import Tokenizer, decoders, models
+from regmix_pipeline.study.settings.documents import Source
+from regmix_pipeline.study.settings.tokens import ShardSettings
+from regmix_pipeline.tokens.shards import make_shard
+from regmix_pipeline.tokens.tokenizer import checked
+
+here = Path()
+tokenizer = Tokenizer(models.BPE(vocab={"<|endoftext|>": 0, "a": 1, "b": 2, "c": 3}, merges=[]))
+tokenizer.decoder = decoders.ByteLevel()
+tokenizer.add_special_tokens(["<|endoftext|>"])
+tokenizer.save("tokenizer.json")
+head = np.zeros(256, "<i4")
+head[:3] = 20240520, 1, 9
+Path("tokens.bin").write_bytes(head.tobytes() + np.array([0, 1, 2, 0, 3, 3, 0, 1, 2], "<u2").tobytes())
+source = Source.model_validate({"tokens": {"path": "tokens.bin", "tokenizer": "abc"}})
+made = make_shard(
+    "abc", source, here, here / "data", checked(Path("tokenizer.json"), "<|endoftext|>"), here / "shards",
+    ShardSettings(min_tokens=1), "target", say=lambda line: None,
+)
+print(made.splits["validation"].documents, made.splits["validation"].bytes, made.duplicates)
+"""
+
+
+def test_tokens_of_the_new_format_are_read_in_place(extended, tmp_path):
+    # The last document is that of the beginning without its end: the same text.
+    assert run(extended, tmp_path, "-c", TOKENS).split() == ["2", "4", "1"]

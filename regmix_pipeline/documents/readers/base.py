@@ -11,7 +11,8 @@ from datatrove.data import Document
 from datatrove.pipeline.readers.base import BaseDiskReader
 
 from regmix_pipeline.documents.resolve import SourceFiles
-from regmix_pipeline.errors import DocumentError
+from regmix_pipeline.errors import DocumentError, RegmixError
+from regmix_pipeline.hub import hub_problem
 
 
 class StrictReader(BaseDiskReader):
@@ -44,7 +45,7 @@ class StrictReader(BaseDiskReader):
             yield from data
         self.without_text = documents = text_bytes = 0
         # Not read_files_shard: it logs every file to stderr and reads one document beyond a limit.
-        for document in chain.from_iterable(map(self.read_file, self.files.paths)):
+        for document in chain.from_iterable(map(self._read, self.files.paths)):
             if not document.text.strip():
                 self.without_text += 1
                 continue
@@ -58,6 +59,17 @@ class StrictReader(BaseDiskReader):
                 if text_bytes >= self.max_bytes:
                     return
 
+    def _read(self, path: str) -> Iterator[Document]:
+        """As `read_file`, with a word for a store that is lost on the way."""
+        try:
+            yield from self.read_file(path)
+        except RegmixError:
+            raise
+        except Exception as error:  # every store raises errors of its own
+            if self.files.local:
+                raise
+            raise self.damaged(f"cannot be read: {error}", path, "", error) from error
+
     def document(self, record: dict[str, Any], path: str, place: str) -> Document:
         """The document of a record read from ``path`` at ``place``, such as ``17`` or ``row 17``."""
         text = record.get(self.text_key)
@@ -65,6 +77,11 @@ class StrictReader(BaseDiskReader):
             self.refuse_text(record, path, place)
         given = record.get(self.id_key)
         return Document(text=text, id=str(given) if given is not None else f"{path}:{place}")
+
+    def damaged(self, problem: str, path: str, place: str, error: Exception) -> DocumentError:
+        """The error of a file that ends too soon or holds something else, or that a store does not give."""
+        problem, remedy = hub_problem(error) or (problem, "make or fetch the file again")
+        return DocumentError(problem, where=":".join(filter(None, (self.files.address(path), place))), remedy=remedy)
 
     def refuse_text(self, record: dict[str, Any], path: str, place: str) -> NoReturn:
         """Raise what is wrong with a record's text."""

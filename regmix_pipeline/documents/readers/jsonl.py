@@ -48,10 +48,8 @@ class StrictJsonlReader(StrictReader, JsonlReader):
                         continue
                     yield self.document(self._record(line, filepath, number), filepath, str(number))
         except (EOFError, zlib.error, ZstdError, OSError) as error:
-            raise DocumentError(
-                f"the file is truncated or damaged: {error}",
-                where=f"{self.files.address(filepath)}:{number + 1}",
-                remedy="make or fetch the file again",
+            raise self.damaged(
+                f"the file is truncated or damaged: {error}", filepath, str(number + 1), error
             ) from error
 
     def _record(self, line: bytes, path: str, number: int) -> dict[str, Any]:

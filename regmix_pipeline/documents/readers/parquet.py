@@ -33,11 +33,8 @@ class StrictParquetReader(StrictReader, ParquetReader):
                         row += 1
                         yield self.document(record, filepath, f"row {row}")
         except (pa.ArrowException, OSError) as error:
-            raise DocumentError(
-                f"not a Parquet file, or damaged: {str(error).splitlines()[0]}",
-                where=f"{self.files.address(filepath)}:row {row + 1}",
-                remedy="make or fetch the file again",
-            ) from error
+            problem = f"not a Parquet file, or damaged: {next(iter(str(error).splitlines()), '')}"
+            raise self.damaged(problem, filepath, f"row {row + 1}", error) from error
 
     def _columns(self, schema: Any, path: str) -> list[str]:
         import pyarrow as pa

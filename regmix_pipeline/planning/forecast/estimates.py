@@ -15,6 +15,7 @@ from regmix_pipeline.files import fingerprint, write_json
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.planning.forecast.scratch import ScratchWorkspace
+from regmix_pipeline.planning.work import VOCABULARY_UNKNOWN
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.tokens.manifest import MANIFEST, Manifest, SplitFile, read_manifest
 from regmix_pipeline.tokens.shards import SPLITS, shard_folder
@@ -52,15 +53,17 @@ def documents_seen(workspace: ScratchWorkspace) -> tuple[dict[str, Recipe], dict
 
 
 def expected_tokenizer(workspace: ScratchWorkspace, recipes: Mapping[str, Recipe]) -> bool:
-    """Make a tokenizer that costs nothing, or suppose one that would be trained; returns whether it is known."""
+    """Make a tokenizer that costs nothing, or suppose one that would be trained or fetched; returns whether it is
+    known."""
     settings = workspace.study.tokenizer
     assert settings is not None
-    if settings.train is None or frozen_folder(settings, workspace.path("tokenizers")).is_dir():
+    if settings.file is not None or frozen_folder(settings, workspace.path("tokenizers")).is_dir():
         workspace.compute(TOKENIZER, recipes)
         return True
-    facts = {"path": "none", "vocabulary": settings.train.vocab_size, "eos_token": settings.eos_token, "eos_id": 0}
+    vocabulary = settings.train.vocab_size if settings.train is not None else VOCABULARY_UNKNOWN
+    facts = {"path": "none", "vocabulary": vocabulary, "eos_token": settings.eos_token, "eos_id": 0}
     for key, recipe in recipes.items():
-        workspace.suppose(TOKENIZER, key, recipe, fingerprint("tokenizer to be trained", recipe.id), facts)
+        workspace.suppose(TOKENIZER, key, recipe, fingerprint("tokenizer to be made", recipe.id), facts)
     return False
 
 

@@ -249,7 +249,8 @@ class _Walk:
                 workspace.suppose(stage, key, recipe, recipe.settings["content"])
         elif stage.name == "tokenizer":
             if not expected_tokenizer(workspace, recipes):
-                self.guesses.append("the tokenizer is not trained yet")
+                trained = workspace.study.tokenizer is not None and workspace.study.tokenizer.train is not None
+                self.guesses.append(f"the tokenizer is not {'trained' if trained else 'fetched'} yet")
                 self.unknown = True
         elif stage.name == "token_shards":
             guessed = expected_shards(workspace, recipes, self.shards)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from regmix_pipeline.errors import ProxyError, TokenError
 from regmix_pipeline.files import folder_written_atomically, sha256_of, written_atomically
 from regmix_pipeline.proxies.integrity import RECORD, damage_of, require_intact
 from regmix_pipeline.proxies.spec import PROXY_FILES, ProxySpec, TokenFile
+from regmix_pipeline.tokens.extents import ENDING, token_blocks
 
 COMMIT = RECORD
 
@@ -104,7 +106,8 @@ class Store:
         for file in {file.path: file for file in files}.values():
             where = _of_tokens(file)
             if not self.has(*where):
-                self.put(file.path, *where)
+                with _as_one_file(file) as path:
+                    self.put(path, *where)
 
     def cached_tokens(self, file: TokenFile, cache: Path) -> TokenFile:
         """The token file in this machine's cache; fetched and compared with its checksum unless it is there.
@@ -214,4 +217,17 @@ def _missing_of(folder: Path) -> str:
 
 
 def _of_tokens(file: TokenFile) -> tuple[str, str, str]:
-    return "shards", file.version, file.path.name
+    return "shards", file.version, f"{file.path.stem}.ds" if file.path.suffix == ENDING else file.path.name
+
+
+@contextlib.contextmanager
+def _as_one_file(file: TokenFile) -> Iterator[Path]:
+    """A split's tokens as one file, for machines that do not see the files that they lie in."""
+    if file.path.suffix != ENDING:
+        yield file.path
+        return
+    with tempfile.NamedTemporaryFile(prefix="regmix-tokens-") as copy:
+        for block in token_blocks(file.path, file.dtype):
+            copy.write(block)
+        copy.flush()
+        yield Path(copy.name)

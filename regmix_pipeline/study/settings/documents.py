@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field, create_model, field_validator, model
 from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.catalogue import FILE_KINDS
 from regmix_pipeline.study.settings.base import Settings
+from regmix_pipeline.study.settings.token_files import TokenFiles
 
-KINDS = ("corpus", *FILE_KINDS)
+KINDS = ("corpus", *FILE_KINDS, "tokens")
 
 LONGEST_SHOWN = 80
 """Characters of a name that an error repeats."""
@@ -58,6 +59,8 @@ class SourceBase(Settings):
 
     corpus: str | None = None
     """Name of a built-in corpus of the demo."""
+    tokens: TokenFiles | None = None
+    """Text that was tokenised elsewhere with the study's tokenizer: files of OLMo, Megatron, datatrove or litdata."""
     text_field: str = Field(default="text", min_length=1)
     """Field that holds a document's text."""
     id_field: str = Field(default="id", min_length=1)
@@ -87,6 +90,9 @@ class SourceBase(Settings):
                 f"a source needs exactly one of {', '.join(KINDS)}, this one has {found}: "
                 "for instance {jsonl: data/books/*.jsonl}"
             )
+        of_text = self.model_fields_set & {"text_field", "id_field"}
+        if self.tokens is not None and of_text:
+            raise ValueError(f"{min(of_text)} is of text, and this source has tokens: leave it out")
         return self
 
     @property
@@ -96,13 +102,18 @@ class SourceBase(Settings):
 
     @property
     def file_kind(self) -> str:
-        """The kind of the files: one of `FILE_KINDS`."""
+        """The kind of the files: one of `FILE_KINDS`, or tokens."""
         return "jsonl" if self.kind == "corpus" else self.kind
 
     @property
     def address(self) -> str:
         """The corpus name, glob or fsspec address as the study file gives it."""
-        return getattr(self, self.kind)
+        return self.tokens.path if self.tokens is not None else getattr(self, self.kind)
+
+    def at(self, address: str) -> Self:
+        """The same source at another address."""
+        place = address if self.tokens is None else self.tokens.model_copy(update={"path": address})
+        return self.model_copy(update={self.kind: place})
 
     def label(self) -> str:
         """A short human description, for instance ``corpus pubmed, first 4 MB``; without credentials."""
@@ -115,6 +126,9 @@ class SourceBase(Settings):
 
     def reading(self) -> dict[str, Any]:
         """The settings that change which text is read from given files: part of the documents' version."""
+        if self.tokens is not None:
+            stated = self.tokens.model_dump(include={"format", "dtype"})
+            return {"kind": "tokens", **stated, "max_documents": self.max_documents, "max_bytes": self.max_bytes}
         return {
             "kind": self.file_kind,
             "text_field": self.text_field,

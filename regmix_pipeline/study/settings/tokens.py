@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,10 +25,17 @@ class TokenizerTraining(Settings):
 
 
 class TokenizerSettings(Settings):
-    """A tokenizer: exactly one of ``file`` and ``train``."""
+    """A tokenizer: exactly one of ``file``, ``hub`` and ``train``."""
 
     file: str | None = None
     """A tokenizer.json as the tokenizers library writes it; a relative path starts at the study file's folder."""
+    hub: str | None = Field(default=None, min_length=1)
+    """A model on the Hugging Face Hub whose tokenizer.json is taken, such as allenai/dolma2-tokenizer. It is fetched
+    once and kept at the commit that it had then."""
+    revision: str | None = Field(default=None, min_length=1)
+    """Branch, tag or commit of ``hub``. Default: main."""
+    name: str | None = Field(default=None, min_length=1)
+    """What sources of tokens call this tokenizer. Default: the ``hub`` or ``file`` as it is written here."""
     train: TokenizerTraining | None = None
     """Train one instead; once trained it is frozen, whatever later happens to the documents."""
     eos_token: str = Field(default="<|endoftext|>", min_length=1)
@@ -36,13 +43,28 @@ class TokenizerSettings(Settings):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> TokenizerSettings:
-        if (self.file is None) == (self.train is None):
-            found = "both" if self.file is not None else "neither"
+        given = [kind for kind in ("file", "hub", "train") if getattr(self, kind) is not None]
+        if len(given) != 1:
             raise ValueError(
-                f"the tokenizer needs exactly one of file and train, this one has {found}: "
+                f"the tokenizer needs exactly one of file, hub and train, this one has {' and '.join(given) or 'none'}"
+                ": "
                 "for instance {file: tokenizer.json} or {train: {vocab_size: 8192}}"
             )
+        if self.revision is not None and self.hub is None:
+            raise ValueError("revision is of a tokenizer on the Hugging Face Hub: give hub, or leave it out")
+        if self.name is not None and self.train is not None:
+            raise ValueError("no other tokens are made by a tokenizer that the study trains: leave the name out")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What sources of tokens may call it."""
+        return tuple(name for name in (self.name, self.hub, self.file) if name is not None)
+
+    def asked(self) -> dict[str, Any]:
+        """What a tokenizer follows from, JSON-able. A name is none of it, and what is not given is left out."""
+        given = self.model_dump(mode="json", exclude={"name"})
+        return {key: value for key, value in given.items() if value is not None or key in ("file", "train")}
 
 
 _VARIABLES = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from regmix_pipeline.study.settings.base import Settings
 from regmix_pipeline.study.settings.documents import Source
@@ -28,10 +29,16 @@ class Watch(Settings):
     @classmethod
     def _pattern_inside(cls, source: Source) -> Source:
         if source.corpus is not None:
-            raise ValueError("a watched folder holds files: give a jsonl or parquet pattern, not a corpus")
+            raise ValueError("a watched folder holds files: give a pattern of files, not a corpus")
         if "://" in source.address or os.path.isabs(source.address) or ".." in Path(source.address).parts:
             raise ValueError(f"{source.address!r} leaves the watched folder: give a pattern inside it, such as *.jsonl")
         return source
+
+    @model_validator(mode="after")
+    def _tokens_on_a_disk(self) -> Self:
+        if self.remote and self.source.tokens is not None:
+            raise ValueError(f"{self.address!r} is not on a disk: tokens are read where they lie; copy or mount them")
+        return self
 
     @property
     def remote(self) -> bool:
@@ -42,4 +49,4 @@ class Watch(Settings):
         """The source of the domain that a folder is."""
         # A glob's special characters in the address itself are meant literally.
         root = self.address.rstrip("/") if self.remote else glob.escape(self.address.rstrip("/"))
-        return self.source.model_copy(update={self.source.kind: f"{root}/{folder}/{self.source.address}"})
+        return self.source.at(f"{root}/{folder}/{self.source.address}")

@@ -92,7 +92,25 @@ def test_a_domain_given_twice_is_refused_with_both_lines(study_file):
         ({"targets.code.source": {"jsonl": "x.jsonl"}}, "name of a domain and a source"),
         ({"domains.code.source": {"jsonl": "x", "parquet": "y"}}, "exactly one of"),
         ({"domains.code.source": {"corpus": "pubmud"}}, "did you mean 'pubmed'"),
-        ({"tokenizer": {"train": {}, "file": "x.json"}}, "exactly one of file and train"),
+        ({"tokenizer": {"train": {}, "file": "x.json"}}, "exactly one of file, hub and train"),
+        (
+            {"domains.code.source": {"tokens": {"path": "a.npy", "tokenizer": "gpt2"}}},
+            r"tiny\.yaml:\d+: domains\.code\.source\.tokens\.tokenizer: .* the study trains another",
+        ),
+        (
+            {
+                "domains.code.source": {"tokens": {"path": "a.npy", "tokenizer": "gpt2"}},
+                "tokenizer": {"file": "x.json"},
+            },
+            "were made by gpt2, and the study's tokenizer is x.json",
+        ),
+        ({"domains.code.source": {"tokens": {"path": "s3://b/a.npy", "tokenizer": "gpt2"}}}, "is not on a disk"),
+        ({"domains.code.source": {"tokens": {"path": "a.npy"}}}, r"tokens\.tokenizer: this field is needed"),
+        ({"domains.code.source": {"tokens": {"path": "a", "tokenizer": "x"}, "text_field": "t"}}, "is of text"),
+        (
+            {"domains.code.source": {"tokens": {"path": "a", "tokenizer": "x", "format": "olma"}}},
+            r"tokens\.format: Input should be 'olmo', 'megatron', 'datatrove' or 'litdata'",
+        ),
         ({"proxies.preset": "huge"}, "no preset 'huge'"),
         ({"proxies.model.heads": 5}, "heads"),
         ({"proxies.repeat_as_target": True, "limits.target_tokens": None}, "needs limits.target_tokens"),

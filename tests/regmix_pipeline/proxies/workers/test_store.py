@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 
+import numpy as np
 import pytest
 
 from regmix_pipeline.errors import ProxyError, StudyError, TokenError
+from regmix_pipeline.files import sha256_of
 from regmix_pipeline.proxies.spec import EvaluationSpec
 from regmix_pipeline.proxies.workers import watch
 from regmix_pipeline.proxies.workers.choose import ThroughStore
@@ -16,6 +18,7 @@ from regmix_pipeline.proxies.workers.remote import done_through
 from regmix_pipeline.proxies.workers.slices import of_slice, parsed_slice, train_from
 from regmix_pipeline.proxies.workers.store import Store
 from regmix_pipeline.study.settings.workers import EngineSettings
+from regmix_pipeline.tokens.extents import TokensIn, write_extents
 
 
 def tokens_of(spec):
@@ -175,3 +178,29 @@ def test_the_environment_goes_before_the_study():
 def test_an_unknown_kind_of_address_names_the_package():
     with pytest.raises((ProxyError, ValueError), match="nowhere"):
         Store("nowhere://bucket/x")
+
+
+def test_tokens_that_are_read_in_place_go_into_the_store_as_one_file(store: Store, checked, tmp_path, at_home, bits):
+    task = checked()
+    expected = at_home([task])
+    shards = {name: in_place(file, tmp_path / name) for name, file in task.shards.items()}
+    here = task.model_copy(update={"shards": shards})
+    assert here.id == task.id
+    store.put_tokens(tokens_of(here))
+    done_through(store, here, tmp_path / "machine")
+    store.get_proxy(here.output)
+    assert {here.id: bits(here.output)} == expected
+
+
+def in_place(file, folder):
+    """The same tokens as two extents of a file that holds others before, between and behind them."""
+    folder.mkdir()
+    tokens = np.fromfile(file.path, np.dtype(file.dtype).newbyteorder("<"))
+    other, half = tokens[:5], len(tokens) // 2
+    held = np.concatenate([other, tokens[half:], other, tokens[:half], other])
+    held.tofile(folder / "all.npy")
+    extents = [(0, len(tokens) - half + 10, half), (0, 5, len(tokens) - half)]
+    size = (folder / "all.npy").stat().st_size
+    write_extents(folder / "train.extents", file.dtype, [TokensIn(folder / "all.npy", 0, len(held), size, "")], extents)
+    sha256 = sha256_of(file.path)
+    return file.model_copy(update={"path": folder / "train.extents", "sha256": sha256})
