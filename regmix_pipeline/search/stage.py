@@ -22,7 +22,7 @@ CODE_VERSION = "9"
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
-        "search": workspace.study.search.model_dump(mode="json"),
+        "search": workspace.study.search.recipe(),
         "objective": workspace.study.objective,
         "downweight": workspace.study.proxies.noise.downweight,
         "seed": workspace.study.seed,

@@ -6,11 +6,10 @@ module puts them together and checks them against each other, `study/file.py` re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.settings.base import Settings, inside
 from regmix_pipeline.study.settings.documents import Source, check_name
@@ -25,14 +24,10 @@ from regmix_pipeline.study.settings.refit import Refit
 from regmix_pipeline.study.settings.regression import RegressionSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 from regmix_pipeline.study.settings.strategies import StrategySettings
+from regmix_pipeline.study.settings.targets import Family, Target, check_families, objective_of
 from regmix_pipeline.study.settings.tokens import ShardSettings, TextCheckSettings, TokenizerSettings
 from regmix_pipeline.study.settings.watch import Watch
 from regmix_pipeline.study.settings.workers import EngineSettings
-
-if TYPE_CHECKING:
-    TargetKind = str
-else:
-    TargetKind = TARGET_KINDS.name_type()
 
 
 class Domain(Settings):
@@ -48,18 +43,6 @@ class Domain(Settings):
     """Tokens the large run could draw, when the shards here are only a sample of them. Default: the shards' own."""
     prior: float | None = Field(default=None, gt=0)
     """Relative natural weight, for domains without a source whose tokens are not known either."""
-
-
-class Target(Settings):
-    """A validation set whose loss is measured; with a weight, the search minimises it."""
-
-    source: Source | None = None
-    """Its own text, outside the domains. Default: the validation split of the domain of the same name, or, where the
-    domains have no sources, the column of that name in the imported losses."""
-    weight: float = Field(default=1.0, ge=0)
-    """Share in the objective, relative to the other targets. 0: measured and reported only."""
-    kind: TargetKind = "text"
-    """What is measured on its windows: `text`, the mean loss of all tokens, or `package.module:function`, your own."""
 
 
 class ImportedTables(Settings):
@@ -140,6 +123,8 @@ class Study(Settings):
     """An address whose folders are domains as well. None: the domains above are all."""
     targets: dict[str, Target] = Field(min_length=1)
     """Name -> validation target. A name that is also a domain means that domain's validation split."""
+    families: dict[str, Family] = Field(default_factory=dict)
+    """Name -> targets that count together, by their macro average."""
     imports: tuple[ImportedTables, ...] = ()
     """Tables of runs trained elsewhere, used beside or instead of the study's own proxies."""
     tokenizer: TokenizerSettings | None = None
@@ -184,6 +169,7 @@ class Study(Settings):
                 raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
             if target.source is not None and name in self.domains:
                 raise ValueError(f"target {name!r} has the name of a domain and a source; rename it or drop the source")
+        _check_targets(self)
         for number, change in enumerate(self.changes):
             later = {name for after in self.changes[number + 1 :] for name in after.gone}
             back, missing = change.gone & set(self.domains), change.made - set(self.domains) - later
@@ -196,7 +182,7 @@ class Study(Settings):
             _check_trains(self)
         else:
             _check_only_imports(self)
-        if not any(target.weight > 0 for target in self.targets.values()):
+        if not self.objective:
             raise ValueError("no target has a weight above 0, so there is nothing to minimise")
         if self.watch is not None and not self.trains:
             raise ValueError("watch needs domains with sources: a study of imported runs alone trains on no text")
@@ -221,8 +207,7 @@ class Study(Settings):
     @property
     def objective(self) -> dict[str, float]:
         """Target -> share of the objective, summing to 1; targets of weight 0 are left out."""
-        total = sum(target.weight for target in self.targets.values())
-        return {name: target.weight / total for name, target in self.targets.items() if target.weight}
+        return objective_of(self.targets, self.families)
 
 
 OBJECTIVE = "objective"
@@ -232,12 +217,30 @@ NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", OBJECTIVE)
 
 
 def _check_names(study: Study) -> None:
-    places = [("name",), *(("domains", name) for name in study.domains), *(("targets", name) for name in study.targets)]
+    parts = ("domains", "targets", "families")
+    places = [("name",), *((part, name) for part in parts for name in getattr(study, part))]
     for place in places:
         try:
             check_name(study.name if place == ("name",) else place[-1])
         except ValueError as error:
             raise inside(place, str(error)) from None
+
+
+def _check_targets(study: Study) -> None:
+    """Families and guardrails name targets; items of a task are no training text."""
+    watched = study.watch is not None
+    check_families(study.families, study.targets, watched)
+    if OBJECTIVE in study.families:
+        raise inside(("families", OBJECTIVE), "every table has the targets' weighted mean under this name")
+    for number, guardrail in enumerate(study.search.guardrails):
+        unknown = [name for name in guardrail.targets if name not in study.targets]
+        if unknown and not watched:
+            what = "a domain, and not a target" if unknown[0] in study.domains else "not a target"
+            raise inside(
+                ("search", "guardrails", number),
+                f"{unknown[0]!r} is {what}: its loss is not measured; add it to targets, with weight 0 if it is not to "
+                "be minimised",
+            )
 
 
 def _check_alternatives(study: Study) -> None:

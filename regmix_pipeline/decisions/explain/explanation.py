@@ -26,7 +26,8 @@ def explanation_of(workspace: Workspace, domain: str, asked: str | None = None) 
     Keys: decision, study, domain, answer (a sentence); weight, prior, cap, cap_from, floor, epochs, available_tokens;
     low and high (the range within one standard error of the best), standard_error (nats per token), weakly_identified
     and undecided (see `undecided`); search; effects (`effect.effects_of`), curve (`effect.curve_of`), chosen_point (its
-    row in the curve), limits and limits_how (`relaxing.active_limits`), alternatives (name, weight, whether the limits
+    row in the curve), limits and limits_how (`relaxing.active_limits`), guardrails (rows of the decision, see
+    `guardrails.Guardrails.rows`), alternatives (name, weight, whether the limits
     allowed it, predicted objective with interval), highest_sampled, mixtures (trained ones), with_weight (those that
     hold any of it), and evidence (asset -> version).
 
@@ -68,6 +69,7 @@ def explanation_of(workspace: Workspace, domain: str, asked: str | None = None) 
         "chosen_point": path.chosen,
         "limits": limits,
         "limits_how": how,
+        "guardrails": decision.get("guardrails") or [],
         "alternatives": _alternatives(evidence, domain),
         "highest_sampled": float(column.max()),
         "mixtures": len(column),
