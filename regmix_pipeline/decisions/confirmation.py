@@ -37,7 +37,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     confirmation = workspace.study.confirmation
     settings = {
         "confirmation": confirmation.model_dump(mode="json") if confirmation else None,
-        "evaluation": workspace.study.proxies.evaluation.model_dump(mode="json"),
+        "evaluation": workspace.study.proxies.evaluation.recipe(),
         "code": CODE_VERSION,
     }
     return {UNPARTITIONED: Recipe(inputs, settings)}
@@ -127,9 +127,9 @@ def _rows(
 
 def _losses(workspace: Workspace, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """One model's loss on every target, and on the objective; targets are independent samples."""
-    fields = ("loss", "standard_error", "bits_per_byte")
+    fields = ("loss", "standard_error", "bits_per_byte", "accuracy", "accuracy_standard_error")
     losses: dict[str, dict[str, float | None]] = {
-        target: {name: measured[target][name] for name in fields} for target in workspace.targets
+        target: {name: measured[target].get(name) for name in fields} for target in workspace.targets
     }
     shares = workspace.json("optimal_mixture")["objective"]
     losses["objective"] = {

@@ -26,6 +26,21 @@ _BYTES = {"uint16": 2, "uint32": 4}
 _REMEDY = "make the shard again: delete its folder and rerun"
 
 
+def check_token_file(file: TokenFile) -> None:
+    """Look at a token file.
+
+    Raises:
+        TokenError: it is missing, has not the stated length, or was altered.
+    """
+    path, expected = file.path, file.tokens * _BYTES[file.dtype]
+    if not path.is_file():
+        raise TokenError("the token file is missing", where=str(path), remedy=_REMEDY)
+    size = path.stat().st_size
+    if size != expected:
+        raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=_REMEDY)
+    _check_unaltered(file)
+
+
 def _check_unaltered(file: TokenFile) -> None:
     """Compare a token file with its checksum, once as long as nobody writes to it: a note beside it says which bytes
     were checked.
@@ -63,17 +78,11 @@ class Windows:
         Raises:
             TokenError: it is missing, has not the stated length, or holds less than one window.
         """
-        path, expected = self.file.path, self.file.tokens * _BYTES[self.file.dtype]
-        if not path.is_file():
-            raise TokenError("the token file is missing", where=str(path), remedy=_REMEDY)
-        size = path.stat().st_size
-        if size != expected:
-            raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=_REMEDY)
-        _check_unaltered(self.file)
+        check_token_file(self.file)
         if self.count < 1:
             raise TokenError(
                 f"{self.file.tokens} tokens are less than a window of {self.context} + 1",
-                where=str(path),
+                where=str(self.file.path),
                 remedy="add text, or lower the model's context",
             )
 

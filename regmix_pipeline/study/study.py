@@ -229,6 +229,14 @@ def _check_names(study: Study) -> None:
 def _check_targets(study: Study) -> None:
     """Families and guardrails name targets; items of a task are no training text."""
     watched = study.watch is not None
+    for name, domain in study.domains.items():
+        if domain.source is not None and domain.source.is_task:
+            raise inside(("domains", name, "source"), "items of a task can only be a target's; give documents")
+    if study.watch is not None and study.watch.source.is_task:
+        raise inside(("watch", "source"), "items of a task can only be a target's; give documents")
+    for name, target in study.targets.items():
+        if target.source is not None and target.source.is_task and target.kind != "text":
+            raise inside(("targets", name, "kind"), "of a task bits per byte are measured; leave kind out")
     check_families(study.families, study.targets, watched)
     if OBJECTIVE in study.families:
         raise inside(("families", OBJECTIVE), "every table has the targets' weighted mean under this name")

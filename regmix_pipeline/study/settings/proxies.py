@@ -176,12 +176,19 @@ class EvaluationSettings(Settings):
     """How a proxy's losses are measured. Windows are fixed, so that differences between proxies are paired."""
 
     windows: int = Field(default=64, ge=2, le=1 << 24)
-    """Windows per target for the final losses, evenly spaced over its validation split."""
+    """Windows per target for the final losses, evenly spaced over its validation split. Tasks have items instead."""
+    items: int | None = Field(default=None, ge=2, le=1 << 24)
+    """Items per task for the final losses, evenly spaced. Default: all of them."""
     trajectory_points: int = Field(default=6, ge=0, le=1_000)
     """Steps at which losses are sampled during training, evenly spaced in the logarithm, the last included. A change
     holds for proxies that are trained after it."""
     trajectory_windows: int = Field(default=4, ge=2, le=1 << 20)
-    """Windows per target for each of them."""
+    """Windows per target for each of them; of a task, 16 times as many items."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What losses follow from, JSON-able. Where all items are measured nothing is said of them, as before there
+        were tasks: what stays the same keeps its recipe."""
+        return self.model_dump(mode="json", exclude=None if self.items else {"items"})
 
     def trajectory_steps(self, steps: int) -> list[int]:
         """Numbers of steps taken at which to sample, log-spaced from steps / 2^points up to ``steps``, increasing."""
