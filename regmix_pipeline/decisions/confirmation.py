@@ -129,7 +129,8 @@ def _losses(workspace: Workspace, measured: Mapping[str, Mapping[str, Any]]) -> 
     """One model's loss on every target, and on the objective; targets are independent samples."""
     fields = ("loss", "standard_error", "bits_per_byte", "accuracy", "accuracy_standard_error")
     losses: dict[str, dict[str, float | None]] = {
-        target: {name: measured[target].get(name) for name in fields} for target in workspace.targets
+        target: {name: measured[target][name] for name in fields if name in measured[target]}
+        for target in workspace.targets
     }
     shares = workspace.json("optimal_mixture")["objective"]
     losses["objective"] = {

@@ -23,11 +23,13 @@ class Table:
         assets: the assets that write it; none where people do, and every row holds.
         meaning: what one row is.
         columns: name -> (type, meaning). `version` is always the version of the asset that wrote the row.
+        optional: columns that a row may leave out; they are NULL then.
     """
 
     assets: tuple[str, ...]
     meaning: str
     columns: Mapping[str, tuple[pa.DataType, str]]
+    optional: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -38,6 +40,10 @@ class Table:
 
 
 _VERSION = {"version": (TEXT, "version of the asset that wrote this row")}
+_ACCURACY = {
+    "accuracy": (REAL, "share of a task's items with choices answered right; NULL for others"),
+    "accuracy_standard_error": (REAL, "its standard error over items"),
+}
 
 TABLES: dict[str, Table] = {
     "domain_inventory": Table(
@@ -141,9 +147,9 @@ TABLES: dict[str, Table] = {
             "bits_per_byte": (REAL, "loss in bits per UTF-8 byte; of a task, the mean over items"),
             "bits_per_byte_standard_error": (REAL, "its standard error"),
             "evaluated_tokens": (WHOLE_NUMBER, "tokens the loss was measured on"),
-            "accuracy": (REAL, "share of a task's items with choices answered right; NULL for others"),
-            "accuracy_standard_error": (REAL, "its standard error over items"),
-        },
+        }
+        | _ACCURACY,
+        tuple(_ACCURACY),
     ),
     "earlier_runs": Table(
         ("earlier_runs",),
@@ -329,10 +335,10 @@ TABLES: dict[str, Table] = {
             "loss": (REAL, "measured, nats per token"),
             "standard_error": (REAL, "its standard error over windows"),
             "bits_per_byte": (REAL, "loss in bits per byte; NULL for the objective"),
-            "accuracy": (REAL, "share of a task's items with choices answered right; NULL for others"),
-            "accuracy_standard_error": (REAL, "its standard error over items"),
             "predicted": (REAL, "loss predicted for a proxy, nats per token"),
-        },
+        }
+        | _ACCURACY,
+        tuple(_ACCURACY),
     ),
     "strategy_choices": Table(
         ("strategy_comparison",),
