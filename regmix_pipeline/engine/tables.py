@@ -44,6 +44,12 @@ _ACCURACY = {
     "accuracy": (REAL, "share of a task's items with choices answered right; NULL for others"),
     "accuracy_standard_error": (REAL, "its standard error over items"),
 }
+_SAMPLING = {
+    "flagged_by_seeds": (YES_NO, "whether signal_to_noise is below the study's limit"),
+    "standard_error": (REAL, "of a proxy's loss over items or windows, nats per token; the mean over proxies"),
+    "spread": (REAL, "standard deviation of the mixtures' measured losses, nats per token"),
+    "spread_to_error": (REAL, "spread / standard_error"),
+}
 
 TABLES: dict[str, Table] = {
     "domain_inventory": Table(
@@ -211,8 +217,10 @@ TABLES: dict[str, Table] = {
             "signal": (REAL, "standard deviation of the mixtures' losses without the noise, nats per token"),
             "signal_to_noise": (REAL, "signal / noise"),
             "reliability": (REAL, "share of the losses' variance over mixtures that is signal"),
-            "flagged": (YES_NO, "whether signal_to_noise is below the study's limit"),
+            "flagged": (YES_NO, "whether a ratio is below the study's limit for it"),
+            **_SAMPLING,
         },
+        tuple(_SAMPLING),
     ),
     "step_laws": Table(
         ("regressor",),

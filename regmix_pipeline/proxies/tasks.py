@@ -49,10 +49,9 @@ def split_file(workspace: Workspace, name: str, split: str) -> tuple[TokenFile, 
 
 def target_kinds(workspace: Workspace) -> dict[str, Any]:
     """Kinds of the targets that are not plain text, and the versions of the user's own: settings of a recipe."""
-    targets = workspace.study.targets
-    kinds = {name: target.kind for name, target in targets.items() if target.kind != "text"}
+    kinds = {name: target.kind for name, target in workspace.study.targets.items() if target.kind != "text"}
     found: dict[str, Any] = {"target kinds": [kinds, TARGET_KINDS.own_versions(kinds.values())]} if kinds else {}
-    tasks = [name for name, target in targets.items() if target.source is not None and target.source.is_task]
+    tasks = workspace.study.tasks
     return found | ({"tasks": [tasks, workspace.study.proxies.evaluation.items, TASK_CODE]} if tasks else {})
 
 

@@ -28,6 +28,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "seed": workspace.study.seed,
         "code": CODE_VERSION,
     }
+    if workspace.study.proxies.noise.weight_by_signal:
+        settings["weight_by_signal"] = True
     return {UNPARTITIONED: Recipe(workspace.versions("regressor") | workspace.versions("domain_inventory"), settings)}
 
 

@@ -205,11 +205,26 @@ class Study(Settings):
         return domains | targets  # pyright: ignore[reportReturnType]
 
     @property
+    def tasks(self) -> list[str]:
+        """Targets that are tasks."""
+        return [name for name, each in self.targets.items() if each.source is not None and each.source.is_task]
+
+    @property
+    def flag_error_below(self) -> float | None:
+        """Standard errors over items or windows that a target's losses have to spread over; None: not looked at."""
+        noise = self.proxies.noise
+        if noise.flag_error_below is not None:
+            return noise.flag_error_below
+        return FEW_ITEMS if self.tasks or noise.weight_by_signal else None
+
+    @property
     def objective(self) -> dict[str, float]:
         """Target -> share of the objective, summing to 1; targets of weight 0 are left out."""
         return objective_of(self.targets, self.families)
 
 
+FEW_ITEMS = 0.5
+"""Spread of a target's losses over mixtures, in standard errors over items, below which its items are too few."""
 OBJECTIVE = "objective"
 """The name of the targets' weighted mean in every table."""
 NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", OBJECTIVE)

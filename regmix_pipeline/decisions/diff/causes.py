@@ -51,6 +51,7 @@ def content_of(evidence: Evidence) -> dict[str, Any]:
         "objective": {
             "targets": settings["objective"],
             "downweight": settings["downweight"],
+            "weight_by_signal": settings.get("weight_by_signal", False),
             **{name: search[name] for name in WEIGHING},
         },
         "search": {
@@ -103,7 +104,7 @@ class Replay:
             | {name: wanted[name] for name in WEIGHING}
             | ({"method": self.method} if self.method else {})
         )
-        weighing = NoiseSettings(downweight=wanted["downweight"])
+        weighing = NoiseSettings(downweight=wanted["downweight"], weight_by_signal=wanted["weight_by_signal"])
         targets = {name: share for name, share in wanted["targets"].items() if name in evidence.fitted.targets}
         if not targets:
             # Evidence that never measured what is asked for: its own objective is all it can speak of.

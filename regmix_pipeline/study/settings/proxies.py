@@ -218,7 +218,14 @@ class NoiseSettings(Settings):
     flag_below: float = Field(default=2.0, ge=0)
     """A target whose mixtures' losses spread less than this many times the noise is flagged."""
     downweight: bool = True
-    """Let flagged targets count in the objective only in proportion to the share of their variance that is signal."""
+    """Let targets flagged so count in the objective only in proportion to the share of their variance that is
+    signal."""
+    flag_error_below: float | None = Field(default=None, ge=0)
+    """A target whose mixtures' losses spread less than this many times their standard error over items or windows is
+    flagged. Default: 0.5 in a study with tasks, whose items may be few; otherwise it is not looked at."""
+    weight_by_signal: bool = False
+    """Let every target count in proportion to the share of its variance that is signal, flagged or not: by seeds, or,
+    where no mixture has several, by its standard errors."""
 
 
 _WITH_PAPERS_TRAINING: dict[str, Any] = {}
