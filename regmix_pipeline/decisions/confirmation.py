@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.decisions.guardrails import measured_guardrails, measured_in_words
 from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
@@ -159,7 +160,9 @@ def _facts(workspace: Workspace, rows: list[dict[str, Any]]) -> dict[str, Any]:
         # Seeds are paired: the same one starts all mixtures from the same weights.
         facts["standard error of the gain over seeds"] = float(gains.std(ddof=1) / np.sqrt(len(gains)))
         facts["held for every seed"] = bool((gains > 0).all())
-    return facts
+    guardrails = workspace.json("optimal_mixture").get("guardrails", [])
+    measured = measured_guardrails(guardrails, ((row["name"], row["seed"], row["target"], row["loss"]) for row in rows))
+    return facts | ({"guardrails": {row["target"]: measured_in_words(row) for row in measured}} if measured else {})
 
 
 CONFIRMATION = Stage(

@@ -86,17 +86,20 @@ class Score:
 
 @dataclass(frozen=True)
 class Noise:
-    """A target's noise between seeds with its 90% interval, and what mixtures differ by; nats per token."""
+    """A target's noise between seeds with its 90% interval, and what mixtures differ by; nats per token. None where no
+    mixture was trained with several seeds, or where its standard errors were not looked at."""
 
     target: str
-    mixtures: int
-    seeds: int
-    noise: float
-    low: float
-    high: float
-    signal: float
-    ratio: float
+    mixtures: int | None
+    seeds: int | None
+    noise: float | None
+    low: float | None
+    high: float | None
+    signal: float | None
+    ratio: float | None
     flagged: bool
+    standard_error: float | None = None
+    spread_to_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,8 @@ def _scores(connection: duckdb.DuckDBPyConnection) -> list[Score]:
 
 def _noise(connection: duckdb.DuckDBPyConnection) -> list[Noise]:
     rows = connection.execute(
-        "select target, mixtures, seeds, noise, noise_low, noise_high, signal, signal_to_noise, flagged "
+        "select target, mixtures, seeds, noise, noise_low, noise_high, signal, signal_to_noise, flagged, "
+        "standard_error, spread_to_error "
         "from current_noise_floor order by target"
     ).fetchall()
     return [Noise(*row) for row in rows]

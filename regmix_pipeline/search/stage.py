@@ -72,6 +72,9 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "chance better than natural": found["gain"]["chance_better_than_natural"],
         "search": found["search"],
     }
+    if found.get("guardrails"):
+        facts["guardrails (slack in nats/token)"] = {row["target"]: row["slack"] for row in found["guardrails"]}
+        facts["guardrails that hold the mixture back"] = [row["target"] for row in found["guardrails"] if row["active"]]
     yield Output(UNPARTITIONED, version, facts, [path])
 
 
