@@ -280,6 +280,11 @@ def _losses(
         "losses (nats/token)": losses,
         "measurements": len(rows),
     }
+    if answered := [row for row in final if row.get("accuracy") is not None]:
+        facts["accuracy"] = {
+            target: sum(row["accuracy"] for row in answered if row["target"] == target) / len(specs)
+            for target in dict.fromkeys(row["target"] for row in answered)
+        }
     evaluations = evaluation_specs(workspace, specs, targets, workspace.study.proxies.evaluation)
     return Output(key, version, facts, [path, *(task.output for task in evaluations)], seconds)
 
