@@ -112,11 +112,11 @@ def _alternatives(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
 
 
 def _allowed(evidence: Evidence, held: Mapping[str, float]) -> bool:
-    """Whether the limits of the decision allowed a mixture."""
+    """Whether the limits and guardrails of the decision allowed a mixture."""
     if not {name for name, weight in held.items() if weight > 0} <= set(evidence.domains):
         return False
     weights = np.array([[held.get(name, 0.0) for name in evidence.domains]])
-    return bool(evidence.region.allow(weights, ROUNDED)[0])
+    return bool(evidence.region.allow(weights, ROUNDED)[0] and evidence.objective.keeps(weights)[0])
 
 
 def answer_of(found: Mapping[str, Any]) -> str:
