@@ -24,7 +24,10 @@ SOURCES = {
     "tokenizer": ["tokens/tokenizer.py", "documents/readers/*.py", "documents/decompress.py"],
     "token_shards": [
         *("documents/readers/*.py", "documents/decompress.py"),
-        *(f"tokens/{name}.py" for name in ("join", "long_documents", "part_steps", "shards", "split", "steps")),
+        *(
+            f"tokens/{name}.py"
+            for name in ("join", "long_documents", "part_steps", "shards", "split", "steps", "task_items")
+        ),
     ],
     "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
     "domain_inventory": ["mixtures/limits.py"],
@@ -36,7 +39,13 @@ SOURCES = {
         f"proxies/{name}.py"
         for name in ("attention", "loss", "model", "optimiser", "permutation", "quota", "train", "windows")
     ],
-    "proxy_losses": [f"proxies/{name}.py" for name in ("early_stopping", "evaluate", "loss", "model", "target_kinds")],
+    "proxy_losses": [
+        f"proxies/{name}.py"
+        for name in (
+            *("continuations", "device", "early_stopping", "evaluate", "loss", "measured", "model", "target_kinds"),
+            "task_losses",
+        )
+    ],
     "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "study/changes.py"],
     "imported_runs": ["proxies/run_tables.py", "mixtures/mixture.py"],
     "regressor": ["regression/*.py", "regression/laws/*.py", "ngrams/evidence.py"],
@@ -46,6 +55,7 @@ SOURCES = {
             "best",
             "candidates",
             "convex",
+            "guardrails",
             "objective",
             "optimiser",
             "pareto",
@@ -56,9 +66,9 @@ SOURCES = {
     ],
     "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
     "mixture_decision": [
-        f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record", "rounds")
+        f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "families", "record", "rounds")
     ],
-    "confirmation": ["decisions/confirmation.py", "proxies/evaluate.py", "proxies/train.py"],
+    "confirmation": ["decisions/confirmation.py", "decisions/guardrails.py", "proxies/evaluate.py", "proxies/train.py"],
     "mixture_report": ["report/*.py"],
     "strategy_comparison": ["strategies/*.py", "strategies/methods/*.py", "strategies/comparison/*.py"],
 }
