@@ -306,6 +306,9 @@ def _ending(
         "standard_error": math.hypot(loss["standard_error"], error),
         "bits_per_byte": final * unit,
         "bits_per_byte_standard_error": math.hypot(loss["standard_error"], error) * unit,
+        # Of the answers of a proxy that was stopped nothing is known at its end.
+        "accuracy": None,
+        "accuracy_standard_error": None,
         "final": True,
         "extrapolated": True,
     }
