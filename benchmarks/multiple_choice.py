@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (imported only by downstream.py)
 """Multiple-choice questions: a model answers with the continuation that it finds most likely.
 
 As in lm-evaluation-harness (Gao et al., doi:10.5281/zenodo.12608602): the log-likelihood of each choice after the
@@ -13,12 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.proxies.evaluate import autocast, rows_per_pass
-from regmix_pipeline.proxies.loss import token_losses
+from regmix_pipeline.proxies.continuations import continuation_losses
 from regmix_pipeline.proxies.model import Decoder
 
 Array = NDArray[np.float64]
@@ -82,43 +79,18 @@ class Answers:
         return float(self.right.std(ddof=1) / math.sqrt(len(self.right)))
 
 
-@torch.no_grad()
 def log_likelihoods(model: Decoder, questions: Sequence[Question]) -> list[Array]:
     """Summed log-likelihood of every choice after its context, nats; an array (choices,) a question.
 
-    What does not fit the model's window is cut off the front of the context; a choice that alone does not fit is cut
-    at its end, alike for every model of that window.
+    What does not fit the model's window is cut as `continuations` says.
 
     Raises:
         ProxyError: a token is outside the vocabulary.
     """
-    device, window = model.head.device, model.settings.context
-    rows = [(n, c) for n, question in enumerate(questions) for c in range(len(question.choices))]
-    texts = [_windowed(questions[n].context, questions[n].choices[c], window) for n, c in rows]
-    if any(max(tokens) >= model.vocabulary for tokens, _ in texts):
-        raise ProxyError(f"a token is outside the vocabulary of {model.vocabulary}", where="multiple choice")
-    found = [np.empty(len(question.choices)) for question in questions]
-    # Rows of like length share a pass: little of it is padding.
-    order = sorted(range(len(rows)), key=lambda row: len(texts[row][0]))
-    step = rows_per_pass(model)
-    with autocast(device):
-        for start in range(0, len(order), step):
-            part = order[start : start + step]
-            longest = max(len(texts[row][0]) for row in part)
-            # Padding stands after the text, where causal attention cannot see it from.
-            tokens = torch.zeros(len(part), longest, dtype=torch.int64)
-            counted = torch.zeros(len(part), longest - 1)
-            for line, row in enumerate(part):
-                text, asked = texts[row]
-                tokens[line, : len(text)] = torch.tensor(text)
-                counted[line, len(text) - 1 - asked : len(text) - 1] = 1
-            tokens = tokens.to(device)
-            losses = token_losses(model(tokens[:, :-1]), model.head, tokens[:, 1:].reshape(-1))
-            sums = -(losses.view(len(part), -1).double().cpu() * counted).sum(1)
-            for line, row in enumerate(part):
-                n, c = rows[row]
-                found[n][c] = float(sums[line])
-    return found
+    rows = [([*question.context, *choice], len(choice)) for question in questions for choice in question.choices]
+    losses, _ = continuation_losses(model, rows)
+    ends = np.cumsum([len(question.choices) for question in questions])[:-1]
+    return np.split(-losses, ends)
 
 
 def answered(model: Decoder, questions: Sequence[Question], per_character: bool) -> Answers:
@@ -137,9 +109,3 @@ def answered(model: Decoder, questions: Sequence[Question], per_character: bool)
         margin.append(normal[question.gold] - np.delete(normal, question.gold).mean())
     chance = np.array([1 / len(question.choices) for question in questions])
     return Answers(np.array(right), chance, np.array(margin))
-
-
-def _windowed(context: Sequence[int], choice: Sequence[int], window: int) -> tuple[list[int], int]:
-    """Tokens of a pass, window + 1 at most with the last only a label, and how many of them are the choice's."""
-    choice = list(choice[:window])
-    return [*context[-(window + 1 - len(choice)) :], *choice], len(choice)

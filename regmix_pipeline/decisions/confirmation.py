@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from regmix_pipeline.decisions.guardrails import measured_guardrails, measured_in_words
 from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
@@ -36,7 +37,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     confirmation = workspace.study.confirmation
     settings = {
         "confirmation": confirmation.model_dump(mode="json") if confirmation else None,
-        "evaluation": workspace.study.proxies.evaluation.model_dump(mode="json"),
+        "evaluation": workspace.study.proxies.evaluation.recipe(),
         "code": CODE_VERSION,
     }
     return {UNPARTITIONED: Recipe(inputs, settings)}
@@ -126,9 +127,10 @@ def _rows(
 
 def _losses(workspace: Workspace, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """One model's loss on every target, and on the objective; targets are independent samples."""
-    fields = ("loss", "standard_error", "bits_per_byte")
+    fields = ("loss", "standard_error", "bits_per_byte", "accuracy", "accuracy_standard_error")
     losses: dict[str, dict[str, float | None]] = {
-        target: {name: measured[target][name] for name in fields} for target in workspace.targets
+        target: {name: measured[target][name] for name in fields if name in measured[target]}
+        for target in workspace.targets
     }
     shares = workspace.json("optimal_mixture")["objective"]
     losses["objective"] = {
@@ -157,7 +159,9 @@ def _facts(workspace: Workspace, rows: list[dict[str, Any]]) -> dict[str, Any]:
         # Seeds are paired: the same one starts all mixtures from the same weights.
         facts["standard error of the gain over seeds"] = float(gains.std(ddof=1) / np.sqrt(len(gains)))
         facts["held for every seed"] = bool((gains > 0).all())
-    return facts
+    guardrails = workspace.json("optimal_mixture").get("guardrails", [])
+    measured = measured_guardrails(guardrails, ((row["name"], row["seed"], row["target"], row["loss"]) for row in rows))
+    return facts | ({"guardrails": {row["target"]: measured_in_words(row) for row in measured}} if measured else {})
 
 
 CONFIRMATION = Stage(

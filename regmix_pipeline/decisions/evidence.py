@@ -98,7 +98,7 @@ class Evidence:
     def objective(self) -> Objective:
         """What was minimised."""
         natural = self.references["natural"].vector(self.domains)
-        return Objective(self.fitted, self.target_weights, natural, self.settings.objective == "worst_case")
+        return Objective.of(self.fitted, self.target_weights, natural, self.settings)
 
     @cached_property
     def chosen(self) -> Array:

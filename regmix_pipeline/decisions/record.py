@@ -14,6 +14,7 @@ import regmix_pipeline
 from regmix_pipeline import checks
 from regmix_pipeline.decisions.alternatives import compared, predictions_for, previous_alternative
 from regmix_pipeline.decisions.caveats import undecided
+from regmix_pipeline.decisions.families import family_rows
 from regmix_pipeline.decisions.ngrams import overlap_measured, reliance_on_ngrams
 from regmix_pipeline.decisions.rounds import measured_gain, rounds_of
 from regmix_pipeline.engine.records import UNPARTITIONED, Record, now
@@ -83,6 +84,7 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
         "alternatives": {each.name: each.as_json() for each in alternatives},
         "gain": optimum["gain"],
         "active": optimum["active"],
+        **_targets_together(workspace, optimum),
         "stability": _stability(workspace),
         "rounds": rounds_of(workspace, fitted, optimum["objective"]) if workspace.study.trains else [],
         "ngrams": ngrams,
@@ -202,6 +204,14 @@ def versions_behind(workspace: Workspace) -> dict[str, str]:
     if not workspace.study.trains:
         return versions
     return versions | workspace.versions("further_mixtures") | workspace.versions("text_checks")
+
+
+def _targets_together(workspace: Workspace, optimum: Mapping[str, Any]) -> dict[str, Any]:
+    """Guardrails with what the chosen mixture makes of them, and the families of targets; nothing where there are
+    none."""
+    found = {"guardrails": optimum["guardrails"]} if optimum.get("guardrails") else {}
+    families = family_rows(workspace.study, optimum["objective"], optimum["predictions"])
+    return found | ({"families": families} if families else {})
 
 
 def _stability(workspace: Workspace) -> dict[str, Any] | None:

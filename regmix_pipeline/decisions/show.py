@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 
 from regmix_pipeline.decisions.caveats import open_weights, price_of
+from regmix_pipeline.decisions.guardrails import (
+    families_in_words,
+    guardrails_in_words,
+    measured_guardrails,
+    measured_in_words,
+)
 from regmix_pipeline.decisions.ngrams import ngrams_in_words
 from regmix_pipeline.decisions.rounds import rounds_in_words
 from regmix_pipeline.engine.ledger import read_ledger
@@ -28,19 +36,22 @@ def show_decision(workspace: Workspace, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     for line in (*rounds_in_words(record["rounds"]), *ngrams_in_words(record["ngrams"])):
         console.print(line, markup=False, highlight=False)
+    for line in (*families_in_words(record), *guardrails_in_words(record)):
+        console.print(line, markup=False, highlight=False)
     for flag in record["flags"]:
         console.print(f"flag: {flag}", style="yellow", markup=False)
-    _show_confirmation(workspace, console)
+    _show_confirmation(workspace, record.get("guardrails") or [], console)
     if (workspace.records.current("mixture_report")) is not None:
         console.print(f"report: {workspace.artefact('mixture_report')}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_confirmation(workspace: Workspace, console: Console) -> None:
+def _show_confirmation(workspace: Workspace, guardrails: list[dict[str, Any]], console: Console) -> None:
     with read_ledger(workspace.ledger) as connection:
         rows = connection.execute(
             "select target, name, avg(loss), stddev_samp(loss) / sqrt(count(*)), any_value(predicted), count(*) "
             "from current_confirmations group by target, name"
         ).fetchall()
+        each = connection.execute("select name, seed, target, loss from current_confirmations").fetchall()
     if not rows:
         return
     found = {(target, name): (loss, error, predicted) for target, name, loss, error, predicted, _ in rows}
@@ -55,6 +66,10 @@ def _show_confirmation(workspace: Workspace, console: Console) -> None:
     show_table(console, ("target", *ORDER, "best"), table, title=title, bold=[0])
     if seeds == 1:
         console.print("one seed each: the spread between seeds is unknown", style="yellow")
+    for row in measured_guardrails(guardrails, each):
+        style = None if row["kept"] else "yellow"
+        line = f"larger models: guardrail of {row['target']} {measured_in_words(row)}"
+        console.print(line, markup=False, highlight=False, style=style)
 
 
 def _cell(loss: float, error: float | None, predicted: float | None) -> str:

@@ -26,6 +26,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         ),
         "code": CODE_VERSION,
     }
+    if families := workspace.study.families:
+        settings["families"] = {name: family.model_dump(mode="json") for name, family in families.items()}
     return {UNPARTITIONED: Recipe(versions_behind(workspace), settings)}
 
 

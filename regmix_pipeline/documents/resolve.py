@@ -170,9 +170,12 @@ def _check_kinds(source: Source, files: SourceFiles) -> None:
     for path in files.paths:
         suffix = Path(path).suffix.lower()
         if suffix in UNREADABLE:
-            jsonl, endings = source.file_kind == "jsonl", FILE_KINDS[source.file_kind].endings
+            endings = FILE_KINDS[source.file_kind].endings
+            jsonl = ".jsonl" in endings
             remedy = "decompress it, or compress it as .gz or .zst" if jsonl else f"give {' or '.join(endings)} files"
             raise DocumentError(f"{suffix} files cannot be read", where=files.address(path), remedy=remedy)
+        if path.lower().endswith(FILE_KINDS[source.file_kind].endings):
+            continue
         kind = kind_of_file(path) or source.file_kind
         if kind != source.file_kind:
             raise DocumentError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regmix_pipeline.engine.records import Records
-from regmix_pipeline.study.study import Domain, Study, Target
+from regmix_pipeline.study.settings.targets import Target
+from regmix_pipeline.study.study import Domain, Study
 
 NAME = "domains"
 """The stage that looks for them."""

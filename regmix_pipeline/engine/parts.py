@@ -30,7 +30,7 @@ def part_bytes(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
     schema = TABLES[table].schema
     names = set(schema.names)
     for row in rows:
-        odd = row.keys() ^ names
+        odd = (row.keys() ^ names) - set(TABLES[table].optional)
         if odd:
             raise LedgerError(
                 f"columns do not match the table: {sorted(odd)}", where=table, remedy="see ledger/tables.py"

@@ -23,11 +23,13 @@ class Table:
         assets: the assets that write it; none where people do, and every row holds.
         meaning: what one row is.
         columns: name -> (type, meaning). `version` is always the version of the asset that wrote the row.
+        optional: columns that a row may leave out; they are NULL then.
     """
 
     assets: tuple[str, ...]
     meaning: str
     columns: Mapping[str, tuple[pa.DataType, str]]
+    optional: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -38,6 +40,16 @@ class Table:
 
 
 _VERSION = {"version": (TEXT, "version of the asset that wrote this row")}
+_ACCURACY = {
+    "accuracy": (REAL, "share of a task's items with choices answered right; NULL for others"),
+    "accuracy_standard_error": (REAL, "its standard error over items"),
+}
+_SAMPLING = {
+    "flagged_by_seeds": (YES_NO, "whether signal_to_noise is below the study's limit"),
+    "standard_error": (REAL, "of a proxy's loss over items or windows, nats per token; the mean over proxies"),
+    "spread": (REAL, "standard deviation of the mixtures' measured losses, nats per token"),
+    "spread_to_error": (REAL, "spread / standard_error"),
+}
 
 TABLES: dict[str, Table] = {
     "domain_inventory": Table(
@@ -137,11 +149,13 @@ TABLES: dict[str, Table] = {
             "final": (YES_NO, "whether this is the finished proxy on the full evaluation sample"),
             "extrapolated": (YES_NO, "whether the proxy was stopped early and this is what its loss would have become"),
             "loss": (REAL, "mean loss, nats per token"),
-            "standard_error": (REAL, "standard error of the loss over windows"),
-            "bits_per_byte": (REAL, "loss in bits per UTF-8 byte"),
+            "standard_error": (REAL, "standard error of the loss over windows, or over items of a task"),
+            "bits_per_byte": (REAL, "loss in bits per UTF-8 byte; of a task, the mean over items"),
             "bits_per_byte_standard_error": (REAL, "its standard error"),
             "evaluated_tokens": (WHOLE_NUMBER, "tokens the loss was measured on"),
-        },
+        }
+        | _ACCURACY,
+        tuple(_ACCURACY),
     ),
     "earlier_runs": Table(
         ("earlier_runs",),
@@ -203,8 +217,10 @@ TABLES: dict[str, Table] = {
             "signal": (REAL, "standard deviation of the mixtures' losses without the noise, nats per token"),
             "signal_to_noise": (REAL, "signal / noise"),
             "reliability": (REAL, "share of the losses' variance over mixtures that is signal"),
-            "flagged": (YES_NO, "whether signal_to_noise is below the study's limit"),
+            "flagged": (YES_NO, "whether a ratio is below the study's limit for it"),
+            **_SAMPLING,
         },
+        tuple(_SAMPLING),
     ),
     "step_laws": Table(
         ("regressor",),
@@ -328,7 +344,9 @@ TABLES: dict[str, Table] = {
             "standard_error": (REAL, "its standard error over windows"),
             "bits_per_byte": (REAL, "loss in bits per byte; NULL for the objective"),
             "predicted": (REAL, "loss predicted for a proxy, nats per token"),
-        },
+        }
+        | _ACCURACY,
+        tuple(_ACCURACY),
     ),
     "strategy_choices": Table(
         ("strategy_comparison",),
@@ -364,6 +382,8 @@ TABLES: dict[str, Table] = {
             "loss": (REAL, "measured, nats per token"),
             "standard_error": (REAL, "its standard error over windows, most of which all runs have in common"),
             "bits_per_byte": (REAL, "loss in bits per byte; NULL for the objective"),
+            "accuracy": (REAL, "share of a task's items with choices answered right; NULL for others"),
+            "accuracy_standard_error": (REAL, "its standard error over items"),
         },
     ),
     "strategy_candidates": Table(

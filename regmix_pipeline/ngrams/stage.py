@@ -15,10 +15,11 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.ngrams.counts import Numbers, probabilities
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.proxies.spec import TokenFile
+from regmix_pipeline.proxies.spec import TASK, TokenFile
 from regmix_pipeline.proxies.tasks import split_file, target_files, training_files
 from regmix_pipeline.proxies.windows import Windows
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS, current_manifest
+from regmix_pipeline.tokens.task_items import read_items
 
 CODE_VERSION = "1"
 NAME = "ngram_models"
@@ -52,7 +53,10 @@ def counts_ngrams(workspace: Workspace) -> bool:
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     context = workspace.study.proxies.model_settings.context
     measured = workspace.study.proxies.evaluation.windows
-    samples = {name: sample(file, context, measured) for name, file in target_files(workspace).items()}
+    samples = {
+        name: sample_of_task(file) if file.kind == TASK else sample(file, context, measured)
+        for name, file in target_files(workspace).items()
+    }
     asked = fingerprint("samples", {name: windows.tolist() for name, windows in samples.items()}, CODE_VERSION)
     known, rows, files = _known(workspace), [], []
     vocabulary = current_manifest(workspace, workspace.domains[0]).vocabulary
@@ -111,6 +115,20 @@ def sample(file: TokenFile, context: int, measured: int) -> Numbers:
     places = ((2 * np.arange(kept) + 1) * number) // (2 * kept)
     starts = free[places // each] * context + places % each * length
     return np.stack([windows.tokens[start : start + length + 1] for start in starts]).astype(np.int64)
+
+
+def sample_of_task(file: TokenFile) -> Numbers:
+    """Tokens of right continuations, each with the token before it, (at most SAMPLE, 2): of evenly spaced items.
+
+    All items may be measured, so they are the measured ones.
+    """
+    pairs = [
+        np.stack([right.tokens[-right.asked - 1 : -1], right.tokens[-right.asked :]], axis=1)
+        for right in (item.right for item in read_items(file.path))
+    ]
+    most = max(1, SAMPLE * len(pairs) // max(sum(map(len, pairs)), 1))
+    kept = min(most, len(pairs))
+    return np.concatenate([pairs[(2 * n + 1) * len(pairs) // (2 * kept)] for n in range(kept)])[:SAMPLE]
 
 
 def ngram_evidence(workspace: Workspace) -> NgramEvidence | None:

@@ -96,7 +96,7 @@ def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None
     each = max(spent[-1] - spent[0], 0.0) / max(1, counts[-1] - 1)
     limits = Limits(names, np.ones(domains), np.zeros(domains))
     objective = {name: 1 / len(labels) for name in labels}
-    settings = study.search.model_copy(update={"groups": ()})
+    settings = study.search.model_copy(update={"groups": (), "guardrails": ()})
     started = time.perf_counter()
     found = search(fitted, prior, limits, objective, settings, study.seed, lambda line: None)
     searching = time.perf_counter() - started

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from regmix_pipeline.proxies.evaluate import Sample, device_of, evaluate_proxy, losses_on
+from regmix_pipeline.proxies.device import device_of
+from regmix_pipeline.proxies.evaluate import Sample, evaluate_proxy, losses_on
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
 from regmix_pipeline.proxies.workers.worker import answers_no_signals, prepare_torch

@@ -9,9 +9,7 @@ and far more certain than each loss by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +17,20 @@ import torch
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import read_json
+from regmix_pipeline.proxies.device import autocast, device_of, rows_per_pass
 from regmix_pipeline.proxies.evaluations import read_evaluation, write_evaluation
 from regmix_pipeline.proxies.integrity import RECORD, WEIGHTS, require_intact
 from regmix_pipeline.proxies.loss import token_losses
+from regmix_pipeline.proxies.measured import Loss
 from regmix_pipeline.proxies.model import Decoder
-from regmix_pipeline.proxies.spec import EvaluationSpec, TargetFile
+from regmix_pipeline.proxies.spec import TASK, EvaluationSpec, TargetFile
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
+from regmix_pipeline.proxies.task_losses import TaskSample
 from regmix_pipeline.proxies.windows import Windows
-from regmix_pipeline.study.settings.proxies import ModelSettings
+from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings
 
-_TOKENS_PER_PASS = {"cpu": 2048, "cuda": 65536}
-
-
-def rows_per_pass(model: Decoder) -> int:
-    """Rows of a model's window that one forward pass takes on its device."""
-    return max(1, _TOKENS_PER_PASS.get(model.head.device.type, 2048) // model.settings.context)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss on a target.
-
-    Attributes:
-        loss: mean, nats per token.
-        standard_error: its standard error, from the windows' spread.
-        bits_per_byte: loss / ln 2 x tokens / bytes of the whole validation split.
-        bits_per_byte_standard_error: standard_error in the same unit.
-        evaluated_tokens: labels the loss was measured on.
-    """
-
-    loss: float
-    standard_error: float
-    bits_per_byte: float
-    bits_per_byte_standard_error: float
-    evaluated_tokens: int
+ITEMS_PER_WINDOW = 16
+"""Items of a task that a model in training is measured on for each window of text."""
 
 
 class Sample:
@@ -75,13 +53,46 @@ class Sample:
         self.rows = torch.from_numpy(source.read(source.evenly_spaced(windows)))
 
 
-@torch.no_grad()
-def losses_on(model: Decoder, samples: list[Sample]) -> dict[str, Loss]:
-    """Loss on each sample; the samples share passes, so small ones cost little.
+AnySample = Sample | TaskSample
+"""What a target is measured on: windows of its text, or items of its task."""
+
+
+def sample_of(name: str, file: TargetFile, context: int, settings: EvaluationSettings) -> AnySample:
+    """What a finished model is measured on.
+
+    Raises:
+        TokenError, ProxyError: as `Sample` and `TaskSample`.
+    """
+    if file.kind == TASK:
+        return TaskSample(name, file, settings.items)
+    return Sample(name, file, context, settings.windows)
+
+
+def sample_on_the_way(name: str, file: TargetFile, context: int, settings: EvaluationSettings) -> AnySample:
+    """What a model in training is measured on: less, and no choices of a task.
+
+    Raises:
+        TokenError, ProxyError: as `Sample` and `TaskSample`.
+    """
+    if file.kind == TASK:
+        items = min(ITEMS_PER_WINDOW * settings.trajectory_windows, settings.items or 2**62)
+        return TaskSample(name, file, items, choices=False)
+    return Sample(name, file, context, settings.trajectory_windows)
+
+
+def losses_on(model: Decoder, samples: Sequence[AnySample]) -> dict[str, Loss]:
+    """Loss on each sample; samples of text share passes, so small ones cost little.
 
     Raises:
         ProxyError: a token is outside the vocabulary, or a loss is not finite.
     """
+    found = _losses_on_text(model, [each for each in samples if isinstance(each, Sample)])
+    found |= {each.name: each.measure(model) for each in samples if isinstance(each, TaskSample)}
+    return {each.name: found[each.name] for each in samples}
+
+
+@torch.no_grad()
+def _losses_on_text(model: Decoder, samples: Sequence[Sample]) -> dict[str, Loss]:
     if not samples:
         return {}
     device = model.head.device
@@ -123,20 +134,6 @@ def _loss(sample: Sample, of_windows: torch.Tensor) -> Loss:
     return Loss(mean, error, mean * unit, error * unit, len(of_windows) * (sample.rows.shape[1] - 1))
 
 
-def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 on CUDA; float32 elsewhere."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-def device_of(name: str, worker: int = 0) -> torch.device:
-    """The device a spec names; with several CUDA devices, workers take them in turn."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ProxyError("there is no CUDA device", where="device", remedy="use device: auto or cpu")
-    return torch.device("cuda", worker % torch.cuda.device_count())
-
-
 def load_proxy(folder: Path, device: torch.device) -> Decoder:
     """A finished proxy's model.
 
@@ -164,14 +161,14 @@ def evaluate_proxy(spec: EvaluationSpec, worker: int = 0) -> dict[str, Any]:
     if before is not None:
         return before
     model = load_proxy(spec.proxy, device_of(spec.device, worker))
-    sample = Sample(spec.target, spec.tokens, model.settings.context, spec.evaluation.windows)
+    sample = sample_of(spec.target, spec.tokens, model.settings.context, spec.evaluation)
     (loss,) = losses_on(model, [sample]).values()
     value = {
         "id": spec.id,
         "proxy": spec.proxy.name,
         "target": spec.target,
         "target_version": spec.tokens.measure_version,
-        **asdict(loss),
+        **loss.as_json(),
     }
     write_evaluation(spec.output, value)
     return value

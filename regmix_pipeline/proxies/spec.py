@@ -24,6 +24,10 @@ EVALUATION_CODE = "1"
 """Raised by hand when the same checkpoint and target come to mean another loss."""
 COMMAND_CODE = "command 1"
 """Raised by hand when the same command is told something else."""
+TASK = "task"
+"""Kind of a target that is a task: its file holds items, and no windows."""
+TASK_CODE = "1"
+"""Raised by hand when the same checkpoint and task come to mean another loss."""
 
 PROXY_FILES = (WEIGHTS, RECORD, TRAJECTORY)
 """What a finished proxy's folder holds."""
@@ -51,15 +55,17 @@ class TargetFile(TokenFile):
     """A validation split whose loss is measured."""
 
     bytes: int = Field(gt=0)
-    """UTF-8 bytes of the text the tokens represent."""
+    """UTF-8 bytes of the text the tokens represent; of a task, of its right continuations."""
     kind: str = "text"
-    """What is measured, one of `TARGET_KINDS`."""
+    """What is measured, one of `TARGET_KINDS`, or `TASK`: then `tokens` counts the numbers of a file of items."""
 
     @property
     def measure_version(self) -> str:
         """Version of what is measured: the shard's, and the kind's where it is not the plain loss."""
         if self.kind == "text":
             return self.version
+        if self.kind == TASK:
+            return f"{self.version}-{fingerprint(TASK, TASK_CODE)}"
         return f"{self.version}-{fingerprint(self.kind, code_version(TARGET_KINDS.find(self.kind)))}"
 
 
@@ -226,14 +232,14 @@ class EvaluationSpec(Settings):
 
     @property
     def id(self) -> str:
-        """Evaluation id: ``e`` and 16 hex digits over proxy id, target version, windows and code."""
+        """Evaluation id: ``e`` and 16 hex digits over proxy id, target version, windows or items, and code."""
         key = (
             "evaluation",
             EVALUATION_CODE,
             self.proxy.name,
             self.target,
             self.tokens.measure_version,
-            self.evaluation.windows,
+            self.evaluation.windows if self.tokens.kind != TASK else {"items": self.evaluation.items},
         )
         return "e" + fingerprint(*key)
 

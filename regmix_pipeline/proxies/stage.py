@@ -295,6 +295,11 @@ def _losses(
         "losses (nats/token)": losses,
         "measurements": len(rows),
     }
+    if answered := [row for row in final if row.get("accuracy") is not None]:
+        facts["accuracy"] = {
+            target: sum(row["accuracy"] for row in answered if row["target"] == target) / len(specs)
+            for target in dict.fromkeys(row["target"] for row in answered)
+        }
     evaluations = evaluation_specs(workspace, specs, targets, workspace.study.proxies.evaluation)
     return Output(key, version, facts, [path, *(task.output for task in evaluations)], seconds)
 
@@ -316,6 +321,9 @@ def _ending(
         "standard_error": math.hypot(loss["standard_error"], error),
         "bits_per_byte": final * unit,
         "bits_per_byte_standard_error": math.hypot(loss["standard_error"], error) * unit,
+        # Of the answers of a proxy that was stopped nothing is known at its end.
+        "accuracy": None,
+        "accuracy_standard_error": None,
         "final": True,
         "extrapolated": True,
     }

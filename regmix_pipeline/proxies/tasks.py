@@ -9,7 +9,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.commands.trainer import Trainer
-from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, TargetFile, TokenFile
+from regmix_pipeline.proxies.spec import TASK, TASK_CODE, EvaluationSpec, ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.tokens.stage import current_manifest, current_shard
@@ -21,11 +21,16 @@ def training_files(workspace: Workspace) -> dict[str, TokenFile]:
 
 
 def target_files(workspace: Workspace) -> dict[str, TargetFile]:
-    """Target -> its validation tokens."""
+    """Target -> its validation tokens, or its items."""
     files = {}
     for name in workspace.targets:
         file, size = split_file(workspace, name, "validation")
-        files[name] = TargetFile(**file.model_dump(), bytes=size, kind=workspace.study.targets[name].kind)
+        items = current_manifest(workspace, name).items
+        if items is None:
+            files[name] = TargetFile(**file.model_dump(), bytes=size, kind=workspace.study.targets[name].kind)
+            continue
+        whole = {"path": file.path.with_name(items.file), "dtype": "uint32", "tokens": items.numbers}
+        files[name] = TargetFile(version=file.version, sha256=items.sha256, bytes=items.bytes, kind=TASK, **whole)
     return files
 
 
@@ -46,7 +51,9 @@ def split_file(workspace: Workspace, name: str, split: str) -> tuple[TokenFile, 
 def target_kinds(workspace: Workspace) -> dict[str, Any]:
     """Kinds of the targets that are not plain text, and the versions of the user's own: settings of a recipe."""
     kinds = {name: target.kind for name, target in workspace.study.targets.items() if target.kind != "text"}
-    return {"target kinds": [kinds, TARGET_KINDS.own_versions(kinds.values())]} if kinds else {}
+    found: dict[str, Any] = {"target kinds": [kinds, TARGET_KINDS.own_versions(kinds.values())]} if kinds else {}
+    tasks = workspace.study.tasks
+    return found | ({"tasks": [tasks, workspace.study.proxies.evaluation.items, TASK_CODE]} if tasks else {})
 
 
 def vocabulary_of(workspace: Workspace) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, Within, to_nobody
-from regmix_pipeline.proxies.evaluate import Sample, autocast, device_of, losses_on
+from regmix_pipeline.proxies.device import autocast, device_of
+from regmix_pipeline.proxies.evaluate import AnySample, losses_on, sample_on_the_way
 from regmix_pipeline.proxies.integrity import trajectory_schema
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
@@ -182,8 +184,7 @@ def _trained(spec: ProxySpec, device: torch.device, say: Say) -> dict[str, Any]:
     started = time.monotonic()
     trainer = TrainingLoop(spec, device)
     samples = [
-        Sample(name, file, spec.model.context, spec.evaluation.trajectory_windows)
-        for name, file in spec.targets.items()
+        sample_on_the_way(name, file, spec.model.context, spec.evaluation) for name, file in spec.targets.items()
     ]
     before = load_snapshot(spec, device)
     if before is not None:
@@ -200,7 +201,7 @@ def _trained(spec: ProxySpec, device: torch.device, say: Say) -> dict[str, Any]:
 
 
 def _run(
-    trainer: TrainingLoop, samples: list[Sample], before: Snapshot | None, say: Say
+    trainer: TrainingLoop, samples: Sequence[AnySample], before: Snapshot | None, say: Say
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The steps left; returns the trajectory's rows and the seconds spent in steps, evaluation and snapshots."""
     spec = trainer.spec
@@ -243,7 +244,7 @@ def _run(
     return rows, {what: round(value, 4) for what, value in seconds.items()}
 
 
-def _sampled(trainer: TrainingLoop, samples: list[Sample]) -> list[dict[str, Any]]:
+def _sampled(trainer: TrainingLoop, samples: Sequence[AnySample]) -> list[dict[str, Any]]:
     spec, step = trainer.spec, trainer.taken
     try:
         losses = losses_on(trainer.model, samples)
@@ -256,7 +257,7 @@ def _sampled(trainer: TrainingLoop, samples: list[Sample]) -> list[dict[str, Any
             "target_version": spec.targets[name].measure_version,
             "step": step,
             "tokens": tokens,
-            **asdict(loss),
+            **loss.as_json(),
         }
         for name, loss in losses.items()
     ]

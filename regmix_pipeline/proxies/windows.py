@@ -27,6 +27,22 @@ from regmix_pipeline.tokens.manifest import BYTES_OF
 _REMEDY = "make the shard again: delete its folder and rerun"
 
 
+def check_token_file(file: TokenFile) -> None:
+    """Look at a token file.
+
+    Raises:
+        TokenError: it is missing, has not the stated length, or was altered.
+    """
+    path, expected = file.path, file.tokens * BYTES_OF[file.dtype]
+    if not path.is_file():
+        raise TokenError("the token file is missing", where=str(path), remedy=_REMEDY)
+    in_place = path.suffix == ENDING
+    size = len(opened_tokens(path, file.dtype)) * BYTES_OF[file.dtype] if in_place else path.stat().st_size
+    if size != expected:
+        raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=_REMEDY)
+    _check_unaltered(file)
+
+
 def _check_unaltered(file: TokenFile) -> None:
     """Compare a token file with its checksum, once as long as nobody writes to it: a note beside it says which bytes
     were checked.
@@ -67,17 +83,11 @@ class Windows:
         Raises:
             TokenError: it is missing, has not the stated length, or holds less than one window.
         """
-        path, expected = self.file.path, self.file.tokens * BYTES_OF[self.file.dtype]
-        if not path.is_file():
-            raise TokenError("the token file is missing", where=str(path), remedy=_REMEDY)
-        size = len(self.tokens) * BYTES_OF[self.file.dtype] if path.suffix == ENDING else path.stat().st_size
-        if size != expected:
-            raise TokenError(f"the token file has {size} bytes, not {expected}", where=str(path), remedy=_REMEDY)
-        _check_unaltered(self.file)
+        check_token_file(self.file)
         if self.count < 1:
             raise TokenError(
                 f"{self.file.tokens} tokens are less than a window of {self.context} + 1",
-                where=str(path),
+                where=str(self.file.path),
                 remedy="add text, or lower the model's context",
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -73,18 +73,21 @@ class FittedRegressor:
         """The pure law that was fitted beside the chosen regressors, for extrapolation; None if none was asked for."""
         return next((name for name in LAWS if name in self.models), None)
 
-    def predict(self, weights: Array, regressor: str | None = None) -> Array:
+    def predict(self, weights: Array, regressor: str | None = None, targets: Sequence[str] | None = None) -> Array:
         """Losses predicted for mixtures: (m, d) -> (m, T), nats per token.
 
         Args:
             weights: mixtures, (m, d).
             regressor: one of `models`, or "stack", to use for all targets instead of the chosen ones.
+            targets: the columns wanted, in this order; default all. No other is computed.
 
         Raises:
             RegressionError: wrong number of columns, or a regressor that was not kept.
         """
-        weights = self._checked(weights)
-        return self._mixed(weights, np.eye(len(self.targets)), regressor)
+        weights, columns = self._checked(weights), np.eye(len(self.targets))
+        if targets is not None:
+            columns = columns[:, [self.targets.index(name) for name in targets]]
+        return self._mixed(weights, columns, regressor)
 
     def objective(self, weights: Array, target_weights: Mapping[str, float], regressor: str | None = None) -> Array:
         """The weighted mean of the targets' predicted losses, (m, d) -> (m,); only targets with weight are computed."""

@@ -14,7 +14,7 @@ from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.ngrams.stage import NGRAM_MODELS, counts_ngrams, ngram_evidence
 from regmix_pipeline.proxies.imports import imported_runs, runs_of_other_sizes
 from regmix_pipeline.regression.catalogue import REGRESSORS
-from regmix_pipeline.regression.signal import noise_rows
+from regmix_pipeline.regression.signal import REMEDY, noise_rows, with_errors
 from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
@@ -40,6 +40,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "code": CODE_VERSION,
         "noise": workspace.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
     }
+    if (least := workspace.study.flag_error_below) is not None:
+        settings["flag_error_below"] = least
     if counts_ngrams(workspace):
         inputs |= workspace.versions(NGRAM_MODELS.name)
     if share := _law_share(workspace):
@@ -84,6 +86,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     other_sizes, sizes = scores_of_other_sizes(fitted, runs_of_other_sizes(workspace), settings, workspace.study.seed)
     fitted = replace(fitted, scores=[*fitted.scores, *other_sizes])
     noise = noise_rows(table.noise, workspace.targets, workspace.study.proxies.noise)
+    if (least := workspace.study.flag_error_below) is not None:
+        noise = with_errors(noise, workspace.targets, table.losses, table.sampling_errors, least)
     version = fingerprint("regressor", recipes[UNPARTITIONED].id)
     folder = workspace.path("regressors", version)
     with folder_written_atomically(folder) as temporary:
@@ -128,11 +132,21 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     if unexplained:
         facts["losses that no mixture explains"] = [unexplained_loss(each, settings) for each in unexplained]
     if noise:
-        facts["signal / noise"] = {row["target"]: round(row["signal_to_noise"], 2) for row in noise}
+        facts |= _signal_facts(noise)
     if steps:
         facts["share of steps that ranks proxies at .95"] = _shortest(steps, workspace.study.objective)
     names = ["regressor.json", "scores.json", "noise.json", "outliers.json", *([EVIDENCE] if fitted.evidence else [])]
     yield Output(UNPARTITIONED, version, facts, [folder / name for name in names])
+
+
+def _signal_facts(noise: list[dict[str, Any]]) -> dict[str, Any]:
+    """Signal over noise of every target, and what to do about those that are flagged."""
+    found: dict[str, Any] = {}
+    for heading, column in (("signal / noise", "signal_to_noise"), ("spread / standard error", "spread_to_error")):
+        known = {row["target"]: round(row[column], 2) for row in noise if row.get(column) is not None}
+        found |= {heading: known} if known else {}
+    flagged = [row["target"] for row in noise if row["flagged"]]
+    return found | ({"little signal": dict.fromkeys(flagged, REMEDY)} if flagged else {})
 
 
 def _trust_facts(fitted: FittedRegressor, objective: Mapping[str, float]) -> dict[str, Any]:

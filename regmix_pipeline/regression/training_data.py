@@ -55,6 +55,7 @@ class LossTable:
         noise: the noise floor; None where no mixtures were trained with several seeds.
         epochs: how often the runs repeat data; None where nothing is known of it.
         runs: ids of each mixture's runs, length n.
+        sampling_errors: of a run's loss, over items or windows, mean over runs, (T,); NaN where unknown.
     """
 
     mixtures: list[str]
@@ -65,6 +66,7 @@ class LossTable:
     noise: NoiseFloor | None
     epochs: EpochRates | None
     runs: list[list[str]]
+    sampling_errors: Array
 
     def without(self, rows: Collection[int]) -> LossTable:
         """The same table without some of its rows."""
@@ -126,6 +128,7 @@ def loss_table(workspace: Workspace) -> LossTable:
         floor,
         epochs,
         [dict(ids).get(mixture, []) for mixture in mixtures],
+        np.mean(list(_by_run(rows, "standard_error", workspace.targets).values()), axis=0),
     )
 
 

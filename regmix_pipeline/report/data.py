@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,20 @@ class Score:
 
 @dataclass(frozen=True)
 class Noise:
-    """A target's noise between seeds with its 90% interval, and what mixtures differ by; nats per token."""
+    """A target's noise between seeds with its 90% interval, and what mixtures differ by; nats per token. None where no
+    mixture was trained with several seeds, or where its standard errors were not looked at."""
 
     target: str
-    mixtures: int
-    seeds: int
-    noise: float
-    low: float
-    high: float
-    signal: float
-    ratio: float
+    mixtures: int | None
+    seeds: int | None
+    noise: float | None
+    low: float | None
+    high: float | None
+    signal: float | None
+    ratio: float | None
     flagged: bool
+    standard_error: float | None = None
+    spread_to_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,17 @@ class Measured:
     loss: float
     standard_error: float | None
     predicted: float | None
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """What models make of a task: median, lowest and highest over the proxies, of bits per byte and of accuracy;
+    and the accuracy of larger models, mean over seeds, by the mixture's name."""
+
+    target: str
+    bits_per_byte: tuple[float, float, float]
+    accuracy: tuple[float, float, float]
+    larger: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -169,6 +183,7 @@ class ReportData:
     confirmation: list[Measured]
     versions: list[Version]
     settings: dict[str, Any]
+    tasks: list[TaskRow] = field(default_factory=list)
 
 
 def read_report_data(ledger: Path, decision: Mapping[str, Any]) -> ReportData:
@@ -194,6 +209,7 @@ def read_report_data(ledger: Path, decision: Mapping[str, Any]) -> ReportData:
             confirmation=_confirmation(connection, str(decision.get("decision", "")), objective),
             versions=_versions(connection),
             settings=_settings(connection),
+            tasks=_tasks(connection, str(decision.get("decision", ""))),
         )
 
 
@@ -290,10 +306,31 @@ def _scores(connection: duckdb.DuckDBPyConnection) -> list[Score]:
 
 def _noise(connection: duckdb.DuckDBPyConnection) -> list[Noise]:
     rows = connection.execute(
-        "select target, mixtures, seeds, noise, noise_low, noise_high, signal, signal_to_noise, flagged "
+        "select target, mixtures, seeds, noise, noise_low, noise_high, signal, signal_to_noise, flagged, "
+        "standard_error, spread_to_error "
         "from current_noise_floor order by target"
     ).fetchall()
     return [Noise(*row) for row in rows]
+
+
+def _tasks(connection: duckdb.DuckDBPyConnection, decision: str) -> list[TaskRow]:
+    """Targets with items that have choices, as the proxies and this decision's larger models answer them."""
+    larger: dict[str, dict[str, float]] = {}
+    for target, name, accuracy in connection.execute(
+        "select target, name, avg(accuracy) from current_confirmations where decision = ? and accuracy is not null "
+        "group by all order by all",
+        [decision],
+    ).fetchall():
+        larger.setdefault(target, {})[name] = accuracy
+    rows = connection.execute(
+        "select target, median(bits_per_byte), min(bits_per_byte), max(bits_per_byte), "
+        "median(accuracy), min(accuracy), max(accuracy) from current_proxy_losses "
+        "where final group by target having count(accuracy) > 0 order by target"
+    ).fetchall()
+    return [
+        TaskRow(target, (bits, low, high), (hits, least, most), larger.get(target, {}))
+        for target, bits, low, high, hits, least, most in rows
+    ]
 
 
 def _out_of_fold(

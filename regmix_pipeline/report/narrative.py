@@ -153,9 +153,16 @@ def _measured(decision: Mapping[str, Any], data: ReportData) -> str:
     low, high = amount(made.evaluated_low), amount(made.evaluated_high)
     tokens = low if low == high else f"{low} to {high}"
     shares = [f"{target} ({100 * share:.0f}%)" for target, share in objective.items()]
+    tasks, *_ = (data.settings.get("proxy_losses") or {}).get("tasks") or [[]]
+    of_tasks = (
+        f" On {listed(tasks)} it is that of the right continuations given their prompts, in bits per byte, mean over "
+        "items; the same number in nats per token is in the tables."
+        if tasks
+        else ""
+    )
     return (
         f"Each proxy's loss was measured on {tokens} held-out tokens of every target, in nats per token, with a "
-        f"standard error. The objective is the loss on {listed(shares) if shares else NOT_RECORDED}; "
+        f"standard error.{of_tasks} The objective is the loss on {listed(shares) if shares else NOT_RECORDED}; "
         "targets outside it are measured and shown but do not count."
     )
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline import numbers
 from regmix_pipeline.decisions.caveats import open_weights, price_of
+from regmix_pipeline.decisions.guardrails import measured_guardrails
+from regmix_pipeline.regression.signal import REMEDY
 from regmix_pipeline.report import confirmation_plots, narrative, plots, provenance, tables
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.confirmation_summary import COMPARED, TargetResult, by_target, confirmation_summary, tally
@@ -112,6 +114,10 @@ def build_context(
         "lineage": tables.lineage_rows(data.versions, decided["versions"]),
         "price": price_of(decided),
         "open_weights": open_weights(decided),
+        "measured_guardrails": measured_guardrails(
+            decided.get("guardrails") or [], ((row.name, row.seed, row.target, row.loss) for row in data.confirmation)
+        ),
+        "remedy_for_noise": REMEDY,
         "score_rows": tables.score_rows(scores),
         "choice_rows": tables.choice_rows(data.scores),
         "split": tables.main_split(scores),

@@ -26,6 +26,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw, JointPosterior
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.search.candidates import FEW, best_measured, candidates_inside
+from regmix_pipeline.search.guardrails import Guardrails
 from regmix_pipeline.search.region import Region, distance_to_nearest, project_to_limits, rounded_inside
 from regmix_pipeline.study.settings.mixtures import RoundSettings
 
@@ -90,10 +91,17 @@ class Acquisition:
         objective: target -> share.
         chosen: the decision as it would be now, (d,).
         seed: same input and seed, same answers.
+        guardrails: what a decision has to keep by the regressors' predictions; None: nothing.
     """
 
     def __init__(
-        self, fitted: FittedRegressor, region: Region, objective: Mapping[str, float], chosen: Array, seed: int
+        self,
+        fitted: FittedRegressor,
+        region: Region,
+        objective: Mapping[str, float],
+        chosen: Array,
+        seed: int,
+        guardrails: Guardrails | None = None,
     ) -> None:
         self.fitted, self.region = fitted, region
         self.share = fitted.shares(objective)
@@ -102,6 +110,8 @@ class Acquisition:
         best = best_measured(fitted, objective, region.allow(fitted.weights))[:1]
         centres = np.concatenate([chosen[None], best])
         found = candidates_inside(region, centres, CANDIDATES, self.generator)
+        if guardrails is not None:
+            found = found[guardrails.keeps(found)]
         self.enough = len(found) >= FEW
         self.pool = np.concatenate([self._compared(found), chosen[None]])
         """The mixtures that are compared, (at most POOL + 1, d); the decision is the last."""

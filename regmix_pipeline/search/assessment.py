@@ -93,6 +93,7 @@ def optimism(objective: Objective, natural: Array, region: Region, seed: int) ->
     generator = np.random.Generator(np.random.PCG64(seed))
     pool = project_to_limits(generator.dirichlet(np.maximum(region.prior, 1e-3), size=NEARBY), region.limits)
     pool = pool[region.allow(pool)]
+    pool = pool[objective.keeps(pool)]
     if not len(pool):
         return 0.0
     differences = []
@@ -136,7 +137,7 @@ def ranges_of(objective: Objective, region: Region, chosen: Array, program: Conv
     error = standard_error_at(fitted, objective.target_weights, chosen)
     found = np.stack([chosen, chosen], axis=1)
     law = fitted.law
-    if program is not None and not np.isfinite(region.trust_radius):
+    if program is not None and not np.isfinite(region.trust_radius) and objective.guardrails is None:
         ends = program.ends(float(objective(chosen[None], law)[0]) + error)
         found = np.where(np.isfinite(ends), ends, found)
     else:
@@ -146,6 +147,7 @@ def ranges_of(objective: Objective, region: Region, chosen: Array, program: Conv
         pool = np.concatenate([near, far])
         pool = project_to_limits(pool / np.maximum(pool.sum(axis=1, keepdims=True), 1e-300), region.limits)
         pool = pool[region.allow(pool)]
+        pool = pool[objective.keeps(pool)]
         good = pool[objective(pool, law) <= objective(chosen[None], law)[0] + error] if len(pool) else pool
         if len(good):
             found = np.stack([good.min(axis=0), good.max(axis=0)], axis=1)

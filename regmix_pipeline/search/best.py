@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from regmix_pipeline.search.assessment import (
     sensitivity_of,
 )
 from regmix_pipeline.search.candidates import best_measured
+from regmix_pipeline.search.guardrails import rounded_keeping
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import convex_program, optimise
 from regmix_pipeline.search.pareto import pareto_front
@@ -65,24 +66,29 @@ def search(
     region = Region.of(limits, prior, fitted.weights, settings)
     references = named_mixtures(fitted, prior, limits, target_weights)
     natural = references["natural"]
-    objective = Objective(fitted, target_weights, natural.vector(fitted.domains), settings.objective == "worst_case")
-    weights, how, program = _searched(objective, region, settings, seed, say)
-    chosen = rounded_inside(weights, limits)
+    objective = Objective.of(fitted, target_weights, natural.vector(fitted.domains), settings)
+    weights, how, program, anchors = _searched(objective, region, settings, seed, say)
+    chosen = rounded_keeping(objective.guardrails, region, weights, [objective.natural, *anchors])
     at = chosen.vector(fitted.domains)
     named = {"chosen": chosen, **references}
     gain = gain_of(objective, chosen, natural, region, level, seed)
     ranges = ranges_of(objective, region, at, program, seed)
     domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges)
     predictions = predictions_of(fitted, named, target_weights, level)
+    guardrails = [] if objective.guardrails is None else objective.guardrails.rows(at)
     return SearchResult(
         chosen,
         domains,
         predictions,
         gain,
         how,
-        _active(region, settings, domains, at),
+        [
+            *_active(region, settings, domains, at),
+            *(guardrail_name(row["target"]) for row in guardrails if row["active"]),
+        ],
         [*flags_of(fitted, region, chosen, gain), *law_disagrees(predictions)],
         pareto_front(objective, region, settings, settings.pareto_points, seed, say),
+        guardrails,
     )
 
 
@@ -118,13 +124,14 @@ def _checked_prior(prior: Array, limits: Limits, fitted: FittedRegressor) -> Arr
 
 def _searched(
     objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say
-) -> tuple[Array, dict[str, Any], Any]:
-    """The answer (d,), how it was found, and the law's convex program where it has one."""
+) -> tuple[Array, dict[str, Any], Any, Sequence[Array]]:
+    """The answer (d,), how it was found, the law's convex program where it has one, and mixtures that keep every
+    guardrail."""
     if settings.method == "optimiser":
         found = optimise(objective, region, settings, seed, say)
         how = {"method": "optimiser", "solver": found.how, "law": found.law, "refined": found.refined}
         how["law_share"] = objective.fitted.law_share if found.law else 0.0
-        return found.weights, how, found.convex
+        return found.weights, how, found.convex, found.anchors
     found = simulate(objective, region, settings, seed, say)
     how = {
         "method": "simulation",
@@ -136,7 +143,7 @@ def _searched(
         "top_k": len(found.values),
         "best_value": float(found.values[0]),
     }
-    return found.mean, how, convex_program(objective, region)
+    return found.mean, how, convex_program(objective, region), list(found.best)
 
 
 def predictions_of(
@@ -168,6 +175,11 @@ def predictions_of(
             for target, (value, low, high, *by_law) in values.items()
         ]
     return rows
+
+
+def guardrail_name(target: str) -> str:
+    """What a guardrail is called among the limits that hold an answer back."""
+    return f"guardrail of {target}"
 
 
 def _active(region: Region, settings: SearchSettings, domains: list[dict[str, Any]], at: Array) -> list[str]:

@@ -45,6 +45,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.regression.trust import trusted
     from regmix_pipeline.search.acquisition import Acquisition
+    from regmix_pipeline.search.guardrails import Guardrails
     from regmix_pipeline.search.region import Region, natural_inside
 
     optimum, refit = workspace.json("optimal_mixture"), workspace.study.refit
@@ -58,7 +59,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     if following is not None and judged and trusted(fitted.trust, workspace.study.objective):
         following, ended = _after_trust(workspace, following, fitted.trust)
     draw = fingerprint("round", workspace.study.seed, None if following is None else following.number)
-    asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16))
+    guardrails = Guardrails.of(fitted, workspace.study.search.guardrails, natural)
+    asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16), guardrails)
     size = refit.batch if following is None else following.size
     if following is not None and following.number == 2 and following.of > 2 and judged:
         proposed = [(mixture, 0.0) for mixture in _rest_of_first_round(workspace, following.size)]

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.regression.fitted import FittedRegressor
+from regmix_pipeline.search.guardrails import Guardrails
+from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
 CAUTION = 1.0
@@ -24,12 +26,30 @@ class Objective:
         target_weights: target -> weight.
         natural: the mixture that worst-case losses are compared with, (d,).
         worst_case: the largest weighted difference instead of the weighted mean.
+        guardrails: bounds of targets' predicted losses that the answer has to keep; None: none.
     """
 
     fitted: FittedRegressor
     target_weights: Mapping[str, float]
     natural: Array
     worst_case: bool = False
+    guardrails: Guardrails | None = None
+
+    @classmethod
+    def of(
+        cls, fitted: FittedRegressor, target_weights: Mapping[str, float], natural: Array, settings: SearchSettings
+    ) -> Objective:
+        """What a search's settings ask for: weighted mean or worst case, under their guardrails.
+
+        Raises:
+            MixtureError: a guardrail names a target that the regressors do not predict.
+        """
+        guardrails = Guardrails.of(fitted, settings.guardrails, natural)
+        return cls(fitted, target_weights, natural, settings.objective == "worst_case", guardrails)
+
+    def keeps(self, weights: Array) -> NDArray[np.bool_]:
+        """Which mixtures (m, d) keep every guardrail, (m,)."""
+        return np.ones(len(weights), dtype=bool) if self.guardrails is None else self.guardrails.keeps(weights)
 
     def __call__(self, weights: Array, regressor: str | None = None) -> Array:
         """Values of mixtures (m, d) -> (m,), by the chosen regressors or by one of them."""
@@ -56,7 +76,14 @@ class Objective:
     @staticmethod
     def with_gradient(weights: Array, of: Callable[[Array], Array]) -> tuple[float, Array]:
         """A function's value and derivatives at one mixture (d,), by differences of one batch of values."""
-        step, d = 1e-5, len(weights)
-        back = np.minimum(weights, step)  # weights stay at or above zero
-        values = of(np.concatenate([weights[None], weights + np.eye(d) * step, weights - np.diag(back)]))
-        return float(values[0]), (values[1 : d + 1] - values[d + 1 :]) / (step + back)
+        value, gradient = with_derivatives(weights, of)
+        return float(value), gradient
+
+
+def with_derivatives(weights: Array, of: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """The same for a function of one or several values a mixture: its values () or (g,), derivatives (d,) or (d, g)."""
+    step, d = 1e-5, len(weights)
+    back = np.minimum(weights, step)  # weights stay at or above zero
+    values = of(np.concatenate([weights[None], weights + np.eye(d) * step, weights - np.diag(back)]))
+    width = step + back
+    return values[0], (values[1 : d + 1] - values[d + 1 :]) / (width if values.ndim == 1 else width[:, None])

@@ -15,7 +15,8 @@ from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Say
 from regmix_pipeline.search.candidates import best_measured, candidates_inside
 from regmix_pipeline.search.convex import ConvexSearch, is_convex
-from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.guardrails import MARGIN, TOLERANCE, Guardrails, pulled_inside
+from regmix_pipeline.search.objective import Objective, with_derivatives
 from regmix_pipeline.search.region import Region, divergence, project_to_limits
 from regmix_pipeline.study.settings.search import SearchSettings
 
@@ -28,6 +29,8 @@ OBSERVED, DRAWN = 2, 2
 """Measured mixtures, and drawn ones, that descents by the chosen regressors start from."""
 DESCENT = 60
 """Steps of such a descent at most."""
+MOVED_TO = 3
+"""Mixtures that keep every guardrail, towards which those that break one are moved."""
 POOL = 4096
 """Mixtures drawn from all over the region for the best of them."""
 
@@ -42,6 +45,7 @@ class Optimum:
         how: 'convex program' or 'SLSQP'.
         refined: whether the chosen regressors moved it.
         convex: the convex program, for questions about how far weights may move; None without one.
+        anchors: mixtures that keep every guardrail, the one with most slack first.
     """
 
     weights: Array
@@ -49,6 +53,7 @@ class Optimum:
     how: str
     refined: bool
     convex: ConvexSearch | None
+    anchors: tuple[Array, ...] = ()
 
 
 def convex_program(objective: Objective, region: Region) -> ConvexSearch | None:
@@ -68,8 +73,10 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
     The law's optimum, the natural and the uniform mixture, the best measured ones and the best of a wide pool are each
     descended from. Around the best end, the mean of the best neighbours is the answer if it is better still.
 
+    Under guardrails, descents are constrained by them, and what breaks one is moved towards a mixture that keeps all.
+
     Raises:
-        MixtureError: no mixture inside the region was found.
+        MixtureError: no mixture inside the region was found, or none that keeps the guardrails.
     """
     law = objective.fitted.law
     convex = convex_program(objective, region)
@@ -89,10 +96,50 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
     pool = _pool(objective, region, starts, settings, seed)
     starts = np.concatenate([starts, pool[:DRAWN]])
     found = np.array([*starts, *_descended(objective, region, starts)])
+    anchors: tuple[Array, ...] = ()
+    if objective.guardrails is not None:
+        found, anchors = _keeping(objective.guardrails, region, found, seed)
     best = found[int(objective.cautious(found).argmin())]
     nearby = _refined(objective, region, best, settings, seed)
     answer = best if nearby is None else nearby
-    return Optimum(answer, law, how, bool((answer != weights).any()), convex)
+    return Optimum(answer, law, how, bool((answer != weights).any()), convex, anchors)
+
+
+def anchors_of(guardrails: Guardrails, region: Region, points: Array, seed: int) -> tuple[Array, ...]:
+    """Mixtures that keep every guardrail, the one with most slack first: of points (m, d), of a wide pool, or where
+    descents from the nearest of these end.
+
+    Raises:
+        MixtureError: none was found; it names the guardrails that the nearest breaks.
+    """
+    generator = np.random.Generator(np.random.Philox(key=int(fingerprint("guardrails", seed), 16)))
+    pool = np.concatenate([points, candidates_inside(region, points, POOL, generator)])
+    least = guardrails.slack(pool).min(axis=1)
+    order = np.argsort(-least, kind="stable")
+    if least[order[0]] < -TOLERANCE:
+        starts = pool[order[:STARTS]]
+        ends = (_inside(_descend(lambda w: -_least(guardrails, w), region, each, 200), region) for each in starts)
+        pool = np.array([*starts, *(end for end in ends if end is not None)])
+        order = np.argsort(-guardrails.slack(pool).min(axis=1), kind="stable")
+    kept = [pool[row] for row in order[:STARTS] if guardrails.keeps(pool[row][None])[0]]
+    if not kept:
+        raise guardrails.broken(pool)
+    return tuple(kept)
+
+
+def _least(guardrails: Guardrails, weights: Array) -> Array:
+    """The least slack of each mixture, (m, d) -> (m,)."""
+    return guardrails.slack(weights).min(axis=1)
+
+
+def _keeping(guardrails: Guardrails, region: Region, found: Array, seed: int) -> tuple[Array, tuple[Array, ...]]:
+    """Of mixtures (m, d) those that keep every guardrail, others moved until they do; and the anchors."""
+    kept = guardrails.keeps(found)
+    anchors = anchors_of(guardrails, region, found, seed)
+    nearest = [
+        moved for anchor in anchors[:MOVED_TO] for moved in pulled_inside(guardrails, region, found[~kept], anchor)
+    ]
+    return np.array([*found[kept], *nearest, *anchors]), anchors
 
 
 def _references(region: Region) -> list[Array]:
@@ -124,14 +171,16 @@ def _slsqp(objective: Objective, region: Region, law: str | None, seed: int) -> 
     return _best(objective, found, law)
 
 
-def _descend(of: Callable[[Array], Array], region: Region, start: Array, steps: int) -> Array:
-    """Where SLSQP ends from a start, (d,); perhaps a little outside the region."""
+def _descend(
+    of: Callable[[Array], Array], region: Region, start: Array, steps: int, guardrails: Guardrails | None = None
+) -> Array:
+    """Where SLSQP ends from a start, (d,); perhaps a little outside the region, or beyond a guardrail."""
     answer = minimize(
         lambda w: Objective.with_gradient(np.maximum(w, 0), of),
         start,
         jac=True,
         bounds=list(zip(region.limits.floors, region.limits.caps, strict=True)),
-        constraints=_constraints(region, start),
+        constraints=_constraints(region, start, guardrails),
         method="SLSQP",
         options={"maxiter": steps, "ftol": 1e-9},
     )
@@ -140,7 +189,8 @@ def _descend(of: Callable[[Array], Array], region: Region, start: Array, steps: 
 
 def _descended(objective: Objective, region: Region, starts: Array) -> list[Array]:
     """Ends of descents from starts (m, d) by what the chosen regressors predict, cautiously; those inside."""
-    ends = (_inside(_descend(objective.cautious, region, start, DESCENT), region) for start in starts)
+    guards = objective.guardrails
+    ends = (_inside(_descend(objective.cautious, region, start, DESCENT, guards), region) for start in starts)
     return [end for end in ends if end is not None]
 
 
@@ -148,13 +198,15 @@ def _pool(objective: Objective, region: Region, centres: Array, settings: Search
     """Mixtures from all over the region and around centres (m, d), the cautiously best first, (at most top_k, d)."""
     generator = np.random.Generator(np.random.Philox(key=int(fingerprint("pool", seed), 16)))
     found = candidates_inside(region, centres, POOL, generator)
+    if objective.guardrails is not None and (kept := objective.keeps(found)).any():
+        found = found[kept]
     if not len(found):
         return found
     found = found[np.argsort(objective(found), kind="stable")[: settings.top_k]]
     return found[np.argsort(objective.cautious(found), kind="stable")]
 
 
-def _constraints(region: Region, start: Array) -> list[dict]:
+def _constraints(region: Region, start: Array, guardrails: Guardrails | None) -> list[dict]:
     found: list[dict] = [{"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)}]
     if len(region.groups):
         G = region.groups
@@ -171,6 +223,14 @@ def _constraints(region: Region, start: Array) -> list[dict]:
         overlap = np.sqrt(region.observed) @ np.sqrt(start)
         centre = np.sqrt(region.observed[int(overlap.argmax())])
         found.append({"type": "ineq", "fun": lambda w: centre @ np.sqrt(np.maximum(w, 0)) - 1 + region.trust_radius**2})
+    if guardrails is not None:
+        found.append(
+            {
+                "type": "ineq",
+                "fun": lambda w: guardrails.slack(np.maximum(w, 0)[None])[0] - MARGIN,
+                "jac": lambda w: with_derivatives(np.maximum(w, 0), guardrails.slack)[1].T,
+            }
+        )
     return found
 
 
@@ -202,10 +262,12 @@ def _refined(objective: Objective, region: Region, weights: Array, settings: Sea
     gammas = generator.standard_gamma(closeness * (weights + 1e-4))
     nearby = project_to_limits(gammas / gammas.sum(axis=1, keepdims=True), region.limits)
     nearby = nearby[region.allow(nearby)]
+    nearby = nearby[objective.keeps(nearby)]
     if not len(nearby):
         return None
     count = min(settings.top_k, max(len(nearby) // 16, 1))
     nearby = nearby[np.argsort(objective(nearby), kind="stable")[: 4 * count]]
     best = nearby[np.argsort(objective.cautious(nearby), kind="stable")[:count]].mean(axis=0)
     better = objective.cautious(np.array([best, weights]))
-    return best if better[0] < better[1] and region.allow(best[None])[0] else None
+    inside = region.allow(best[None])[0] and objective.keeps(best[None])[0]
+    return best if better[0] < better[1] and inside else None

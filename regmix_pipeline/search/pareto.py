@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.progress import Say
+from regmix_pipeline.search.guardrails import rounded_keeping
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import optimise
-from regmix_pipeline.search.region import Region, rounded_inside
+from regmix_pipeline.search.region import Region
 from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
@@ -37,8 +38,9 @@ def pareto_front(
     mixtures, rows = [], []
     for share in shares:
         weighting = dict(zip(counted, share.tolist(), strict=True))
-        weighted = Objective(objective.fitted, weighting, objective.natural)
-        found = rounded_inside(optimise(weighted, region, settings, seed, lambda line: None).weights, region.limits)
+        weighted = Objective(objective.fitted, weighting, objective.natural, guardrails=objective.guardrails)
+        answer = optimise(weighted, region, settings, seed, lambda line: None)
+        found = rounded_keeping(objective.guardrails, region, answer.weights, [objective.natural, *answer.anchors])
         mixtures.append(found.vector(region.limits.domains))
         rows.append({"target_weights": weighting, "mixture": found.id, "parts": dict(found.parts)})
     columns = [objective.fitted.targets.index(name) for name in counted]

@@ -23,9 +23,10 @@ class SearchResult:
         gain: predicted, optimism, corrected, low, high (objective of natural minus chosen), chance_better_than_natural
             and chance_better_than_best_observed.
         search: method, and counts of candidates drawn, beyond the limits, and scored.
-        active: limits that hold the answer back: domains at cap or floor, groups, divergence, trust radius.
+        active: limits that hold the answer back: domains at cap or floor, groups, divergence, trust radius, guardrails.
         flags: what a reader must know before acting on the answer.
         pareto: other optima between the targets; see `pareto.pareto_front`.
+        guardrails: what the answer makes of each; see `guardrails.Guardrails.rows`.
     """
 
     mixture: Mixture
@@ -36,8 +37,10 @@ class SearchResult:
     active: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     pareto: list[dict[str, Any]] = field(default_factory=list)
+    guardrails: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON-able values; the mixture as its id and parts."""
-        content = {key: value for key, value in asdict(self).items() if key != "mixture"}
+        left_out = {"mixture"} if self.guardrails else {"mixture", "guardrails"}
+        content = {key: value for key, value in asdict(self).items() if key not in left_out}
         return {"mixture": self.mixture.id, "parts": dict(self.mixture.parts), **content}

@@ -36,7 +36,8 @@ class Simulation:
         values: their predicted objective, (k,).
         drawn: candidates drawn.
         beyond: how many of them broke a cap or a floor.
-        dropped: how many were not scored, because they broke a limit that candidates are not moved into.
+        dropped: how many were not scored, because they broke a limit that candidates are not moved into, or a
+            guardrail.
         screened_by: the law that let only the best candidates through to the chosen regressors, or None.
     """
 
@@ -93,28 +94,33 @@ def simulate(objective: Objective, region: Region, settings: SearchSettings, see
         elif outside.any():
             block[outside] = project_to_limits(block[outside], region.limits)
         block = block if region.is_simplex else block[region.allow(block)]
+        block = block if objective.guardrails is None else block[objective.keeps(block)]
         scored += len(block)
         best, values = np.concatenate([best, block]), np.concatenate([values, objective(block, law)])
         if len(values) > keep:
             kept = np.argpartition(values, keep - 1)[:keep]
             best, values = best[kept], values[kept]
-    if not scored:
+    references = _references(region)
+    references = references[objective.keeps(references)]
+    if objective.guardrails is not None and not scored and not len(references):
+        raise objective.guardrails.broken(_references(region) if len(_references(region)) else region.observed)
+    if not scored and not (objective.guardrails is not None and len(references)):
         raise MixtureError(
             f"none of {drawn} candidates respects the limits",
             where="search",
             remedy="use method: optimiser, set beyond_limits to project, or widen the limits",
         )
-    if law:
+    if law and scored:
         values = objective(best)
-    references = _references(region)
     known = objective(references) if len(references) else np.empty(0)
     best, values = np.concatenate([best, references]), np.concatenate([values, known])
     share = max(1, round(settings.top_k * scored / drawn))
     order = np.argsort(values, kind="stable")[:share]
     best, values = best[order], values[order]
     mean = best.mean(axis=0)
-    # Nearness to observed runs is not a convex set, and neither need the good mixtures be one.
-    if not region.allow(mean[None])[0] or (len(known) and objective(mean[None])[0] > known.min()):
+    # Neither nearness to observed runs nor the guardrails leave a convex set, nor need the good mixtures be one.
+    inside = region.allow(mean[None])[0] and objective.keeps(mean[None])[0]
+    if not inside or (len(known) and objective(mean[None])[0] > known.min()):
         mean = best[0]
     return Simulation(mean, best, values, drawn, beyond, drawn - scored, law)
 

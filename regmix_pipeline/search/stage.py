@@ -22,12 +22,14 @@ CODE_VERSION = "9"
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
-        "search": workspace.study.search.model_dump(mode="json"),
+        "search": workspace.study.search.recipe(),
         "objective": workspace.study.objective,
         "downweight": workspace.study.proxies.noise.downweight,
         "seed": workspace.study.seed,
         "code": CODE_VERSION,
     }
+    if workspace.study.proxies.noise.weight_by_signal:
+        settings["weight_by_signal"] = True
     return {UNPARTITIONED: Recipe(workspace.versions("regressor") | workspace.versions("domain_inventory"), settings)}
 
 
@@ -72,6 +74,9 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "chance better than natural": found["gain"]["chance_better_than_natural"],
         "search": found["search"],
     }
+    if found.get("guardrails"):
+        facts["guardrails (slack in nats/token)"] = {row["target"]: row["slack"] for row in found["guardrails"]}
+        facts["guardrails that hold the mixture back"] = [row["target"] for row in found["guardrails"] if row["active"]]
     yield Output(UNPARTITIONED, version, facts, [path])
 
 

@@ -30,7 +30,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "strategies": strategies.model_dump(mode="json"),
         "codes": {name: code_version(named_strategy(name, given)) for name, given in options.items()},
         "confirmation": confirmation.model_dump(mode="json") if confirmation and not strategies.target else None,
-        "evaluation": workspace.study.proxies.evaluation.model_dump(mode="json"),
+        "evaluation": workspace.study.proxies.evaluation.recipe(),
         "alternatives": workspace.study.alternatives.get(strategies.human or ""),
         "code": CODE_VERSION,
     }

@@ -7,11 +7,10 @@ module puts them together and checks them against each other, `study/file.py` re
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.settings.base import Settings, inside
 from regmix_pipeline.study.settings.documents import Source, check_name
@@ -27,15 +26,11 @@ from regmix_pipeline.study.settings.refit import Refit
 from regmix_pipeline.study.settings.regression import RegressionSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 from regmix_pipeline.study.settings.strategies import StrategySettings
+from regmix_pipeline.study.settings.targets import Family, Target, check_families, objective_of
 from regmix_pipeline.study.settings.tokens import ShardSettings, TextCheckSettings, TokenizerSettings
 from regmix_pipeline.study.settings.trainer import TrainerSettings
 from regmix_pipeline.study.settings.watch import Watch
 from regmix_pipeline.study.settings.workers import EngineSettings
-
-if TYPE_CHECKING:
-    TargetKind = str
-else:
-    TargetKind = TARGET_KINDS.name_type()
 
 
 class Domain(Settings):
@@ -51,18 +46,6 @@ class Domain(Settings):
     """Tokens the large run could draw, when the shards here are only a sample of them. Default: the shards' own."""
     prior: float | None = Field(default=None, gt=0)
     """Relative natural weight, for domains without a source whose tokens are not known either."""
-
-
-class Target(Settings):
-    """A validation set whose loss is measured; with a weight, the search minimises it."""
-
-    source: Source | None = None
-    """Its own text, outside the domains. Default: the validation split of the domain of the same name, or, where the
-    domains have no sources, the column of that name in the imported losses."""
-    weight: float = Field(default=1.0, ge=0)
-    """Share in the objective, relative to the other targets. 0: measured and reported only."""
-    kind: TargetKind = "text"
-    """What is measured on its windows: `text`, the mean loss of all tokens, or `package.module:function`, your own."""
 
 
 class LimitSettings(Settings):
@@ -140,6 +123,8 @@ class Study(Settings):
     """An address whose folders are domains as well. None: the domains above are all."""
     targets: dict[str, Target] = Field(min_length=1)
     """Name -> validation target. A name that is also a domain means that domain's validation split."""
+    families: dict[str, Family] = Field(default_factory=dict)
+    """Name -> targets that count together, by their macro average."""
     imports: tuple[ImportedTables, ...] = ()
     """Tables of runs trained elsewhere, used beside or instead of the study's own proxies."""
     imported_size: int | None = Field(default=None, gt=0)
@@ -188,6 +173,7 @@ class Study(Settings):
                 raise ValueError(f"target {name!r} is not a domain, so it needs a source of its own")
             if target.source is not None and name in self.domains:
                 raise ValueError(f"target {name!r} has the name of a domain and a source; rename it or drop the source")
+        _check_targets(self)
         for number, change in enumerate(self.changes):
             later = {name for after in self.changes[number + 1 :] for name in after.gone}
             back, missing = change.gone & set(self.domains), change.made - set(self.domains) - later
@@ -201,7 +187,7 @@ class Study(Settings):
         else:
             _check_only_imports(self)
         _check_sizes(self)
-        if not any(target.weight > 0 for target in self.targets.values()):
+        if not self.objective:
             raise ValueError("no target has a weight above 0, so there is nothing to minimise")
         if self.watch is not None and not self.trains:
             raise ValueError("watch needs domains with sources: a study of imported runs alone trains on no text")
@@ -225,12 +211,26 @@ class Study(Settings):
         return domains | targets  # pyright: ignore[reportReturnType]
 
     @property
+    def tasks(self) -> list[str]:
+        """Targets that are tasks."""
+        return [name for name, each in self.targets.items() if each.source is not None and each.source.is_task]
+
+    @property
+    def flag_error_below(self) -> float | None:
+        """Standard errors over items or windows that a target's losses have to spread over; None: not looked at."""
+        noise = self.proxies.noise
+        if noise.flag_error_below is not None:
+            return noise.flag_error_below
+        return FEW_ITEMS if self.tasks or noise.weight_by_signal else None
+
+    @property
     def objective(self) -> dict[str, float]:
         """Target -> share of the objective, summing to 1; targets of weight 0 are left out."""
-        total = sum(target.weight for target in self.targets.values())
-        return {name: target.weight / total for name, target in self.targets.items() if target.weight}
+        return objective_of(self.targets, self.families)
 
 
+FEW_ITEMS = 0.5
+"""Spread of a target's losses over mixtures, in standard errors over items, below which its items are too few."""
 OBJECTIVE = "objective"
 """The name of the targets' weighted mean in every table."""
 NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", OBJECTIVE)
@@ -238,12 +238,38 @@ NAMED = ("chosen", "natural", "uniform", "best_observed", "previous", OBJECTIVE)
 
 
 def _check_names(study: Study) -> None:
-    places = [("name",), *(("domains", name) for name in study.domains), *(("targets", name) for name in study.targets)]
+    parts = ("domains", "targets", "families")
+    places = [("name",), *((part, name) for part in parts for name in getattr(study, part))]
     for place in places:
         try:
             check_name(study.name if place == ("name",) else place[-1])
         except ValueError as error:
             raise inside(place, str(error)) from None
+
+
+def _check_targets(study: Study) -> None:
+    """Families and guardrails name targets; items of a task are no training text."""
+    watched = study.watch is not None
+    for name, domain in study.domains.items():
+        if domain.source is not None and domain.source.is_task:
+            raise inside(("domains", name, "source"), "items of a task can only be a target's; give documents")
+    if study.watch is not None and study.watch.source.is_task:
+        raise inside(("watch", "source"), "items of a task can only be a target's; give documents")
+    for name, target in study.targets.items():
+        if target.source is not None and target.source.is_task and target.kind != "text":
+            raise inside(("targets", name, "kind"), "of a task bits per byte are measured; leave kind out")
+    check_families(study.families, study.targets, watched)
+    if OBJECTIVE in study.families:
+        raise inside(("families", OBJECTIVE), "every table has the targets' weighted mean under this name")
+    for number, guardrail in enumerate(study.search.guardrails):
+        unknown = [name for name in guardrail.targets if name not in study.targets]
+        if unknown and not watched:
+            what = "a domain, and not a target" if unknown[0] in study.domains else "not a target"
+            raise inside(
+                ("search", "guardrails", number),
+                f"{unknown[0]!r} is {what}: its loss is not measured; add it to targets, with weight 0 if it is not to "
+                "be minimised",
+            )
 
 
 def _check_alternatives(study: Study) -> None:

@@ -78,7 +78,10 @@ def texts_of(workspace: Workspace, *, elsewhere: bool = False) -> tuple[dict[str
             continue
         _check_first(name, role, source, files)
         if files.local:
-            found[name], said = _estimated(name, role, source, files, shard_settings(workspace))
+            # Items of a task need not fill a window.
+            least = {"min_tokens": 1} if source.is_task else {}
+            asked = shard_settings(workspace).model_copy(update=least)
+            found[name], said = _estimated(name, role, source, files, asked)
             lines += said
     if absent is not None:
         if here or not elsewhere:

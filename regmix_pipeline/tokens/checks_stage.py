@@ -126,7 +126,8 @@ def _overlap(workspace: Workspace, known: Mapping[tuple[str, ...], dict[str, Any
 def _split(workspace: Workspace, source: str, split: str) -> SplitText:
     manifest = current_manifest(workspace, source)
     held = manifest.splits[split]
-    return SplitText(current_shard(workspace, source) / held.file, manifest.dtype, held.bytes)
+    path = current_shard(workspace, source) / held.file
+    return SplitText(path, manifest.dtype, held.bytes, manifest.items is not None)
 
 
 def _refuse(workspace: Workspace, coverage: list[dict[str, Any]], overlap: list[dict[str, Any]]) -> None:

@@ -85,6 +85,9 @@ class Tokenization:
             if there is not None:
                 yield there
                 continue
+            if request.source.is_task:  # little text, and items that lines may share
+                yield self._in_this_process(request)
+                continue
             files = resolve(request.source, self.base, self.data_folder, self.say)
             plans.append(source_plan(request, shard, files, self.executor.tasks))
         if needs_executor(plans, self.executor):

@@ -56,6 +56,27 @@ class SplitFile(Settings):
         return self.extents_sha256 or self.sha256
 
 
+class ItemsFile(Settings):
+    """The items of a task, beside its text; see `task_items`."""
+
+    file: str
+    """Name of the file of numbers, uint32."""
+    numbers: int
+    """Numbers in it."""
+    sha256: str
+    """SHA-256 of the file."""
+    items: int
+    """Items."""
+    with_choices: int
+    """Of these, items with choices."""
+    tokens: int
+    """Tokens of the right continuations."""
+    bytes: int
+    """UTF-8 bytes of the right continuations."""
+    spanning: int
+    """Right continuations whose first token holds the end of the prompt too."""
+
+
 class Manifest(Settings):
     """What a token shard holds and what it was made from."""
 
@@ -84,6 +105,12 @@ class Manifest(Settings):
     """Documents left out because their text was empty."""
     eos_id: int | None = None
     """The token that ends each document."""
+    items: ItemsFile | None = None
+    """The items, where the source is a task."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What `manifest.json` holds. Of text nothing is said of items, as before there were tasks."""
+        return self.model_dump(exclude=None if self.items else {"items"})
 
     def totals(self, what: Literal["tokens", "documents", "bytes"]) -> int:
         """Sum over the splits."""
@@ -115,13 +142,16 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
         else:
             sizes[split.file] = split.tokens * BYTES_OF[manifest.dtype]
         for name, expected in sizes.items():
-            path = folder / name
-            if not path.is_file():
-                raise TokenError("a file of the token shard is missing", where=str(path), remedy=AGAIN)
-            if (found := path.stat().st_size) != expected:
-                raise TokenError(
-                    f"has {found:,} bytes where the manifest states {expected:,}", where=str(path), remedy=AGAIN
-                )
+            _check_size(folder / name, expected)
+    if manifest.items is not None:
+        _check_size(folder / manifest.items.file, manifest.items.numbers * BYTES_OF["uint32"])
+
+
+def _check_size(path: Path, expected: int) -> None:
+    if not path.is_file():
+        raise TokenError("a file of the token shard is missing", where=str(path), remedy=AGAIN)
+    if (found := path.stat().st_size) != expected:
+        raise TokenError(f"has {found:,} bytes where the manifest states {expected:,}", where=str(path), remedy=AGAIN)
 
 
 def check_tokens_in_place(folder: Path, dtype: str, split: SplitFile) -> None:
@@ -141,9 +171,12 @@ def verify_shard(folder: Path) -> Manifest:
     """
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
+    sums = [(split.file, split.file_sha256) for split in manifest.splits.values()]
+    sums += [(f"{split.file}.index", split.index_sha256) for split in manifest.splits.values()]
+    sums += [(manifest.items.file, manifest.items.sha256)] if manifest.items else []
+    for name, expected in sums:
+        if expected and sha256_of(folder / name) != expected:
+            raise TokenError("was altered after the shard was made", where=str(folder / name), remedy=AGAIN)
     for split in manifest.splits.values():
-        for name, expected in ((split.file, split.file_sha256), (f"{split.file}.index", split.index_sha256)):
-            if expected and sha256_of(folder / name) != expected:
-                raise TokenError("was altered after the shard was made", where=str(folder / name), remedy=AGAIN)
         check_tokens_in_place(folder, manifest.dtype, split)
     return manifest

@@ -22,6 +22,8 @@ RUN_BYTES = 100
 """UTF-8 bytes that a run of tokens stands for: more than a phrase that people write twice by chance."""
 SHORTEST_RUN, LONGEST_RUN = 8, 512
 """Tokens of a run."""
+SHORT_ITEMS = 0.1
+"""Share of a task's items that may be shorter than a run; runs are shortened so that others hold one."""
 MOST_RUNS = 200_000
 """Runs of a target that are looked for; those of them are taken whose hashes are multiples of a number."""
 BLOCK = 1 << 20
@@ -39,11 +41,13 @@ class SplitText:
         tokens: the file of tokens, or the list of their extents.
         dtype: type of a token, ``uint16`` or ``uint32``.
         bytes: UTF-8 bytes of its text.
+        items: whether its documents are items of a task, which may be shorter than a run.
     """
 
     tokens: Path
     dtype: str
     bytes: int
+    items: bool = False
 
     def ends(self) -> Numbers:
         """The position after each document's last token, which is the end-of-text token."""
@@ -76,6 +80,9 @@ class TargetText:
         ends, tokens = split.ends(), split.values()
         total = int(ends[-1])
         length = min(max(SHORTEST_RUN, round(RUN_BYTES * total / max(split.bytes, 1))), LONGEST_RUN)
+        if split.items:
+            inside = np.quantile(np.diff(ends, prepend=0) - 1, SHORT_ITEMS)
+            length = max(SHORTEST_RUN, min(length, int(inside)))
         documents, runs = [], [np.empty(0, np.uint64)]
         for group in _groups(ends):
             last = np.repeat(group[1:] - 1, np.diff(group))

@@ -148,7 +148,7 @@ def written_shard(
                     where=f"{manifest.source} ({source.label()})",
                     remedy="run again once nothing writes to them any more",
                 )
-            write_json(temporary / MANIFEST, manifest.model_dump())
+            write_json(temporary / MANIFEST, manifest.as_json())
     finally:
         if shard.parent.is_dir() and not any(shard.parent.iterdir()):
             shard.parent.rmdir()
@@ -187,11 +187,13 @@ def _tokenized(
         made = manifest_of(name, source, role, tokenizer, read.splits, read.duplicates, read.without_text)
         return made.model_copy(update={"dtype": read.dtype})
     from regmix_pipeline.tokens.steps import DropDuplicates, SplitTokenizer
+    from regmix_pipeline.tokens.task_items import ItemsWriter
 
     # Steps are chained here and not by an executor: its logging folder would skip a shard whose inputs have changed.
     read, drop = reader(source, base, data_folder), DropDuplicates()
     write = SplitTokenizer(folder, tokenizer, SPLITS[role], settings.seed, settings.validation_fraction)
-    write.run(drop.run(read.run()))
+    items = ItemsWriter(tokenizer) if source.is_task else None
+    write.run(drop.run(read.run()) if items is None else items.noting(drop.run(read.run())))
     splits = {
         split: SplitFile(
             file=f"{split}.ds",
@@ -203,7 +205,8 @@ def _tokenized(
         )
         for split in SPLITS[role]
     }
-    return manifest_of(name, source, role, tokenizer, splits, drop.duplicates, read.without_text)
+    made = manifest_of(name, source, role, tokenizer, splits, drop.duplicates, read.without_text)
+    return made if items is None else made.model_copy(update={"items": items.write(folder)})
 
 
 def manifest_of(
@@ -238,7 +241,13 @@ def manifest_of(
 
 
 def _check_enough(manifest: Manifest, settings: ShardSettings) -> None:
-    """Raise TokenError where a split is shorter than one window."""
+    """Raise TokenError where a split is shorter than one window, or a task has a single item."""
+    if manifest.items is not None:
+        if manifest.items.items < 2:
+            raise TokenError(
+                "a task of one item has no standard error", where=manifest.source, remedy="give it two items or more"
+            )
+        return
     for split, file in manifest.splits.items():
         if file.tokens >= settings.min_tokens:
             continue

@@ -190,11 +190,26 @@ def _compute_shards(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iter
             "megabytes": round(manifest.totals("bytes") / 1e6, 3),
             "duplicates": manifest.duplicates,
             "splits": {split: file.tokens for split, file in manifest.splits.items()},
+            **_items_facts(manifest),
         }
         sums = {folder / file.file: file.file_sha256 for file in manifest.splits.values()}
         sums |= {folder / f"{file.file}.index": file.index_sha256 for file in manifest.splits.values()}
+        sums |= {folder / manifest.items.file: manifest.items.sha256} if manifest.items else {}
         progress.advance(note=f"{name}: {manifest.totals('tokens') / 1e6:.2f} M tokens")
         yield Output(name, manifest.version, facts, [folder / "manifest.json", *sums], sums=sums)
+
+
+def _items_facts(manifest: Manifest) -> dict[str, Any]:
+    """What is worth knowing of a task."""
+    items = manifest.items
+    if items is None:
+        return {}
+    return {
+        "items": items.items,
+        "items with choices": items.with_choices,
+        "tokens of right continuations": items.tokens,
+        "first tokens that span the prompt's end": items.spanning,
+    }
 
 
 def _drop_altered(workspace: Workspace, recipes: Mapping[str, Recipe]) -> None:

@@ -26,7 +26,7 @@ SOURCES = {
         *("documents/readers/*.py", "documents/decompress.py"),
         *("documents/token_files.py", "documents/token_formats/*.py"),
         *(f"tokens/{name}.py" for name in ("in_place", "join", "long_documents", "part_steps")),
-        *(f"tokens/{name}.py" for name in ("shards", "split", "steps", "text_of_tokens")),
+        *(f"tokens/{name}.py" for name in ("shards", "split", "steps", "task_items", "text_of_tokens")),
     ],
     "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
     "domain_inventory": ["mixtures/limits.py"],
@@ -38,7 +38,13 @@ SOURCES = {
         f"proxies/{name}.py"
         for name in ("attention", "loss", "model", "optimiser", "permutation", "quota", "train", "windows")
     ],
-    "proxy_losses": [f"proxies/{name}.py" for name in ("early_stopping", "evaluate", "loss", "model", "target_kinds")],
+    "proxy_losses": [
+        f"proxies/{name}.py"
+        for name in (
+            *("continuations", "device", "early_stopping", "evaluate", "loss", "measured", "model", "target_kinds"),
+            "task_losses",
+        )
+    ],
     "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "study/changes.py"],
     "imported_runs": ["proxies/run_*.py", "mixtures/mixture.py"],
     "regressor": ["regression/*.py", "regression/laws/*.py", "ngrams/evidence.py"],
@@ -48,6 +54,7 @@ SOURCES = {
             "best",
             "candidates",
             "convex",
+            "guardrails",
             "objective",
             "optimiser",
             "pareto",
@@ -58,9 +65,9 @@ SOURCES = {
     ],
     "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
     "mixture_decision": [
-        f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "record", "rounds")
+        f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "families", "record", "rounds")
     ],
-    "confirmation": ["decisions/confirmation.py", "proxies/evaluate.py", "proxies/train.py"],
+    "confirmation": ["decisions/confirmation.py", "decisions/guardrails.py", "proxies/evaluate.py", "proxies/train.py"],
     "mixture_report": ["report/*.py"],
     "strategy_comparison": ["strategies/*.py", "strategies/methods/*.py", "strategies/comparison/*.py"],
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ from regmix_pipeline.study.settings.search import SearchSettings
 Array = NDArray[np.float64]
 CAUSES = ("evidence", "inventory", "limits", "objective", "search")
 """evidence: regressors and noise floor. inventory: tokens available and natural distribution. limits: caps, floors and
-tokens of the large run as asked, groups, divergence, trust radius. objective: targets as asked and how they are
-weighed. search: method, its numbers and its seed."""
-LIMITING = ("groups", "max_divergence", "trust_radius")
+tokens of the large run as asked, groups, divergence, trust radius, guardrails. objective: targets as asked and how they
+are weighed. search: method, its numbers and its seed."""
+LIMITING = ("groups", "max_divergence", "trust_radius", "guardrails")
 """Settings of the search that are limits."""
 WEIGHING = ("objective",)
 """Settings of the search that are part of the objective."""
@@ -51,6 +51,7 @@ def content_of(evidence: Evidence) -> dict[str, Any]:
         "objective": {
             "targets": settings["objective"],
             "downweight": settings["downweight"],
+            "weight_by_signal": settings.get("weight_by_signal", False),
             **{name: search[name] for name in WEIGHING},
         },
         "search": {
@@ -97,11 +98,13 @@ class Replay:
         limits, prior = self._limits(evidence.domains, inventory, asked)
         settings = SearchSettings.model_validate(
             {name: value for name, value in search.items() if name != "seed"}
-            | {name: _of_known(asked[name], evidence.domains) if name == "groups" else asked[name] for name in LIMITING}
+            | {name: asked[name] for name in LIMITING}
+            | {"groups": _of_known(asked["groups"], "domains", evidence.domains)}
+            | {"guardrails": _of_known(asked["guardrails"], "targets", evidence.fitted.targets)}
             | {name: wanted[name] for name in WEIGHING}
             | ({"method": self.method} if self.method else {})
         )
-        weighing = NoiseSettings(downweight=wanted["downweight"])
+        weighing = NoiseSettings(downweight=wanted["downweight"], weight_by_signal=wanted["weight_by_signal"])
         targets = {name: share for name, share in wanted["targets"].items() if name in evidence.fitted.targets}
         if not targets:
             # Evidence that never measured what is asked for: its own objective is all it can speak of.
@@ -159,14 +162,14 @@ class Replay:
         seed: int,
     ) -> tuple[Array, float]:
         natural = natural_inside(prior, limits).vector(limits.domains)
-        worst = settings.objective == "worst_case"
-        objective = Objective(evidence.fitted, shares, natural, worst)
+        objective = Objective.of(evidence.fitted, shares, natural, settings)
         try:
             weights = _best(objective, limits, prior, settings, seed)
         except MixtureError:
-            self.loosened.add("groups, divergence and trust radius")
-            free = settings.model_copy(update={"groups": (), "max_divergence": None, "trust_radius": None})
-            weights = _best(objective, limits, prior, free, seed)
+            self.loosened.add("groups, divergence, trust radius and guardrails")
+            free = {"groups": (), "max_divergence": None, "trust_radius": None, "guardrails": ()}
+            without = replace(objective, guardrails=None)
+            weights = _best(without, limits, prior, settings.model_copy(update=free), seed)
         chosen: Mixture = rounded_inside(weights, limits)
         at = chosen.vector(limits.domains)
         value = evidence.fitted.objective(np.array([natural, at]), shares)
@@ -180,7 +183,7 @@ def _best(objective: Objective, limits: Limits, prior: Array, settings: SearchSe
     return simulate(objective, region, settings, seed, lambda line: None).mean
 
 
-def _of_known(groups: Iterable[Mapping[str, Any]], domains: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Groups without the domains that the evidence does not know."""
-    kept = [dict(group) | {"domains": [name for name in group["domains"] if name in domains]} for group in groups]
-    return [group for group in kept if group["domains"]]
+def _of_known(limits: Sequence[Mapping[str, Any]], what: str, known: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Groups or guardrails without the domains or targets that the evidence does not know; those of all stay."""
+    kept = [dict(each) | {what: [name for name in each[what] if name in known]} for each in limits]
+    return [now for each, now in zip(limits, kept, strict=True) if now[what] or not each[what]]

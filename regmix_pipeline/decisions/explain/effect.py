@@ -70,7 +70,7 @@ def curve_of(evidence: Evidence, path: Path) -> list[dict[str, Any]]:
     token); difference (what the search minimises, minus its value at the chosen point) and its values by_law;
     within_one_standard_error of the chosen point; distance to the nearest trained mixture (Hellinger), and sampled,
     whether that is usual among trained mixtures and no weight is above the highest sampled; allowed, whether groups,
-    divergence and trust radius allow it too.
+    divergence, trust radius and guardrails allow it too.
     """
     fitted, objective = evidence.fitted, evidence.objective
     points = path.weights
@@ -85,7 +85,7 @@ def curve_of(evidence: Evidence, path: Path) -> list[dict[str, Any]]:
     sampled = (distance <= max(usual_distance(fitted.weights), float(distance[path.chosen]))) & (
         points[:, path.domain] <= fitted.weights[:, path.domain].max() + 1e-6
     )
-    allowed = evidence.region.allow(points)
+    allowed = evidence.region.allow(points) & objective.keeps(points)
     return [
         {
             "weight": float(points[i, path.domain]),

@@ -26,7 +26,8 @@ def explanation_of(workspace: Workspace, domain: str, asked: str | None = None) 
     Keys: decision, study, domain, answer (a sentence); weight, prior, cap, cap_from, floor, epochs, available_tokens;
     low and high (the range within one standard error of the best), standard_error (nats per token), weakly_identified
     and undecided (see `undecided`); search; effects (`effect.effects_of`), curve (`effect.curve_of`), chosen_point (its
-    row in the curve), limits and limits_how (`relaxing.active_limits`), alternatives (name, weight, whether the limits
+    row in the curve), limits and limits_how (`relaxing.active_limits`), guardrails (rows of the decision, see
+    `guardrails.Guardrails.rows`), alternatives (name, weight, whether the limits
     allowed it, predicted objective with interval), highest_sampled, mixtures (trained ones), with_weight (those that
     hold any of it), and evidence (asset -> version).
 
@@ -68,6 +69,7 @@ def explanation_of(workspace: Workspace, domain: str, asked: str | None = None) 
         "chosen_point": path.chosen,
         "limits": limits,
         "limits_how": how,
+        "guardrails": decision.get("guardrails") or [],
         "alternatives": _alternatives(evidence, domain),
         "highest_sampled": float(column.max()),
         "mixtures": len(column),
@@ -110,11 +112,11 @@ def _alternatives(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
 
 
 def _allowed(evidence: Evidence, held: Mapping[str, float]) -> bool:
-    """Whether the limits of the decision allowed a mixture."""
+    """Whether the limits and guardrails of the decision allowed a mixture."""
     if not {name for name, weight in held.items() if weight > 0} <= set(evidence.domains):
         return False
     weights = np.array([[held.get(name, 0.0) for name in evidence.domains]])
-    return bool(evidence.region.allow(weights, ROUNDED)[0])
+    return bool(evidence.region.allow(weights, ROUNDED)[0] and evidence.objective.keeps(weights)[0])
 
 
 def answer_of(found: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.search.assessment import POINT
+from regmix_pipeline.search.best import guardrail_name
+from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import convex_program, optimise
 from regmix_pipeline.search.region import Region
 
@@ -23,14 +25,19 @@ WIDER = 1.1
 """How much wider a divergence or trust radius is tried: they have no points."""
 
 
+FURTHER = 0.01
+"""Nats per token that a guardrail is tried further out."""
+
+
 @dataclass(frozen=True)
 class _Looser:
-    """A limit, in words, the step by which it was relaxed, and the region with it relaxed."""
+    """A limit, in words, the step by which it was relaxed, and the question with it relaxed."""
 
     limit: str
     own: bool
     step: str
     region: Region
+    objective: Objective
 
 
 def active_limits(evidence: Evidence, domain: str) -> tuple[list[dict[str, Any]], str]:
@@ -42,18 +49,18 @@ def active_limits(evidence: Evidence, domain: str) -> tuple[list[dict[str, Any]]
     """
     candidates = list(_looser(evidence, domain))
     program = convex_program(evidence.objective, evidence.region)
-    convex = program is not None and not np.isfinite(evidence.region.trust_radius)
+    convex = program is not None and not np.isfinite(evidence.region.trust_radius) and not evidence.settings.guardrails
     by = evidence.fitted.law if convex else None
     how = f"searched again by the {by} law's convex program" if convex else "searched again by the optimiser"
     if not candidates:
         return [], how
-    base = _best(evidence, evidence.region, convex)
+    base = _best(evidence, evidence.objective, evidence.region, convex)
     if base is None:
         return [], "the optimiser finds no mixture inside the limits"
     j = evidence.domains.index(domain)
     rows = []
     for each in candidates:
-        found = _best(evidence, each.region, convex)
+        found = _best(evidence, each.objective, each.region, convex)
         found = base if found is None else found
         values = evidence.objective(np.array([base, found]), by)
         worth = max(float(values[0] - values[1]), 0.0)
@@ -65,19 +72,19 @@ def active_limits(evidence: Evidence, domain: str) -> tuple[list[dict[str, Any]]
     return sorted(rows, key=lambda row: (not row["own"], -row["worth"])), how
 
 
-def _best(evidence: Evidence, region: Region, convex: bool) -> Array | None:
+def _best(evidence: Evidence, objective: Objective, region: Region, convex: bool) -> Array | None:
     if convex:
-        program = convex_program(evidence.objective, region)
+        program = convex_program(objective, region)
         return None if program is None else program.optimum()
     try:
-        return optimise(evidence.objective, region, evidence.settings, evidence.seed, lambda line: None).weights
+        return optimise(objective, region, evidence.settings, evidence.seed, lambda line: None).weights
     except MixtureError:
         return None
 
 
 def _looser(evidence: Evidence, domain: str) -> Iterator[_Looser]:
     """Every limit that the decision touched, relaxed on its own."""
-    region, point = evidence.region, f"{POINT * 100:.0f} point"
+    region, objective, point = evidence.region, evidence.objective, f"{POINT * 100:.0f} point"
     for row in evidence.decision["domains"]:
         if row["domain"] not in evidence.domains:
             continue
@@ -85,10 +92,10 @@ def _looser(evidence: Evidence, domain: str) -> Iterator[_Looser]:
         caps, floors = region.limits.caps.copy(), region.limits.floors.copy()
         if row["at_cap"]:
             caps[j] = min(caps[j] + POINT, 1.0)
-            yield _Looser(f"cap of {row['domain']}", own, f"+{point}", _with_limits(region, caps, floors))
+            yield _Looser(f"cap of {row['domain']}", own, f"+{point}", _with_limits(region, caps, floors), objective)
         elif row["at_floor"]:
             floors[j] = max(floors[j] - POINT, 0.0)
-            yield _Looser(f"floor of {row['domain']}", own, f"-{point}", _with_limits(region, caps, floors))
+            yield _Looser(f"floor of {row['domain']}", own, f"-{point}", _with_limits(region, caps, floors), objective)
     active: Sequence[str] = evidence.decision.get("active") or evidence.optimum.get("active", ())
     for number, group in enumerate(evidence.settings.groups):
         name = f"group {', '.join(group.domains)}"
@@ -97,13 +104,22 @@ def _looser(evidence: Evidence, domain: str) -> Iterator[_Looser]:
             caps, floors = region.group_caps.copy(), region.group_floors.copy()
             (caps if at_cap else floors)[number] += POINT if at_cap else -POINT
             step = f"{'+' if at_cap else '-'}{point}"
-            yield _Looser(name, domain in group.domains, step, replace(region, group_caps=caps, group_floors=floors))
+            looser = replace(region, group_caps=caps, group_floors=floors)
+            yield _Looser(name, domain in group.domains, step, looser, objective)
     wider = f"{WIDER - 1:.0%} wider"
     if "divergence from the prior" in active:
         looser = replace(region, max_divergence=region.max_divergence * WIDER)
-        yield _Looser("divergence from the prior", True, wider, looser)
+        yield _Looser("divergence from the prior", True, wider, looser, objective)
     if "trust radius" in active:
-        yield _Looser("trust radius", True, wider, replace(region, trust_radius=region.trust_radius * WIDER))
+        looser = replace(region, trust_radius=region.trust_radius * WIDER)
+        yield _Looser("trust radius", True, wider, looser, objective)
+    guardrails = objective.guardrails
+    for number, target in enumerate(() if guardrails is None else guardrails.targets):
+        if guardrails is not None and guardrail_name(target) in active:
+            bounds = guardrails.worse_by.copy()
+            bounds[number] += FURTHER
+            further = replace(objective, guardrails=replace(guardrails, worse_by=bounds))
+            yield _Looser(guardrail_name(target), False, f"+{FURTHER:g} nats per token", region, further)
 
 
 def _with_limits(region: Region, caps: Array, floors: Array) -> Region:

@@ -24,6 +24,7 @@ def show_explanation(found: Mapping[str, Any], console: Console) -> None:
     _show_curve(found, console)
     _show_effects(found, console)
     _show_limits(found, console)
+    _show_guardrails(found, console)
     _show_alternatives(found, console)
 
 
@@ -134,6 +135,24 @@ def _show_limits(found: Mapping[str, Any], console: Console) -> None:
     ]
     headings = ("limit", "relaxed by", "worth, nats per token", "this weight would move")
     show_table(console, headings, rows, title=f"Limits that hold it ({found['limits_how']})")
+
+
+def _show_guardrails(found: Mapping[str, Any], console: Console) -> None:
+    if not found["guardrails"]:
+        return
+    rows: list[tuple[Cell, ...]] = [
+        (
+            row["target"],
+            f"{row['worse_by']:+.4f}",
+            f"{row['difference']:+.4f}",
+            f"{row['slack']:.4f}",
+            ("active", "yellow") if row["active"] else "",
+        )
+        for row in found["guardrails"]
+    ]
+    headings = ("target", "at most", "predicted", "slack", "")
+    title = "Guardrails: predicted loss of the chosen mixture against natural, nats per token"
+    show_table(console, headings, rows, title=title, left=[""])
 
 
 def _show_alternatives(found: Mapping[str, Any], console: Console) -> None:

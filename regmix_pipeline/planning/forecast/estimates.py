@@ -123,8 +123,10 @@ def _guess(workspace: ScratchWorkspace, name: str, version: str, before: Path | 
 
     role, source = workspace.study.sources[name]
     tokenizer = current_tokenizer(workspace)
+    items = None
     if before is not None and (before / MANIFEST).is_file():
-        splits = read_manifest(before).splits
+        held_before = read_manifest(before)
+        splits, items = held_before.splits, held_before.items
     else:
         size = size_of(source, workspace.base, workspace.data)
         tokens = TOKENS_UNKNOWN if size is None else max(int(size / stated.BYTES_PER_TOKEN), 1000)
@@ -150,6 +152,7 @@ def _guess(workspace: ScratchWorkspace, name: str, version: str, before: Path | 
         duplicates=0,
         documents_version=workspace.need("documents", name).version,
         role=role,
+        items=items,
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from regmix_pipeline.engine.workspace import Workspace
@@ -80,7 +79,7 @@ def _steered(arena: TrainedArena, choice: Choice, key: str, number: int) -> Stee
         choice.policy(session)
     else:
         _follow(session, choice, arena.domains)
-    losses = {target: asdict(loss) for target, loss in session.final().items()}
+    losses = {target: loss.as_json() for target, loss in session.final().items()}
     drawn = dict(zip(arena.domains, session.drawn().tolist(), strict=True))
     further = arena.account.flops - arena.target.flops
     return SteeredRun(key, number, losses, drawn, max(0.0, further), round(time.monotonic() - started, 2))

@@ -94,7 +94,7 @@ class TrainedArena:
             {name: [part.model_dump() for part in made] for name, made in self._made.items()},
             [self.domains, self.prior.tolist(), limits, self.objective, self.workspace.study.limits.target_tokens],
             {name: file.version for name, file in {**self._files, **self._targets}.items()},
-            [self.workspace.study.proxies.evaluation.model_dump(), self.workspace.study.proxies.repeat_as_target],
+            [self.workspace.study.proxies.evaluation.recipe(), self.workspace.study.proxies.repeat_as_target],
             None if self.human is None else self.human.id,
             None if self.epochs is None else self.epochs.tolist(),
         )
@@ -143,16 +143,16 @@ class TrainedArena:
 
     def session(self, size: Size, seed: int) -> TrainedSession:
         """The same with the very seed of the run."""
-        from regmix_pipeline.proxies.evaluate import Sample
+        from regmix_pipeline.proxies.evaluate import Sample, sample_of
         from regmix_pipeline.proxies.workers.worker import prepare_torch
         from regmix_pipeline.strategies.trained.session import TrainedSession
 
         prepare_torch()
         anything = Mixture.from_weights(dict.fromkeys(self.domains, 1.0))
         spec = self.spec(anything, size, seed)
-        context, windows = spec.model.context, self.workspace.study.proxies.evaluation.windows
+        context, evaluation = spec.model.context, self.workspace.study.proxies.evaluation
         samples = [Sample(name, self._of_training(name), context, SAMPLE_WINDOWS) for name in self.domains]
-        targets = [Sample(name, file, context, windows) for name, file in self._targets.items()]
+        targets = [sample_of(name, file, context, evaluation) for name, file in self._targets.items()]
         forward = float(spec.model.forward_flops_per_token(spec.vocabulary))
         return TrainedSession(spec, self.domains, size, samples, targets, self.account, forward)
 

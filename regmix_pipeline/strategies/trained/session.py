@@ -6,13 +6,17 @@ A session whose weights never change trains to the same bits as the constant run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.proxies.evaluate import Loss, Sample, device_of, losses_on
+from regmix_pipeline.proxies.device import device_of
+from regmix_pipeline.proxies.evaluate import AnySample, Sample, losses_on
 from regmix_pipeline.proxies.loss import linear_cross_entropy
+from regmix_pipeline.proxies.measured import Loss
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.train import TrainingLoop
 from regmix_pipeline.strategies.arena import Account, Array, Size
@@ -74,7 +78,7 @@ class TrainedSession:
         domains: tuple[str, ...],
         size: Size,
         samples: list[Sample],
-        targets: list[Sample],
+        targets: Sequence[AnySample],
         account: Account,
         forward_flops: float,
     ) -> None:
@@ -144,7 +148,7 @@ class TrainedSession:
         counts = torch.tensor(self._trainer.windows.counts, dtype=torch.float64)[self._places]
         return (counts / max(1, self._trainer.windows.total)).numpy()
 
-    def _measured(self, samples: list[Sample]) -> dict[str, Loss]:
+    def _measured(self, samples: Sequence[AnySample]) -> dict[str, Loss]:
         """Losses one sample at a time, as a finished run is measured: other passes would end in other last bits."""
         found = {sample.name: losses_on(self._trainer.model, [sample])[sample.name] for sample in samples}
         self._account.add(0, self._forward_flops * sum(loss.evaluated_tokens for loss in found.values()))

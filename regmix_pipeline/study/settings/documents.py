@@ -106,6 +106,11 @@ class SourceBase(Settings):
         return "jsonl" if self.kind == "corpus" else self.kind
 
     @property
+    def is_task(self) -> bool:
+        """Whether it holds items of a task instead of documents."""
+        return FILE_KINDS[self.file_kind].items
+
+    @property
     def address(self) -> str:
         """The corpus name, glob or fsspec address as the study file gives it."""
         return self.tokens.path if self.tokens is not None else getattr(self, self.kind)

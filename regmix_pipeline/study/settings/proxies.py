@@ -176,12 +176,19 @@ class EvaluationSettings(Settings):
     """How a proxy's losses are measured. Windows are fixed, so that differences between proxies are paired."""
 
     windows: int = Field(default=64, ge=2, le=1 << 24)
-    """Windows per target for the final losses, evenly spaced over its validation split."""
+    """Windows per target for the final losses, evenly spaced over its validation split. Tasks have items instead."""
+    items: int | None = Field(default=None, ge=2, le=1 << 24)
+    """Items per task for the final losses, evenly spaced. Default: all of them."""
     trajectory_points: int = Field(default=6, ge=0, le=1_000)
     """Steps at which losses are sampled during training, evenly spaced in the logarithm, the last included. A change
     holds for proxies that are trained after it."""
     trajectory_windows: int = Field(default=4, ge=2, le=1 << 20)
-    """Windows per target for each of them."""
+    """Windows per target for each of them; of a task, 16 times as many items."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What losses follow from, JSON-able. Where all items are measured nothing is said of them, as before there
+        were tasks: what stays the same keeps its recipe."""
+        return self.model_dump(mode="json", exclude=None if self.items else {"items"})
 
     def trajectory_steps(self, steps: int) -> list[int]:
         """Numbers of steps taken at which to sample, log-spaced from steps / 2^points up to ``steps``, increasing."""
@@ -211,7 +218,14 @@ class NoiseSettings(Settings):
     flag_below: float = Field(default=2.0, ge=0)
     """A target whose mixtures' losses spread less than this many times the noise is flagged."""
     downweight: bool = True
-    """Let flagged targets count in the objective only in proportion to the share of their variance that is signal."""
+    """Let targets flagged so count in the objective only in proportion to the share of their variance that is
+    signal."""
+    flag_error_below: float | None = Field(default=None, ge=0)
+    """A target whose mixtures' losses spread less than this many times their standard error over items or windows is
+    flagged. Default: 0.5 in a study with tasks, whose items may be few; otherwise it is not looked at."""
+    weight_by_signal: bool = False
+    """Let every target count in proportion to the share of its variance that is signal, flagged or not: by seeds, or,
+    where no mixture has several, by its standard errors."""
 
 
 _WITH_PAPERS_TRAINING: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,16 @@ class GroupLimit(Settings):
         if len(set(self.domains)) != len(self.domains):
             raise ValueError("a domain is listed twice in the group")
         return self
+
+
+class Guardrail(Settings):
+    """How much worse than the natural mixture a target may get in exchange for what the others gain."""
+
+    targets: tuple[str, ...] = ()
+    """Names of the targets it holds for, of weight 0 too. Default: every target of the study."""
+    worse_by: float = 0.0
+    """The chosen mixture's predicted loss may be at most this much above the natural mixture's, nats per token of a
+    proxy. Below 0: it must be at least so much better. Of several guardrails for a target the strictest holds."""
 
 
 class SearchSettings(Settings):
@@ -56,8 +66,15 @@ class SearchSettings(Settings):
     """Highest Kullback-Leibler divergence of the mixture from the prior, in nats. None: no bound."""
     trust_radius: float | None = Field(default=None, gt=0, le=1)
     """Highest Hellinger distance to the nearest mixture that a proxy was trained on, in [0, 1]. None: no bound."""
+    guardrails: tuple[Guardrail, ...] = ()
+    """What no target may lose against the natural mixture, as the regressors predict it."""
     pareto_points: int = Field(default=0, ge=0, le=101)
     """Points of the Pareto front between the objective's targets to report. 0: none."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What a search follows from, JSON-able. Without guardrails nothing is said of them, as before there were any:
+        a search that stays the same keeps its recipe."""
+        return self.model_dump(mode="json", exclude=None if self.guardrails else {"guardrails"})
 
     @model_validator(mode="after")
     def _enough(self) -> SearchSettings:
