@@ -382,9 +382,9 @@ TABLES: dict[str, Table] = {
             "loss": (REAL, "measured, nats per token"),
             "standard_error": (REAL, "its standard error over windows, most of which all runs have in common"),
             "bits_per_byte": (REAL, "loss in bits per byte; NULL for the objective"),
-            "accuracy": (REAL, "share of a task's items with choices answered right; NULL for others"),
-            "accuracy_standard_error": (REAL, "its standard error over items"),
-        },
+        }
+        | _ACCURACY,
+        tuple(_ACCURACY),
     ),
     "strategy_candidates": Table(
         ("strategy_comparison",),

@@ -120,6 +120,10 @@ def choice_rows(found: Mapping[str, Compared]) -> list[dict[str, Any]]:
     ]
 
 
+MEASURED = ("loss", "standard_error", "bits_per_byte", "accuracy", "accuracy_standard_error")
+"""What is kept of a loss; accuracy is known of tasks with choices alone."""
+
+
 def loss_rows(arena: TrainedArena, found: Mapping[str, Compared]) -> list[dict[str, Any]]:
     """Rows of the ledger's `strategy_losses`: every target's, and the objective's."""
     rows = []
@@ -127,7 +131,7 @@ def loss_rows(arena: TrainedArena, found: Mapping[str, Compared]) -> list[dict[s
         for number, (run, losses) in enumerate(zip(each.runs, each.losses, strict=True)):
             common = {"strategy": name, "choice": each.choice.id, "run": run, "seed": number}
             rows += [
-                common | {"target": target} | {key: loss[key] for key in ("loss", "standard_error", "bits_per_byte")}
+                common | {"target": target} | {key: loss[key] for key in MEASURED if key in loss}
                 for target, loss in losses.items()
             ]
             rows.append(
