@@ -140,6 +140,7 @@ class Commands:
             run.reject()
             raise CommandFailedError(how)
         try:
+            run.note_seconds()
             return finish(run.spec, run.seconds)
         except FileNotFoundError:
             raise CommandFailedError(f"ended and left no {run.reported}") from None
@@ -150,7 +151,7 @@ class Commands:
     def _found(self, run: Run) -> dict[str, Any] | None:
         """The finished proxy of what a command left that nobody watched to its end, as after a kill; None for none."""
         try:
-            return finish(run.spec, 0.0)
+            return finish(run.spec, run.seconds_noted())
         except FileNotFoundError:
             return None
         except ProxyError as error:

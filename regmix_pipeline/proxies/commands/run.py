@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.proxies.commands.places import Order
 from regmix_pipeline.proxies.commands.told import run_folder
 from regmix_pipeline.proxies.integrity import REPORTED
@@ -15,6 +16,7 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.study.settings.trainer import TrainerSettings
 
 LOG = "log.txt"
+SECONDS = "seconds.json"
 REJECTED = "losses.rejected.json"
 """What becomes of a `losses.json` that does not count: to be looked at, and never read again."""
 _LOOK_EVERY = 5.0
@@ -105,6 +107,17 @@ class Run:
         if now - self._looked >= _LOOK_EVERY:
             self._looked, self.changed = now, max(self.changed, _last_change(self.out))
         return now - self.changed > 60 * self.settings.silent_minutes
+
+    def note_seconds(self) -> None:
+        """Keep what its commands took, so that the same proxy.json can be made again of what they left."""
+        write_json(self.out / SECONDS, self.seconds)
+
+    def seconds_noted(self) -> float:
+        """What an earlier run noted; 0 where nobody watched its command to the end."""
+        try:
+            return float(read_json(self.out / SECONDS))
+        except (OSError, ValueError, TypeError):
+            return 0.0
 
     def reject(self) -> None:
         """Set aside what was reported."""

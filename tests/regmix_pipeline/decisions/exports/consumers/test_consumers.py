@@ -209,3 +209,28 @@ def test_mixtera_takes_the_exported_mixture(export, decision):
     assert_shares({name: count / 2_000 for name, count in large.items()}, wanted, 2_000, errors=0)
     assert all(least.values())
     assert "round a domain away" in ran.stderr
+
+
+def test_torchtitan_interleaves_the_domains(export, decision, tmp_path):
+    from torchtitan.hf_datasets.text_datasets import InterleavedHuggingFaceTextDataLoader
+
+    class Tokenizer:
+        """A token a word: which word says which domain."""
+
+        def encode(self, text, add_bos, add_eos):
+            return [int(word) for word in text.split()]
+
+    weights = decision["mixture"]["weights"]
+    for number, domain in enumerate(weights):
+        lines = [json.dumps({"text": f"{number} " * 300}) for _ in range(50)]
+        (tmp_path / f"{domain}.jsonl").write_text("\n".join(lines))
+    main = export("torchtitan", template=f"{tmp_path}/{{domain}}.jsonl", out=tmp_path / "mixture.py").files[0]
+    module = runpy.run_path(str(main))
+    config = module["dataloader"]()
+    assert isinstance(config, InterleavedHuggingFaceTextDataLoader.Config)
+    loader = InterleavedHuggingFaceTextDataLoader(
+        config, dp_world_size=1, dp_rank=0, tokenizer=Tokenizer(), seq_len=LENGTH, local_batch_size=1
+    )
+    names, draws = list(weights), 2_000
+    drawn = [names[int(batch[0]["input"][0, 0])] for batch, _ in zip(loader, range(draws), strict=False)]
+    assert_shares(drawn_shares(drawn), weights, draws)
