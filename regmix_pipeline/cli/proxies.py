@@ -18,7 +18,10 @@ def export_proxy(
     mixture: Annotated[
         str, typer.Argument(help="natural, uniform or chosen; or the id of a mixture or proxy, or its start.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write; it must be new or empty.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The folder to write, new or empty; default: one of the proxy's id in this folder."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which of the mixture's seeds, from 0.")] = 0,
     larger: Annotated[
         bool, typer.Option("--larger", help="The confirmation's model on natural, uniform or chosen.")

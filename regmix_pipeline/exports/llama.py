@@ -51,6 +51,7 @@ def llama_weights(weights: Mapping[str, Tensor], model: ModelSettings) -> dict[s
 def in_halves(matrix: Tensor, heads: int) -> Tensor:
     """Rows (width, d) of each head so that what were pairs 2i, 2i + 1 become i, i + h/2.
 
+    >>> import torch
     >>> in_halves(torch.arange(8.0)[:, None], heads=2).flatten().tolist()
     [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
     """

@@ -46,13 +46,15 @@ class WrittenProxy:
     files: tuple[str, ...]
 
 
-def export_proxy(workspace: Workspace, asked: str, out: Path, seed: int = 0, *, larger: bool = False) -> WrittenProxy:
+def export_proxy(
+    workspace: Workspace, asked: str, out: Path | None = None, seed: int = 0, *, larger: bool = False
+) -> WrittenProxy:
     """Write a finished proxy as a Hugging Face Llama checkpoint, completely or not at all.
 
     Args:
         workspace: the study on disk.
         asked: id of a mixture or of a proxy, or the start of one; or natural, uniform or chosen.
-        out: folder to write, which is not there yet or is empty.
+        out: folder to write, which is not there yet or is empty; default: one of the proxy's id in this folder.
         seed: which of the mixture's seeds, from 0.
         larger: the confirmation's model on natural, uniform or chosen instead of a proxy.
 
@@ -62,9 +64,10 @@ def export_proxy(workspace: Workspace, asked: str, out: Path, seed: int = 0, *, 
         StudyError: ``out`` holds files.
         LedgerError: it is not trained yet, or its record does not name these bytes.
     """
+    folder = (_larger if larger else _proxy)(workspace, asked, seed)
+    out = out or Path(folder.name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudyError("is there already", where=str(out), remedy="give --out a folder that is new or empty")
-    folder = (_larger if larger else _proxy)(workspace, asked, seed)
     require_intact(folder)
     asset, key = (CONFIRMATION, "all") if larger else (CHECKPOINTS, read_json(folder / RECORD)["mixture"])
     record = workspace.records.current(asset, key)
