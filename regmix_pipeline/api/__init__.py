@@ -4,7 +4,8 @@ A thin layer over what the pipeline's stages use: tables are read as `regmix imp
 stage `regressor` fits, searched as `optimal_mixture` searches, and `propose` chooses as the next round is chosen.
 """
 
-from regmix_pipeline.api.fitting import Fit, fit
+from regmix_pipeline.api.fitted import Fit
+from regmix_pipeline.api.fitting import fit
 from regmix_pipeline.api.limits import LargeRun
 from regmix_pipeline.api.optimum import Optimum
 from regmix_pipeline.api.prediction import Prediction

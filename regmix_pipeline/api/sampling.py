@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regmix_pipeline.api.fitting import SEED
+from regmix_pipeline.api.fitted import SEED
 from regmix_pipeline.api.limits import LargeRun
 from regmix_pipeline.api.tables import mixtures_of, settings_of
 from regmix_pipeline.mixtures.sampler import sample as sample_mixtures

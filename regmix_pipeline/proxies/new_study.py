@@ -15,20 +15,16 @@ import yaml
 
 from regmix_pipeline.errors import RegmixError, RegressionError, StudyError
 from regmix_pipeline.files import written_atomically
-from regmix_pipeline.numbers import amount, listed
-from regmix_pipeline.proxies.imports import split_by_size
-from regmix_pipeline.proxies.run_facts import amount_of, columns_named, fact_columns, sizes_of
+from regmix_pipeline.proxies.run_facts import amount_of, columns_named, fact_columns
 from regmix_pipeline.proxies.run_files import RunTable, read_table
 from regmix_pipeline.proxies.run_ids import key_of
 from regmix_pipeline.proxies.run_names import columns_of_values, domain_name
-from regmix_pipeline.proxies.run_tables import ImportedRun, RunsRead, joined_runs
+from regmix_pipeline.proxies.run_notes import notes_of
+from regmix_pipeline.proxies.run_tables import ImportedRun, joined_runs
 from regmix_pipeline.proxies.table_columns import LeftOut, columns_left_out
 from regmix_pipeline.study.file import load_study
 from regmix_pipeline.study.settings.imports import RunColumns, RunTableSettings
-from regmix_pipeline.study.study import Study
 
-SHOWN = 3
-"""Partial runs that are named."""
 _HEAD = """# yaml-language-server: $schema=study.schema.json
 # Written by `regmix import-runs`. Nothing is trained: regressor, search and decision are based on the tables below.
 """
@@ -122,7 +118,7 @@ def study_about(
         temporary.write_text(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     try:
         study = load_study(path)
-        notes = _notes(study, read, settings)
+        notes = notes_of(study, read, settings)
     except RegmixError:
         path.unlink()
         raise
@@ -145,7 +141,7 @@ def add_to_study(path: Path, mixtures: Path, losses: Path, *, settings: RunTable
     settings = _with_facts(settings, tables, [*study.domains, *study.targets])
     read = joined_runs(*tables, list(study.domains), list(study.targets), settings)
     entry = _entry(mixtures, losses, path, settings)
-    taken = TakenRuns(read.runs, left_out, columns_named(settings.columns), _notes(study, read, settings))
+    taken = TakenRuns(read.runs, left_out, columns_named(settings.columns), notes_of(study, read, settings))
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
     if entry in (written.get("imports") or []):
         return taken
@@ -209,30 +205,6 @@ def _available(path: Path, domains: Sequence[str]) -> dict[str, dict[str, int]]:
     if missing:
         raise RegressionError(f"no row for {missing[0]!r}", where=str(path), remedy="give every domain its tokens")
     return {name: {"available_tokens": found[name]} for name in domains}
-
-
-def _notes(study: Study, read: RunsRead, settings: RunTableSettings) -> list[str]:
-    """What a person should know of how the tables were read."""
-    notes = ["weights are percentages: every row sums to 100"] if read.percent else []
-    did = "left out" if settings.partial == "leave_out" else "kept"
-    shown = [f"{run} ({why})" for run, why in list(read.partial.items())[:SHOWN]]
-    if shown:
-        more = f" and {len(read.partial) - SHOWN} more" if len(read.partial) > SHOWN else ""
-        notes.append(f"{len(read.partial)} partial runs are {did}: {', '.join(shown)}{more}")
-    fitted, others = split_by_size(study, read.runs)
-    if others:
-        notes.append(
-            f"models of {_sizes(read.runs)}: {len(fitted)} runs are fitted"
-            + (f", those of {_sizes(fitted)}" if fitted else "")
-            + f"; the other {len(others)} show how far rankings carry over, and are no evidence for the fit "
-            "(imported_size in the study file chooses)"
-        )
-    return notes
-
-
-def _sizes(runs: Sequence[ImportedRun]) -> str:
-    groups = sizes_of(run.parameters for run in runs)
-    return listed([f"{amount(max(each or 0 for each in group))} parameters" for group in groups])
 
 
 def _with_entry(text: str, entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:

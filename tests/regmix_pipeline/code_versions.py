@@ -46,7 +46,10 @@ SOURCES = {
         )
     ],
     "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "study/changes.py"],
-    "imported_runs": ["proxies/run_*.py", "mixtures/mixture.py"],
+    "imported_runs": [
+        *(f"proxies/run_{name}.py" for name in ("facts", "files", "ids", "names", "tables")),
+        "mixtures/mixture.py",
+    ],
     "regressor": ["regression/*.py", "regression/laws/*.py", "ngrams/evidence.py"],
     "optimal_mixture": [
         f"search/{name}.py"
