@@ -64,6 +64,9 @@ def words_of(name: str, study: Path | str | None, home: Path | str | None, more:
     for each in command.params:
         if each.param_type_name == "argument" and each.required:
             words.append(ARGUMENTS.get(str(each.name), "nonsense"))
+        elif each.required:
+            # A place that nothing else lies at.
+            words += [each.opts[0], f"{home or study or 'nowhere'}-{each.name}"]
     given = {"--study": study, "--home": home}
     for option, value in given.items():
         if value is not None and option in options:
