@@ -55,6 +55,7 @@ SOURCES = {
             "best",
             "candidates",
             "convex",
+            "descent",
             "guardrails",
             "objective",
             "optimiser",
