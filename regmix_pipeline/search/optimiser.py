@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
@@ -15,9 +13,10 @@ from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Say
 from regmix_pipeline.search.candidates import best_measured, candidates_inside
 from regmix_pipeline.search.convex import ConvexSearch, is_convex
-from regmix_pipeline.search.guardrails import MARGIN, TOLERANCE, Guardrails, pulled_inside
-from regmix_pipeline.search.objective import Objective, with_derivatives
-from regmix_pipeline.search.region import Region, divergence, project_to_limits
+from regmix_pipeline.search.descent import descend, moved_inside
+from regmix_pipeline.search.guardrails import TOLERANCE, Guardrails, pulled_inside
+from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.region import Region, project_to_limits
 from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
@@ -118,7 +117,7 @@ def anchors_of(guardrails: Guardrails, region: Region, points: Array, seed: int)
     order = np.argsort(-least, kind="stable")
     if least[order[0]] < -TOLERANCE:
         starts = pool[order[:STARTS]]
-        ends = (_inside(_descend(lambda w: -_least(guardrails, w), region, each, 200), region) for each in starts)
+        ends = (moved_inside(descend(lambda w: -_least(guardrails, w), region, each, 200), region) for each in starts)
         pool = np.array([*starts, *(end for end in ends if end is not None)])
         order = np.argsort(-guardrails.slack(pool).min(axis=1), kind="stable")
     kept = [pool[row] for row in order[:STARTS] if guardrails.keeps(pool[row][None])[0]]
@@ -150,10 +149,10 @@ def _references(region: Region) -> list[Array]:
 
 def _convex_optimum(objective: Objective, region: Region, program: ConvexSearch) -> Array | None:
     if not np.isfinite(region.trust_radius):
-        return _inside(program.optimum(), region)
+        return moved_inside(program.optimum(), region)
     # Balls around observed runs are convex one by one, so the best few are searched in turn.
     centres = _best_observed(objective, region, objective.fitted.law)
-    found = [_inside(program.optimum(program.near(centre)), region) for centre in centres]
+    found = [moved_inside(program.optimum(program.near(centre)), region) for centre in centres]
     return _best(objective, [one for one in found if one is not None], objective.fitted.law)
 
 
@@ -163,34 +162,18 @@ def _slsqp(objective: Objective, region: Region, law: str | None, seed: int) -> 
     starts = np.concatenate([region.prior[None], _best_observed(objective, region, law), drawn])
     found = []
     for start in project_to_limits(starts, region.limits)[: 2 * STARTS]:
-        for weights in (_descend(lambda points: objective(points, law), region, start, 200), start):
-            inside = _inside(weights, region)
+        for weights in (descend(lambda points: objective(points, law), region, start, 200), start):
+            inside = moved_inside(weights, region)
             if inside is not None:
                 found.append(inside)
                 break
     return _best(objective, found, law)
 
 
-def _descend(
-    of: Callable[[Array], Array], region: Region, start: Array, steps: int, guardrails: Guardrails | None = None
-) -> Array:
-    """Where SLSQP ends from a start, (d,); perhaps a little outside the region, or beyond a guardrail."""
-    answer = minimize(
-        lambda w: Objective.with_gradient(np.maximum(w, 0), of),
-        start,
-        jac=True,
-        bounds=list(zip(region.limits.floors, region.limits.caps, strict=True)),
-        constraints=_constraints(region, start, guardrails),
-        method="SLSQP",
-        options={"maxiter": steps, "ftol": 1e-9},
-    )
-    return np.maximum(answer.x, 0)
-
-
 def _descended(objective: Objective, region: Region, starts: Array) -> list[Array]:
     """Ends of descents from starts (m, d) by what the chosen regressors predict, cautiously; those inside."""
     guards = objective.guardrails
-    ends = (_inside(_descend(objective.cautious, region, start, DESCENT, guards), region) for start in starts)
+    ends = (moved_inside(descend(objective.cautious, region, start, DESCENT, guards), region) for start in starts)
     return [end for end in ends if end is not None]
 
 
@@ -204,42 +187,6 @@ def _pool(objective: Objective, region: Region, centres: Array, settings: Search
         return found
     found = found[np.argsort(objective(found), kind="stable")[: settings.top_k]]
     return found[np.argsort(objective.cautious(found), kind="stable")]
-
-
-def _constraints(region: Region, start: Array, guardrails: Guardrails | None) -> list[dict]:
-    found: list[dict] = [{"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)}]
-    if len(region.groups):
-        G = region.groups
-        found.append({"type": "ineq", "fun": lambda w: region.group_caps - G @ w, "jac": lambda w: -G})
-        found.append({"type": "ineq", "fun": lambda w: G @ w - region.group_floors, "jac": lambda w: G})
-    if np.isfinite(region.max_divergence):
-        found.append(
-            {
-                "type": "ineq",
-                "fun": lambda w: region.max_divergence - divergence(np.maximum(w, 0)[None], region.prior)[0],
-            }
-        )
-    if np.isfinite(region.trust_radius):
-        overlap = np.sqrt(region.observed) @ np.sqrt(start)
-        centre = np.sqrt(region.observed[int(overlap.argmax())])
-        found.append({"type": "ineq", "fun": lambda w: centre @ np.sqrt(np.maximum(w, 0)) - 1 + region.trust_radius**2})
-    if guardrails is not None:
-        found.append(
-            {
-                "type": "ineq",
-                "fun": lambda w: guardrails.slack(np.maximum(w, 0)[None])[0] - MARGIN,
-                "jac": lambda w: with_derivatives(np.maximum(w, 0), guardrails.slack)[1].T,
-            }
-        )
-    return found
-
-
-def _inside(weights: Array | None, region: Region) -> Array | None:
-    """The solver's answer with its last digits put right, or None when it is not inside."""
-    if weights is None or not np.isfinite(weights).all() or weights.sum() <= 0:
-        return None
-    moved = project_to_limits((weights / weights.sum())[None], region.limits)[0]
-    return moved if region.allow(moved[None], 1e-5)[0] else None
 
 
 def _best_observed(objective: Objective, region: Region, law: str | None) -> Array:

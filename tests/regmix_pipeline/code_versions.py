@@ -57,6 +57,7 @@ SOURCES = {
             "best",
             "candidates",
             "convex",
+            "descent",
             "guardrails",
             "objective",
             "optimiser",
