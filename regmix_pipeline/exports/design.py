@@ -16,7 +16,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.exports.data import Basis, basis_now, data_of
 from regmix_pipeline.exports.decided import format_named
-from regmix_pipeline.formats.data import DomainData
+from regmix_pipeline.formats.data import DataFile, DomainData
 from regmix_pipeline.formats.export import Export, Origin
 from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
 from regmix_pipeline.formats.plan import by_domain, sampling_plan
@@ -143,10 +143,12 @@ def _as_often_as_the_large_run(
             continue
         note = f"draw from {allowed:,} tokens of it alone, to repeat it as often as the large run will"
         # Of several files each gives its share: the first tokens of each.
-        listed = each.listed
-        known = sum(file.tokens or 0 for file in listed)
-        files = tuple(replace(file, tokens=max(1, (file.tokens or 0) * allowed // known)) for file in listed)
-        found[domain] = replace(each, available=allowed, counted=files if known else (), note=each.note or note)
+        known = sum(file.tokens or 0 for file in each.listed)
+        files: tuple[DataFile, ...] = ()
+        if known:
+            shares = [(file, (file.tokens or 0) * allowed // known) for file in each.listed]
+            files = tuple(replace(file, tokens=max(1, tokens)) for file, tokens in shares)
+        found[domain] = replace(each, available=allowed, counted=files, note=each.note or note)
     return found
 
 

@@ -109,7 +109,7 @@ def test_the_command_is_told_all_that_it_may_ask_for(executor, reporting, shards
 
 WRONG = {
     "report['losses']['code'] = float('nan')": r"losses\.code\.loss: .*finite",
-    "report['losses']['code'] = {'loss': 2.0, 'standard_eror': 0.1}": r"did you mean standard_error",
+    "report['losses']['code'] = {'loss': 2.0, 'standard_eror': 0.1}": r"standard_eror: there is no such field",
     "report['losses']['code'] = 'low'": r"losses\.code: a section with fields is needed",
     "report['losses']['physics'] = 2.0": r"'physics' is not a target of the study",
     "del report['losses']['code']": r"the loss on code is missing",
