@@ -108,7 +108,7 @@ class SourceBase(Settings):
     @property
     def is_task(self) -> bool:
         """Whether it holds items of a task instead of documents."""
-        return FILE_KINDS[self.file_kind].items
+        return self.tokens is None and FILE_KINDS[self.file_kind].items
 
     @property
     def address(self) -> str:

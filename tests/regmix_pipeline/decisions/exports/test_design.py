@@ -71,7 +71,11 @@ def test_the_table_comes_back_in_with_losses_of_a_trainer_elsewhere(workspace, m
         for number, row in enumerate(told["mixtures"]):
             rows.writerow([row["mixture"], *(2 + number / 10 + place for place, _ in enumerate(workspace.targets))])
     runs = read_runs(table, tmp_path / "losses.csv", workspace.domains, workspace.targets)
-    assert [run.mixture.id for run in runs] == [run.id for run in runs] == [row["mixture"] for row in told["mixtures"]]
+    assert (
+        [run.mixture.id for run in runs.runs]
+        == [run.id for run in runs.runs]
+        == [row["mixture"] for row in told["mixtures"]]
+    )
     first = told["mixtures"][0]
     with (tmp_path / "out" / first["file"]).open() as file:
         found = {row["domain"]: float(row["weight"]) for row in csv.DictReader(file)}

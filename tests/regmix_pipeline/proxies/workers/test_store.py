@@ -169,7 +169,7 @@ def test_the_environment_goes_before_the_study():
     said = study.overridden({"REGMIX_ENGINE": "ray", "REGMIX_GPUS_PER_PROXY": "0.25", "REGMIX_STORE": "s3://bucket/x"})
     assert (said.kind, said.gpus_per_proxy, said.store) == ("ray", 0.25, "s3://bucket/x")
     with pytest.raises(StudyError, match="REGMIX_ENGINE"):
-        study.overridden({"REGMIX_ENGINE": "slurm"})
+        study.overridden({"REGMIX_ENGINE": "moon"})
     with pytest.raises(StudyError, match="REGMIX_GPUS_PER_PROXY"):
         study.overridden({"REGMIX_GPUS_PER_PROXY": "many"})
     json.dumps(said.model_dump(mode="json"))
