@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
 from regmix_pipeline.regression.trust import Trust
 
 Array = NDArray[np.float64]
-FORMAT = 3
+FORMAT = 4
 EVIDENCE = "ngrams.parquet"
 """File beside the fit that holds what n-gram counts predict, where it is used."""
 
@@ -39,6 +40,7 @@ class FittedRegressor:
         out_of_fold: predictions of the chosen regressors, made without each row's fold, (n, T).
         scores: rows with keys regressor, target, split, metric, value, low, high, chosen.
         models: regressor name -> estimator of all targets.
+        near: the same, fitted with more weight on good mixtures: what a search minimises. Empty: it takes `models`.
         blend: target -> {regressor: weight}, weights summing to 1: how `predict` mixes the models.
         stack: the same for the stack, whether or not it was chosen; empty without one.
         spread: out-of-fold standard deviations that intervals are proportional to, (n, T); 1 where none are known.
@@ -67,6 +69,12 @@ class FittedRegressor:
     evidence: NgramEvidence | None = None
     trust: tuple[Trust, ...] = ()
     law_share: float = 0.0
+    near: dict[str, MixtureRegressor] = field(default_factory=dict)
+
+    @cached_property
+    def searched(self) -> FittedRegressor:
+        """The same with the regressors that a search minimises."""
+        return replace(self, models=self.near, near={}) if self.near else self
 
     @property
     def law(self) -> str | None:
@@ -203,6 +211,7 @@ class FittedRegressor:
             "out_of_fold": to_lists(self.out_of_fold),
             "spread": to_lists(self.spread),
             "models": {name: model.state() for name, model in self.models.items()},
+            "near": {name: model.state() for name, model in self.near.items()},
         }
         with written_atomically(Path(folder) / "regressor.json") as temporary:
             temporary.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
@@ -225,7 +234,10 @@ class FittedRegressor:
             raise RegressionError("written by another version", where=str(path), remedy="fit again")
         counts = path.with_name(EVIDENCE)
         evidence = NgramEvidence.load(counts) if counts.is_file() else None
-        models = {name: regressor(name, evidence=evidence).restore(state) for name, state in kept["models"].items()}
+        models, near = (
+            {name: regressor(name, evidence=evidence).restore(state) for name, state in kept[which].items()}
+            for which in ("models", "near")
+        )
         arrays = {key: to_arrays(kept[key]) for key in ("weights", "losses", "out_of_fold", "spread")}
         return cls(
             domains=tuple(kept["domains"]),
@@ -233,6 +245,7 @@ class FittedRegressor:
             chosen=kept["chosen"],
             scores=kept["scores"],
             models=models,
+            near=near,
             blend=kept["blend"],
             stack=kept["stack"],
             choices=kept["choices"],

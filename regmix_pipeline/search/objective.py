@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,11 +64,13 @@ class Objective:
     def cautious(self, weights: Array) -> Array:
         """Values of mixtures plus `CAUTION` posterior deviations of the mean loss, (m, d) -> (m,): what a search
         minimises, because the bare minimum of a flexible regressor is often one that only errors make. The pure law has
-        its share in the values where the fit gives it one."""
-        values, share, law = self(weights), self.fitted.law_share, self.fitted.law
+        its share in the values where the fit gives it one. All are fitted with more weight on good mixtures."""
+        fitted = self.fitted.searched
+        near, share, law = replace(self, fitted=fitted), fitted.law_share, fitted.law
+        values = near(weights)
         if share and law is not None:
-            values = (1 - share) * values + share * self(weights, law)
-        return values + CAUTION * self.fitted.objective_deviation(weights, self.target_weights)
+            values = (1 - share) * values + share * near(weights, law)
+        return values + CAUTION * fitted.objective_deviation(weights, self.target_weights)
 
     def _target(self, weights: Array, column: int, regressor: str | None) -> Array:
         return self.fitted.objective(weights, {self.fitted.targets[column]: 1.0}, regressor)

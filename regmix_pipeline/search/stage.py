@@ -17,7 +17,7 @@ from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.regression.stage import unexplained_loss
 
-CODE_VERSION = "9"
+CODE_VERSION = "10"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:

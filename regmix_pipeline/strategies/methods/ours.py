@@ -27,7 +27,7 @@ class Ours:
     """
 
     name = "ours"
-    code_version = "5"
+    code_version = "6"
     paper = "this package, after Liu et al., RegMix, 2407.01492"
 
     workers: int | None = None
@@ -53,6 +53,7 @@ class Ours:
             epochs_per_weight=arena.epochs,
             predict_at=arena.epochs,
             evidence=arena.counted,
+            counted=arena.objective,
             law_share=RegressionSettings().law_share_for(arena.proxy.tokens, arena.target.tokens),
         )
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
