@@ -33,11 +33,14 @@ from regmix_pipeline.strategies.methods.regmix import RegMix
 from regmix_pipeline.strategies.methods.regmix_d import RegMixD
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 BUDGETS = (16, 32, 64, 128, 256)
 FLOOR = "proxy_optimum"
 """The mixture that is best at the proxies' size, known exactly: what it loses at the target's size is lost however well
 proxies are fitted."""
+ALIKE = "ours_all_alike"
+"""`ours` with a search among regressors that are fitted to all runs alike."""
 FREE = (FLOOR, "natural", "uniform", "human", "doremi", "odm")
 """Strategies whose answer does not depend on the budget, as long as it pays for their few runs."""
 CANDIDATES, TOP = 20_000, 26
@@ -53,6 +56,8 @@ def regressors() -> list[str]:
 
 def strategy(name: str) -> Strategy:
     """A strategy as it is measured here: a fifth of RegMix's candidates, of which as large a share is averaged."""
+    if name == ALIKE:
+        return Ours(workers=1, regression=RegressionSettings(near=0))
     if name in ("ours", "ours_one_shot"):
         return (Ours if name == "ours" else OneShot)(workers=1)
     if name == "regmix":
@@ -118,7 +123,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=20)
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
-    parser.add_argument("--only", nargs="+", choices=[FLOOR, *STRATEGIES, *regressors()])
+    parser.add_argument("--only", nargs="+", choices=[FLOOR, ALIKE, *STRATEGIES, *regressors()])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--minutes", type=float, help="stop after this long, with what there is")
     parser.add_argument("--out", type=Path, help="a Parquet of every figure")

@@ -26,8 +26,6 @@ from regmix_pipeline.regression.validate import checked
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
-NEAR = 0.25
-"""Share of the rows whose mixtures count as good where a search's regressors are fitted."""
 
 
 def fit(
@@ -109,7 +107,7 @@ def fit(
     process = _best_process(predicted, Y, targets, counted)
     wanted = {name for row, name in enumerate(names) if (blend + stacked)[row].any()} | {process, *LAWS[:1]}
     models = _final(make, wanted, X, Y, row_weight, workers, rates)
-    emphasis = _emphasis(Y, targets, counted)
+    emphasis = _emphasis(Y, targets, counted, settings.near)
     near = {} if emphasis is None else _final(make, wanted, X, Y, row_weight * emphasis, workers, rates)
     best = np.column_stack([splits[0].predicted[name][:, column] for column, name in enumerate(chosen)])
     scale = spread.get(process, np.ones_like(Y))
@@ -206,9 +204,9 @@ def _final(
         return {name: regressor for job in jobs for name, regressor in job.result().items()}
 
 
-def _emphasis(Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None) -> Array | None:
+def _emphasis(Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None, near: float) -> Array | None:
     """What a row weighs more the better its mixture is, (n,), mean 1: 1 / (1 + (gap / scale)^2) of its objective's gap
-    to the best one's, where the scale is the gap that a quarter of the rows stay below. None where these are as good.
+    to the best one's, where the scale is the gap that a share ``near`` of the rows stays below. None where that is 0.
 
     A search asks which of the good mixtures is best, and there a law fitted to all rows alike follows the bad ones,
     whose losses differ by more.
@@ -216,7 +214,7 @@ def _emphasis(Y: Array, targets: Sequence[str], counted: Mapping[str, float] | N
     share = np.array([1.0 if counted is None else counted.get(target, 0.0) for target in targets])
     gap = Y @ (share / share.sum())
     gap = gap - gap.min()
-    scale = float(np.quantile(gap, NEAR))
+    scale = float(np.quantile(gap, near)) if near else 0.0
     if scale <= 0:
         return None
     weight = 1 / (1 + (gap / scale) ** 2)

@@ -35,6 +35,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
         "regression": workspace.study.regression.model_dump(mode="json"),
         "targets": workspace.targets,
+        # Which mixtures count as good, and on which targets n-gram counts must be trusted.
+        "objective": workspace.study.objective,
         "domains": workspace.domains,
         "seed": workspace.study.seed,
         "code": CODE_VERSION,

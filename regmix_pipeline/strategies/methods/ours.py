@@ -24,6 +24,7 @@ class Ours:
     Attributes:
         workers: threads that fit; None for one a core.
         rounds: how the mixtures are spread over rounds.
+        regression: which regressors compete, and how they are fitted.
     """
 
     name = "ours"
@@ -32,6 +33,7 @@ class Ours:
 
     workers: int | None = None
     rounds: RoundSettings = field(default_factory=RoundSettings)
+    regression: RegressionSettings = field(default_factory=RegressionSettings)
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
@@ -47,14 +49,15 @@ class Ours:
             None,
             arena.domains,
             targets,
-            seed=seed,
+            self.regression,
+            seed,
             workers=self.workers,
             say=lambda _: None,
             epochs_per_weight=arena.epochs,
             predict_at=arena.epochs,
             evidence=arena.counted,
             counted=arena.objective,
-            law_share=RegressionSettings().law_share_for(arena.proxy.tokens, arena.target.tokens),
+            law_share=self.regression.law_share_for(arena.proxy.tokens, arena.target.tokens),
         )
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
         return Choice.of(

@@ -61,6 +61,10 @@ class RegressionSettings(Settings):
     part, which no fold can show. Predictions stay those of the chosen regressors. 0: none."""
     law_share_from: float = Field(default=10.0, gt=0)
     """Tokens of the large run (`limits.target_tokens`) over those of a proxy from which `law_share` counts."""
+    near: float = Field(default=0.25, ge=0, lt=1)
+    """Share of the measured mixtures that count as good where the regressors that a search minimises are fitted: a run
+    weighs less the further its objective lies above theirs. Scores and predictions are of regressors that are fitted to
+    all runs alike. 0: those are searched too."""
     folds: int = Field(default=5, ge=2, le=20)
     """Folds of the outer cross-validation; a fold never has fewer than two rows."""
     level: float = Field(default=0.9, gt=0.5, lt=1)
