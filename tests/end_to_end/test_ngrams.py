@@ -80,5 +80,4 @@ def test_imported_runs_are_judged_by_counts_of_the_study_s_text(trusted, setting
     assert "nothing to train" in regmix(tmp_path, "plan")
     outcome = json.loads(regmix(tmp_path, "run", "--json"))
     assert outcome["decision"]["ngrams"]["trusted"]
-    assert outcome["decision"]["ngrams"]["share"] > 0
     assert not proxies(tmp_path)

@@ -18,7 +18,7 @@ from regmix_pipeline.numbers import amount
 
 EVERY = [name for name in commands() if name not in ("schema", "init")]
 """Commands that read a study."""
-QUICK = [name for name in EVERY if name not in ("run", "refit", "compare", "ui", "import-runs")]
+QUICK = [name for name in EVERY if name not in ("run", "refit", "compare", "ui", "import-runs", "mixtures")]
 """Those that train nothing, serve nothing and write no study."""
 LOOKING = [name for name in QUICK if name not in ("approve", "reject")]
 FEASIBLE = {"high floors"}

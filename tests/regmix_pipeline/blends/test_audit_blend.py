@@ -16,6 +16,8 @@ from regmix_pipeline.blends.read import read_blend
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.search.region import natural_inside
 
 TOKENS = "source,tokens,documents\nweb,60e9,60e6\ncode,20e9,2e6\nwiki,5e9,6_000_000\n"
 BUDGET = 25e9
@@ -147,10 +149,12 @@ def test_the_command_audits_against_a_study_and_leaves_with_status_1_when_anythi
         return json.loads(done.stdout)
 
     workspace = Workspace(decided_study / "tiny.yaml", decided_study / "home")
-    chosen = command(find_decision(workspace)["mixture"]["weights"], ends=0)
-    assert chosen["faults"] == []
-    assert chosen["study"]["predicted"] == pytest.approx(chosen["study"]["chosen"], abs=1e-4)
-    assert all(row["epochs"] is not None for row in chosen["sources"])
+    natural = natural_inside(*prior_and_limits(workspace))  # it was measured, and the chosen mixture may not be
+    found = command(natural.weights, ends=0)
+    assert found["faults"] == []
+    assert found["study"]["decision"] == find_decision(workspace)["decision"]
+    assert found["study"]["predicted"] == pytest.approx(found["study"]["natural"], abs=1e-4)
+    assert all(row["epochs"] is not None for row in found["sources"])
     code = command({"data/code_text_document": 0.98, "licences": 0.01, "descriptions": 0.01}, "--budget", "5e6", ends=1)
     kinds = {fault["kind"] for fault in code["faults"]}
     assert {"floor", "epochs"} <= kinds

@@ -19,6 +19,7 @@ from regmix_pipeline.exports.decided import export_decision
 from regmix_pipeline.files import read_json, sha256_of, write_json
 from regmix_pipeline.mixtures.adopted import adopt, adopted
 from regmix_pipeline.mixtures.stage import current_mixtures
+from regmix_pipeline.proxies.earlier_stage import REFUSED
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files
 from regmix_pipeline.regression.training_data import loss_table
@@ -57,10 +58,12 @@ def spoken(workspace):
 
 
 def of_other_decisions(workspace):
-    """Files on record that today's do not name: they belong to another decision, whose audit looks at them."""
+    """Files on record that today's do not name, which belong to another decision whose audit looks at them, and those of
+    runs that are refused, on which no decision is based."""
     today, ever = set(), set()
     for record, current in workspace.records.all():
-        (today if current else ever).update((*record.files, *record.sums))
+        based_on = current and (record.asset, record.key) != ("earlier_runs", REFUSED)
+        (today if based_on else ever).update((*record.files, *record.sums))
     return ever - today
 
 
