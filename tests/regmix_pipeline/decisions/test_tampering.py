@@ -58,8 +58,8 @@ def spoken(workspace):
 
 
 def of_other_decisions(workspace):
-    """Files on record that today's do not name, which belong to another decision whose audit looks at them, and those of
-    runs that are refused, on which no decision is based."""
+    """Files on record that today's do not name, which belong to another decision whose audit looks at them, and those
+    of runs that are refused, on which no decision is based."""
     today, ever = set(), set()
     for record, current in workspace.records.all():
         based_on = current and (record.asset, record.key) != ("earlier_runs", REFUSED)
