@@ -26,6 +26,8 @@ from regmix_pipeline.regression.validate import checked
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
+FEWEST = 24
+"""Rows below which a search's regressors are fitted to all alike: a few good ones are good by luck."""
 
 
 def fit(
@@ -206,7 +208,8 @@ def _final(
 
 def _emphasis(Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None, near: float) -> Array | None:
     """What a row weighs more the better its mixture is, (n,), mean 1: 1 / (1 + (gap / scale)^2) of its objective's gap
-    to the best one's, where the scale is the gap that a share ``near`` of the rows stays below. None where that is 0.
+    to the best one's, where the scale is the gap that a share ``near`` of the rows stays below. None where that is 0, and
+    with fewer than `FEWEST` rows.
 
     A search asks which of the good mixtures is best, and there a law fitted to all rows alike follows the bad ones,
     whose losses differ by more.
@@ -214,7 +217,7 @@ def _emphasis(Y: Array, targets: Sequence[str], counted: Mapping[str, float] | N
     share = np.array([1.0 if counted is None else counted.get(target, 0.0) for target in targets])
     gap = Y @ (share / share.sum())
     gap = gap - gap.min()
-    scale = float(np.quantile(gap, near)) if near else 0.0
+    scale = float(np.quantile(gap, near)) if near and len(Y) >= FEWEST else 0.0
     if scale <= 0:
         return None
     weight = 1 / (1 + (gap / scale) ** 2)
