@@ -208,8 +208,8 @@ def _final(
 
 def _emphasis(Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None, near: float) -> Array | None:
     """What a row weighs more the better its mixture is, (n,), mean 1: 1 / (1 + (gap / scale)^2) of its objective's gap
-    to the best one's, where the scale is the gap that a share ``near`` of the rows stays below. None where that is 0, and
-    with fewer than `FEWEST` rows.
+    to the best one's, where the scale is the gap that a share ``near`` of the rows stays below. None where that is 0,
+    and with fewer than `FEWEST` rows.
 
     A search asks which of the good mixtures is best, and there a law fitted to all rows alike follows the bad ones,
     whose losses differ by more.
