@@ -51,7 +51,7 @@ def fit(
         say: where progress goes, such as `print`.
 
     Raises:
-        RegressionError: rows that do not sum to 1 or belong to no run, a value that is no number, fewer than 8
+        RegressionError: rows that do not sum to 1 or belong to no run, a value that is not a number, fewer than 8
             mixtures.
 
     >>> import numpy as np

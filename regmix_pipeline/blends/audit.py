@@ -11,7 +11,7 @@ from rich.console import Console
 
 from regmix_pipeline.blends.against_study import BesideStudy, beside, domains_of
 from regmix_pipeline.blends.blend import Blend
-from regmix_pipeline.blends.faults import Fault, Row, faults_of, in_the_run
+from regmix_pipeline.blends.faults import ROUNDING, Fault, Row, faults_of, in_the_run
 from regmix_pipeline.blends.read import read_blend, read_counts
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import NONE, amount, decimals, percent, signed
@@ -92,6 +92,7 @@ def audit_blend(
         budget = budget or blend.budget or limits.target_tokens
         max_epochs = limits.max_epochs if max_epochs is None else max_epochs
         known = _of_inventory(blend, evidence.inventory, domains_of(blend, evidence.domains)) | known
+    budget = budget or blend.budget
     most = MAX_EPOCHS if max_epochs is None else max_epochs
     rows = in_the_run(blend, known, budget, most, of_documents)
     faults, notes = faults_of(blend, rows, known, context, of_documents), _notes(blend, rows, known, budget)
@@ -119,7 +120,7 @@ def _of_inventory(
 
 def _notes(blend: Blend, rows: list[Row], counts: Mapping[str, Mapping[str, float]], budget: float | None) -> list[str]:
     notes = []
-    if budget is None and blend.budget is None:
+    if budget is None:
         notes.append("epochs are not known: give the run's tokens with --budget")
     unknown = [row.name for row in rows if row.available is None]
     if unknown:
@@ -128,7 +129,7 @@ def _notes(blend: Blend, rows: list[Row], counts: Mapping[str, Mapping[str, floa
     unused = [name for name in counts if name not in names]
     if unused:
         notes.append(f"counted, but not in the blend: {', '.join(unused)}")
-    if abs(blend.total / 100 - 1) <= 0.005:
+    if abs(blend.total / 100 - 1) <= ROUNDING:
         notes.append("the weights sum to 100 and are read as per cent")
     return notes
 

@@ -68,11 +68,10 @@ def in_the_run(
     Args:
         blend: the blend.
         counts: name of a source -> tokens, documents and max_epochs; they go before the blend's own.
-        budget: tokens of the run; by default what the blend states.
+        budget: tokens of the run; None where nobody states them.
         max_epochs: where nothing says it for a source.
         of_documents: whether weights are chances of a document, so that sources of long documents give more tokens.
     """
-    budget = budget or blend.budget
     known = [_counted(source, counts) for source in blend.sources]
     factors = [
         each["tokens"] / each["documents"] if of_documents and each.get("documents") and each.get("tokens") else 1.0

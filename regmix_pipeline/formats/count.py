@@ -8,13 +8,12 @@ import os
 import struct
 from pathlib import Path
 
+import numpy as np
+
+from regmix_pipeline.documents.token_formats.megatron import MAGIC, TYPES
 from regmix_pipeline.errors import TokenError
 from regmix_pipeline.formats.data import DataFile
 from regmix_pipeline.tokens.manifest import BYTES_OF
-
-MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
-MEGATRON_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}
-"""Bytes of a token by the code in an .idx file (megatron.core.datasets.indexed_dataset.DType)."""
 
 
 def token_files(address: str, dtype: str) -> tuple[DataFile, ...]:
@@ -36,12 +35,12 @@ def megatron_prefix(prefix: str, dtype: str) -> tuple[DataFile, ...]:
         return ()
     with index.open("rb") as file:
         head = file.read(18)
-    code = struct.unpack("<B", head[17:18])[0] if head.startswith(MEGATRON_MAGIC) and len(head) == 18 else 0
-    if code not in MEGATRON_BYTES:
+    code = struct.unpack("<B", head[17:18])[0] if head.startswith(MAGIC) and len(head) == 18 else 0
+    if code not in TYPES:
         raise TokenError(
             "is not the index of a Megatron dataset", where=str(index), remedy="make it with tools/preprocess_data.py"
         )
-    return (DataFile(prefix, tokens.stat().st_size // MEGATRON_BYTES[code]),)
+    return (DataFile(prefix, tokens.stat().st_size // np.dtype(TYPES[code]).itemsize),)
 
 
 def litdata_folder(folder: str, dtype: str) -> tuple[DataFile, ...]:

@@ -1,4 +1,4 @@
-"""What a format is told of each domain's data: files, tokens, how long a document is."""
+"""What a format is given of each domain's data: files, tokens, how long a document is."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Export:
         budget: tokens of the run; None where nobody states them.
         documents: whether the samples of the run are whole documents, and not pieces of equal length.
         main: name of the main file.
-        targets: target -> its validation tokens; empty where the trainer is told of none.
+        targets: target -> its validation tokens; empty where the trainer gets none.
     """
 
     origin: Origin

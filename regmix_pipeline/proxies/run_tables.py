@@ -168,7 +168,7 @@ def mixtures_in(table: RunTable, lines: Mapping[str, int], names: Mapping[str, s
         names: column -> domain.
 
     Raises:
-        RegressionError: a weight is no number or negative, or a row does not sum to 1.
+        RegressionError: a weight is not a number, or negative, or a row does not sum to 1.
     """
     weights = {run: _weights(table, line, names) for run, line in lines.items()}
     unit = _unit(table, weights, lines)

@@ -10,8 +10,8 @@ import pytest
 
 from regmix_pipeline.files import write_json
 from regmix_pipeline.proxies.commands.executor import CommandExecutor
+from regmix_pipeline.proxies.commands.inputs import run_folder
 from regmix_pipeline.proxies.commands.run import LOG
-from regmix_pipeline.proxies.commands.told import run_folder
 from regmix_pipeline.proxies.commands.trainer import Trainer
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings

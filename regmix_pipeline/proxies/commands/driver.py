@@ -21,9 +21,9 @@ from regmix_pipeline.errors import ProxyError, RegmixError
 from regmix_pipeline.files import read_json
 from regmix_pipeline.progress import Say, clock
 from regmix_pipeline.proxies.commands.finish import finish
+from regmix_pipeline.proxies.commands.inputs import write_inputs
 from regmix_pipeline.proxies.commands.places import Here, OnSlurm, Place
 from regmix_pipeline.proxies.commands.run import Run
-from regmix_pipeline.proxies.commands.told import tell
 from regmix_pipeline.proxies.integrity import RECORD
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.workers.local import explained, where_of
@@ -123,7 +123,7 @@ class Commands:
                 return read_json(run.spec.output / RECORD)
             if not run.attempts and (found := self._found(run)) is not None:
                 return found
-            order = run.next_order(tell(run.spec, run.slot))
+            order = run.next_order(write_inputs(run.spec, run.slot))
             self.place.start(order)
             run.order = order
             return None
@@ -190,13 +190,13 @@ def main() -> None:
     if not asked:
         return
 
-    def tell_run(**answer: Any) -> None:
+    def report(**answer: Any) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
     settings = EngineSettings.model_validate(asked["settings"])
     place: Place = OnSlurm(settings.sbatch_args) if settings.kind == "slurm" else Here()
-    commands = Commands(place, asked["at_once"], lambda line: tell_run(said=line))
+    commands = Commands(place, asked["at_once"], lambda line: report(said=line))
 
     def stop(*_: Any) -> None:
         commands.stopping = True
@@ -210,9 +210,9 @@ def main() -> None:
     threading.Thread(target=read, daemon=True).start()
     try:
         for number, answer in commands.work([ProxySpec.model_validate(each) for each in asked["tasks"]]):
-            tell_run(task=number, answer=answer)
+            report(task=number, answer=answer)
     except RegmixError as error:
-        tell_run(refused=error.payload)
+        report(refused=error.payload)
     except BrokenPipeError:
         pass
     finally:

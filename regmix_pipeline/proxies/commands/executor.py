@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from regmix_pipeline.errors import ProxyError, error_from_payload
+from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import read_json
-from regmix_pipeline.processes import Child, how_it_ended
+from regmix_pipeline.processes import Child
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.proxies.commands.finish import loss_fields
 from regmix_pipeline.proxies.commands.reported import Reported
@@ -16,7 +16,7 @@ from regmix_pipeline.proxies.evaluations import write_evaluation
 from regmix_pipeline.proxies.integrity import REPORTED, require_intact
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.workers.failed import failed
-from regmix_pipeline.proxies.workers.local import Result, Task, TaskExecutor, finished_results, result_of
+from regmix_pipeline.proxies.workers.local import Result, Task, TaskExecutor, finished_results, results_of
 from regmix_pipeline.study.settings.workers import EngineSettings
 
 
@@ -58,7 +58,6 @@ class CommandExecutor:
             yield from self.otherwise().run(others)
 
     def _run(self, tasks: Sequence[ProxySpec]) -> Iterator[Result]:
-        left = len(tasks)
         with ExitStack() as until_done:
             child = Child("regmix_pipeline.proxies.commands.driver", {}, tidy=True)
             until_done.callback(child.stop)
@@ -69,21 +68,14 @@ class CommandExecutor:
                     "tasks": [task.model_dump(mode="json") for task in tasks],
                 }
             )
-            while left:
-                answer = child.answer()
-                if answer is None:
-                    raise ProxyError(
-                        f"the process that runs the commands {how_it_ended(child.end())}",
-                        where="proxies.trainer",
-                        remedy="run again: finished proxies are kept, and commands that go on are waited for",
-                    )
-                if "refused" in answer:
-                    raise error_from_payload(answer["refused"], ProxyError)
-                if "said" in answer:
-                    self.say(answer["said"])
-                else:
-                    left -= 1
-                    yield result_of(tasks[answer["task"]], answer["answer"])
+            yield from results_of(
+                child,
+                tasks,
+                self.say,
+                "the process that runs the commands",
+                where="proxies.trainer",
+                remedy="run again: finished proxies are kept, and commands that go on are waited for",
+            )
 
 
 def read_loss(task: EvaluationSpec) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import platform
 from typing import Any
 
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
+from regmix_pipeline.proxies.commands.inputs import run_folder
 from regmix_pipeline.proxies.commands.reported import Reported, read_reported
-from regmix_pipeline.proxies.commands.told import run_folder
 from regmix_pipeline.proxies.integrity import RECORD, REPORTED, TRAJECTORY, trajectory_schema
 from regmix_pipeline.proxies.spec import COMMAND_CODE, ProxySpec
 

@@ -19,7 +19,7 @@ from regmix_pipeline.files import fingerprint, written_atomically
 from regmix_pipeline.processes import how_it_ended
 
 GRACE = 3.0
-"""Seconds that a command has to end by itself once it is told to."""
+"""Seconds that a command has to end by itself once it is asked to."""
 LATE = 15.0
 """Seconds that a job's last file may take to be seen here, over a shared disk."""
 STATUS = "status.txt"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from regmix_pipeline.files import read_json, write_json
+from regmix_pipeline.proxies.commands.inputs import run_folder
 from regmix_pipeline.proxies.commands.places import Order
-from regmix_pipeline.proxies.commands.told import run_folder
 from regmix_pipeline.proxies.integrity import REPORTED
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.study.settings.trainer import TrainerSettings

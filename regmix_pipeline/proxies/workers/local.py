@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from regmix_pipeline.errors import DamagedError, ProxyError, RegmixError, error_from_payload
 from regmix_pipeline.files import read_json
-from regmix_pipeline.processes import answers, how_it_ended
+from regmix_pipeline.processes import Child, answers, how_it_ended
+from regmix_pipeline.progress import Say
 from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.study.settings.workers import EngineSettings
@@ -187,3 +188,31 @@ def _remedy(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return "see the message; restore the file or its permissions, and run again: finished proxies are kept"
     return None
+
+
+def results_of(
+    child: Child, tasks: Sequence[Task], say: Say, name: str, *, where: str, remedy: str
+) -> Iterator[Result]:
+    """Results of tasks that a process of our own hands on, in the order in which they end.
+
+    Args:
+        child: the process, which was given the tasks.
+        tasks: the tasks, by whose number it answers.
+        say: called with what it reports besides.
+        name: what the process is called, where and remedy: of the error that it ended.
+
+    Raises:
+        ProxyError: it ended, or refuses the tasks.
+    """
+    left = len(tasks)
+    while left:
+        answer = child.answer()
+        if answer is None:
+            raise ProxyError(f"{name} {how_it_ended(child.end())}", where=where, remedy=remedy)
+        if "refused" in answer:
+            raise error_from_payload(answer["refused"], ProxyError)
+        if "said" in answer:
+            say(answer["said"])
+        else:
+            left -= 1
+            yield result_of(tasks[answer["task"]], answer["answer"])

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from regmix_pipeline.errors import ProxyError, error_from_payload
-from regmix_pipeline.processes import Child, how_it_ended
+from regmix_pipeline.processes import Child
 from regmix_pipeline.progress import Say, to_stderr
-from regmix_pipeline.proxies.workers.local import Result, Task, finished_results, line_of, result_of
+from regmix_pipeline.proxies.workers.local import Result, Task, finished_results, line_of, results_of
 from regmix_pipeline.study.settings.workers import EngineSettings
 
 
@@ -41,28 +40,20 @@ class RayExecutor:
             yield from self._work(waiting)
 
     def _work(self, tasks: Sequence[Task]) -> Iterator[Result]:
-        before, left = self._printed(), len(tasks)
+        before = self._printed()
         with ExitStack() as until_done:
             log = until_done.enter_context(self.log.open("ab")) if self.log is not None else None
             child = Child("regmix_pipeline.proxies.workers.ray_driver", {}, log)
             until_done.callback(child.stop)
             child.tell({"settings": self.settings.model_dump(mode="json"), "tasks": [line_of(task) for task in tasks]})
-            while left:
-                answer = child.answer()
-                if answer is None:
-                    raise ProxyError(
-                        f"the process that speaks to the Ray cluster {how_it_ended(child.end())}",
-                        where=str(self.log or "proxies.engine"),
-                        remedy="see in this log whether the cluster's head is up, and run again: finished proxies are "
-                        "kept",
-                    )
-                if "refused" in answer:
-                    raise error_from_payload(answer["refused"], ProxyError)
-                if "said" in answer:
-                    self.say(answer["said"])
-                else:
-                    left -= 1
-                    yield result_of(tasks[answer["task"]], answer["answer"])
+            yield from results_of(
+                child,
+                tasks,
+                self.say,
+                "the process that speaks to the Ray cluster",
+                where=str(self.log or "proxies.engine"),
+                remedy="see in this log whether the cluster's head is up, and run again: finished proxies are kept",
+            )
         if self._printed() > before:
             self.say(f"  Ray: what it printed meanwhile is in {self.log}")
 

@@ -27,7 +27,7 @@ PLACEHOLDERS = {
     "tokens": "tokens to train on",
     "slot": "number, from 0, of the place that the command has among those that run at once: for instance of a GPU",
 }
-"""Name -> what a command is told by it."""
+"""Name -> what a command is given by it."""
 NEEDED = ("out", "mixture_file")
 _PLACEHOLDER = re.compile(r"(?<!\$)\{(\w+)\}")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from regmix_pipeline.files import read_json
+from regmix_pipeline.proxies.commands.inputs import run_folder
 from regmix_pipeline.proxies.commands.run import LOG, REJECTED
-from regmix_pipeline.proxies.commands.told import run_folder
 from regmix_pipeline.proxies.integrity import require_intact, trajectory_of
 from regmix_pipeline.proxies.tasks import evaluation_specs
 

@@ -1,4 +1,4 @@
-"""What a command is told: files in its proxy's folder, and the values of its placeholders."""
+"""What a command is given: files in its proxy's folder, and the values of its placeholders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_folder(spec: ProxySpec) -> Path:
     return spec.folder.with_name("runs") / spec.id
 
 
-def tell(spec: ProxySpec, slot: int) -> str:
+def write_inputs(spec: ProxySpec, slot: int) -> str:
     """Write the files that a command reads into its folder; returns the command to run.
 
     Args:
