@@ -6,7 +6,7 @@
 # make test-slow    studies that change again and again, some minutes
 # make docs   the documentation as a site in site/; make docs-serve shows it at http://127.0.0.1:8000
 # make reference   the generated pages of docs/, again
-# make test-consumers     files exchanged with the trainers' own libraries, in an environment of its own
+# make test-consumers     files exchanged with the trainers' own libraries, in two environments of their own
 # make bench-throughput   speed of a proxy's training beside transformers and litgpt, in an environment of its own
 
 PYTHON ?= python3.11
@@ -54,9 +54,10 @@ reference: $(VENV)/.installed
 		$(BIN)/python -m regmix_pipeline.reference $$page > docs/.$$page.md && mv docs/.$$page.md docs/$$page.md || exit 1; \
 	done
 
-test-consumers: $(VENV)-consumers/.installed
+test-consumers: $(VENV)-consumers/.installed $(VENV)-bench/.installed
 	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers \
 		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers
+	$(VENV)-bench/bin/python -m pytest -n 0 -m consumers tests/end_to_end/consumers
 
 # Bounds of these libraries exclude versions that the rest needs; they run with them.
 $(VENV)-consumers/.installed: pyproject.toml constraints.txt
@@ -72,7 +73,7 @@ bench-throughput: $(VENV)-bench/.installed
 # litgpt's bound on huggingface-hub excludes the version that the rest needs; it runs with it.
 $(VENV)-bench/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
 	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt litgpt
 	touch $@
 

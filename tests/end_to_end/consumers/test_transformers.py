@@ -10,11 +10,10 @@ import pytest
 from tests.end_to_end.test_changes import proxies, regmix, write
 
 pytestmark = pytest.mark.consumers
-EXAMPLE = Path(__file__).parents[5] / "studies" / "command" / "huggingface.py"
+EXAMPLE = Path(__file__).parents[3] / "studies" / "command" / "huggingface.py"
 
 
 def test_transformers_trains_the_proxies_of_a_study(real_text, tiny_settings, tmp_path):
-    pytest.importorskip("accelerate")
     shutil.copytree(real_text, tmp_path / "text")
     shutil.copy(EXAMPLE, tmp_path)
     trainer = {
@@ -35,7 +34,8 @@ def test_transformers_trains_the_proxies_of_a_study(real_text, tiny_settings, tm
     }
     write(tmp_path, settings)
     decision = json.loads(regmix(tmp_path, "run", "--json"))["decision"]
-    assert len(proxies(tmp_path)) == 12
+    # Eight sampled mixtures and the natural one; two of them with a second seed.
+    assert len(proxies(tmp_path)) == 11
     assert all(check["passed"] for check in decision["checks"] if "executed" in check["check"])
     home = tmp_path / ".regmix" / "tiny"
     for path in home.glob("proxies/p*/losses.json"):
