@@ -31,7 +31,7 @@ TASK = {
 
 
 def items_of(text):
-    """Short prompts, so that neither side cuts one, and choices that begin with a space, so that no token spans both."""
+    """Short prompts, which neither side cuts; choices begin with a space, so that no token spans both."""
     lines = [json.loads(line)["text"].split() for line in (text / "science.jsonl").read_text().splitlines()]
     words = [line[:5] for line in lines if len(line) > 5 and all(word.isascii() for word in line[:5])][:12]
     return [
