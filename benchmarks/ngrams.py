@@ -3,10 +3,15 @@ trusted, against the number of proxies.
 
     python benchmarks/ngrams.py studies/demo.yaml --rows 4 8 12 16 24 32
     python benchmarks/ngrams.py studies/demo.yaml --repeat 2 6
+    python benchmarks/ngrams.py studies/demo.yaml --arrivals 0 2 4 8 12
 
 The study must be decided (`regmix run`). Mixtures are drawn at random from the measured ones; the regressors are fitted
 to their losses and judged on the others. No model is trained, but for ``--repeat``: variants of the study with 32
 sampled mixtures, whose proxies repeat their text so many times as often, are run first, each in a home of its own.
+
+``--arrivals``: each domain in turn is the one that has just arrived. Mixtures without it are the earlier runs, and so
+many with it are trained; the regressors are judged on the others with it. Domains that too few mixtures lack are left
+out; a study with a larger `mixtures.minimum` has more of them.
 """
 
 from __future__ import annotations
@@ -38,9 +43,13 @@ from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.stages import up_to
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 ALONE = ("saturation", "gaussian_process")
 COMPARED = (*ALONE, "ngrams", "ngrams_process")
+EARLIER, JUDGED = 12, 8
+"""Mixtures without a domain, and with it beside the most that are trained, that are needed to judge its arrival."""
 STACKS = {"stack without counts": ALONE, "stack with counts": COMPARED}
+WIDTH = max(map(len, (*COMPARED, *STACKS)))
 
 
 def main() -> None:
@@ -50,7 +59,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 8, 12, 16, 24, 32])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--repeat", type=int, nargs="*", default=[])
+    parser.add_argument("--arrivals", type=int, nargs="*", default=[])
     asked = parser.parse_args()
+    if asked.arrivals:
+        report_arrivals(Workspace(asked.study, home=asked.home, say=lambda line: None), asked.arrivals, asked.draws)
+        return
     for factor in asked.repeat:
         with repeating(asked.study, factor) as variant:
             run_stale(Workspace(variant), up_to(REGRESSOR))
@@ -76,39 +89,85 @@ def repeating(study: Path, factor: int) -> Iterator[Path]:
         variant.unlink()
 
 
+class Study:
+    """Measured mixtures, losses of the targets with weight, and what counts predict of them."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        table, evidence = loss_table(workspace), ngram_evidence(workspace)
+        objective = list(workspace.study.objective)
+        known = None if evidence is None else evidence.over(table.domains, objective)
+        if known is None:
+            raise SystemExit(
+                f"{workspace.study.name}: nothing was counted; run the study with a regressor of n-gram counts"
+            )
+        self.name, self.domains, self.objective, self.evidence = workspace.study.name, table.domains, objective, known
+        self.weights = table.weights
+        self.losses = table.losses[:, [workspace.targets.index(name) for name in objective]]
+        self.epochs = None if table.epochs is None else table.epochs.proxies.tolist()
+        self.floors = workspace.study.regression.trust
+
+    def judged(self, seen: Rows, held: Rows) -> tuple[dict[str, Array], bool]:
+        """Regressor -> rank correlation and error on mixtures held back, and whether counts are trusted."""
+        X, Y = self.weights[seen], self.losses[seen]
+        found = predictions(X, Y, self.weights[held], self.evidence, self.epochs)
+        scores = {name: scored(predicted, self.losses[held]) for name, predicted in found.items()}
+        return scores, trusted(trust(X, Y, self.evidence, self.floors, self.epochs))
+
+    def head(self, first: str) -> None:
+        """Say what the rows of the table are."""
+        print("Spearman correlation / root mean square error over the losses' deviation, mean over draws of the mean")
+        print(f"over the targets with weight ({', '.join(self.objective)}); trusted: share of draws")
+        print(f"{first:>8}  " + "  ".join(f"{name:>{WIDTH}}" for name in (*COMPARED, *STACKS)) + "  trusted")
+
+
+def row(first: object, scores: dict[str, list[Array]], relied: Sequence[bool]) -> None:
+    """Print a row of the table."""
+    cells = [f"{np.mean(scores[name], axis=0)[0]:.3f} / {np.mean(scores[name], axis=0)[1]:.2f}" for name in scores]
+    print(f"{first:>8}  " + "  ".join(f"{cell:>{WIDTH}}" for cell in cells) + f"  {np.mean(relied):>7.0%}", flush=True)
+
+
 def report(workspace: Workspace, asked_rows: Sequence[int], draws: int) -> None:
     """Print a table of one study."""
-    table, evidence = loss_table(workspace), ngram_evidence(workspace)
-    known = None if evidence is None else evidence.over(table.domains, workspace.targets)
-    if known is None:
-        raise SystemExit(
-            f"{workspace.study.name}: nothing was counted; run the study with a regressor of n-gram counts"
-        )
-    counted = [workspace.targets.index(name) for name in workspace.study.objective]
-    print(f"{workspace.study.name}: {len(table.mixtures)} mixtures, {len(table.domains)} domains, {draws} draws each")
-    print("Spearman correlation / root mean square error over the losses' deviation, mean over draws of the mean")
-    print(f"over the targets with weight ({', '.join(workspace.study.objective)}); trusted: share of draws")
-    width = max(map(len, (*COMPARED, *STACKS)))
-    print(f"{'rows':>4}  " + "  ".join(f"{name:>{width}}" for name in (*COMPARED, *STACKS)) + "  trusted")
-    epochs = None if table.epochs is None else table.epochs.proxies.tolist()
+    study = Study(workspace)
+    print(f"{study.name}: {len(study.weights)} mixtures, {len(study.domains)} domains, {draws} draws each")
+    study.head("rows")
     generator = np.random.Generator(np.random.PCG64(0))
-    for rows in (each for each in asked_rows if each < len(table.mixtures) - 2):
+    for rows in (each for each in asked_rows if each < len(study.weights) - 2):
         scores: dict[str, list[Array]] = defaultdict(list)
         relied = []
         for _ in range(draws):
-            order = generator.permutation(len(table.mixtures))
-            seen, held = order[:rows], order[rows:]
-            X, Y = table.weights[seen], table.losses[seen][:, counted]
-            part = known.over(table.domains, list(workspace.study.objective))
-            assert part is not None
-            for name, predicted in predictions(X, Y, table.weights[held], part, epochs).items():
-                scores[name].append(scored(predicted, table.losses[held][:, counted]))
-            found = trust(X, Y, part, workspace.study.regression.trust, epochs)
-            relied.append(trusted(found))
-        cells = [f"{np.mean(scores[name], axis=0)[0]:.3f} / {np.mean(scores[name], axis=0)[1]:.2f}" for name in scores]
-        print(
-            f"{rows:>4}  " + "  ".join(f"{cell:>{width}}" for cell in cells) + f"  {np.mean(relied):>7.0%}", flush=True
-        )
+            order = generator.permutation(len(study.weights))
+            found, trusts = study.judged(order[:rows], order[rows:])
+            relied.append(trusts)
+            for name, each in found.items():
+                scores[name].append(each)
+        row(rows, scores, relied)
+
+
+def report_arrivals(workspace: Workspace, asked: Sequence[int], draws: int) -> None:
+    """Print how well mixtures with a domain are predicted that has just arrived, over all domains."""
+    study = Study(workspace)
+    arriving = {}
+    for number, domain in enumerate(study.domains):
+        without = study.weights[:, number] == 0
+        if without.sum() >= EARLIER and (~without).sum() >= max(asked) + JUDGED:
+            arriving[domain] = np.flatnonzero(without), np.flatnonzero(~without)
+    if not arriving:
+        raise SystemExit(f"{study.name}: no domain is lacking in {EARLIER} mixtures; raise mixtures.minimum in a copy")
+    print(f"{study.name}: arrivals of {', '.join(arriving)}, {draws} draws each")
+    study.head("trained")
+    for count in asked:
+        scores: dict[str, list[Array]] = defaultdict(list)
+        relied = []
+        for before, after in arriving.values():
+            generator = np.random.Generator(np.random.PCG64(0))
+            for _ in range(draws):
+                order = generator.permutation(after)
+                found, trusts = study.judged(np.concatenate([before, order[:count]]), order[max(asked) :])
+                relied.append(trusts)
+                for name, each in found.items():
+                    scores[name].append(each)
+        row(count, scores, relied)
 
 
 def predictions(

@@ -19,7 +19,8 @@ from regmix_pipeline.progress import Say
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.search.acquisition import Acquisition
 from regmix_pipeline.search.best import search
-from regmix_pipeline.search.region import Region
+from regmix_pipeline.search.guardrails import Guardrails
+from regmix_pipeline.search.region import Region, natural_inside
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 from regmix_pipeline.study.settings.regression import RegressionSettings
 from regmix_pipeline.study.settings.search import SearchSettings
@@ -147,7 +148,10 @@ class Fit:
         with threadpool_limits(1):
             region = Region.of(best.limits, best.prior, self.fitted.weights, best.settings)
             chosen = best.mixture.vector(self.domains)
-            asked = Acquisition(best.fitted, region, best.objective, chosen, self.seed)
+            natural = natural_inside(best.prior, best.limits).vector(self.domains)
+            guardrails = Guardrails.of(best.fitted, best.settings.guardrails, natural)
+            against = natural if best.settings.objective == "worst_case" else None
+            asked = Acquisition(best.fitted, region, best.objective, chosen, self.seed, guardrails, against)
             picks = asked.batch(count, MixtureSettings().quantum, rule)
         return pl.DataFrame(
             [

@@ -28,6 +28,7 @@ from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.search.candidates import FEW, best_measured, candidates_inside
 from regmix_pipeline.search.guardrails import Guardrails
 from regmix_pipeline.search.region import Region, distance_to_nearest, project_to_limits, rounded_inside
+from regmix_pipeline.search.worst_belief import square_root, worst_belief, worst_of
 from regmix_pipeline.study.settings.mixtures import RoundSettings
 
 Array = NDArray[np.float64]
@@ -92,6 +93,7 @@ class Acquisition:
         chosen: the decision as it would be now, (d,).
         seed: same input and seed, same answers.
         guardrails: what a decision has to keep by the regressors' predictions; None: nothing.
+        worst_against: the mixture (d,) that a worst case is compared with, where that is minimised; None: the mean is.
     """
 
     def __init__(
@@ -102,8 +104,9 @@ class Acquisition:
         chosen: Array,
         seed: int,
         guardrails: Guardrails | None = None,
+        worst_against: Array | None = None,
     ) -> None:
-        self.fitted, self.region = fitted, region
+        self.fitted, self.region, self.worst_against = fitted, region, worst_against
         self.share = fitted.shares(objective)
         self.process = fitted.process or GaussianProcessLaw().fit(fitted.weights, fitted.losses)
         self.generator = np.random.Generator(np.random.PCG64(seed))
@@ -115,7 +118,11 @@ class Acquisition:
         self.enough = len(found) >= FEW
         self.pool = np.concatenate([self._compared(found), chosen[None]])
         """The mixtures that are compared, (at most POOL + 1, d); the decision is the last."""
-        self.belief: JointPosterior = self.process.joint_posterior(self.pool, self.share)
+        self.belief: JointPosterior = (
+            self.process.joint_posterior(self.pool, self.share)
+            if worst_against is None
+            else worst_belief(self.process, self.pool, worst_against, self.share, self.generator)
+        )
 
     def batch(self, count: int, quantum: int = 1, rule: str | None = None) -> list[Pick]:
         """Mixtures to train next, apart from each other and from those measured.
@@ -154,7 +161,7 @@ class Acquisition:
         for _ in range(DRAWS):
             weight = self.generator.exponential(size=len(fitted.weights))
             law = SaturationLaw().fit(fitted.weights, fitted.losses[:, counted], weight)
-            *_, at_chosen, at_natural = values = law.predict(points) @ self.share[counted]
+            *_, at_chosen, at_natural = values = self._values(law.predict(points), law.predict)
             regrets.append(float(at_chosen - values[:-1].min()))
             gains.append(float(at_natural - at_chosen))
         return Regret(float(np.mean(regrets)), float(np.mean(gains)), self.enough)
@@ -164,11 +171,21 @@ class Acquisition:
         if len(found) <= POOL:
             return found
         counted = np.flatnonzero(self.share)
-        mean = self.process.predict_targets(found, counted) @ self.share[counted]
+        mean = self._values(self.process.predict_targets(found, counted), self._predict_counted)
         deviation = self.process.standard_deviation(found, counted, of_measurement=False) @ self.share[counted]
         order = np.argsort(mean - OPTIMISM * deviation, kind="stable")
         rest = self.generator.permutation(order[POOL // 2 :])[: POOL - POOL // 2]
         return found[np.concatenate([order[: POOL // 2], rest])]
+
+    def _predict_counted(self, weights: Array) -> Array:
+        return self.process.predict_targets(weights, np.flatnonzero(self.share))
+
+    def _values(self, losses: Array, predict: Callable[[Array], Array]) -> Array:
+        """The objective of losses of the counted targets, (m, T) -> (m,); ``predict`` gives those of other mixtures."""
+        share = self.share[self.share > 0]
+        if self.worst_against is None:
+            return losses @ share
+        return worst_of(losses, predict(self.worst_against[None])[0], share)
 
 
 def quantised(weights: Array, region: Region, quantum: int) -> Mixture:
@@ -183,7 +200,7 @@ Next = Callable[[NDArray[np.bool_]], int]
 
 
 def _thompson(belief: JointPosterior, generator: np.random.Generator) -> Next:
-    root = _root(belief.covariance)
+    root = square_root(belief.covariance)
 
     def next_one(free: NDArray[np.bool_]) -> int:
         drawn = belief.mean + root @ generator.standard_normal(len(root))
@@ -230,12 +247,6 @@ def _one_after_the_other(belief: JointPosterior, score: Callable[[Array], Array]
 
 def _variance(covariance: Array) -> Array:
     return np.maximum(np.diag(covariance), 1e-300)
-
-
-def _root(covariance: Array) -> Array:
-    """A matrix whose product with its transpose is the covariance, (m, m)."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 RULES: Mapping[str, Callable[[JointPosterior, np.random.Generator], Next]] = {

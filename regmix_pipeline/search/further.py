@@ -21,7 +21,7 @@ from regmix_pipeline.search.stage import with_former_domains
 if TYPE_CHECKING:
     from regmix_pipeline.regression.trust import Trust
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
@@ -60,7 +60,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         following, ended = _after_trust(workspace, following, fitted.trust)
     draw = fingerprint("round", workspace.study.seed, None if following is None else following.number)
     guardrails = Guardrails.of(fitted, workspace.study.search.guardrails, natural)
-    asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16), guardrails)
+    against = natural if workspace.study.search.objective == "worst_case" else None
+    asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16), guardrails, against)
     size = refit.batch if following is None else following.size
     if following is not None and following.number == 2 and following.of > 2 and judged:
         proposed = [(mixture, 0.0) for mixture in _rest_of_first_round(workspace, following.size)]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.search.guardrails import Guardrails
+from regmix_pipeline.search.worst_belief import worst_of
 from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
@@ -59,7 +60,7 @@ class Objective:
         counted = np.flatnonzero(share)
         losses = np.column_stack([self._target(weights, int(j), regressor) for j in counted])
         natural = np.concatenate([self._target(self.natural[None], int(j), regressor) for j in counted])
-        return ((losses - natural) * (share[counted] / share.max())).max(axis=1)
+        return worst_of(losses, natural, share[counted])
 
     def cautious(self, weights: Array) -> Array:
         """Values of mixtures plus `CAUTION` posterior deviations of the mean loss, (m, d) -> (m,): what a search

@@ -5,7 +5,9 @@ import pytest
 
 from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
 from regmix_pipeline.search.acquisition import RULES, Acquisition
-from regmix_pipeline.search.region import Region, rounded_inside
+from regmix_pipeline.search.objective import Objective
+from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
+from regmix_pipeline.search.worst_belief import worst_of
 from regmix_pipeline.strategies.arena import Choice
 from regmix_pipeline.strategies.methods.experiments import affordable
 from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised
@@ -113,3 +115,31 @@ def test_rounds_lose_less_than_one_shot_with_the_same_proxies():
 def test_a_count_is_spread_over_rounds(count, rounds, sizes):
     assert MixtureSettings(count=count, rounds=RoundSettings(**rounds)).round_sizes == sizes
     assert sum(sizes) == count
+
+
+def test_a_batch_for_the_worst_case_lies_where_the_worst_target_is_low(world, process):
+    share = {target: 1 / len(world.targets) for target in world.targets}
+    settings = SearchSettings(objective="worst_case")
+    region = Region.of(world.limits, world.prior, process.weights, settings)
+    natural = natural_inside(world.prior, world.limits).vector(world.domains)
+    objective = Objective.of(process, share, natural, settings)
+    chosen = process.weights[objective(process.weights).argmin()]
+
+    def points(against):
+        asked = Acquisition(process, region, share, chosen, 5, None, against)
+        return np.array([pick.mixture.vector(world.domains) for pick in asked.batch(8, 200)]), asked
+
+    def worst(mixtures):
+        return worst_of(
+            world.true_losses(mixtures, world.proxy),
+            world.true_losses(natural[None], world.proxy)[0],
+            np.ones(len(share)),
+        )
+
+    picked, asked = points(natural)
+    assert np.median(worst(picked)) < np.median(worst(points(None)[0]))
+    assert np.median(worst(picked)) < np.median(worst(process.weights))
+    # Nothing is worse than the natural mixture compared with itself.
+    regret = asked.regret(natural)
+    assert regret.gain > 0
+    assert regret.expected >= 0
