@@ -30,10 +30,13 @@ SIZES = {
     "domains": (30, 100, 300),
     "mixtures": (500, 1500, 5000),
     "targets": (100, 300, 1000),
+    "target texts": (100, 300, 1000),
     "files": (2_000, 20_000, 200_000),
     "document": (1, 10, 100),
 }
 MEGABYTE = 10**6
+BLOCK = 100_000
+"""Words written at once."""
 WORTH_A_ROW = 0.5
 """Seconds at the last size below which a step is not shown."""
 SMALL = {
@@ -49,8 +52,11 @@ def text_of(folder: Path, name: str, size: int, seed: int, documents: int = 40) 
     words = np.array([f"w{number}" for number in range(2000)])
     with (folder / f"{name}.jsonl").open("w") as file:
         for _ in range(documents):
-            text = " ".join(words[rng.integers(0, len(words), size // documents // 5)])
-            file.write(json.dumps({"text": text}) + "\n")
+            file.write('{"text": "')
+            # In blocks: what this process takes counts in the peak of the processes that it starts.
+            for left in range(size // documents // 5, 0, -BLOCK):
+                file.write(" ".join(words[rng.integers(0, len(words), min(left, BLOCK))]) + " ")
+            file.write('"}\n')
 
 
 def tables_of(folder: Path, runs: int, domains: int, targets: int) -> dict[str, Any]:
@@ -94,6 +100,19 @@ def targets(folder: Path, size: int) -> dict[str, Any]:
     return tables_of(folder, 40, 5, size)
 
 
+def target_texts(folder: Path, size: int) -> dict[str, Any]:
+    """Targets with text of their own beside two domains, to the list of mixtures."""
+    for number in range(2):
+        text_of(folder, f"d{number}", 200_000, number)
+    for number in range(size):
+        text_of(folder, f"t{number}", 20_000, 2 + number)
+    return SMALL | {
+        "domains": {f"d{number}": {"source": {"jsonl": f"d{number}.jsonl"}} for number in range(2)},
+        "targets": {f"t{number}": {"source": {"jsonl": f"t{number}.jsonl"}, "weight": 1} for number in range(size)},
+        "mixtures": {"count": 16},
+    }
+
+
 def files(folder: Path, size: int) -> dict[str, Any]:
     """Two watched folders of small files, to what is observed of them."""
     for name in ("a", "b"):
@@ -122,6 +141,7 @@ DIMENSIONS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], str]] = {
     "domains": (domains, "mixtures"),
     "mixtures": (mixtures, "mixture_report"),
     "targets": (targets, "mixture_report"),
+    "target texts": (target_texts, "mixtures"),
     "files": (files, "mixtures"),
     "document": (document, "mixtures"),
 }

@@ -60,27 +60,33 @@ def domains_of(blend: Blend, domains: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def beside(evidence: Evidence, blend: Blend, rows: Sequence[Row]) -> tuple[BesideStudy | None, list[Fault]]:
+def beside(
+    evidence: Evidence, domains: Mapping[str, str], rows: Sequence[Row]
+) -> tuple[BesideStudy | None, list[Fault]]:
     """What a decision's evidence says of a blend, and the faults that it finds.
 
     Nothing is predicted for a blend with sources that are none of the study's domains.
+
+    Args:
+        evidence: of the decision.
+        domains: name of a source -> the study's domain that it is, as `domains_of` finds it.
+        rows: the blend's sources in the run.
     """
-    known = domains_of(blend, evidence.domains)
     faults = [
         Fault(
             "unknown",
-            source.name,
+            row.name,
             "is not one of the study's domains",
             f"name it as one of {', '.join(evidence.domains)}",
         )
-        for source in blend.sources
-        if source.name not in known
+        for row in rows
+        if row.name not in domains
     ]
     if faults:
         return None, faults
     shares = dict.fromkeys(evidence.domains, 0.0)
     for row in rows:
-        shares[known[row.name]] += row.share
+        shares[domains[row.name]] += row.share
     weights = np.array(list(shares.values()))
     faults += _limits(evidence, shares)
     fitted, targets = evidence.fitted, evidence.target_weights

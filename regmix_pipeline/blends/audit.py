@@ -81,7 +81,7 @@ def audit_blend(
         LedgerError: the study has no decision yet.
     """
     blend = read_blend(path, form)
-    evidence = None
+    evidence, domains = None, {}
     known = read_counts(counts) if counts is not None else {}
     if workspace is not None:
         from regmix_pipeline.decisions.evidence import evidence_behind
@@ -91,14 +91,15 @@ def audit_blend(
         limits = workspace.study.limits
         budget = budget or blend.budget or limits.target_tokens
         max_epochs = limits.max_epochs if max_epochs is None else max_epochs
-        known = _of_inventory(blend, evidence.inventory, domains_of(blend, evidence.domains)) | known
+        domains = domains_of(blend, evidence.domains)
+        known = _of_inventory(blend, evidence.inventory, domains) | known
     budget = budget or blend.budget
     most = MAX_EPOCHS if max_epochs is None else max_epochs
     rows = in_the_run(blend, known, budget, most, of_documents)
     faults, notes = faults_of(blend, rows, known, context, of_documents), _notes(blend, rows, known, budget)
     found = None
     if evidence is not None:
-        found, more = beside(evidence, blend, rows)
+        found, more = beside(evidence, domains, rows)
         faults += more
     return BlendAudit(blend, tuple(rows), tuple(faults), tuple(notes), found)
 

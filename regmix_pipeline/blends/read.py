@@ -8,7 +8,7 @@ from regmix_pipeline.blends.blend import REMEDY, Blend, Content
 from regmix_pipeline.blends.catalogue import BLENDS
 from regmix_pipeline.blends.rows import DOCUMENTS, EPOCHS, NAMES, TOKENS, count, csv_rows, first_of
 from regmix_pipeline.errors import MixtureError, StudyError
-from regmix_pipeline.study.file import parsed_yaml
+from regmix_pipeline.study.file import decoded, parsed_yaml
 
 LARGEST = 8 * 2**20
 """Bytes of a file beyond which it is not a blend."""
@@ -81,16 +81,9 @@ def read_counts(path: Path) -> dict[str, dict[str, float]]:
 
 def _content(path: Path) -> Content:
     try:
-        raw = path.read_bytes() if path.stat().st_size <= LARGEST else None
-    except OSError as error:
-        raise MixtureError(f"cannot be read: {error.strerror}", where=str(path), remedy=REMEDY) from error
-    if raw is None:
-        raise MixtureError("is too large for a blend", where=str(path), remedy=REMEDY)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise MixtureError("not UTF-8", where=f"{path}:{line}", remedy="save the file as UTF-8") from error
+        text = decoded(path, LARGEST, "a blend", REMEDY)
+    except StudyError as error:
+        raise MixtureError(error.problem, where=error.where, remedy=error.remedy) from error
     if path.suffix in TEXTS:
         return Content(path, text, None)
     try:

@@ -26,7 +26,6 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import (
     fingerprint,
     json_text,
-    read_json,
     sha256_of,
     sha256_of_bytes,
     write_json,
@@ -191,12 +190,6 @@ def _row(workspace: Workspace, verdict: Verdict) -> Verdict | None:
     return _verdict({"verdict": verdict.verdict} | {name: rows[0].get(name) for name in names}) if rows else None
 
 
-def latest_verdict(workspace: Workspace, decision: str) -> Word | None:
-    """The last word on a decision; None while nobody said anything."""
-    said = verdicts_of(workspace, decision)
-    return said[-1].said if said else None
-
-
 def altered(workspace: Workspace, decision: str) -> list[str]:
     """What is wrong with a decision's verdicts: taken out, added, changed, or about another text of the decision."""
     folder, lines, wrong = workspace.path("decisions", decision), _lines(workspace, decision), []
@@ -243,14 +236,6 @@ def _strange_rows(workspace: Workspace, decision: str, known: set[str]) -> list[
         if any(row["decision"] == decision for row in rows):
             wrong.append(f"verdict {part.stem} in the ledger's table was not given through regmix")
     return wrong
-
-
-def read_verdict(path: Path) -> Verdict | None:
-    """A verdict's file; None where it is not one."""
-    try:
-        return _verdict(read_json(path))
-    except (OSError, ValueError):
-        return None
 
 
 def need_approval(workspace: Workspace, decision: str) -> None:

@@ -103,15 +103,19 @@ def _parts_on_record(records: Records) -> set[str]:
 
 def _fill(file: Path, current: str, head: Head, records: Records, parts: Mapping[str, Sequence[Path]]) -> None:
     file.write_bytes(_empty_ledger())
-    with to_write(file) as plain, duckdb.connect(str(plain)) as connection:
-        # One transaction: each would wait for the disk, and the file counts only once it is complete.
-        connection.execute("begin transaction")
-        connection.execute("insert into ledger_info values (?, ?, ?)", [SCHEMA_VERSION, current, str(head)])
-        _add_records(connection, records)
-        for name, files in parts.items():
-            if files:
-                _insert(connection, name, concatenated(name, map(rows_in, files)))
-        connection.execute("commit")
+    try:
+        with to_write(file) as plain, duckdb.connect(str(plain)) as connection:
+            # One transaction: each would wait for the disk, and the file counts only once it is complete.
+            connection.execute("begin transaction")
+            connection.execute("insert into ledger_info values (?, ?, ?)", [SCHEMA_VERSION, current, str(head)])
+            _add_records(connection, records)
+            for name, files in parts.items():
+                if files:
+                    _insert(connection, name, concatenated(name, map(rows_in, files)))
+            connection.execute("commit")
+    finally:
+        # It stays where the disk is full.
+        wal_of(file).unlink(missing_ok=True)
 
 
 def wal_of(ledger: Path) -> Path:

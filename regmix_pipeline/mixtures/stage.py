@@ -18,6 +18,7 @@ from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.rounds import after, listed_of_rounds, round_sizes
+from regmix_pipeline.mixtures.rows import mixture_rows
 from regmix_pipeline.mixtures.sampler import sample, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
@@ -179,19 +180,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     }
     # Other settings may lead to the same list: its version says nothing of them, its file's name has to.
     path = workspace.write_json(content, "mixtures", f"{version}-{fingerprint(content)[:8]}.json")
-    rows = [
-        {
-            "mixture": key,
-            "position": position,
-            "origin": origins[key],
-            "round": rounds.get(key),
-            "domain": domain,
-            "weight": float(weight),
-            "drawn_under": drawn_under.get(key),
-        }
-        for position, (key, mixture) in enumerate(mixtures.items())
-        for domain, weight in zip(workspace.domains, mixture.vector(workspace.domains), strict=True)
-    ]
+    rows = mixture_rows(mixtures, workspace.domains, origins, rounds, drawn_under)
     workspace.write_rows("mixtures", version, rows)
     facts = {
         "mixtures": len(entries),

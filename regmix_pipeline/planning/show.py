@@ -12,6 +12,7 @@ from regmix_pipeline.planning.forecast.forecast import some_of
 from regmix_pipeline.planning.plan import StudyPlan
 from regmix_pipeline.planning.recorded import ToTrain
 from regmix_pipeline.planning.stage_plans import TRAINING
+from regmix_pipeline.progress import clock
 from regmix_pipeline.tables import show_table
 
 _LABELS = "abcdefghijklmnop"
@@ -166,13 +167,8 @@ def duration(seconds: float) -> str:
     """``95`` -> ``1m35s``; days beyond two of them, years beyond two of those."""
     if seconds < 0.95:
         return f"{seconds:.1f}s" if seconds >= 0.05 else "0s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 2 * 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    if round(seconds) < 2 * 86_400:
+        return clock(seconds)
     days = seconds / 86_400
     return f"{days:,.1f} days" if days < 730 else f"{days / 365.25:,.1f} years"
 

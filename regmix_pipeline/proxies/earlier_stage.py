@@ -19,6 +19,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.mixtures.rows import mixture_rows
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs
@@ -92,23 +93,8 @@ def _measure(workspace: Workspace, runs: list[EarlierRun], version: str) -> Outp
     losses = _measured(workspace, runs)
     domains = workspace.domains + former_domains(workspace)
     distinct = {run.mixture.id: run.mixture for run in runs}
-    workspace.write_rows(
-        "mixtures",
-        version,
-        [
-            {
-                "mixture": key,
-                "position": position,
-                "origin": "earlier",
-                "round": None,
-                "domain": domain,
-                "weight": float(weight),
-                "drawn_under": None,
-            }
-            for position, (key, mixture) in enumerate(distinct.items())
-            for domain, weight in zip(domains, mixture.vector(domains), strict=True)
-        ],
-    )
+    rows = mixture_rows(distinct, domains, dict.fromkeys(distinct, "earlier"))
+    workspace.write_rows("mixtures", version, rows)
     workspace.write_rows("earlier_runs", version, [row for run in runs for row in _rows(run)])
     workspace.write_rows("proxy_losses", version, losses)
     path = workspace.write_json(

@@ -13,6 +13,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.files import fingerprint, read_json, sha256_of
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.rows import mixture_rows
 from regmix_pipeline.proxies.run_facts import fitted_size
 from regmix_pipeline.proxies.run_tables import ImportedRun, RunsRead, read_runs
 from regmix_pipeline.study.settings.imports import RunTableSettings
@@ -122,23 +123,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     content = {"runs": entries} | ({"other_sizes": held} if held else {})
     path = workspace.write_json(content, "imports", f"{version}.json")
     distinct = {run.mixture.id: run.mixture for run in runs}
-    workspace.write_rows(
-        "mixtures",
-        version,
-        [
-            {
-                "mixture": key,
-                "position": position,
-                "origin": "imported",
-                "round": None,
-                "domain": domain,
-                "weight": float(weight),
-                "drawn_under": None,
-            }
-            for position, (key, mixture) in enumerate(distinct.items())
-            for domain, weight in zip(workspace.domains, mixture.vector(workspace.domains), strict=True)
-        ],
-    )
+    rows = mixture_rows(distinct, workspace.domains, dict.fromkeys(distinct, "imported"))
+    workspace.write_rows("mixtures", version, rows)
     unknown = dict.fromkeys(
         (
             "target_version",

@@ -15,8 +15,8 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.study.settings.base import LARGEST, place_of, problem_of
 from regmix_pipeline.study.study import Study
 
-_BYTES = 16 << 20
-"""Size beyond which a file is not one that a person wrote."""
+LARGEST_FILE = 16 << 20
+"""Bytes beyond which a file is not one that a person wrote."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 """017 is fifteen to YAML, and 1:30 ninety; whoever writes 0x1F or 0b11 knows."""
@@ -92,7 +92,7 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
     if not path.is_file():
         problem = "is a folder, not a study file" if path.is_dir() else "no such study file"
         raise StudyError(problem, where=str(path), remedy="give a YAML file such as studies/demo.yaml")
-    text = _decoded(path)
+    text = decoded(path, LARGEST_FILE, "a study file", "give a YAML file")
     document, raw = parsed_yaml(text, path)
     if not isinstance(raw, dict):
         raise StudyError("the file holds no settings", where=str(path), remedy="see studies/demo.yaml for an example")
@@ -154,13 +154,18 @@ def parsed_yaml(text: str, path: Path) -> tuple[yaml.Node | None, Any]:
         raise StudyError(f"not valid YAML: {error.problem}", where=where, remedy="correct the line") from error
 
 
-def _decoded(path: Path) -> str:
+def decoded(path: Path, largest: int, what: str, remedy: str) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        StudyError: the file cannot be read, has more bytes than ``largest`` and so is not ``what``, or is not UTF-8.
+    """
     try:
-        content = path.read_bytes() if path.stat().st_size <= _BYTES else None
+        content = path.read_bytes() if path.stat().st_size <= largest else None
     except OSError as error:
-        raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy="give a YAML file") from error
+        raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
     if content is None:
-        raise StudyError("is too large for a study file", where=str(path), remedy="give a YAML file")
+        raise StudyError(f"is too large for {what}", where=str(path), remedy=remedy)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -28,8 +28,6 @@ from regmix_pipeline.tokens.tokenizer import TokenizerFile, load_for_text
 
 FILE = "validation.items"
 DTYPE = "<u4"
-BATCH = 512
-"""Requests encoded at once."""
 
 
 @dataclass(frozen=True)

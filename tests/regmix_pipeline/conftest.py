@@ -1,9 +1,11 @@
-"""A real S3 server in this process."""
+"""A real S3 server in this process, and a disk that is soon full."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +32,15 @@ def s3() -> Iterator[str]:
         s3fs.S3FileSystem(endpoint_url=endpoint).mkdir("mixtures")
         yield "s3://mixtures"
     server.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(place)], capture_output=True)
+    if made.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

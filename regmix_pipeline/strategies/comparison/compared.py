@@ -16,7 +16,7 @@ from regmix_pipeline.proxies.tasks import proxy_seed
 from regmix_pipeline.search.region import natural_inside
 from regmix_pipeline.strategies.arena import Account
 from regmix_pipeline.strategies.comparison.files import Kept
-from regmix_pipeline.strategies.comparison.job import budget, load_finished
+from regmix_pipeline.strategies.comparison.job import load_finished
 from regmix_pipeline.strategies.comparison.jobs import done
 from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
@@ -133,8 +133,3 @@ def _decision(arena: TrainedArena) -> Kept:
     details: dict[str, Any] = {"decision": workspace.need("mixture_decision").version}
     name = workspace.need("mixture_decision").version
     return Kept(name, "decision", "", workspace.study.seed, "mixture", schedule, account, None, 0.0, details)
-
-
-def allowed_share(arena: TrainedArena) -> float:
-    """What each strategy may spend, as a share of a target run's FLOPs."""
-    return budget(arena) / arena.target.flops

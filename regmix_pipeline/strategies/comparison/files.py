@@ -7,7 +7,7 @@ nothing is done twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -67,13 +67,6 @@ class Kept:
     def mixture(self) -> Mixture | None:
         """The mixture, where it is one for the whole run."""
         return self.schedule[0][1] if self.kind == "mixture" else None
-
-    def average(self, domains: Sequence[str]) -> np.ndarray | None:
-        """What a schedule draws over the whole run, shape (d,); None for a policy, which is known by its runs."""
-        if not self.schedule:
-            return None
-        ends = np.array([end for end, _ in self.schedule])
-        return np.diff(ends, prepend=0.0) @ np.array([mixture.vector(domains) for _, mixture in self.schedule])
 
     def save(self, workspace: Workspace) -> None:
         """Write it whole."""

@@ -4,7 +4,7 @@ import pytest
 
 from regmix_pipeline.decisions.audit import audit_of, holds
 from regmix_pipeline.decisions.find import find_decision
-from regmix_pipeline.decisions.verdicts import add_verdict, altered, latest_verdict, need_approval, verdicts_of
+from regmix_pipeline.decisions.verdicts import add_verdict, altered, need_approval, verdicts_of
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import fingerprint, read_json, sha256_of, write_json
@@ -20,8 +20,7 @@ def test_verdicts_add_up_and_the_last_word_counts(workspace):
     add_verdict(workspace, record, "rejected", "code is licensed", "bob", "regmix")
     with pytest.raises(LedgerError, match="rejected by bob: code is licensed"):
         need_approval(workspace, name)
-    assert latest_verdict(workspace, name) == "rejected"
-    assert [verdict.by for verdict in verdicts_of(workspace, name)] == ["ada", "bob"]
+    assert [(each.by, each.said) for each in verdicts_of(workspace, name)] == [("ada", "approved"), ("bob", "rejected")]
     assert altered(workspace, name) == []
     with read_ledger(workspace.ledger) as connection:
         rows = connection.execute('select said, "by", reason from verdicts order by number').fetchall()

@@ -139,6 +139,19 @@ def test_a_part_that_no_record_names_is_left_out(place):
         assert reader.execute("select mixture from mixtures").fetchall() == [("m1",)]
 
 
+def test_a_full_disk_leaves_nothing_behind(place, small_disk):
+    records, parts, _ = place
+    size, ledger = 4 * 2**20, small_disk / "ledger.duckdb"
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(small_disk)], check=True)
+    # Random, so that nothing compresses it.
+    rows = [mixture_row(mixture=os.urandom(50).hex(), position=number) for number in range(size // 100)]
+    write_part(parts, "mixtures", "v1", rows)
+    records.save(record_of())
+    with pytest.raises((duckdb.Error, OSError)):
+        build_ledger(records, parts, ledger)
+    assert [path.name for path in small_disk.iterdir()] == ["ledger.lock"]
+
+
 def test_no_ledger_yet_is_a_clear_error(tmp_path):
     with pytest.raises(LedgerError, match="no ledger yet"), read_ledger(tmp_path / "ledger.duckdb"):
         pass

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -284,18 +284,6 @@ def test_a_shard_altered_in_place_is_named_before_it_is_used(
     path.unlink()
     (gone,) = LocalExecutor(1).run([bad])
     assert "web.train.ds: the token file is missing" in str(gone.error)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(place)], capture_output=True)
-    if made.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_full_disk_fails_what_does_not_fit(spec_of: SpecOf, small_disk: Path, tmp_path: Path) -> None:
