@@ -125,6 +125,36 @@ class Optimum:
         return pl.DataFrame([{name: row[name] for name in columns} for row in rows])
 
     @property
+    def shadow_prices(self) -> pl.DataFrame:
+        """A row per cap that holds the answer: what more room in it is worth, by the search asked again with that cap
+        raised. Columns: limit, cap, epochs, price_per_point and price_per_epoch (nats per token that the predicted
+        objective falls with a point of weight, or an epoch, more), and of half as much room again: further_epochs,
+        further_gain, further_low, further_high."""
+        import polars as pl
+        from threadpoolctl import threadpool_limits
+
+        from regmix_pipeline.search.best import asked
+        from regmix_pipeline.search.shadow_prices import shadow_prices
+
+        target, tokens = self.large.target_tokens, self.large.available_tokens
+        rates = {} if target is None else {name: target / held for name, held in tokens.items()}
+        with threadpool_limits(1):
+            question = asked(self.fitted, self.prior, self.limits, self.objective, self.settings)
+            rows = shadow_prices(*question, self.mixture.vector(self.fitted.domains), rates, self.level)
+        names = ("limit", "cap", "epochs", "price_per_point", "price_per_epoch")
+        return pl.DataFrame(
+            [
+                {name: row[name] for name in names}
+                | {f"further_{name}": row["further"][name] for name in ("epochs", "gain", "low", "high")}
+                for row in rows
+            ],
+            schema=dict.fromkeys(
+                (*names, *(f"further_{name}" for name in ("epochs", "gain", "low", "high"))), pl.Float64
+            )
+            | {"limit": pl.String},
+        )
+
+    @property
     def flags(self) -> list[str]:
         """What a reader must know before acting on the answer."""
         return [each for each in self.result.flags if self.compared or "gain" not in each]

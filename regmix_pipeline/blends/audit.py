@@ -15,6 +15,7 @@ from regmix_pipeline.blends.faults import ROUNDING, Fault, Row, faults_of, in_th
 from regmix_pipeline.blends.read import read_blend, read_counts
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import NONE, amount, decimals, percent, signed
+from regmix_pipeline.study.repetition import max_epochs_of
 from regmix_pipeline.tables import show_table
 
 MAX_EPOCHS = 4.0
@@ -90,9 +91,10 @@ def audit_blend(
         evidence = evidence_behind(workspace, find_decision(workspace))
         limits = workspace.study.limits
         budget = budget or blend.budget or limits.target_tokens
+        own = {} if max_epochs is not None else max_epochs_of(workspace.study)
         max_epochs = limits.max_epochs if max_epochs is None else max_epochs
         domains = domains_of(blend, evidence.domains)
-        known = _of_inventory(blend, evidence.inventory, domains) | known
+        known = _of_inventory(blend, evidence.inventory, domains, own) | known
     budget = budget or blend.budget
     most = MAX_EPOCHS if max_epochs is None else max_epochs
     rows = in_the_run(blend, known, budget, most, of_documents)
@@ -105,16 +107,19 @@ def audit_blend(
 
 
 def _of_inventory(
-    blend: Blend, inventory: Mapping[str, Mapping[str, Any]], domains: Mapping[str, str]
+    blend: Blend,
+    inventory: Mapping[str, Mapping[str, Any]],
+    domains: Mapping[str, str],
+    max_epochs: Mapping[str, float],
 ) -> dict[str, dict[str, float]]:
-    """What the study's inventory counts of each source."""
+    """What the study's inventory counts of each source, and how often the study lets a run see it."""
     found = {}
     for source in blend.sources:
         row = inventory.get(domains.get(source.name, ""), {})
         tokens, counted = row.get("available_tokens"), row.get("train_tokens")
         # What the large run can draw may be more than the study's own text, whose documents are as long.
         documents = tokens * row["train_documents"] / counted if tokens and counted else None
-        counts = {"tokens": tokens, "documents": documents}
+        counts = {"tokens": tokens, "documents": documents, "max_epochs": max_epochs.get(domains.get(source.name, ""))}
         found[source.name] = {what: float(number) for what, number in counts.items() if number}
     return {name: counts for name, counts in found.items() if counts}
 

@@ -16,6 +16,9 @@ def explain(
     decision: Annotated[
         str | None, typer.Option("--decision", help="Its id, the start of one, or previous; default: the current one.")
     ] = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", min=0, help="What if the large run might see the domain so often?")
+    ] = None,
     study: StudyFile = None,
     home: Home = None,
     data: Data = None,
@@ -26,7 +29,7 @@ def explain(
     from regmix_pipeline.decisions.explain.show import show_explanation
 
     workspace = open_workspace(study, home, data)
-    found = explanation_of(workspace, domain, decision)
+    found = explanation_of(workspace, domain, decision, epochs)
     answer(found, lambda console: show_explanation(found, console), as_json)
 
 

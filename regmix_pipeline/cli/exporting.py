@@ -102,5 +102,6 @@ def _show_domains(written: Written, console: Console) -> None:
             )
         )
     headings = ("domain", "share", "tokens", "available", "epochs", "whole + partial", *(["files"] if several else []))
-    title = f"{written.export.budget:,} tokens, at most {written.export.max_epochs:g} epochs"
+    own = "".join(f", of {name} {most:g}" for name, most in written.export.own_epochs.items())
+    title = f"{written.export.budget:,} tokens, at most {written.export.max_epochs:g} epochs{own}"
     show_table(console, headings, rows, title=title)

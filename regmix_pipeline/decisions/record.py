@@ -23,11 +23,12 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import next_round
+from regmix_pipeline.study.repetition import limits_in_decision
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "tokenizers", "datatrove", "dagster", "duckdb")
 
 
@@ -78,7 +79,9 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
         "objective": optimum["objective"],
         "objective_asked": workspace.study.objective,
         "rank_correlation_floor": workspace.study.rank_correlation_floor,
-        "limits": workspace.study.limits.model_dump(mode="json"),
+        "limits": workspace.study.limits.recipe(),
+        "repetition": limits_in_decision(workspace.study),
+        "shadow_prices": optimum["shadow_prices"],
         "domains": optimum["domains"],
         "predictions": optimum["predictions"] + predictions_for(fitted, given, optimum["objective"]),
         "alternatives": {each.name: each.as_json() for each in alternatives},

@@ -14,6 +14,7 @@ from regmix_pipeline.decisions.guardrails import (
     measured_in_words,
 )
 from regmix_pipeline.decisions.ngrams import ngrams_in_words
+from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.decisions.rounds import rounds_in_words
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
@@ -35,6 +36,8 @@ def show_decision(workspace: Workspace, console: Console) -> None:
     for line in filter(None, (price_of(record), open_weights(record))):
         console.print(line, markup=False, highlight=False)
     for line in (*rounds_in_words(record["rounds"]), *ngrams_in_words(record["ngrams"])):
+        console.print(line, markup=False, highlight=False)
+    for line in (*epochs_in_words(record), *prices_in_words(record)):
         console.print(line, markup=False, highlight=False)
     for line in (*families_in_words(record), *guardrails_in_words(record)):
         console.print(line, markup=False, highlight=False)

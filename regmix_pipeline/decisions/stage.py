@@ -11,13 +11,14 @@ from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import folder_written_atomically, read_json, write_json
 from regmix_pipeline.formats.regmix import regmix_yaml
+from regmix_pipeline.study.repetition import limits_in_decision
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
         "study": workspace.study.name,
         "description": workspace.study.description,
-        "limits": workspace.study.limits.model_dump(mode="json"),
+        "limits": workspace.study.limits.recipe(),
         "objective": workspace.study.objective,
         "rank_correlation_floor": workspace.study.rank_correlation_floor,
         "alternatives": workspace.study.alternatives,
@@ -26,6 +27,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         ),
         "code": CODE_VERSION,
     }
+    if limits := limits_in_decision(workspace.study):
+        settings["repetition"] = limits
     if families := workspace.study.families:
         settings["families"] = {name: family.model_dump(mode="json") for name, family in families.items()}
     return {UNPARTITIONED: Recipe(versions_behind(workspace), settings)}

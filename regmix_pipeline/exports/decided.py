@@ -22,6 +22,7 @@ from regmix_pipeline.formats.export import Export, Origin
 from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
 from regmix_pipeline.formats.format import Format
 from regmix_pipeline.formats.plan import Drawn, by_domain, sampling_plan
+from regmix_pipeline.study.repetition import own_epochs
 
 UNAPPROVED = "NOT APPROVED"
 
@@ -152,9 +153,10 @@ def export_decision(
         seed,
         budget,
         documents=bool(made.documents if documents is None else documents),
+        own_epochs=own_epochs(record),
     )
     caps = {row["domain"]: row.get("cap") for row in record["domains"]}
-    plan = sampling_plan(export.weights, data, budget, export.max_epochs, caps) if budget else []
+    plan = sampling_plan(export.weights, data, budget, export.max_epochs, caps, export.own_epochs) if budget else []
     texts = texts_of(export, name, made, main, plan)
     write_texts(texts)
     return Written(export, tuple(texts), by_domain(plan, data), plan)

@@ -23,6 +23,7 @@ from regmix_pipeline.formats.plan import by_domain, sampling_plan
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.proxies.current import current_specs
+from regmix_pipeline.study.repetition import max_epochs_of
 
 TABLE = "mixtures.csv"
 """All mixtures as one table, in the layout that `regmix import-runs` reads."""
@@ -99,7 +100,7 @@ def write_design(
             weights,
             workspace.study.objective,
             drawn,
-            max(workspace.study.limits.max_epochs, math.ceil(max(epochs.values(), default=0.0))),
+            max(*max_epochs_of(workspace.study).values(), math.ceil(max(epochs.values(), default=0.0))),
             seeds[key][0],
             budget,
             documents=bool(form.documents if documents is None else documents),

@@ -44,12 +44,13 @@ class Export:
         mixture: domain -> share of the tokens.
         objective: target -> share of the objective.
         data: domain -> its data, for every domain that is weighed.
-        max_epochs: how often the run may see the same token.
+        max_epochs: how often the run may see the same token, of domains that `own_epochs` does not name.
         seed: seed of the trainer's own shuffling or choice.
         budget: tokens of the run; None where nobody states them.
         documents: whether the samples of the run are whole documents, and not pieces of equal length.
         main: name of the main file.
         targets: target -> its validation tokens; empty where the trainer gets none.
+        own_epochs: domain -> how often the run may see its tokens.
     """
 
     origin: Origin
@@ -62,6 +63,11 @@ class Export:
     documents: bool = False
     main: str = ""
     targets: Mapping[str, TargetFile] = field(default_factory=dict)
+    own_epochs: Mapping[str, float] = field(default_factory=dict)
+
+    def epochs_of(self, domain: str) -> float:
+        """How often the run may see a domain's tokens."""
+        return self.own_epochs.get(domain, self.max_epochs)
 
     @property
     def weights(self) -> dict[str, float]:

@@ -29,6 +29,7 @@ def texts_of(export: Export, name: str, form: Format, main: Path, plan: Sequence
             "about": export.about() | {"format": name, "files": [path.name for path in texts]},
             "budget": export.budget,
             "max_epochs": export.max_epochs,
+            **({"max_epochs_of": dict(export.own_epochs)} if export.own_epochs else {}),
             "counts": counts_of(export),
             "domains": by_domain(plan, export.data),
             "files": [row.as_json() for row in plan],

@@ -15,13 +15,12 @@ def olmo_core(export: Export) -> dict[str, str]:
     ``target_ratio`` is a share of tokens, and the ratios must sum to 1; ``max_repetition_ratio`` is how often a source
     may be read, below which the library refuses to build the mixture. It is the study's own limit on epochs.
     """
-    most = max(1.0, export.max_epochs)
     sources = [
         {
             "source_name": domain,
             "target_ratio": weight,
             "paths": [file.address for file in export.data[domain].files],
-            "max_repetition_ratio": most,
+            "max_repetition_ratio": max(1.0, export.epochs_of(domain)),
             "max_source_fraction": 1.0,
         }
         for domain, weight in export.weights.items()

@@ -79,6 +79,7 @@ def sampling_plan(
     budget: int,
     max_epochs: float = math.inf,
     caps: Mapping[str, float | None] | None = None,
+    own_epochs: Mapping[str, float] | None = None,
 ) -> list[Drawn]:
     """What a run of ``budget`` tokens draws from every file; the rows sum to the budget exactly.
 
@@ -91,6 +92,7 @@ def sampling_plan(
         budget: tokens of the run.
         max_epochs: how often the run may see the same token.
         caps: domain -> highest weight; None for no cap.
+        own_epochs: domain -> how often the run may see its tokens, where that is not `max_epochs`.
 
     Raises:
         MixtureError: a domain would be repeated more often, or weighs more, than its cap.
@@ -99,7 +101,8 @@ def sampling_plan(
     shares = apportion(budget, [round(weights[domain] * PARTS) for domain in weights])
     for domain, weight in weights.items():
         _within_cap(domain, weight, (caps or {}).get(domain))
-    _within_epochs(dict(zip(weights, shares, strict=True)), data, max_epochs)
+    most = {domain: (own_epochs or {}).get(domain, max_epochs) for domain in weights}
+    _within_epochs(dict(zip(weights, shares, strict=True)), data, most)
     plan: list[Drawn] = []
     for domain, tokens in zip(weights, shares, strict=True):
         plan += _spread(domain, tokens, data[domain].listed, data[domain].available)
@@ -115,21 +118,21 @@ def _within_cap(domain: str, weight: float, cap: float | None) -> None:
         )
 
 
-def _within_epochs(drawn: Mapping[str, int], data: Mapping[str, DomainData], max_epochs: float) -> None:
+def _within_epochs(drawn: Mapping[str, int], data: Mapping[str, DomainData], allowed: Mapping[str, float]) -> None:
     epochs = {domain: tokens / (data[domain].available or math.inf) for domain, tokens in drawn.items()}
     # One token more is the rounding of a weight that sits on its cap.
-    over = [domain for domain in drawn if drawn[domain] > max_epochs * (data[domain].available or math.inf) + 1]
+    over = [domain for domain in drawn if drawn[domain] > allowed[domain] * (data[domain].available or math.inf) + 1]
     if not over:
         return
-    worst = max(over, key=lambda domain: epochs[domain])
+    worst = max(over, key=lambda domain: epochs[domain] / allowed[domain])
     others = f" (and so would {', '.join(domain for domain in over if domain != worst)})" if len(over) > 1 else ""
-    most = int(sum(drawn.values()) * max_epochs / epochs[worst])
+    most = int(sum(drawn.values()) * allowed[worst] / epochs[worst])
     raise MixtureError(
         f"{drawn[worst]:,} tokens would be drawn from {data[worst].available:,}: {epochs[worst]:.2f} epochs break the "
-        f"cap of {max_epochs:g}{others}",
+        f"cap of {allowed[worst]:g}{others}",
         where=f"domains.{worst}",
         remedy=f"a budget of at most {most:,} tokens keeps every cap; or {data[worst].remedy}; or raise "
-        "limits.max_epochs and decide again",
+        "max_epochs of the domain or of limits, and decide again",
     )
 
 

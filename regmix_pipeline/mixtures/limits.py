@@ -53,7 +53,8 @@ class Limits:
             raise MixtureError(
                 f"the caps sum to {self.caps.sum():.4g}, below 1, so no mixture is feasible ({listed})",
                 where="limits",
-                remedy="raise limits.max_epochs, lower limits.target_tokens, raise domain caps or add text",
+                remedy="raise max_epochs of limits or of domains, lower limits.target_tokens, raise domain caps or "
+                "add text",
             )
         if self.floors.sum() > 1 + 1e-9:
             raise MixtureError(
@@ -76,7 +77,7 @@ class Limits:
 def availability_caps(
     available_tokens: Sequence[float],
     target_tokens: int | None,
-    max_epochs: float,
+    max_epochs: float | Sequence[float],
     own_caps: Sequence[float | None],
 ) -> NDArray[np.float64]:
     """The highest weight each domain's tokens allow: max_epochs x available / target, and never above its own cap.
@@ -84,15 +85,18 @@ def availability_caps(
     Args:
         available_tokens: training tokens per domain, shape (d,); infinite where unknown.
         target_tokens: length of the large run in tokens; None leaves only the domains' own caps.
-        max_epochs: how often the large run may repeat a token.
+        max_epochs: how often the large run may see a token, for all domains alike or for each, (d,).
         own_caps: a domain's cap from the study file, or None.
 
     >>> availability_caps([2e9, 1e9], target_tokens=10**10, max_epochs=4, own_caps=[None, 0.3]).tolist()
     [0.8, 0.3]
+    >>> availability_caps([2e9, 1e9], target_tokens=10**10, max_epochs=[2, 6], own_caps=[None, None]).tolist()
+    [0.4, 0.6]
     """
     caps = np.array([1.0 if cap is None else cap for cap in own_caps])
     if target_tokens is not None:
-        caps = np.minimum(caps, max_epochs * np.asarray(available_tokens, dtype=float) / target_tokens)
+        epochs, available = (np.asarray(each, dtype=float) for each in (max_epochs, available_tokens))
+        caps = np.minimum(caps, epochs * available / target_tokens)
     return np.minimum(caps, 1.0)
 
 

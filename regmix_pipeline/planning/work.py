@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from regmix_pipeline.strategies import catalogue
+from regmix_pipeline.study.repetition import max_epochs_of
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 from regmix_pipeline.study.settings.strategies import RESERVED, StrategySettings
 from regmix_pipeline.study.study import Study
@@ -189,12 +190,12 @@ def vocabulary_of(study: Study, base: Path | None) -> int:
 
 def caps_of(study: Study) -> dict[str, float]:
     """Domain -> highest weight, for domains whose cap or available tokens the study states."""
-    target, epochs = study.limits.target_tokens, study.limits.max_epochs
+    target, epochs = study.limits.target_tokens, max_epochs_of(study)
     caps = {}
     for name, domain in study.domains.items():
         bounds = [domain.cap] if domain.cap is not None else []
         if target is not None and domain.available_tokens is not None:
-            bounds.append(epochs * domain.available_tokens / target)
+            bounds.append(epochs[name] * domain.available_tokens / target)
         if bounds and min(bounds) < 1:
             caps[name] = min(bounds)
     return caps

@@ -26,6 +26,7 @@ from regmix_pipeline.numbers import (
 from regmix_pipeline.report.confirmation_summary import ConfirmationSummary
 from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
 from regmix_pipeline.report.tables import of_regressors
+from regmix_pipeline.study.repetition import own_epochs
 
 Fact = tuple[str, str, str]
 """Label, value, note."""
@@ -182,11 +183,17 @@ def _search(decision: Mapping[str, Any]) -> str:
     tokens = limits.get("target_tokens")
     run = (
         f"The large run is to draw {amount(tokens)} tokens and may see a token {short(limits.get('max_epochs'))} "
-        "times at most, which caps the domains."
+        f"times at most{_others(decision)}, which caps the domains."
         if tokens
         else "The study gives no length of the large run, so availability caps no domain."
     )
     return f"The best mixture was searched under caps and floors ({given}). {run}"
+
+
+def _others(decision: Mapping[str, Any]) -> str:
+    """Domains whose tokens it may see more or less often."""
+    own = own_epochs(decision)
+    return f" ({', '.join(f'{domain} {short(most)}' for domain, most in own.items())})" if own else ""
 
 
 def _confirmation(data: ReportData) -> str:

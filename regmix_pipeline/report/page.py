@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regmix_pipeline import numbers
 from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.decisions.guardrails import measured_guardrails
+from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.regression.signal import REMEDY
 from regmix_pipeline.report import confirmation_plots, narrative, plots, provenance, tables
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
@@ -108,6 +109,8 @@ def build_context(
         "few_domains": FEW_DOMAINS,
         "overlap_shown": OVERLAP_SHOWN,
         "flags_recorded": "flags" in decision,
+        "epochs_allowed": epochs_in_words(decision),
+        "prices": prices_in_words(decision),
         "drift": narrative.drift(decided["versions"], data.versions),
         "method": narrative.method(decided, data),
         "recomputed": narrative.recomputed_id((decided.get("mixture") or {}).get("weights") or {}),

@@ -63,10 +63,9 @@ def search(
     """
     settings = settings or SearchSettings()
     prior = _checked_prior(prior, limits, fitted)
-    region = Region.of(limits, prior, fitted.weights, settings)
     references = named_mixtures(fitted, prior, limits, target_weights)
     natural = references["natural"]
-    objective = Objective.of(fitted, target_weights, natural.vector(fitted.domains), settings)
+    objective, region = asked(fitted, prior, limits, target_weights, settings, natural)
     weights, how, program, anchors = _searched(objective, region, settings, seed, say)
     chosen = rounded_keeping(objective.guardrails, region, weights, [objective.natural, *anchors])
     at = chosen.vector(fitted.domains)
@@ -90,6 +89,22 @@ def search(
         pareto_front(objective, region, settings, settings.pareto_points, seed, say),
         guardrails,
     )
+
+
+def asked(
+    fitted: FittedRegressor,
+    prior: Array,
+    limits: Limits,
+    target_weights: Mapping[str, float],
+    settings: SearchSettings,
+    natural: Mixture | None = None,
+) -> tuple[Objective, Region]:
+    """What a search minimises, and where; arguments as of `search`, ``natural`` being the natural mixture as near as
+    the limits allow where it is known already."""
+    prior = _checked_prior(prior, limits, fitted)
+    natural = natural or rounded_inside(reference_weights(prior, limits)["natural"], limits)
+    region = Region.of(limits, prior, fitted.weights, settings)
+    return Objective.of(fitted, target_weights, natural.vector(fitted.domains), settings), region
 
 
 def named_mixtures(

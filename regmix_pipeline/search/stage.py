@@ -17,7 +17,7 @@ from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.regression.stage import unexplained_loss
 
-CODE_VERSION = "10"
+CODE_VERSION = "11"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
@@ -36,20 +36,26 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
     from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.regression.other_sizes import flags_of_other_sizes
-    from regmix_pipeline.search.best import search
+    from regmix_pipeline.search.best import asked, search
+    from regmix_pipeline.search.shadow_prices import shadow_prices
 
     fitted = FittedRegressor.load(workspace.artefact("regressor", suffix="regressor.json").parent)
     prior, limits = with_former_domains(*prior_and_limits(workspace), fitted.domains)
     noise = workspace.json("regressor", "noise.json")
     objective, noisy = weighed_objective(workspace.study.objective, noise, workspace.study.proxies.noise)
-    found = search(
-        fitted, prior, limits, objective, workspace.study.search, workspace.study.seed, workspace.say
-    ).as_json()
+    settings = workspace.study.search
+    answer = search(fitted, prior, limits, objective, settings, workspace.study.seed, workspace.say)
+    found = answer.as_json()
     found["objective"] = objective
     unexplained = workspace.json("regressor", suffix="outliers.json")
     found["flags"] += flags_of_other_sizes(fitted.scores, objective)
     found["flags"] += [*noisy, *(unexplained_loss(each, workspace.study.regression) for each in unexplained)]
     available = {row["source"]: row["available_tokens"] for row in workspace.json("domain_inventory")["sources"]}
+    found["shadow_prices"] = shadow_prices(
+        *asked(fitted, prior, limits, objective, settings),
+        answer.mixture.vector(fitted.domains),
+        _rates(workspace, available),
+    )
     found["domains"] = [
         row | _repetition(workspace, row, available[row["domain"]])
         for row in found["domains"]
@@ -74,6 +80,10 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         "chance better than natural": found["gain"]["chance_better_than_natural"],
         "search": found["search"],
     }
+    if found["shadow_prices"]:
+        facts["worth of a point more of each cap (nats/token)"] = {
+            row["limit"]: row["price_per_point"] for row in found["shadow_prices"]
+        }
     if found.get("guardrails"):
         facts["guardrails (slack in nats/token)"] = {row["target"]: row["slack"] for row in found["guardrails"]}
         facts["guardrails that hold the mixture back"] = [row["target"] for row in found["guardrails"] if row["active"]]
@@ -92,6 +102,12 @@ def with_former_domains(
 def _gain_by_law(predictions: Sequence[Mapping[str, Any]]) -> float | None:
     found = {row["name"]: row["predicted_by_law"] for row in predictions if row["target"] == "objective"}
     return None if found["natural"] is None else found["natural"] - found["chosen"]
+
+
+def _rates(workspace: Workspace, available: Mapping[str, int | None]) -> dict[str, float]:
+    """Domain -> epochs of it in the large run at weight 1, where both are known."""
+    target = workspace.study.limits.target_tokens
+    return {} if target is None else {name: target / tokens for name, tokens in available.items() if tokens}
 
 
 def _repetition(workspace: Workspace, row: Mapping[str, Any], available: int | None) -> dict[str, Any]:

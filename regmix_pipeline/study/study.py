@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from regmix_pipeline.study.changes import Change
+from regmix_pipeline.study.repetition import misplaced
 from regmix_pipeline.study.settings.base import Settings, inside
 from regmix_pipeline.study.settings.documents import Source, check_name
 from regmix_pipeline.study.settings.imports import ImportedTables
@@ -44,6 +45,11 @@ class Domain(Settings):
     """Lowest weight in the chosen mixture."""
     available_tokens: int | None = Field(default=None, gt=0)
     """Tokens the large run could draw, when the shards here are only a sample of them. Default: the shards' own."""
+    max_epochs: float | None = Field(default=None, gt=0)
+    """How often the large run may see the same token of this domain. Default: its group's (`search.groups`), else
+    `limits.max_epochs`. It limits the search; proxies that were trained stay evidence."""
+    max_epochs_reason: str | None = Field(default=None, min_length=1)
+    """Why, in a sentence that the decision repeats."""
     prior: float | None = Field(default=None, gt=0)
     """Relative natural weight, for domains without a source whose tokens are not known either."""
 
@@ -54,7 +60,14 @@ class LimitSettings(Settings):
     target_tokens: int | None = Field(default=None, gt=0)
     """Length of the large run in tokens. None: no availability caps."""
     max_epochs: float = Field(default=4.0, gt=0)
-    """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free)."""
+    """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free), of
+    domains that say nothing else."""
+    max_epochs_reason: str | None = Field(default=None, min_length=1)
+    """Why, in a sentence that the decision repeats."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What results follow from, JSON-able: a reason is none of it."""
+        return self.model_dump(mode="json", exclude={"max_epochs_reason"})
 
 
 class Proxies(ModelAndTraining):
@@ -194,6 +207,8 @@ class Study(Settings):
         if self.strategies is not None:
             _check_strategies(self, self.strategies)
         _check_trainer(self)
+        for place, problem in misplaced(self):
+            raise inside(place, problem)
         if self.proxies.repeat_as_target and self.limits.target_tokens is None:
             raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
         return self

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import FULL, Limits, availability_caps
 from regmix_pipeline.numbers import amount
+from regmix_pipeline.study.repetition import epoch_limits, max_epochs_of
 from regmix_pipeline.study.study import Study
 from regmix_pipeline.study_check.text import TextHere
 
@@ -50,7 +52,7 @@ def check_limits(workspace: Workspace, texts: Mapping[str, TextHere]) -> list[st
     if caps.sum() < FULL:
         return [
             f"limits: by the estimated tokens the caps sum to {caps.sum():.3g}, below 1, so that no mixture may be "
-            "left: lower limits.target_tokens, raise limits.max_epochs, or add text"
+            "left: lower limits.target_tokens, raise max_epochs of limits or of domains, or add text"
         ]
     return []
 
@@ -65,25 +67,38 @@ def _available(study: Study, texts: Mapping[str, TextHere], of: Callable[[TextHe
 
 def _limits(study: Study, available: list[float]) -> Limits:
     domains, limits = study.domains.values(), study.limits
-    caps = availability_caps(available, limits.target_tokens, limits.max_epochs, [each.cap for each in domains])
+    epochs = list(max_epochs_of(study).values())
+    caps = availability_caps(available, limits.target_tokens, epochs, [each.cap for each in domains])
     return Limits(tuple(study.domains), caps, np.array([each.floor for each in domains]))
 
 
 def _check_enough(study: Study, most: list[float], guess: list[float], said: str) -> None:
     """The large run must not need more tokens than all domains together have."""
-    target, epochs = study.limits.target_tokens, study.limits.max_epochs
-    if target is None or epochs * sum(most) >= target * FULL:
+    target, epochs = study.limits.target_tokens, list(max_epochs_of(study).values())
+    if target is None or sum(map(operator.mul, epochs, most)) >= target * FULL:
         return
     tokens = max(sum(guess), 1.0)
-    feasible = math.floor(epochs * tokens)
+    drawn = max(sum(map(operator.mul, epochs, guess)), 1.0)
+    feasible = math.floor(drawn)
     lower = f"lower it to less than {amount(feasible)}, " if feasible >= LEAST_TARGET else ""
     raise MixtureError(
         f"the large run needs {amount(target)} tokens, and all domains together hold {amount(tokens)}{said}: at most "
-        f"{epochs:g} epochs of them are {amount(epochs * tokens)} tokens, so no mixture is feasible",
+        f"{_range(epochs)} epochs of them are {amount(drawn)} tokens, so no mixture is feasible",
         where="limits.target_tokens",
-        remedy=f"{lower}raise limits.max_epochs to {_rounded_up(target / tokens)} or more, add text, or state what the "
+        remedy=f"{lower}raise {_where(study)} to {_rounded_up(target / tokens)} or more, add text, or state what the "
         "large run has as available_tokens of the domains",
     )
+
+
+def _range(epochs: Sequence[float]) -> str:
+    low, high = min(epochs), max(epochs)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _where(study: Study) -> str:
+    """The fields whose epochs limit the run."""
+    own = sorted({each.field for each in epoch_limits(study).values()} - {"limits.max_epochs"})
+    return " and ".join(["limits.max_epochs", *own])
 
 
 def _rounded_up(number: float) -> str:

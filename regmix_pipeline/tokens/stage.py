@@ -23,6 +23,7 @@ from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, sha256_of
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.progress import Progress
+from regmix_pipeline.study.repetition import max_epochs_of, stated
 from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.tokens import ShardSettings
 from regmix_pipeline.tokens.distribute import ShardRequest, Tokenization
@@ -225,13 +226,15 @@ def _drop_altered(workspace: Workspace, recipes: Mapping[str, Recipe]) -> None:
 
 def _expected_inventory(workspace: Workspace) -> dict[str, Recipe]:
     asked = {
-        "limits": workspace.study.limits.model_dump(mode="json"),
+        "limits": workspace.study.limits.recipe(),
         "domains": {
             name: [domain.cap, domain.floor, domain.available_tokens, domain.prior]
             for name, domain in workspace.study.domains.items()
         },
         "code": INVENTORY_CODE,
     }
+    if own := stated(workspace.study):
+        asked["max_epochs"] = own
     inputs = workspace.versions(DOMAINS.name) | workspace.versions("token_shards", list(workspace.study.sources))
     return {UNPARTITIONED: Recipe(inputs, asked)}
 
@@ -280,7 +283,7 @@ def _bounds(workspace: Workspace, available: Mapping[str, int | None]) -> Limits
     caps = availability_caps(
         [math.inf if tokens is None else tokens for tokens in available.values()],
         limits.target_tokens,
-        limits.max_epochs,
+        list(max_epochs_of(workspace.study).values()),
         [domain.cap for domain in domains.values()],
     )
     return Limits(tuple(domains), caps, np.array([domain.floor for domain in domains.values()]))

@@ -45,6 +45,7 @@ def content_of(evidence: Evidence) -> dict[str, Any]:
         "inventory": {name: [row["available_tokens"], row["prior"]] for name, row in rows.items()},
         "limits": {
             **evidence.counted.settings["limits"],
+            "own epochs": evidence.counted.settings.get("max_epochs", {}),
             "domains": {name: asked[name][:2] for name in rows},
             **{name: search[name] for name in LIMITING},
         },
@@ -135,7 +136,7 @@ class Replay:
         caps = availability_caps(
             [math.inf if each is None else each for each in tokens],
             asked["target_tokens"],
-            asked["max_epochs"],
+            [asked["own epochs"].get(name, asked["max_epochs"]) for name in domains],
             [cap for cap, _ in own],
         )
         there = np.array([name in inventory for name in domains])

@@ -157,6 +157,8 @@ def _limits(workspace: Workspace, decision: Decision, domains: set[str], renamed
             continue
         own = asked.get(row["domain"], [None, None])
         found[name] = {"cap asked": own[0], "floor asked": own[1], "cap": row["cap"], "floor": row["floor"]}
+        if epochs := (decision.get("repetition") or {}).get(row["domain"]):
+            found[name] |= {"max_epochs": epochs["max_epochs"], "reason of max_epochs": epochs["reason"]}
     return found
 
 

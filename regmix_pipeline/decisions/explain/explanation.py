@@ -10,8 +10,9 @@ import numpy as np
 from regmix_pipeline.decisions.caveats import SMALL, undecided
 from regmix_pipeline.decisions.evidence import Evidence, evidence_behind, inventory_settings
 from regmix_pipeline.decisions.explain.effect import curve_of, effects_of, path_of, standard_error
-from regmix_pipeline.decisions.explain.relaxing import active_limits
+from regmix_pipeline.decisions.explain.relaxing import active_limits, at_epochs
 from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.repetition import room_in_words
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import ROUNDED
@@ -20,20 +21,24 @@ VISIBLE = 1e-3
 """Differences of the objective worth a word, nats per token."""
 
 
-def explanation_of(workspace: Workspace, domain: str, asked: str | None = None) -> dict[str, Any]:
+def explanation_of(
+    workspace: Workspace, domain: str, asked: str | None = None, epochs: float | None = None
+) -> dict[str, Any]:
     """Why ``domain`` has its weight in a decision, JSON-able.
 
     Keys: decision, study, domain, answer (a sentence); weight, prior, cap, cap_from, floor, epochs, available_tokens;
     low and high (the range within one standard error of the best), standard_error (nats per token), weakly_identified
     and undecided (see `undecided`); search; effects (`effect.effects_of`), curve (`effect.curve_of`), chosen_point (its
-    row in the curve), limits and limits_how (`relaxing.active_limits`), guardrails (rows of the decision, see
-    `guardrails.Guardrails.rows`), alternatives (name, weight, whether the limits
+    row in the curve), limits and limits_how (`relaxing.active_limits`), max_epochs (its limit, set_by, reason),
+    shadow_price (of its cap, as the decision states it; None where the cap does not hold the weight), at_epochs (what
+    the search answers with ``epochs`` allowed, see `relaxing.at_epochs`; None without), guardrails (rows of the
+    decision, see `guardrails.Guardrails.rows`), alternatives (name, weight, whether the limits
     allowed it, predicted objective with interval), highest_sampled, mixtures (trained ones), with_weight (those that
     hold any of it), and evidence (asset -> version).
 
     Raises:
         LedgerError: no such decision, or its evidence is gone or altered.
-        MixtureError: the decision has no such domain.
+        MixtureError: the decision has no such domain, or ``epochs`` are asked of one whose tokens are not known.
     """
     decision = find_decision(workspace, asked)
     row = next((row for row in decision["domains"] if row["domain"] == domain), None)
@@ -69,6 +74,9 @@ def explanation_of(workspace: Workspace, domain: str, asked: str | None = None) 
         "chosen_point": path.chosen,
         "limits": limits,
         "limits_how": how,
+        "max_epochs": (decision.get("repetition") or {}).get(domain),
+        "shadow_price": next((each for each in decision.get("shadow_prices") or () if each["domain"] == domain), None),
+        "at_epochs": None if epochs is None else at_epochs(evidence, row, epochs),
         "guardrails": decision.get("guardrails") or [],
         "alternatives": _alternatives(evidence, domain),
         "highest_sampled": float(column.max()),
@@ -89,7 +97,10 @@ def _cap_from(evidence: Evidence, domain: str) -> str:
     if own is not None and abs(own - row["cap"]) < 2e-6:
         return "the study file"
     tokens = row["available_tokens"]
-    return f"{tokens:,} tokens, at most {asked['max_epochs']:g} times in {asked['target_tokens']:,}"
+    most = evidence.counted.settings.get("max_epochs", {}).get(domain, asked["max_epochs"])
+    said = f"{tokens:,} tokens, at most {most:g} times in {asked['target_tokens']:,}"
+    limit = (evidence.decision.get("repetition") or {}).get(domain) or {"reason": ""}
+    return f"{said}; {limit['set_by']}: {limit['reason']}" if limit["reason"] else said
 
 
 def _alternatives(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
@@ -121,6 +132,12 @@ def _allowed(evidence: Evidence, held: Mapping[str, float]) -> bool:
 
 def answer_of(found: Mapping[str, Any]) -> str:
     """The explanation in plain words: the weight, and because of what."""
+    if found.get("at_epochs"):
+        return f"{_because(found)} {_capitalised(room_in_words(found['at_epochs']['now'], found['at_epochs']))}."
+    return _because(found)
+
+
+def _because(found: Mapping[str, Any]) -> str:
     said = f"{percent(found['weight'])} {found['domain']} "
     if found["at_cap"] or found["at_floor"]:
         return said + _held(found)
@@ -146,7 +163,14 @@ def _held(found: Mapping[str, Any]) -> str:
     if found["undecided"]:
         said += f". Even so, anything from {percent(found['low'])} to {percent(found['high'])} is as good within one"
         said += f" standard error ({found['standard_error']:.3f})"
-    return said + "."
+    said += "."
+    if found.get("shadow_price") and found["shadow_price"]["epochs"] is not None and not found.get("at_epochs"):
+        return f"{said} {_capitalised(room_in_words(found['shadow_price'], found['shadow_price']['further']))}."
+    return said
+
+
+def _capitalised(said: str) -> str:
+    return said[0].upper() + said[1:]
 
 
 def _undecided(found: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from regmix_pipeline.search.best import guardrail_name
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import convex_program, optimise
 from regmix_pipeline.search.region import Region
+from regmix_pipeline.search.shadow_prices import Cap, gain_at, settled
 
 Array = NDArray[np.float64]
 MOVED = 5e-4
@@ -70,6 +71,31 @@ def active_limits(evidence: Evidence, domain: str) -> tuple[list[dict[str, Any]]
                 {"limit": each.limit, "own": each.own, "step": each.step, "worth": worth, "weight_change": moved}
             )
     return sorted(rows, key=lambda row: (not row["own"], -row["worth"])), how
+
+
+def at_epochs(evidence: Evidence, row: Mapping[str, Any], epochs: float) -> dict[str, Any]:
+    """What the search answers where the large run may see a domain so often, the other limits as they were.
+
+    As `search.shadow_prices.gain_at`, and ``now``: cap and epochs of the decision. Where fewer epochs are allowed than
+    the decision draws, the gain is negative.
+
+    Raises:
+        MixtureError: the decision does not say how often the large run sees the domain, or epochs are not above 0.
+    """
+    target = (evidence.decision.get("limits") or {}).get("target_tokens")
+    if not epochs > 0:
+        raise MixtureError(f"{epochs:g} is not above 0", where="--epochs", remedy="give a number above 0")
+    if not row.get("available_tokens") or not target:
+        raise MixtureError(
+            f"how often the large run sees {row['domain']} is not known",
+            where="--epochs",
+            remedy="state limits.target_tokens in the study, and available_tokens of the domain; then decide again",
+        )
+    rate, region, j = target / row["available_tokens"], evidence.region, evidence.domains.index(row["domain"])
+    cap = Cap(f"cap of {row['domain']}", np.array([j]), float(region.limits.caps[j]), rate=rate)
+    base = settled(evidence.objective, region, evidence.chosen)
+    found = gain_at(evidence.objective, region, base, cap, min(epochs / rate, 1.0))
+    return found | {"now": {"cap": cap.value, "epochs": cap.value * rate}}
 
 
 def _best(evidence: Evidence, objective: Objective, region: Region, convex: bool) -> Array | None:

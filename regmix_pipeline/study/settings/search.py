@@ -18,6 +18,11 @@ class GroupLimit(Settings):
     """Highest sum of their weights."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Lowest sum of their weights."""
+    max_epochs: float | None = Field(default=None, gt=0)
+    """How often the large run may see the same token of each of these domains, where a domain says nothing itself.
+    Of several groups that name a domain the lowest holds. Default: `limits.max_epochs`."""
+    max_epochs_reason: str | None = Field(default=None, min_length=1)
+    """Why, in a sentence that the decision repeats."""
 
     @model_validator(mode="after")
     def _ordered(self) -> GroupLimit:
@@ -73,8 +78,10 @@ class SearchSettings(Settings):
 
     def recipe(self) -> dict[str, Any]:
         """What a search follows from, JSON-able. Without guardrails nothing is said of them, as before there were any:
-        a search that stays the same keeps its recipe."""
-        return self.model_dump(mode="json", exclude=None if self.guardrails else {"guardrails"})
+        a search that stays the same keeps its recipe. Epochs reach it as the caps of the inventory."""
+        found = self.model_dump(mode="json", exclude=None if self.guardrails else {"guardrails"})
+        found["groups"] = [{name: each[name] for name in ("domains", "cap", "floor")} for each in found["groups"]]
+        return found
 
     @model_validator(mode="after")
     def _enough(self) -> SearchSettings:
