@@ -17,7 +17,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
         "study": workspace.study.name,
         "description": workspace.study.description,
-        "limits": workspace.study.limits.model_dump(mode="json"),
+        "limits": workspace.study.limits.recipe(),
         "objective": workspace.study.objective,
         "rank_correlation_floor": workspace.study.rank_correlation_floor,
         "alternatives": workspace.study.alternatives,

@@ -225,7 +225,7 @@ def _drop_altered(workspace: Workspace, recipes: Mapping[str, Recipe]) -> None:
 
 def _expected_inventory(workspace: Workspace) -> dict[str, Recipe]:
     asked = {
-        "limits": workspace.study.limits.model_dump(mode="json"),
+        "limits": workspace.study.limits.recipe(),
         "domains": {
             name: [domain.cap, domain.floor, domain.available_tokens, domain.prior]
             for name, domain in workspace.study.domains.items()
