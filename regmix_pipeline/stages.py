@@ -13,6 +13,7 @@ from regmix_pipeline.ngrams.stage import NGRAM_MODELS
 from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
+from regmix_pipeline.proxies.size_runs import SIZE_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.report.stage import MIXTURE_REPORT
@@ -34,6 +35,7 @@ STAGES: tuple[Stage, ...] = (
     MIXTURES,
     PROXY_CHECKPOINTS,
     PROXY_LOSSES,
+    SIZE_RUNS,
     EARLIER_RUNS,
     IMPORTED_RUNS,
     NGRAM_MODELS,

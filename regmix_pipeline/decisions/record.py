@@ -89,11 +89,14 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
         "active": optimum["active"],
         **_targets_together(workspace, optimum),
         "stability": _stability(workspace),
-        "rounds": rounds_of(workspace, fitted, optimum["objective"]) if workspace.study.trains else [],
+        "rounds": rounds_of(workspace, _of_proxies(workspace, fitted), optimum["objective"])
+        if workspace.study.trains
+        else [],
         "ngrams": ngrams,
         "regressors": fitted.chosen,
         "regression": evidence_of(fitted),
         "search": optimum["search"],
+        **({"size": optimum["size"]} if "size" in optimum else {}),
         "checks": checks,
         "flags": [
             *(check["description"] for check in checks if not check["passed"]),
@@ -106,6 +109,14 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
     }
     record = {"decision": decision_id(decided), **decided}
     return sealed(record | _circumstances(workspace, record, fitted))
+
+
+def _of_proxies(workspace: Workspace, fitted: FittedRegressor) -> FittedRegressor:
+    """The regressors at the size that was measured, where those that decide are for another."""
+    from regmix_pipeline.regression.at_target import BASE
+
+    folder = workspace.artefact("regressor", suffix="regressor.json").parent / BASE
+    return type(fitted).load(folder) if folder.is_dir() else fitted
 
 
 NON_CONTENT_FIELDS = (

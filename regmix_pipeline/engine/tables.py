@@ -157,6 +157,37 @@ TABLES: dict[str, Table] = {
         | _ACCURACY,
         tuple(_ACCURACY),
     ),
+    "size_losses": Table(
+        ("size_runs",),
+        "a larger proxy's loss on a target",
+        _VERSION
+        | {
+            "proxy": (TEXT, "proxy id"),
+            "mixture": (TEXT, "mixture id"),
+            "seed": (WHOLE_NUMBER, "seed of weights and order"),
+            "parameters": (WHOLE_NUMBER, "parameters of the model, embedding and head among them"),
+            "tokens": (WHOLE_NUMBER, "tokens trained on"),
+            "target": (TEXT, "validation target"),
+            "target_version": (TEXT, "version of the target's shards"),
+            "loss": (REAL, "mean loss, nats per token"),
+            "standard_error": (REAL, "standard error of the loss over windows, or over items of a task"),
+            "bits_per_byte": (REAL, "loss in bits per UTF-8 byte; of a task, the mean over items"),
+            "evaluated_tokens": (WHOLE_NUMBER, "tokens the loss was measured on"),
+        },
+    ),
+    "size_scores": Table(
+        ("regressor",),
+        "how well a member of the law of size predicts larger proxies that it did not see",
+        _VERSION
+        | {
+            "law": (TEXT, "'single size', 'slopes' or 'law of size'"),
+            "correlation": (REAL, "of predicted and measured differences of the objective within held-out folds"),
+            "error": (REAL, "mean squared error of these differences, as a share of their variance"),
+            "gain": (REAL, "by how much that is below the single size's"),
+            "gain_error": (REAL, "standard error of the gain over mixtures"),
+            "used": (YES_NO, "whether the decision is predicted by it"),
+        },
+    ),
     "earlier_runs": Table(
         ("earlier_runs",),
         "a domain's part in a proxy that was trained when the study had other domains, then and now",

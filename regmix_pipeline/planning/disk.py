@@ -50,6 +50,9 @@ def ledger_rows(study: Study, works: Sequence[Work]) -> dict[str, int]:
         "records": 2 * (mixtures + sources) + 14,
         "lineage": mixtures * (domains + targets + 2) + 5 * sources + 25,
     }
+    if study.proxies.sizes:
+        larger = sum(min(size.mixtures, mixtures) for size in study.proxies.sizes)
+        rows |= {"size_losses": larger * targets, "size_scores": 3}
     if study.strategies is not None:
         choices, tried = choices_and_candidates(study.strategies)
         sizes = 3 + (study.strategies.small_proxy is not None)

@@ -14,10 +14,11 @@ from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.forecast.forecast import Forecast, StageForecast, forecast_of
 from regmix_pipeline.planning.rates import evaluation_seconds
 from regmix_pipeline.planning.speed import Speed
-from regmix_pipeline.planning.work import STRATEGIES, Comparison, Work
+from regmix_pipeline.planning.work import LARGER, SIZES, STRATEGIES, Comparison, Work
 from regmix_pipeline.stages import STAGES
 
 _FOLDERS = {"proxies": "proxies", "confirmation": "confirmations", **dict.fromkeys(Comparison, "compared")}
+_FOLDERS |= {f"{LARGER} {number}": "sizes" for number in (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ def _to_train(found: Forecast, work: Work) -> ToTrain:
     """What the forecast says of a batch; all of it where the forecast does not know."""
     if isinstance(work.what, Comparison):
         row = found.of(STRATEGIES)
+        return _all_of(work, at_most=True) if row.models or row.problem else ToTrain(0, 0)
+    if work.what.startswith(LARGER):
+        row = found.of(SIZES)
+        # The forecast counts all larger sizes together.
         return _all_of(work, at_most=True) if row.models or row.problem else ToTrain(0, 0)
     row = found.of("proxy_checkpoints" if work.what == "proxies" else work.what)
     if row.problem:

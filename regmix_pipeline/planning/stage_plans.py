@@ -9,11 +9,11 @@ from regmix_pipeline.planning.fitting import FittingSeconds
 from regmix_pipeline.planning.rates import Trainers
 from regmix_pipeline.planning.recorded import RecordedWork
 from regmix_pipeline.planning.text import Text, TextSpeed, tokenizer_sample
-from regmix_pipeline.planning.work import STRATEGIES, Comparison, Work
+from regmix_pipeline.planning.work import LARGER, SIZES, STRATEGIES, Comparison, Work
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.study.study import Study
 
-TRAINING = ("proxy_checkpoints", "proxy_losses", "confirmation", STRATEGIES)
+TRAINING = ("proxy_checkpoints", "proxy_losses", SIZES, "confirmation", STRATEGIES)
 """Stages that run on the devices."""
 
 
@@ -78,6 +78,10 @@ def stage_plans(
             own["proxy_checkpoints"] = train, trainers.training(work, left), busy, source
             losses_left = measure * made.left_of("proxy_losses")
             own["proxy_losses"] = measure, losses_left, busy, source
+        elif work.what.startswith(LARGER):
+            before = own.get(SIZES, (0.0, 0.0, 0, source))
+            rest = trainers.training(work, left) + measure * made.left_of(SIZES)
+            own[SIZES] = before[0] + train + measure, before[1] + rest, max(before[2], busy), source
         else:
             rest = trainers.training(work, left) + measure * made.left_of("confirmation")
             own["confirmation"] = train + measure, rest, busy, source

@@ -17,6 +17,8 @@ VOCABULARY_UNKNOWN = 50_432
 BYTES_PER_PARAMETER = 4
 COMPARED = 3
 """Mixtures that a confirmation trains on: the chosen, the natural and the uniform one."""
+LARGER, SIZES = "larger proxies", "size_runs"
+"""What batches of larger proxies are called, and the stage that trains them."""
 STRATEGIES = "strategy_comparison"
 """The stage that trains what a `Comparison` does."""
 
@@ -34,7 +36,7 @@ class Work:
     """A batch of like models.
 
     Attributes:
-        what: proxies, confirmation, or one of `Comparison`.
+        what: proxies, larger proxies 1 and 2, confirmation, or one of `Comparison`.
         models: how many.
         model: their shape.
         training: how one is trained.
@@ -118,6 +120,9 @@ def works_of(study: Study, base: Path | None = None) -> tuple[Work, ...]:
     works = [
         Work("proxies", count, model, training, vocabulary, targets, windows, sampled if own else 0, command=not own)
     ]
+    for number, size in enumerate(proxies.sizes):
+        model, training, models = size.model_settings, size.training_settings, min(size.mixtures, mixture_count(study))
+        works.append(Work(f"{LARGER} {number + 1}", models, model, training, vocabulary, targets, windows, 0))
     if confirmation is not None:
         model, training = confirmation.model_settings, confirmation.training_settings
         count = COMPARED * confirmation.seeds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -135,6 +136,41 @@ def fit(
         trust=tuple(found),
         # Trusted counts are the steadier law, and with few rows the better one.
         law_share=0.0 if process == NGRAM_PROCESS else law_share,
+    )
+
+
+def fit_again(
+    fitted: FittedRegressor,
+    losses: Array,
+    out_of_fold: Array,
+    spread: Array,
+    standard_errors: Array | None,
+    settings: RegressionSettings,
+    workers: int | None = None,
+    epochs_per_weight: Array | None = None,
+    predict_at: Sequence[float] | Array | None = None,
+    counted: Mapping[str, float] | None = None,
+) -> FittedRegressor:
+    """The chosen regressors fitted to other losses of the same mixtures, such as those of another model size.
+
+    Args:
+        fitted: what was chosen, and by which scores.
+        losses, out_of_fold, spread: in the place of its own, (n, T).
+        standard_errors, settings, workers, epochs_per_weight, predict_at, counted: as for `fit`.
+    """
+    X, workers = fitted.weights, workers or os.cpu_count() or 1
+    rates = _rates(X, epochs_per_weight)
+    at = _rates_predicted(X, rates, predict_at)
+    make: Make = {name: partial(regressor, name, at, fitted.evidence) for name in fitted.models}
+    weight = _row_weight(fitted.losses, standard_errors)
+    emphasis = _emphasis(losses, fitted.targets, counted, settings.near)
+    return replace(
+        fitted,
+        losses=losses,
+        out_of_fold=out_of_fold,
+        spread=spread,
+        models=_final(make, set(make), X, losses, weight, workers, rates),
+        near={} if emphasis is None else _final(make, set(make), X, losses, weight * emphasis, workers, rates),
     )
 
 

@@ -13,15 +13,19 @@ from regmix_pipeline.files import fingerprint, folder_written_atomically, write_
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.ngrams.stage import NGRAM_MODELS, counts_ngrams, ngram_evidence
 from regmix_pipeline.proxies.imports import imported_runs, runs_of_other_sizes
+from regmix_pipeline.proxies.size_runs import SIZE_RUNS, has_sizes
 from regmix_pipeline.regression.catalogue import REGRESSORS
 from regmix_pipeline.regression.signal import REMEDY, noise_rows, with_errors
 from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 if TYPE_CHECKING:
+    from regmix_pipeline.regression.at_target import AtTarget
     from regmix_pipeline.regression.fitted import FittedRegressor
 
 CODE_VERSION = "7"
+SIZE_CODE = "1"
+"""Raised by hand when the same runs of a second size come to mean another law."""
 ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 
@@ -52,10 +56,16 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         settings["own regressors"] = own
     if available := available_tokens(workspace):
         settings["available tokens"] = available
+    if workspace.study.limits.target_parameters is not None:
+        settings["target size"] = [workspace.study.limits.target_parameters, workspace.study.limits.target_tokens]
+        settings["law of size"] = SIZE_CODE
+    if has_sizes(workspace):
+        inputs |= workspace.versions(SIZE_RUNS.name)
     return {UNPARTITIONED: Recipe(inputs, settings)}
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
+    from regmix_pipeline.regression.at_target import BASE, FILE, law_of_size, moved_to_target
     from regmix_pipeline.regression.fitted import EVIDENCE
     from regmix_pipeline.regression.fitting import fit
     from regmix_pipeline.regression.other_sizes import scores_of_other_sizes
@@ -90,14 +100,24 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     noise = noise_rows(table.noise, workspace.targets, workspace.study.proxies.noise)
     if (least := workspace.study.flag_error_below) is not None:
         noise = with_errors(noise, workspace.targets, table.losses, table.sampling_errors, least)
+    at_target = law_of_size(workspace, fitted)
+    moved = at_target is not None and at_target.used
     version = fingerprint("regressor", recipes[UNPARTITIONED].id)
     folder = workspace.path("regressors", version)
     with folder_written_atomically(folder) as temporary:
-        fitted.save(temporary)
+        used = moved_to_target(workspace, fitted, at_target, table) if moved and at_target else fitted
+        used.save(temporary)
+        if at_target is not None:
+            at_target.save(temporary)
+        if moved:
+            (temporary / BASE).mkdir()
+            fitted.save(temporary / BASE)
         write_json(temporary / "scores.json", {"chosen": fitted.chosen, "scores": fitted.scores})
         write_json(temporary / "noise.json", noise)
         write_json(temporary / "outliers.json", unexplained)
     workspace.write_rows("regressor_scores", version, fitted.scores)
+    if at_target is not None:
+        workspace.write_rows("size_scores", version, at_target.rows())
     workspace.write_rows("regressor_choices", version, _choices(fitted, settings))
     workspace.write_rows("noise_floor", version, noise)
     steps = _step_laws(workspace, table, settings)
@@ -131,6 +151,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     facts |= _trust_facts(fitted, workspace.study.objective)
     if sizes:
         facts["rank correlation with other model sizes"] = sizes
+    if at_target is not None:
+        facts["size that decides"] = _size_facts(at_target)
     if unexplained:
         facts["losses that no mixture explains"] = [unexplained_loss(each, settings) for each in unexplained]
     if noise:
@@ -138,7 +160,18 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     if steps:
         facts["share of steps that ranks proxies at .95"] = _shortest(steps, workspace.study.objective)
     names = ["regressor.json", "scores.json", "noise.json", "outliers.json", *([EVIDENCE] if fitted.evidence else [])]
+    names += [FILE] * (at_target is not None)
+    names += [f"{BASE}/{name}" for name in ("regressor.json", *([EVIDENCE] if fitted.evidence else []))] * moved
     yield Output(UNPARTITIONED, version, facts, [folder / name for name in names])
+
+
+def _size_facts(found: AtTarget) -> str:
+    """Which size predictions are for, and why."""
+    gains = {each.law: f"{each.gain:+.4f} ± {each.gain_error:.4f}" for each in found.law.scores}
+    if found.used:
+        return f"the target's, by {found.law.used}: error on mixtures left out {gains[found.law.used]} below one size's"
+    tried = ", ".join(f"{law} {gain}" for law, gain in gains.items() if law != found.law.used)
+    return f"the proxies': no law of size predicts mixtures left out better ({tried})"
 
 
 def _signal_facts(noise: list[dict[str, Any]]) -> dict[str, Any]:
@@ -239,6 +272,7 @@ REGRESSOR = Stage(
         "imported_runs",
         "domain_inventory",
         NGRAM_MODELS.name,
+        SIZE_RUNS.name,
     ),
     None,
     CODE_VERSION,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,16 @@ from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.numbers import amount
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.regression.stage import unexplained_loss
 
-CODE_VERSION = "11"
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+
+CODE_VERSION = "12"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
@@ -39,7 +45,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     from regmix_pipeline.search.best import asked, search
     from regmix_pipeline.search.shadow_prices import shadow_prices
 
-    fitted = FittedRegressor.load(workspace.artefact("regressor", suffix="regressor.json").parent)
+    folder = workspace.artefact("regressor", suffix="regressor.json").parent
+    fitted = FittedRegressor.load(folder)
     prior, limits = with_former_domains(*prior_and_limits(workspace), fitted.domains)
     noise = workspace.json("regressor", "noise.json")
     objective, noisy = weighed_objective(workspace.study.objective, noise, workspace.study.proxies.noise)
@@ -47,6 +54,9 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     answer = search(fitted, prior, limits, objective, settings, workspace.study.seed, workspace.say)
     found = answer.as_json()
     found["objective"] = objective
+    if (moved := _at_target(workspace, fitted, folder, prior, limits, found)) is not None:
+        found["size"] = moved
+        found["flags"] += [moved["note"]] if not moved["used"] else []
     unexplained = workspace.json("regressor", suffix="outliers.json")
     found["flags"] += flags_of_other_sizes(fitted.scores, objective)
     found["flags"] += [*noisy, *(unexplained_loss(each, workspace.study.regression) for each in unexplained)]
@@ -71,7 +81,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     )
     workspace.write_rows("predictions", version, found["predictions"])
     weights = sorted(found["domains"], key=lambda row: -row["weight"])
-    facts = {
+    facts: dict[str, Any] = {
         "mixture": found["mixture"],
         "weights": {row["domain"]: row["weight"] for row in weights},
         "at their cap": [row["domain"] for row in weights if row["at_cap"]],
@@ -87,7 +97,49 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     if found.get("guardrails"):
         facts["guardrails (slack in nats/token)"] = {row["target"]: row["slack"] for row in found["guardrails"]}
         facts["guardrails that hold the mixture back"] = [row["target"] for row in found["guardrails"] if row["active"]]
+    if "size" in found:
+        facts["size"] = found["size"]["note"]
     yield Output(UNPARTITIONED, version, facts, [path])
+
+
+def _at_target(
+    workspace: Workspace,
+    fitted: FittedRegressor,
+    folder: Path,
+    prior: NDArray[np.float64],
+    limits: Limits,
+    found: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """What a law of size says beside the answer, JSON-able; None where the study has no runs of a second size."""
+    from regmix_pipeline.regression.at_target import BASE, AtTarget
+    from regmix_pipeline.search.region import Region
+    from regmix_pipeline.search.size_path import size_path
+
+    at_target = AtTarget.load(folder)
+    if at_target is None:
+        return None
+    base = FittedRegressor.load(folder / BASE) if at_target.used else fitted
+    region = Region.of(limits, prior, fitted.weights, workspace.study.search)
+    chosen = Mixture.of(found["parts"]).vector(fitted.domains)
+    centres = np.array([chosen, *base.weights[np.argsort(base.losses @ base.shares(found["objective"]))[:3]]])
+    target = at_target.target
+    scores = at_target.rows()
+    note = (
+        f"predictions are for {amount(target.parameters)} parameters, by the {at_target.law.used} of "
+        f"{len(at_target.sizes)} sizes"
+        if at_target.used
+        else "no law of size predicts larger proxies better than the proxies' size alone: predictions are for the "
+        "proxies' size"
+    )
+    return {
+        "used": at_target.used,
+        "law": at_target.law.used,
+        "note": note,
+        "target": {"parameters": target.parameters, "tokens": target.tokens},
+        "scores": scores,
+        "spread": dict(zip(base.targets, at_target.law.scale(target).tolist(), strict=True)),
+        "path": size_path(base, at_target, region, found["objective"], centres, workspace.study.seed),
+    }
 
 
 def with_former_domains(

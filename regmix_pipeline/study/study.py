@@ -64,10 +64,25 @@ class LimitSettings(Settings):
     domains that say nothing else."""
     max_epochs_reason: str | None = Field(default=None, min_length=1)
     """Why, in a sentence that the decision repeats."""
+    target_parameters: int | None = Field(default=None, gt=0)
+    """All parameters of the large run's model. Where runs of a second size are known, their law predicts at this size;
+    see `proxies.sizes`. None: mixtures are judged at the proxies' size."""
 
     def recipe(self) -> dict[str, Any]:
-        """What results follow from, JSON-able: a reason is none of it."""
-        return self.model_dump(mode="json", exclude={"max_epochs_reason"})
+        """What results follow from, JSON-able: a reason is none of it. Where no size is stated nothing is said of it: what
+        stays the same keeps its recipe."""
+        unstated = {"target_parameters"} if self.target_parameters is None else set()
+        return self.model_dump(mode="json", exclude={"max_epochs_reason"} | unstated)
+
+
+class ProxySize(ModelAndTraining):
+    """A larger size at which some of the mixtures are trained again, to learn what moves with size."""
+
+    preset: str = "regmix-60m"
+    """Model and its default training, as of `proxies.preset`."""
+    mixtures: int = Field(default=12, ge=8, le=10_000)
+    """How many of the proxies' mixtures: the natural one, the best three, and a spread over all others. With n of them
+    at c times a proxy's compute they cost as much as n x c proxies; most of the budget belongs to the proxies."""
 
 
 class Proxies(ModelAndTraining):
@@ -89,6 +104,8 @@ class Proxies(ModelAndTraining):
     """Further seeds of a few mixtures, which give every target's noise floor."""
     early_stopping: EarlyStoppingSettings | None = None
     """Stop proxies whose final losses follow from the losses they have. None: all are trained to the end."""
+    sizes: tuple[ProxySize, ...] = Field(default=(), max_length=2)
+    """One or two larger sizes of proxies. Needs limits.target_parameters. Default: none."""
     repeat_as_target: bool | None = None
     """Let a proxy repeat each domain as often as the large run would, as published work finds necessary (arXiv
     2606.07597). Needs limits.target_tokens. Default: yes where the study states them."""
@@ -209,6 +226,7 @@ class Study(Settings):
         _check_trainer(self)
         for place, problem in misplaced(self):
             raise inside(place, problem)
+        _check_larger_proxies(self)
         if self.proxies.repeat_as_target and self.limits.target_tokens is None:
             raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
         return self
@@ -388,6 +406,35 @@ def _check_sizes(study: Study) -> None:
         )
     if study.imported_size is not None and not any(stated):
         raise ValueError("imported_size chooses among model sizes, and no import states one: give it parameters")
+
+
+def _check_larger_proxies(study: Study) -> None:
+    """Proxies of further sizes are larger, and the size that they are extrapolated to is stated."""
+    proxies, target = study.proxies, study.limits.target_parameters
+    if not proxies.sizes:
+        return
+    if not study.trains:
+        raise inside(("proxies", "sizes"), "sizes are trained on text: give the domains sources, or drop it")
+    if proxies.trainer is not None:
+        problem = "only this package's own proxies have several sizes: the trainer's command says nothing of a size"
+        raise inside(("proxies", "sizes"), problem)
+    if target is None:
+        raise inside(("proxies", "sizes"), "say which size they are extrapolated to: limits.target_parameters")
+    least = proxies.model_settings.non_embedding_parameters()
+    for number, size in enumerate(proxies.sizes):
+        parameters = size.model_settings.non_embedding_parameters()
+        if parameters <= least:
+            problem = (
+                f"{parameters:,} parameters outside the embedding are no more than the {least:,} of the size before: "
+                "list larger models, the smallest first"
+            )
+            raise inside(("proxies", "sizes", number, "model"), problem)
+        if target < parameters:
+            problem = (
+                f"{target:,} parameters of the large run are fewer than the {parameters:,} of proxies.sizes.{number}"
+            )
+            raise inside(("limits", "target_parameters"), problem)
+        least = parameters
 
 
 def _check_only_imports(study: Study) -> None:

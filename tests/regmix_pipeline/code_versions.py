@@ -46,6 +46,7 @@ SOURCES = {
         )
     ],
     "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "study/changes.py"],
+    "size_runs": ["proxies/size_runs.py", "proxies/evaluate.py", "proxies/train.py"],
     "imported_runs": [
         *(f"proxies/run_{name}.py" for name in ("facts", "files", "ids", "names", "tables")),
         "mixtures/mixture.py",
@@ -65,6 +66,7 @@ SOURCES = {
             "region",
             "result",
             "simulation",
+            "size_path",
         ]
     ],
     "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],

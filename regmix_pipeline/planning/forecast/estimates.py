@@ -10,13 +10,15 @@ from regmix_pipeline.decisions.confirmation import compared_mixtures, confirmati
 from regmix_pipeline.documents.stage import missing_corpora
 from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import Recipe
-from regmix_pipeline.errors import RegmixError
+from regmix_pipeline.errors import LedgerError, RegmixError
 from regmix_pipeline.files import fingerprint, write_json
 from regmix_pipeline.mixtures.anchors import reference_mixtures
-from regmix_pipeline.mixtures.stage import prior_and_limits
+from regmix_pipeline.mixtures.stage import current_mixtures, prior_and_limits
 from regmix_pipeline.planning.forecast.scratch import ScratchWorkspace
 from regmix_pipeline.planning.work import VOCABULARY_UNKNOWN
+from regmix_pipeline.proxies.size_runs import chosen_mixtures, size_specs
 from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.study.study import ProxySize
 from regmix_pipeline.tokens.manifest import MANIFEST, Manifest, SplitFile, read_manifest
 from regmix_pipeline.tokens.shards import SPLITS, shard_folder
 from regmix_pipeline.tokens.stage import TOKEN_SHARDS, TOKENIZER, current_tokenizer
@@ -159,6 +161,29 @@ def _guess(workspace: ScratchWorkspace, name: str, version: str, before: Path | 
 def to_train(specs: Sequence[ProxySpec]) -> list[ProxySpec]:
     """The models among ``specs`` that are not on disk, each once."""
     return list({spec.id: spec for spec in specs if not spec.is_finished}.values())
+
+
+def sizes_to_train(workspace: ScratchWorkspace) -> tuple[int, int, bool]:
+    """Models and tokens that larger proxies take, and whether their mixtures are known."""
+    sizes = workspace.study.proxies.sizes
+    try:
+        chosen = chosen_mixtures(workspace) if _measured(workspace) else None
+    except LedgerError:
+        chosen = None
+    if chosen is None or not all(chosen):
+        return sum(size.mixtures for size in sizes), sum(_tokens(size) for size in sizes), False
+    missing = to_train([spec for group in size_specs(workspace, chosen) for each in group.values() for spec in each])
+    return len(missing), sum(spec.training.tokens for spec in missing), True
+
+
+def _tokens(size: ProxySize) -> int:
+    return size.mixtures * size.training_settings.tokens
+
+
+def _measured(workspace: ScratchWorkspace) -> bool:
+    """Whether the losses of all current mixtures are really there, and not only supposed."""
+    records = (workspace.records.current("proxy_losses", key) for key in current_mixtures(workspace))
+    return all(record is not None and record.files for record in records)
 
 
 def confirmation_to_train(workspace: ScratchWorkspace) -> tuple[int, int, bool]:

@@ -22,10 +22,12 @@ from regmix_pipeline.planning.forecast.estimates import (
     documents_seen,
     expected_shards,
     expected_tokenizer,
+    sizes_to_train,
     to_train,
 )
 from regmix_pipeline.planning.forecast.scratch import ScratchWorkspace, scratch_workspace
 from regmix_pipeline.proxies.current import current_specs, trained_specs
+from regmix_pipeline.proxies.size_runs import SIZE_RUNS
 from regmix_pipeline.proxies.stage import checkpoint_version, losses_version
 from regmix_pipeline.search.further import FURTHER_MIXTURES
 from regmix_pipeline.stages import STAGES
@@ -38,6 +40,7 @@ _VERSIONS = {
     "text_checks": "text checks",
     "ngram_models": "n-gram models",
     "earlier_runs": "earlier runs",
+    "size_runs": "size runs",
     "regressor": "regressor",
     "optimal_mixture": "optimal mixture",
     "further_mixtures": "further mixtures",
@@ -284,6 +287,11 @@ class _Walk:
             row.models, row.tokens, known = confirmation_to_train(workspace)
             if row.models and not known:
                 self.guesses.append("the decision is not taken yet, and its mixture may be trained already")
+                row.tokens_at_most = True
+        elif stage.name == SIZE_RUNS.name:
+            row.models, row.tokens, known = sizes_to_train(workspace)
+            if row.models and not known:
+                self.guesses.append("which mixtures are trained at a larger size follows from the proxies' losses")
                 row.tokens_at_most = True
         elif stage.name == "strategy_comparison":
             row.models, row.tokens = _compared(workspace)

@@ -4,13 +4,14 @@ Every text asks for several skills. Domains teach skills, each by a power of its
 a skill falls as a power of the help it got:
 
     help_k = sum_i teach_ki (N / N0)^growth_ki (x_i / D0)^returns_i  x  exp(sum_pairs bond_kp 4 s_i s_m)
-    loss_j = floor_j + width_j (N / N0)^-shrink + scale_j sum_k need_jk (start + help_k)^-fall_k
+    loss_j = floor_j + width_j (N / N0)^-shrink + scale_j (N / N0)^stretch_j sum_k need_jk (start + help_k)^-fall_k
 
 with N the parameters, x_i the tokens of domain i as far as they bring something new (Muennighoff et al., arXiv
 2305.16264) and s_i their shares. The outer form is that of scaling laws (Hoffmann et al., arXiv 2203.15556). A loss is
 a sum over skills, and so of the form of no regressor of this package. Small proxies rank mixtures nearly as the target
 run does, and not exactly: skills fall at powers of their own, so they count differently in a longer run, domains have
-returns of their own, and what they teach grows or shrinks with the model.
+returns of their own, and what they teach grows or shrinks with the model. Where `stretch` is not 0, texts
+also differ in how much their losses depend on the mixture at all in a larger model.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class WorldLaw:
         width: what a model of N0 parameters adds for its size, nats per token, (R,).
         shrink: power at which that falls with the model.
         scale: of the part that data lower, nats per token, (R,).
+        stretch: power of the model's size in it, (R,).
         decay: repetitions after which a token's worth has fallen to 1/e.
         reference: N0 parameters and D0 tokens, at which the constants are stated.
     """
@@ -56,6 +58,7 @@ class WorldLaw:
     width: Array
     shrink: float
     scale: Array
+    stretch: Array
     decay: float
     reference: tuple[float, float]
 
@@ -87,4 +90,7 @@ class WorldLaw:
             help_ = help_ * np.exp(together @ self.bonds[skills].T)
         lacking = (self.start[skills] + help_) ** -self.fall[skills]
         width = self.width[which] * (parameters / self.reference[0]) ** -self.shrink
-        return self.floor[which] + width + self.scale[which] * (lacking @ need[:, skills].T)
+        scale = self.scale[which]
+        if self.stretch.any():
+            scale = scale * (parameters / self.reference[0]) ** self.stretch[which]
+        return self.floor[which] + width + scale * (lacking @ need[:, skills].T)

@@ -39,6 +39,8 @@ class WorldSettings:
             the target run's.
         returns: half the range of the powers of domains' tokens, about 0.7. Unlike returns part ranks as well, since
             the target run has 250 times a proxy's tokens.
+        stretch: deviation of the powers of the model's size in what texts' losses spread by, around minus half of it:
+            the spread of a weighted objective's parts then changes with size, and its ranks with it.
         own_noise: deviation of a proxy's loss that its mixture has alone, nats per token.
         seed_noise: deviation that all mixtures of a seed share, nats per token.
         window_noise: deviation of a loss along the way, from few windows, nats per token.
@@ -57,6 +59,7 @@ class WorldSettings:
     scarcity: float = 1.0
     growth: float = 0.02
     returns: float = 0.05
+    stretch: float = 0.0
     own_noise: float = 0.005
     seed_noise: float = 0.01
     window_noise: float = 0.02
@@ -82,9 +85,11 @@ PRESETS: Mapping[str, WorldSettings] = {
     "scarce": WorldSettings(domains=8, supply=1.2, scarcity=0.15, unevenness=0.8),
     "many": WorldSettings(domains=100, transfer=0.06, unevenness=1.3),
     "noisy": WorldSettings(own_noise=0.03, seed_noise=0.05, window_noise=0.06, growth=0.04, returns=0.1),
+    "sizes": WorldSettings(objective=6, stretch=0.12, growth=0.03, returns=0.07),
 }
 """easy: few domains, little noise. interactions: pairs help or harm each other. scarce: the best domain runs out. many:
-100 domains. noisy: losses that hide small differences, and proxies that rank less like the target."""
+100 domains. noisy: losses that hide small differences, and proxies that rank less like the target. sizes: an objective
+of six texts whose spreads change with the model, each by its own power."""
 
 
 def settings_of(preset: str) -> WorldSettings:
@@ -130,6 +135,8 @@ def drawn_law(settings: WorldSettings, generator: np.random.Generator) -> WorldL
         width=width,
         shrink=0.3,
         scale=(GUESSING - floor - width) / UNLEARNED,
+        # Drawn last, and only where it is asked for: other worlds stay what they are.
+        stretch=generator.normal(-settings.stretch / 2, settings.stretch, rows) if settings.stretch else np.zeros(rows),
         decay=settings.decay,
         reference=REFERENCE,
     )
