@@ -4,6 +4,7 @@
 # make check  lint, types and tests, as CI runs them
 # make test-kills   kills of the real command at twenty random moments, of a UI's run and of Ray's nodes, some minutes
 # make test-slow    studies that change again and again, some minutes
+# make test-pythons      the tests on every Python from 3.11 to 3.13 that is here
 # make docs   the documentation as a site in site/; make docs-serve shows it at http://127.0.0.1:8000
 # make reference   the generated pages of docs/, again
 # make test-consumers     files exchanged with the trainers' own libraries, in two environments of their own
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test test-kills test-slow test-consumers check lint types docs docs-serve reference bench-throughput clean
+.PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock check lint types docs docs-serve reference bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -23,33 +24,33 @@ demo: $(VENV)/.installed
 ui: $(VENV)/.installed
 	$(BIN)/regmix ui --study $(STUDY) --port $(PORT)
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed-dev
 	$(BIN)/pytest
 
-test-kills: $(VENV)/.installed
+test-kills: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 0 -s -m kills tests
 
-test-slow: $(VENV)/.installed
+test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow tests
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.installed
+types: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 check: lint types test
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-serve: $(VENV)/.installed
+docs-serve: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # Each page is complete before it replaces the old one.
-reference: $(VENV)/.installed
+reference: $(VENV)/.installed-dev
 	for page in study-file cli ledger; do \
 		$(BIN)/python -m regmix_pipeline.reference $$page > docs/.$$page.md && mv docs/.$$page.md docs/$$page.md || exit 1; \
 	done
@@ -78,12 +79,25 @@ $(VENV)-bench/.installed: pyproject.toml constraints.txt
 	touch $@
 
 # The exact set of constraints.txt. torch is by far the largest part; with pip pointed at a CPU build of it, the smaller one
-# is taken.
+# is taken. The demo needs the package and torch, no more.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "regmix-pipeline needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "regmix-pipeline needs Python 3.11 to 3.13; set PYTHON=/path/to/python"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	touch $@
+
+# What tests, checks and the documentation need besides, in the same environment.
+$(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	touch $@
+
+# Every supported Python that is here: an environment each, by nox.
+test-pythons: $(VENV)/.installed-dev
+	$(BIN)/nox
+
+# uv.lock again, from pyproject.toml and constraints.txt.
+lock: $(VENV)/.installed-dev
+	$(BIN)/nox -s lock
 
 clean:
 	rm -rf .regmix $(VENV) $(VENV)-bench $(VENV)-consumers

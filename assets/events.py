@@ -19,6 +19,7 @@ from regmix_pipeline.checks import Finding
 from regmix_pipeline.engine.records import UNPARTITIONED
 from regmix_pipeline.engine.workspace import PartitionResult, Stage, Workspace
 from regmix_pipeline.errors import RegmixError, refused_by_system
+from regmix_pipeline.extras import missing_extra
 from regmix_pipeline.progress import so_far
 from regmix_pipeline.stages import known_to
 
@@ -45,8 +46,8 @@ def plain_failures() -> Iterator[None]:
     """Turn an error the user can act on into a Dagster failure that shows its text and is not retried."""
     try:
         yield
-    except (RegmixError, OSError) as raised:
-        error = raised if isinstance(raised, RegmixError) else refused_by_system(raised)
+    except (RegmixError, OSError, ModuleNotFoundError) as raised:
+        error = raised if isinstance(raised, RegmixError) else refused_by_system(raised) or missing_extra(raised)
         if error is None:
             raise
         raise dg.Failure(

@@ -94,6 +94,10 @@ class PlanError(RegmixError):
     """A study cannot be planned: its hardware is not known, or its trial failed."""
 
 
+class MissingExtraError(RegmixError):
+    """A package is not installed that only an extra of this one brings."""
+
+
 class DamagedError(LedgerError, ValueError):
     """A file of the home does not hold what was written into it. A ValueError, as what parses files raises."""
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from regmix_pipeline import __version__
 from regmix_pipeline.cli.unexpected import unexpected
 from regmix_pipeline.engine.home import other_file
 from regmix_pipeline.engine.workspace import Workspace
@@ -23,10 +24,24 @@ from regmix_pipeline.study.file import default_study_file
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Choose a pre-training data mixture by RegMix, and audit why it was chosen.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"regmix {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def regmix(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Choose a pre-training data mixture by RegMix, and audit why it was chosen."""
+
 
 StudyFile = Annotated[Path | None, typer.Option("--study", help="Study file; default $REGMIX_STUDY or the demo.")]
 Home = Annotated[

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +42,9 @@ def run(
     home: Home = None,
     data: Data = None,
     workers: Workers = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Run the demo: writes its study file, demo.yaml, here unless it is there.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute again what is up to date as well.")] = False,
     stage: Annotated[
         list[str] | None,
@@ -50,6 +54,8 @@ def run(
 ) -> None:
     """Bring the whole study up to date through Dagster; what is up to date is left alone."""
     started = time.monotonic()
+    if demo:
+        study = _demo(study)
     workspace = open_workspace(study, home, data, workers=workers)
     workspace.forced = _forced(force, stage or [])
     from regmix_pipeline.assets.runner import run_study
@@ -99,6 +105,14 @@ def refit(
         lambda console: show_decision(workspace, console) if decided else console.print("no decision yet"),
         as_json,
     )
+
+
+def _demo(study: Path | None) -> Path:
+    from regmix_pipeline.study_init.demo import demo_study
+
+    if study is not None:
+        raise StudyError("--demo names a study file too", where=f"--study {study}", remedy="give one of them")
+    return demo_study()
 
 
 def _forced(force: bool, stages: Sequence[str]) -> frozenset[str]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from regmix_pipeline.errors import refused_by_system
+from regmix_pipeline.extras import missing_extra
 
 FAULT = 70
 """Exit status of a fault of the program itself, as in sysexits.h."""
@@ -21,7 +22,7 @@ def unexpected(error: Exception) -> tuple[int, str]:
     """
     if isinstance(error, BrokenPipeError):
         raise error
-    refused = refused_by_system(error)
+    refused = refused_by_system(error) or missing_extra(error)
     if refused is not None:
         return 1, str(refused)
     path = _written(error)

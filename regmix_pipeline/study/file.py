@@ -15,6 +15,8 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.study.settings.base import LARGEST, place_of, problem_of
 from regmix_pipeline.study.study import Study
 
+DEMO = "demo.yaml"
+"""Name of the demo's study file."""
 LARGEST_FILE = 16 << 20
 """Bytes beyond which a file is not one that a person wrote."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -91,7 +93,7 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
     path = Path(path)
     if not path.is_file():
         problem = "is a folder, not a study file" if path.is_dir() else "no such study file"
-        raise StudyError(problem, where=str(path), remedy="give a YAML file such as studies/demo.yaml")
+        raise StudyError(problem, where=str(path), remedy="name one with --study; `regmix run --demo` writes one")
     text = decoded(path, LARGEST_FILE, "a study file", "give a YAML file")
     document, raw = parsed_yaml(text, path)
     if not isinstance(raw, dict):
@@ -196,5 +198,8 @@ def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
 
 
 def default_study_file() -> Path:
-    """The study the pipeline runs: $REGMIX_STUDY, or the demo."""
-    return Path(os.environ.get("REGMIX_STUDY", "studies/demo.yaml"))
+    """The study the pipeline runs: $REGMIX_STUDY, or the demo of a checkout or of `regmix run --demo`."""
+    if "REGMIX_STUDY" in os.environ:
+        return Path(os.environ["REGMIX_STUDY"])
+    checkout = Path("studies", DEMO)
+    return checkout if checkout.exists() or not Path(DEMO).exists() else Path(DEMO)

@@ -6,6 +6,7 @@ import os
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
+from regmix_pipeline.extras import require
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS, runs_in_tables, split_by_size
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.regression.validate import FEWEST_ROWS
@@ -39,6 +40,8 @@ def check_study(workspace: Workspace, *, elsewhere: bool = False) -> list[str]:
     study.proxies.engine.overridden()
     study.shards.executor.overridden()
     _check_mixtures(workspace)
+    if not elsewhere:
+        _check_training(workspace)
     texts, lines = texts_of(workspace, elsewhere=elsewhere)
     away = elsewhere and study.trains and texts is None
     if away:
@@ -94,6 +97,18 @@ def _check_mixtures(workspace: Workspace) -> None:
             where="mixtures.count" if study.trains else "imports",
             remedy=f"raise it by {FEWEST_ROWS - found} or more" if study.trains else "import more runs",
         )
+
+
+def _check_training(workspace: Workspace) -> None:
+    """What trains on this machine is installed; where proxies were trained already, a decision may need no more."""
+    proxies = workspace.study.proxies
+    if (
+        workspace.study.trains
+        and proxies.engine.overridden().kind == "local"
+        and proxies.trainer is None
+        and next(workspace.home.glob("proxies/p*"), None) is None
+    ):
+        require("torch", "proxies")
 
 
 def _check_tokenizer(workspace: Workspace) -> None:

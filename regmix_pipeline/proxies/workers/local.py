@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from regmix_pipeline.errors import DamagedError, ProxyError, RegmixError, error_from_payload
+from regmix_pipeline.extras import require
 from regmix_pipeline.files import read_json
 from regmix_pipeline.processes import Child, answers, how_it_ended
 from regmix_pipeline.progress import Say
@@ -129,6 +130,8 @@ class LocalExecutor:
         """
         waiting: list[Task] = []
         yield from finished_results(tasks, waiting.append)
+        if waiting:
+            require("torch", where_of(waiting[0]))
         with closing(answers("regmix_pipeline.proxies.workers.worker", waiting, line_of, self.workers)) as found:
             for task, answer, code in found:
                 yield result_of(task, answer) if answer else Result(task, {}, error=_death(task, code))

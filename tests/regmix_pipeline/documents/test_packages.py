@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import threading
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -84,15 +88,47 @@ def test_offline_is_tried_again_and_then_explained(tmp_path, monkeypatch):
     assert "check the network" in caught.value.remedy
 
 
-def test_missing_pip_is_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(packages.subprocess, "run", lambda *_, **__: Answer())
-    with pytest.raises(DocumentError, match=r"no pip.*ensurepip"):
-        fetch(tiny("0" * 64), tmp_path, silent)
+@pytest.fixture
+def index_without_pip(tmp_path, monkeypatch):
+    """A real package index on this machine, asked by a Python that has no pip; gives the file's SHA-256."""
+    folder = tmp_path / "simple" / "tinytext"
+    folder.mkdir(parents=True)
+    (folder / "tinytext-1.0-py3-none-any.whl").write_bytes(b"PK as it is")
+    (folder / "index.html").write_text(
+        "<html><body><a href='tinytext-0.9.tar.gz#sha256=0'>old</a>"
+        '<a class=file href="../tinytext/tinytext-1.0-py3-none-any.whl#sha256=0">it</a></body></html>'
+    )
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"own=http://127.0.0.1:{server.server_port}/simple/")
+        monkeypatch.setitem(sys.modules, "pip", None)
+        monkeypatch.setattr(packages, "ATTEMPTS", 1)
+        yield hashlib.sha256(b"PK as it is").hexdigest()
+        server.shutdown()
 
 
-class Answer:
-    returncode = 1
-    stderr = "/usr/bin/python3: No module named pip"
+def test_without_pip_the_index_is_asked(index_without_pip, tmp_path):
+    path = fetch(tiny(index_without_pip), tmp_path / "cache", silent)
+    assert path.read_bytes() == b"PK as it is"
+    assert [each.name for each in (tmp_path / "cache").iterdir()] == [path.name]
+    with pytest.raises(DocumentError, match="another hash"):
+        fetch(tiny("0" * 64), tmp_path / "other", silent)
+    absent = Package("tinytext", "2.0", "tinytext-2.0.tar.gz", "0" * 64, 0.001, "none")
+    unknown = Package("nothing", "2.0", "nothing-2.0.tar.gz", "0" * 64, 0.001, "none")
+    for package in (absent, unknown):
+        with pytest.raises(DocumentError, match="does not offer that file") as caught:
+            fetch(package, tmp_path / "other", silent)
+        assert "UV_DEFAULT_INDEX" in caught.value.remedy
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.usefixtures("index_without_pip")
+def test_an_index_that_does_not_answer_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    with pytest.raises(DocumentError, match=r"127\.0\.0\.1:9.*could not fetch") as caught:
+        fetch(tiny("0" * 64), tmp_path / "cache", silent)
+    assert "by hand" in caught.value.remedy
 
 
 def test_the_demo_needs_less_than_200_megabytes():
