@@ -7,16 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import numpy as np
-
 from regmix_pipeline.blends.blend import Blend
 from regmix_pipeline.blends.faults import Fault, Row
 from regmix_pipeline.decisions.evidence import Evidence
+from regmix_pipeline.decisions.prediction import predict
+from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.numbers import percent, signed
-from regmix_pipeline.search.region import distance_to_nearest, usual_distance
 
-LEVEL = 0.9
-"""Probability that an interval holds."""
 ROUNDED = 5e-4
 """By how much a share may pass a cap or a floor and be rounding."""
 
@@ -28,7 +25,7 @@ class BesideStudy:
     Attributes:
         decision: id of the decision whose evidence is asked.
         predicted: weighted mean of the targets' losses for a proxy on the blend, nats per token.
-        low, high: where it is with probability `LEVEL`.
+        low, high: where it is with probability `prediction.LEVEL`.
         natural, chosen: the same of the natural and of the chosen mixture.
         distance: Hellinger distance to the nearest mixture that was measured.
         usual: how far measured mixtures usually are from their nearest neighbour.
@@ -87,21 +84,19 @@ def beside(
     shares = dict.fromkeys(evidence.domains, 0.0)
     for row in rows:
         shares[domains[row.name]] += row.share
-    weights = np.array(list(shares.values()))
     faults += _limits(evidence, shares)
-    fitted, targets = evidence.fitted, evidence.target_weights
-    both = np.array([evidence.references["natural"].vector(evidence.domains), evidence.chosen])
-    natural, chosen = fitted.objective(both, targets).tolist()
-    low, high = fitted.objective_interval(weights[None], targets, LEVEL)
+    chosen = Mixture.at(evidence.domains, evidence.chosen)
+    asked = [Mixture.from_weights(shares), evidence.references["natural"], chosen]
+    found_at, at_natural, at_chosen = predict(evidence, asked)
     found = BesideStudy(
         evidence.decision["decision"],
-        float(fitted.objective(weights[None], targets)[0]),
-        float(low[0]),
-        float(high[0]),
-        natural,
-        chosen,
-        float(distance_to_nearest(weights[None], fitted.weights)[0]),
-        usual_distance(fitted.weights),
+        found_at.objective.predicted,
+        found_at.objective.low,
+        found_at.objective.high,
+        at_natural.objective.predicted,
+        at_chosen.objective.predicted,
+        found_at.distance,
+        found_at.usual_distance,
     )
     return found, [*faults, *_predicted(found)]
 

@@ -1,6 +1,7 @@
 """The `regmix` command."""
 
 from regmix_pipeline.cli import (
+    asking,
     auditing,
     blends,
     comparing,
@@ -19,6 +20,7 @@ from regmix_pipeline.cli.app import app
 
 __all__ = [
     "app",
+    "asking",
     "auditing",
     "blends",
     "comparing",

@@ -18,7 +18,7 @@ from regmix_pipeline.numbers import amount
 
 EVERY = [name for name in commands() if name not in ("schema", "init")]
 """Commands that read a study."""
-QUICK = [name for name in EVERY if name not in ("run", "refit", "compare", "ui", "import-runs", "mixtures")]
+QUICK = [name for name in EVERY if name not in ("run", "refit", "compare", "ui", "mcp", "import-runs", "mixtures")]
 """Those that train nothing, serve nothing and write no study."""
 LOOKING = [name for name in QUICK if name not in ("approve", "reject")]
 FEASIBLE = {"high floors"}
@@ -32,6 +32,9 @@ BAD_OPTIONS = {
     "run": ["--workers 0", "--workers x", "--nonsense"],
     "refit": ["--max-new-tokens -1"],
     "ui": ["--port x"],
+    "mcp": ["--port x", "--port 0"],
+    "predict": ["--level x", "--level 2", "--level nan", "--decision nonsense", "--mixture {", "--mixture code=x"],
+    "surface": ["--decision nonsense"],
     "init": ["--tokens 0", "--target nope", "--out text/code.jsonl"],
     "import-runs": ["--target nope"],
 }

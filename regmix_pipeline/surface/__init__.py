@@ -1,0 +1,1 @@
+"""The response surface of a decision for programs: what any mixture would lead to, and what to measure next."""
