@@ -69,8 +69,8 @@ class LimitSettings(Settings):
     see `proxies.sizes`. None: mixtures are judged at the proxies' size."""
 
     def recipe(self) -> dict[str, Any]:
-        """What results follow from, JSON-able: a reason is none of it. Where no size is stated nothing is said of it: what
-        stays the same keeps its recipe."""
+        """What results follow from, JSON-able: no reason, and no size where none is stated, so that what stays the same
+        keeps its recipe."""
         unstated = {"target_parameters"} if self.target_parameters is None else set()
         return self.model_dump(mode="json", exclude={"max_epochs_reason"} | unstated)
 
