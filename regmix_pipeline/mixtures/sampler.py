@@ -80,7 +80,7 @@ def _stronger(settings: MixtureSettings, factor: int) -> MixtureSettings:
 def _within_usage(
     draws: NDArray[np.float64], prior: NDArray[np.float64], settings: MixtureSettings
 ) -> NDArray[np.bool_]:
-    return (draws <= np.minimum(settings.max_usage * prior, 1.0)).all(axis=1)
+    return np.asarray((draws <= np.minimum(settings.max_usage * prior, 1.0)).all(axis=1))
 
 
 def quantise(weights: NDArray[np.float64], settings: MixtureSettings) -> NDArray[np.int64]:
