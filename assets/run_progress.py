@@ -32,7 +32,7 @@ class StageRun:
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """What there is to do for a stage.
 
     Attributes:
@@ -82,7 +82,7 @@ class Work:
         return "; ".join(parts)
 
 
-def work_of(instance: dg.DagsterInstance, workspace: Workspace, stage: Stage) -> Work:
+def work_of(instance: dg.DagsterInstance, workspace: Workspace, stage: Stage) -> StageWork:
     """What there is to do for a stage now; its partitions are registered."""
     wanted = stage.expected_recipes(workspace)
     stale = workspace.stale(stage, wanted)
@@ -92,7 +92,7 @@ def work_of(instance: dg.DagsterInstance, workspace: Workspace, stage: Stage) ->
         register(instance, partitions, list(wanted))
         if stage.name not in OBSERVED:
             unreported = sorted(set(wanted) - reported_partitions(instance, workspace, stage) - stale.keys())
-    return Work(
+    return StageWork(
         stage,
         len(wanted),
         stale,
@@ -141,7 +141,7 @@ class RunProgress:
             yield [*work.stale, *work.unreported]
 
     @contextmanager
-    def making(self, stage: Stage, work: Work) -> Iterator[None]:
+    def making(self, stage: Stage, work: StageWork) -> Iterator[None]:
         """Say what is made, and once it is, how long it took."""
         self.at, started, place = stage, time.monotonic(), self._place(stage)
         self._workspace.say(f"{place}: {work}")
@@ -155,7 +155,7 @@ class RunProgress:
             )
         self._done[stage.name] = StageRun(stage.name, work.total, work.stale, seconds, (), work.restored)
 
-    def up_to_date(self, stage: Stage, work: Work) -> None:
+    def up_to_date(self, stage: Stage, work: StageWork) -> None:
         """Say that a stage needs nothing."""
         self._workspace.say(f"{self._place(stage)}: up to date")
         self._done[stage.name] = StageRun(stage.name, work.total, {}, 0.0)

@@ -20,7 +20,7 @@ from regmix_pipeline.assets.hooks import OBSERVED
 from regmix_pipeline.assets.looks import observation
 from regmix_pipeline.assets.names import StudyNames, names_of, stage_name
 from regmix_pipeline.assets.partitions import register
-from regmix_pipeline.assets.run_progress import RunProgress, StageRun, Work, work_of
+from regmix_pipeline.assets.run_progress import RunProgress, StageRun, StageWork, work_of
 from regmix_pipeline.assets.triggers import tags_of_command
 from regmix_pipeline.documents.domains import DOMAINS, scan_watched
 from regmix_pipeline.engine.home import remember_file
@@ -140,7 +140,7 @@ def _launch(
     instance: dg.DagsterInstance,
     workspace: Workspace,
     stages: Sequence[Stage],
-    first: Work,
+    first: StageWork,
     command: str,
     progress: RunProgress,
 ) -> None:

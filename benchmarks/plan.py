@@ -81,9 +81,9 @@ def run(study: Path, home: Path, data: Path, workers: int | None) -> dict[str, f
     """Stage -> seconds of a real run in a process of its own; ``beginning`` is what the process takes besides."""
     command = [sys.executable, __file__, "--run", str(study), str(home), str(data), str(workers or 0)]
     started, busy, own = time.monotonic(), _busy(), _own()
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     wall = time.monotonic() - started
-    stages = json.loads(told.splitlines()[-1])
+    stages = json.loads(printed.splitlines()[-1])
     other = max(_busy() - busy - (_own() - own), 0.0) / (wall * (os.cpu_count() or 1))
     return stages | {"beginning": wall - sum(stages.values()), "other": other}
 

@@ -160,7 +160,7 @@ _REMEDIES = {
 
 
 def refused_by_system(error: BaseException) -> RegmixError | None:
-    """The error to show where the operating system refused something that a person can mend; None for others."""
+    """The error to show where the operating system refused something that a person can put right; None for others."""
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
     # Of a file that takes another's place, the second is the one that a person knows.

@@ -17,7 +17,7 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import written_atomically
 
 
-class Format(StrEnum):
+class LineageFormat(StrEnum):
     """What a chain can be context in."""
 
     openlineage = "openlineage"
@@ -32,8 +32,9 @@ def lineage(
         typer.Argument(metavar="[DECISION]", help="Its id, the start of one, or previous; default: the current one."),
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", help="OpenLineage events, one per line; or a W3C PROV document, as JSON.")
-    ] = Format.openlineage,
+        LineageFormat,
+        typer.Option("--format", help="OpenLineage events, one per line; or a W3C PROV document, as JSON."),
+    ] = LineageFormat.openlineage,
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send the OpenLineage events to OPENLINEAGE_URL instead of writing them.")
@@ -57,7 +58,7 @@ def lineage(
     from regmix_pipeline.decisions.verdicts import verdicts_of
     from regmix_pipeline.lineage.chain import chain_of
 
-    if send and format is not Format.openlineage:
+    if send and format is not LineageFormat.openlineage:
         raise LedgerError("only OpenLineage events are sent", where="--send", remedy="leave out --format prov")
     if send and out:
         raise LedgerError("events are sent or written, not both", where="--out", remedy="run the command twice")
@@ -65,7 +66,7 @@ def lineage(
     record = find_decision(workspace, decision)
     steps, verdicts = chain_of(workspace, record, collapse=collapse), verdicts_of(workspace, record["decision"])
     said: dict[str, Any] = {"decision": record["decision"], "format": format.value}
-    if format is Format.prov:
+    if format is LineageFormat.prov:
         from regmix_pipeline.lineage.prov import document_of
 
         document = document_of(steps, record, verdicts)

@@ -86,7 +86,7 @@ def token_data(source: Source, base: Path) -> list[TokenData]:
     stated = source.tokens
     found: dict[str, TokenData] = {}
     for path in _matches(stated.path, base):
-        data = _told(path, stated)
+        data = _data_of(path, stated)
         found.setdefault(data.main, data)
     return [found[main] for main in sorted(found)]
 
@@ -136,7 +136,7 @@ def _matches(pattern: str, base: Path) -> list[str]:
     return found
 
 
-def _told(path: str, stated: TokenFiles) -> TokenData:
+def _data_of(path: str, stated: TokenFiles) -> TokenData:
     """The data set that a path belongs to."""
     formats = [TOKEN_FORMATS[name] for name in ([stated.format] if stated.format else TOKEN_FORMATS)]
     for each in formats:

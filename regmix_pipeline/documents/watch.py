@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, read_json, write_json
 from regmix_pipeline.study.settings.documents import Source, check_name
-from regmix_pipeline.study.settings.watch import Watch
+from regmix_pipeline.study.settings.watch import WatchSettings
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -55,7 +55,7 @@ class _Folder:
 
 
 def scan(
-    watch: Watch, base: Path, known: Collection[str], taken: Collection[str], clock: Path, settle_seconds: float
+    watch: WatchSettings, base: Path, known: Collection[str], taken: Collection[str], clock: Path, settle_seconds: float
 ) -> WatchScan:
     """List the watched address and say which of its folders are domains.
 
@@ -111,7 +111,7 @@ def _refusal(name: str, taken: Collection[str]) -> str:
     return "the study file has a source of this name; rename the folder" if name in taken else ""
 
 
-def _folders(watch: Watch, base: Path) -> Iterator[tuple[str, _Folder]]:
+def _folders(watch: WatchSettings, base: Path) -> Iterator[tuple[str, _Folder]]:
     """Every folder under the address by name; hidden ones, whose names begin with . or _, are left out."""
     try:
         fs, root = _file_system(watch, base)
@@ -142,7 +142,7 @@ def _folders(watch: Watch, base: Path) -> Iterator[tuple[str, _Folder]]:
         ) from error
 
 
-def _file_system(watch: Watch, base: Path) -> tuple[AbstractFileSystem, str]:
+def _file_system(watch: WatchSettings, base: Path) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 

@@ -26,7 +26,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class TargetFile:
+class TargetTokens:
     """Validation tokens of a target, for a trainer that measures its own losses; see `proxies.spec.TargetFile`."""
 
     file: str
@@ -62,7 +62,7 @@ class Export:
     budget: int | None = None
     documents: bool = False
     main: str = ""
-    targets: Mapping[str, TargetFile] = field(default_factory=dict)
+    targets: Mapping[str, TargetTokens] = field(default_factory=dict)
     own_epochs: Mapping[str, float] = field(default_factory=dict)
 
     def epochs_of(self, domain: str) -> float:

@@ -25,6 +25,11 @@ BLOCK = 4096
 """Draws per block of counted randomness."""
 MAX_BLOCKS = 256
 """Blocks tried before the limits are called too tight for rejection sampling: a million draws."""
+USELESS_BLOCKS = 16
+"""Blocks of draws above `max_usage`, every one, after which larger strengths are tried."""
+FACTORS = (4, 16, 64, 256, 1024)
+"""What strengths are multiplied by, until `USEFUL_SHARE` of the draws stay below `max_usage`."""
+USEFUL_SHARE = 0.01
 
 
 def draw_block(prior: NDArray[np.float64], settings: MixtureSettings, seed: int, block: int) -> NDArray[np.float64]:
@@ -42,6 +47,40 @@ def draw_block(prior: NDArray[np.float64], settings: MixtureSettings, seed: int,
     lost = np.flatnonzero(totals[:, 0] <= 0)
     gammas[lost, generator.choice(len(prior), size=len(lost), p=tempered)] = 1.0
     return gammas / gammas.sum(axis=1, keepdims=True)
+
+
+def strength_factor(prior: NDArray[np.float64], settings: MixtureSettings, seed: int) -> int:
+    """What the strengths are multiplied by: 1 where draws stay below ``max_usage`` x the prior.
+
+    The published strengths suit tens of domains. Of hundreds, each of a small prior, every draw puts far more than
+    ``max_usage`` times its prior on one, and all are rejected. Strengths that a study states are taken as they are.
+
+    >>> [strength_factor(np.full(count, 1 / count), MixtureSettings(), seed=0) for count in (17, 300)]
+    [1, 16]
+    """
+    if {"min_strength", "max_strength", "strengths"} & settings.model_fields_set:
+        return 1
+    blocks = (draw_block(prior, settings, seed, block) for block in range(USELESS_BLOCKS))
+    if any(_within_usage(draws, prior, settings).any() for draws in blocks):
+        return 1
+    for factor in FACTORS:
+        if (
+            _within_usage(draw_block(prior, _stronger(settings, factor), seed, 0), prior, settings).mean()
+            > USEFUL_SHARE
+        ):
+            return factor
+    return 1
+
+
+def _stronger(settings: MixtureSettings, factor: int) -> MixtureSettings:
+    strengths = {"min_strength": settings.min_strength * factor, "max_strength": settings.max_strength * factor}
+    return settings.model_copy(update=strengths) if factor > 1 else settings
+
+
+def _within_usage(
+    draws: NDArray[np.float64], prior: NDArray[np.float64], settings: MixtureSettings
+) -> NDArray[np.bool_]:
+    return np.asarray((draws <= np.minimum(settings.max_usage * prior, 1.0)).all(axis=1))
 
 
 def quantise(weights: NDArray[np.float64], settings: MixtureSettings) -> NDArray[np.int64]:
@@ -89,7 +128,7 @@ def _pool(
     prior: NDArray[np.float64], limits: Limits, settings: MixtureSettings, seed: int, at_least: int
 ) -> list[Mixture]:
     """Distinct accepted draws among the first oversample x count, or among more until there are ``at_least``."""
-    bound = np.minimum(settings.max_usage * prior, 1.0)
+    settings = _stronger(settings, strength_factor(prior, settings, seed))
     # Quantising moves a weight by less than this; what lies beyond the caps by more is rejected before the slow part.
     rough = limits.caps + settings.minimum * (1 + len(prior)) if settings.under_caps else np.ones(len(prior))
     found: dict[str, Mixture] = {}
@@ -97,7 +136,7 @@ def _pool(
     within_usage = 0
     for block in range(MAX_BLOCKS):
         draws = draw_block(prior, settings, seed, block)[: max(wanted_draws - block * BLOCK, 0) or BLOCK]
-        usual = (draws <= bound).all(axis=1)
+        usual = _within_usage(draws, prior, settings)
         within_usage += int(usual.sum())
         for row in draws[usual & (draws <= rough).all(axis=1)]:
             parts = quantise(row, settings)

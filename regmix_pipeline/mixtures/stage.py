@@ -19,7 +19,7 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.rounds import after, listed_of_rounds, round_sizes
 from regmix_pipeline.mixtures.rows import mixture_rows
-from regmix_pipeline.mixtures.sampler import sample, with_new_domain
+from regmix_pipeline.mixtures.sampler import sample, strength_factor, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
 
 CODE_VERSION = "4"
@@ -193,6 +193,12 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         if following is None
         else "{number} of {of}: {size} of {left} mixtures".format(**following),
     }
+    if groups["sampled"] and (factor := strength_factor(prior, settings, workspace.study.seed)) > 1:
+        facts["strengths multiplied by"] = factor
+        workspace.say(
+            "  of so many domains each has a small prior, and draws at the usual strengths pass max_usage "
+            f"({settings.max_usage:g}) x it: strengths are {factor} times as large, and mixtures nearer to the prior"
+        )
     yield Output(UNPARTITIONED, version, facts, [path])
 
 

@@ -84,7 +84,7 @@ def swiglu(gate_up: Tensor) -> Tensor:
     return functional.silu(gate) * up
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A decoder block: x + attention(norm(x)), then x + swiglu(norm(x))."""
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -116,7 +116,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.settings, self.vocabulary = settings, vocabulary
         self.embedding = nn.Embedding(vocabulary, settings.width)
-        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
+        self.blocks = nn.ModuleList(TransformerBlock(settings) for _ in range(settings.layers))
         self.norm = RMSNorm(settings.width, settings.norm_eps)
         self.head = nn.Parameter(torch.empty(vocabulary, settings.width))
         table = rotary_table(settings.context, settings.width // settings.heads, settings.rope_theta)

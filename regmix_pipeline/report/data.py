@@ -50,7 +50,7 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
-class Overlap:
+class TextOverlap:
     """What a domain's training text has of a target's text: shares of its runs of tokens, and of its tokens in equal
     documents."""
 
@@ -103,7 +103,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Step:
+class TrajectoryPoint:
     """Loss of the proxies at a point of training: median, and the band from the 10th to the 90th percentile."""
 
     tokens: int
@@ -171,12 +171,12 @@ class ReportData:
 
     schema_version: int
     inventory: list[SourceRow]
-    overlaps: list[Overlap]
+    overlaps: list[TextOverlap]
     origins: dict[str, str]
     weights: dict[str, dict[str, float]]
     training: Training
     losses: dict[str, list[MixtureLoss]]
-    trajectories: dict[str, list[Step]]
+    trajectories: dict[str, list[TrajectoryPoint]]
     scores: list[Score]
     noise: list[Noise]
     out_of_fold: dict[str, list[tuple[float, float]]]
@@ -222,13 +222,13 @@ def _inventory(connection: duckdb.DuckDBPyConnection) -> list[SourceRow]:
     return [SourceRow(*row) for row in rows]
 
 
-def _overlaps(connection: duckdb.DuckDBPyConnection) -> list[Overlap]:
+def _overlaps(connection: duckdb.DuckDBPyConnection) -> list[TextOverlap]:
     rows = connection.execute(
         "select target, domain, runs, documents from current_text_overlap where runs >= ? "
         "order by runs desc, target, domain",
         [OVERLAP_SHOWN],
     ).fetchall()
-    return [Overlap(*row) for row in rows]
+    return [TextOverlap(*row) for row in rows]
 
 
 def _weights(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, float]]:
@@ -278,14 +278,16 @@ def _losses(connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float
     return losses
 
 
-def _trajectories(connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float]) -> dict[str, list[Step]]:
+def _trajectories(
+    connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float]
+) -> dict[str, list[TrajectoryPoint]]:
     query = (
         "select target, tokens, median(loss), quantile_cont(loss, 0.1), quantile_cont(loss, 0.9) "
         "from measured where not final group by target, tokens order by target, tokens"
     )
-    steps: dict[str, list[Step]] = {}
+    steps: dict[str, list[TrajectoryPoint]] = {}
     for target, *row in connection.execute(_MEASURED + query, _shares(objective)).fetchall():
-        steps.setdefault(target, []).append(Step(*row))
+        steps.setdefault(target, []).append(TrajectoryPoint(*row))
     return steps
 
 

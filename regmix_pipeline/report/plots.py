@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from regmix_pipeline.numbers import decimals, finite, percent
-from regmix_pipeline.report.data import MixtureLoss, Step
+from regmix_pipeline.report.data import MixtureLoss, TrajectoryPoint
 
 CHOSEN, NATURAL, UNIFORM, BEST, PROXY = "#1f77b4", "#7f7f7f", "#b0b0b0", "#d9821e", "#8a97a6"
 
@@ -280,7 +280,7 @@ def weight_against_loss(
     )
 
 
-def trajectory(steps: Sequence[Step], label: str) -> Plot:
+def trajectory(steps: Sequence[TrajectoryPoint], label: str) -> Plot:
     """Median loss over training with the band that holds the middle 80% of the proxies."""
     from plotly import graph_objects as go
 

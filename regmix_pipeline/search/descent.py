@@ -31,7 +31,7 @@ def descend(
     return np.maximum(answer.x, 0)
 
 
-def moved_inside(weights: Array | None, region: Region) -> Array | None:
+def rounded_off(weights: Array | None, region: Region) -> Array | None:
     """The solver's answer with its last digits put right, or None when it is not inside."""
     if weights is None or not np.isfinite(weights).all() or weights.sum() <= 0:
         return None

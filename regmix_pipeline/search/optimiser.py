@@ -13,7 +13,7 @@ from regmix_pipeline.mixtures.anchors import reference_weights
 from regmix_pipeline.progress import Say
 from regmix_pipeline.search.candidates import best_measured, candidates_inside
 from regmix_pipeline.search.convex import ConvexSearch, is_convex
-from regmix_pipeline.search.descent import descend, moved_inside
+from regmix_pipeline.search.descent import descend, rounded_off
 from regmix_pipeline.search.guardrails import TOLERANCE, Guardrails, pulled_inside
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, project_to_limits
@@ -35,7 +35,7 @@ POOL = 4096
 
 
 @dataclass(frozen=True)
-class Optimum:
+class OptimiserResult:
     """What the optimiser found.
 
     Attributes:
@@ -66,7 +66,7 @@ def convex_program(objective: Objective, region: Region) -> ConvexSearch | None:
     return ConvexSearch(objective, region, law)
 
 
-def optimise(objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say) -> Optimum:
+def optimise(objective: Objective, region: Region, settings: SearchSettings, seed: int, say: Say) -> OptimiserResult:
     """Minimise what the chosen regressors predict, cautiously (see `Objective.cautious`), inside the region.
 
     The law's optimum, the natural and the uniform mixture, the best measured ones and the best of a wide pool are each
@@ -101,7 +101,7 @@ def optimise(objective: Objective, region: Region, settings: SearchSettings, see
     best = found[int(objective.cautious(found).argmin())]
     nearby = _refined(objective, region, best, settings, seed)
     answer = best if nearby is None else nearby
-    return Optimum(answer, law, how, bool((answer != weights).any()), convex, anchors)
+    return OptimiserResult(answer, law, how, bool((answer != weights).any()), convex, anchors)
 
 
 def anchors_of(guardrails: Guardrails, region: Region, points: Array, seed: int) -> tuple[Array, ...]:
@@ -117,7 +117,7 @@ def anchors_of(guardrails: Guardrails, region: Region, points: Array, seed: int)
     order = np.argsort(-least, kind="stable")
     if least[order[0]] < -TOLERANCE:
         starts = pool[order[:STARTS]]
-        ends = (moved_inside(descend(lambda w: -_least(guardrails, w), region, each, 200), region) for each in starts)
+        ends = (rounded_off(descend(lambda w: -_least(guardrails, w), region, each, 200), region) for each in starts)
         pool = np.array([*starts, *(end for end in ends if end is not None)])
         order = np.argsort(-guardrails.slack(pool).min(axis=1), kind="stable")
     kept = [pool[row] for row in order[:STARTS] if guardrails.keeps(pool[row][None])[0]]
@@ -149,10 +149,10 @@ def _references(region: Region) -> list[Array]:
 
 def _convex_optimum(objective: Objective, region: Region, program: ConvexSearch) -> Array | None:
     if not np.isfinite(region.trust_radius):
-        return moved_inside(program.optimum(), region)
+        return rounded_off(program.optimum(), region)
     # Balls around observed runs are convex one by one, so the best few are searched in turn.
     centres = _best_observed(objective, region, objective.fitted.law)
-    found = [moved_inside(program.optimum(program.near(centre)), region) for centre in centres]
+    found = [rounded_off(program.optimum(program.near(centre)), region) for centre in centres]
     return _best(objective, [one for one in found if one is not None], objective.fitted.law)
 
 
@@ -163,7 +163,7 @@ def _slsqp(objective: Objective, region: Region, law: str | None, seed: int) -> 
     found = []
     for start in project_to_limits(starts, region.limits)[: 2 * STARTS]:
         for weights in (descend(lambda points: objective(points, law), region, start, 200), start):
-            inside = moved_inside(weights, region)
+            inside = rounded_off(weights, region)
             if inside is not None:
                 found.append(inside)
                 break
@@ -173,7 +173,7 @@ def _slsqp(objective: Objective, region: Region, law: str | None, seed: int) -> 
 def _descended(objective: Objective, region: Region, starts: Array) -> list[Array]:
     """Ends of descents from starts (m, d) by what the chosen regressors predict, cautiously; those inside."""
     guards = objective.guardrails
-    ends = (moved_inside(descend(objective.cautious, region, start, DESCENT, guards), region) for start in starts)
+    ends = (rounded_off(descend(objective.cautious, region, start, DESCENT, guards), region) for start in starts)
     return [end for end in ends if end is not None]
 
 

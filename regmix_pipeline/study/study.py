@@ -30,7 +30,7 @@ from regmix_pipeline.study.settings.strategies import StrategySettings
 from regmix_pipeline.study.settings.targets import Family, Target, check_families, objective_of
 from regmix_pipeline.study.settings.tokens import ShardSettings, TextCheckSettings, TokenizerSettings
 from regmix_pipeline.study.settings.trainer import TrainerSettings
-from regmix_pipeline.study.settings.watch import Watch
+from regmix_pipeline.study.settings.watch import WatchSettings
 from regmix_pipeline.study.settings.workers import EngineSettings
 
 
@@ -149,7 +149,7 @@ class Study(Settings):
     """Seed of every random choice in the study."""
     domains: dict[str, Domain] = Field(min_length=2)
     """Name -> domain of training text."""
-    watch: Watch | None = None
+    watch: WatchSettings | None = None
     """An address whose folders are domains as well. None: the domains above are all."""
     targets: dict[str, Target] = Field(min_length=1)
     """Name -> validation target. A name that is also a domain means that domain's validation split."""

@@ -171,10 +171,10 @@ def write_extents(path: Path, dtype: str, files: Sequence[TokensIn], extents: Se
 
 def write_paths(folder: Path, paths: Sequence[Path]) -> bool:
     """Write where the files of a shard's lists lie, unless it is written already; returns whether it was."""
-    told, place = [str(path) for path in paths], folder / PATHS
-    if place.is_file() and read_json(place) == told:
+    stated, place = [str(path) for path in paths], folder / PATHS
+    if place.is_file() and read_json(place) == stated:
         return False
-    write_json(place, told)
+    write_json(place, stated)
     return True
 
 

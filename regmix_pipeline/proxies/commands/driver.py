@@ -23,7 +23,7 @@ from regmix_pipeline.progress import Say, clock
 from regmix_pipeline.proxies.commands.finish import finish
 from regmix_pipeline.proxies.commands.inputs import write_inputs
 from regmix_pipeline.proxies.commands.places import Here, OnSlurm, Place
-from regmix_pipeline.proxies.commands.run import Run
+from regmix_pipeline.proxies.commands.run import CommandRun
 from regmix_pipeline.proxies.integrity import RECORD
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.workers.local import explained, where_of
@@ -40,7 +40,7 @@ class CommandFailedError(Exception):
     """A command that may be run again failed, and how: after "the command"."""
 
 
-class Commands:
+class CommandQueue:
     """Runs the commands of proxies.
 
     Args:
@@ -52,7 +52,7 @@ class Commands:
     def __init__(self, place: Place, at_once: int, say: Say) -> None:
         self.place, self.at_once, self.say = place, at_once, say
         self.stopping = False
-        self._going: list[Run] = []
+        self._going: list[CommandRun] = []
         self._said = time.time()
 
     def work(self, specs: Sequence[ProxySpec]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -61,7 +61,7 @@ class Commands:
         good = bad = 0
         while (waiting or self._going) and not self.stopping:
             while waiting and slots and (good or bad < HOPELESS):
-                self._going.append(Run(*waiting.popleft(), slots.pop()))
+                self._going.append(CommandRun(*waiting.popleft(), slots.pop()))
             self.place.look()
             ended = [(run, answer) for run in self._going if (answer := self._looked_at(run)) is not None]
             for run, answer in ended:
@@ -82,7 +82,7 @@ class Commands:
         """End the commands at work."""
         self.place.stop(*(run.order for run in self._going if run.order is not None))
 
-    def _looked_at(self, run: Run) -> dict[str, Any] | None:
+    def _looked_at(self, run: CommandRun) -> dict[str, Any] | None:
         """A run's answer; None while it is at work."""
         where = f"{where_of(run.spec)}, log {run.log}"
         try:
@@ -92,17 +92,17 @@ class Commands:
                 self.say(f"    {run.spec.id}: the command {error}; it is run again, log {run.log}")
                 return None
             often, last = f", after {run.attempts} attempts" if run.attempts > 1 else "", run.last_line()
-            told = ProxyError(
+            failed = ProxyError(
                 f"the command {error}{often}{f': {last}' if last else ''}",
                 where=where,
                 remedy="see the log, and run again: finished proxies are kept, and its folder is as it was left",
             )
-            return {"error": told.payload, "seconds": run.seconds}
+            return {"error": failed.payload, "seconds": run.seconds}
         except Exception as error:
             return {"error": explained(error, where).payload, "seconds": run.seconds}
         return None if value is None else {"value": value, "seconds": run.seconds}
 
-    def _step(self, run: Run) -> dict[str, Any] | None:
+    def _step(self, run: CommandRun) -> dict[str, Any] | None:
         """Go on with a run as far as it goes; its value once it is finished.
 
         Raises:
@@ -148,7 +148,7 @@ class Commands:
             run.reject()
             raise
 
-    def _found(self, run: Run) -> dict[str, Any] | None:
+    def _found(self, run: CommandRun) -> dict[str, Any] | None:
         """The finished proxy of what a command left that nobody watched to its end, as after a kill; None for none."""
         try:
             return finish(run.spec, run.seconds_noted())
@@ -196,7 +196,7 @@ def main() -> None:
 
     settings = EngineSettings.model_validate(asked["settings"])
     place: Place = OnSlurm(settings.sbatch_args) if settings.kind == "slurm" else Here()
-    commands = Commands(place, asked["at_once"], lambda line: report(said=line))
+    commands = CommandQueue(place, asked["at_once"], lambda line: report(said=line))
 
     def stop(*_: Any) -> None:
         commands.stopping = True

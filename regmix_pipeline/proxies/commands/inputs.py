@@ -10,7 +10,7 @@ import regmix_pipeline
 from regmix_pipeline.files import write_json
 from regmix_pipeline.formats.catalogue import FORMATS
 from regmix_pipeline.formats.data import FIELD, DataFile, DomainData, reader_of
-from regmix_pipeline.formats.export import Export, Origin, TargetFile
+from regmix_pipeline.formats.export import Export, Origin, TargetTokens
 from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
 from regmix_pipeline.formats.plan import sampling_plan
 from regmix_pipeline.proxies.spec import ProxySpec
@@ -105,6 +105,7 @@ def export_of(spec: ProxySpec) -> Export:
         seed=spec.seed,
         budget=spec.training.tokens,
         targets={
-            name: TargetFile(str(file.path), file.dtype, file.tokens, file.bytes) for name, file in spec.targets.items()
+            name: TargetTokens(str(file.path), file.dtype, file.tokens, file.bytes)
+            for name, file in spec.targets.items()
         },
     )

@@ -198,7 +198,7 @@ class OnSlurm(Place):
         if self.names[order.out] in self.states:
             return None
         status = self._status(order)
-        os.listdir(order.out)  # a shared disk may have to be told to look
+        os.listdir(order.out)  # a shared disk shows what is new once its folder is read
         if not status.is_file() and time.monotonic() - self.gone.setdefault(order.out, time.monotonic()) < LATE:
             return None
         self.names.pop(order.out)

@@ -24,7 +24,7 @@ _LOOK_EVERY = 5.0
 
 
 @dataclass
-class Run:
+class CommandRun:
     """A proxy and its command.
 
     Attributes:

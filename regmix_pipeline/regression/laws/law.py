@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -174,6 +175,26 @@ class Law(MixtureRegressor):
             residual = predictions(self.exponent, theta, X).reshape(count, T, n) - y
             errors[row] = (held * residual**2).sum(axis=(0, 2)) / weight.sum()
         return errors
+
+    def refitted(self, X: Array, Y: Array, sample_weight: Array) -> Self:
+        """A law of the same rows with other weights, sought from this one's parameters and in its shapes alone: some
+        forty times cheaper than `fit`, which tries every shape from several starts.
+
+        Args:
+            X: the weights that this law was fitted to, (n, d).
+            Y: their losses, (n, T).
+            sample_weight: relative weight of each row, (n,).
+        """
+        known = self.learned_
+        y = ((Y - known["level"]) / known["scale"]).T
+        shapes = {shape.name: shape for shape in self.shapes(len(X))}
+        priors = [self._prior(shapes[name], X, y[[j]]) for j, name in enumerate(known["shapes"])]
+        mean, precision = (np.concatenate(each) for each in zip(*priors, strict=True))
+        weight = np.tile(sample_weight / sample_weight.mean(), (len(y), 1))
+        theta, _ = minimise(self.exponent, known["theta"], X, Problems(y, weight, mean, precision), 15, 1e-3)
+        other = copy(self)
+        other.learned_ = known | {"theta": theta}
+        return other
 
     # ---- using the fit
 

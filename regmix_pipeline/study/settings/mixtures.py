@@ -58,7 +58,8 @@ class MixtureSettings(Settings):
     min_strength: float = Field(default=0.1, gt=0)
     """Smallest Dirichlet concentration: nearly one domain at a time."""
     max_strength: float = Field(default=5.0, gt=0)
-    """Largest Dirichlet concentration: close to the tempered prior."""
+    """Largest Dirichlet concentration: close to the tempered prior. Where no draw of the usual strengths stays below
+    `max_usage`, as with hundreds of domains, strengths that are not stated are multiplied until draws do."""
     strengths: int = Field(default=15, ge=1, le=1_000)
     """Concentrations tried, spaced evenly in the logarithm."""
     max_usage: float = Field(default=15.0, gt=0)

@@ -13,7 +13,7 @@ from regmix_pipeline.study.settings.base import Settings
 from regmix_pipeline.study.settings.documents import Source
 
 
-class Watch(Settings):
+class WatchSettings(Settings):
     """An address whose folders are domains, each named after its folder: `/data/inbox/poems/` is the domain `poems`."""
 
     address: str = Field(min_length=1)

@@ -132,13 +132,24 @@ def test_a_new_domain_gets_mixtures_of_all_its_weights_inside_the_caps(seed, cou
     assert [mixture.id for mixture in again] == [mixture.id for mixture in found]
 
 
-def test_a_sampler_that_max_usage_stops_names_it():
-    # Of 300 domains most draws put far more than 15 times its prior on one.
-    domains = tuple(f"d{number}" for number in range(300))
-    with pytest.raises(MixtureError, match=r"mixtures\.max_usage: .* max_usage \(2\) x the prior"):
-        sample(
-            np.full(300, 1 / 300),
-            Limits(domains, np.ones(300), np.zeros(300)),
-            MixtureSettings(count=4, max_usage=2),
-            0,
-        )
+def many_domains(count):
+    return np.full(count, 1 / count), no_limits(tuple(f"d{number}" for number in range(count)))
+
+
+@pytest.mark.parametrize(("count", "usage"), [(300, 15), (300, 3)])
+def test_hundreds_of_domains_are_sampled_with_the_default_strengths(count, usage):
+    prior, limits = many_domains(count)
+    rows = sample(prior, limits, MixtureSettings(count=24, max_usage=usage), 0)
+    weights = np.array([row.vector(limits.domains) for row in rows])
+    assert len(np.unique(weights, axis=0)) == 24
+    # Quantising moves a weight by less than its quantum.
+    assert (weights <= usage / count + 2e-4).all()
+    assert (weights.std(axis=1) > 0.3 / count).all()
+    assert sample(prior, limits, MixtureSettings(count=30, max_usage=usage), 0, rows)[:24] == rows
+
+
+def test_a_sampler_that_max_usage_stops_names_it(monkeypatch):
+    monkeypatch.setattr("regmix_pipeline.mixtures.sampler.MAX_BLOCKS", 8)
+    # Strengths that are stated are kept, and of 300 domains most draws put far more than 15 times its prior on one.
+    with pytest.raises(MixtureError, match=r"mixtures\.max_usage: .* max_usage \(15\) x the prior"):
+        sample(*many_domains(300), MixtureSettings(count=4, max_strength=5.0), 0)

@@ -15,7 +15,7 @@ from regmix_pipeline.proxies.spec import TokenFile
 from regmix_pipeline.proxies.windows import Windows
 from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.tokens import ShardSettings
-from regmix_pipeline.study.settings.watch import Watch
+from regmix_pipeline.study.settings.watch import WatchSettings
 from regmix_pipeline.tokens.extents import ExtentTokens, TokensIn, opened_tokens, sha256_of_tokens, write_extents
 from regmix_pipeline.tokens.manifest import verify_shard
 from regmix_pipeline.tokens.shards import make_shard, shard_folder
@@ -297,7 +297,11 @@ def test_tokens_become_their_text_again(kind, tmp_path, place, tokenizer):
 
 
 def test_watched_folders_may_hold_tokens():
-    watch = Watch.model_validate({"address": "in", "source": {"tokens": {"path": "*.npy", "tokenizer": "ours"}}})
+    watch = WatchSettings.model_validate(
+        {"address": "in", "source": {"tokens": {"path": "*.npy", "tokenizer": "ours"}}}
+    )
     assert watch.source_of("web").address == "in/web/*.npy"
     with pytest.raises(ValueError, match="is not on a disk"):
-        Watch.model_validate({"address": "s3://in", "source": {"tokens": {"path": "*.npy", "tokenizer": "ours"}}})
+        WatchSettings.model_validate(
+            {"address": "s3://in", "source": {"tokens": {"path": "*.npy", "tokenizer": "ours"}}}
+        )
