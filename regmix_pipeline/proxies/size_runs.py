@@ -76,14 +76,11 @@ def chosen_mixtures(workspace: Workspace) -> list[dict[str, Mixture]]:
     if mixtures is None:
         return [{} for _ in sizes]
     objective = workspace.study.objective
-    with workspace.tables("proxy_losses") as connection:
-        rows = connection.execute(
-            "select mixture, target, avg(loss) from current_proxy_losses where final group by all"
-        ).fetchall()
-    losses = dict.fromkeys(mixtures, 0.0)
-    for mixture, target, loss in rows:
-        if mixture in losses:
-            losses[mixture] += objective.get(target, 0.0) * loss
+    losses = {
+        key: sum(share * measured[target] for target, share in objective.items())
+        for key in mixtures
+        if (measured := workspace.need("proxy_losses", key).facts["losses (nats/token)"])
+    }
     natural = [
         entry["id"] for entry in workspace.json("mixtures")["mixtures"] if entry["origin"] in ("natural", "uniform")
     ]

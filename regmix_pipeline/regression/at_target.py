@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,10 @@ class AtTarget:
     def used(self) -> bool:
         """Whether the regressors are moved by it."""
         return self.law.used != SINGLE
+
+    def growth(self, fitted: FittedRegressor, target_weights: Mapping[str, float]) -> float:
+        """See `SizeLaw.growth`, at the target."""
+        return self.law.growth(fitted, self.target, target_weights)
 
     def save(self, folder: Path) -> None:
         """Write `FILE`."""

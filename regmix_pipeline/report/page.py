@@ -13,7 +13,7 @@ from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.decisions.guardrails import measured_guardrails
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.regression.signal import REMEDY
-from regmix_pipeline.report import confirmation_plots, narrative, plots, provenance, tables
+from regmix_pipeline.report import confirmation_plots, narrative, plots, provenance, size_plots, tables
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.confirmation_summary import COMPARED, TargetResult, by_target, confirmation_summary, tally
 from regmix_pipeline.report.data import OBJECTIVE, OVERLAP_SHOWN, ReportData, Score, read_report_data
@@ -189,6 +189,8 @@ def _figures(context: Mapping[str, Any], data: ReportData) -> dict[str, plots.Pl
                 figures[f"{name}-{i}"] = draw(found, target.label)
         if found := context["out_of_fold"][target.key]:
             figures[f"out_of_fold-{i}"] = plots.out_of_fold(found, target.label, large=i == 0)
+    if path := (context["decision"].get("size") or {}).get("path"):
+        figures["size-path"] = size_plots.optimum_by_size(path)
     labels = {target.key: target.label for target in targets if context["losses"][target.key]}
     if labels:
         chosen = {key: ((context["predictions"][key] or {}).get("chosen") or {}).get("predicted") for key in labels}

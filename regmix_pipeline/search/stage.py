@@ -13,7 +13,8 @@ from regmix_pipeline.engine.recorder import Output
 from regmix_pipeline.engine.records import UNPARTITIONED, Recipe
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
-from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.anchors import reference_weights
+from regmix_pipeline.mixtures.limits import ROUNDED, Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.numbers import amount
@@ -99,6 +100,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         facts["guardrails that hold the mixture back"] = [row["target"] for row in found["guardrails"] if row["active"]]
     if "size" in found:
         facts["size"] = found["size"]["note"]
+        facts["chance better at the target's size"] = {row["rival"]: row["chance"] for row in found["size"]["chances"]}
     yield Output(UNPARTITIONED, version, facts, [path])
 
 
@@ -112,8 +114,9 @@ def _at_target(
 ) -> dict[str, Any] | None:
     """What a law of size says beside the answer, JSON-able; None where the study has no runs of a second size."""
     from regmix_pipeline.regression.at_target import BASE, AtTarget
-    from regmix_pipeline.search.region import Region
+    from regmix_pipeline.search.region import Region, rounded_inside
     from regmix_pipeline.search.size_path import size_path
+    from regmix_pipeline.search.survival import runner_up, survival
 
     at_target = AtTarget.load(folder)
     if at_target is None:
@@ -123,6 +126,19 @@ def _at_target(
     chosen = Mixture.of(found["parts"]).vector(fitted.domains)
     centres = np.array([chosen, *base.weights[np.argsort(base.losses @ base.shares(found["objective"]))[:3]]])
     target = at_target.target
+    natural = rounded_inside(reference_weights(prior, limits)["natural"], limits).vector(fitted.domains)
+    second = runner_up(fitted, chosen, found["objective"], limits.allow(fitted.weights, ROUNDED))
+    chances = survival(
+        base,
+        at_target.law,
+        target,
+        chosen,
+        {"natural": natural, "runner-up": second},
+        found["objective"],
+        # As the gain was predicted: at the size of the regressors that were searched.
+        found["gain"]["optimism"] / (at_target.growth(base, found["objective"]) if at_target.used else 1.0),
+        seed=workspace.study.seed,
+    )
     scores = at_target.rows()
     note = (
         f"predictions are for {amount(target.parameters)} parameters, by the {at_target.law.used} of "
@@ -138,7 +154,11 @@ def _at_target(
         "target": {"parameters": target.parameters, "tokens": target.tokens},
         "scores": scores,
         "spread": dict(zip(base.targets, at_target.law.scale(target).tolist(), strict=True)),
-        "path": size_path(base, at_target, region, found["objective"], centres, workspace.study.seed),
+        "chances": chances,
+        "runner_up": dict(zip(fitted.domains, second.tolist(), strict=True)),
+        "path": size_path(base, at_target, region, found["objective"], centres, workspace.study.seed)
+        if at_target.used
+        else [],
     }
 
 

@@ -67,6 +67,7 @@ SOURCES = {
             "result",
             "simulation",
             "size_path",
+            "survival",
         ]
     ],
     "further_mixtures": [f"search/{name}.py" for name in ("acquisition", "candidates")],
