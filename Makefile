@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock check lint types docs docs-serve reference bench-throughput clean
+.PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock image check lint types docs docs-serve reference bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -94,6 +94,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 # Every supported Python that is here: an environment each, by nox.
 test-pythons: $(VENV)/.installed-dev
 	$(BIN)/nox
+
+# The container image; IMAGE_OPTIONS="--build-arg TORCH_INDEX=" makes the one for CUDA.
+image:
+	docker build $(IMAGE_OPTIONS) -t regmix .
 
 # uv.lock again, from pyproject.toml and constraints.txt.
 lock: $(VENV)/.installed-dev

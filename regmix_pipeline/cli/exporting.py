@@ -70,10 +70,10 @@ def export(
         head_source=reported_heads,
         signers=signers,
     )
-    answer(written.as_json(), lambda console: _show(written, console), as_json)
+    answer(written.as_json(), lambda console: _show(written, form, console), as_json)
 
 
-def _show(written: Written, console: Console) -> None:
+def _show(written: Written, form: str, console: Console) -> None:
     about = written.export.about()
     console.print(f"{about['decision']}: {about['summary']}", markup=False, highlight=False)
     console.print(about["approval"], markup=False, style="green" if about["approved"] else "bold yellow")
@@ -81,6 +81,9 @@ def _show(written: Written, console: Console) -> None:
         _show_domains(written, console)
     else:
         console.print("no plan: the study states no limits.target_tokens; give --tokens", style="yellow")
+    if FORMATS[form].silent and written.export.repeated:
+        epochs = ", ".join(f"{domain} {times:g} times" for domain, times in written.export.repeated.items())
+        console.print(f"warning: {form} repeats a domain without saying so: {epochs}", markup=False, style="yellow")
     for path in written.files:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 

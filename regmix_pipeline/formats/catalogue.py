@@ -11,6 +11,8 @@ FORMATS = Registry(
         "regmix": "regmix:REGMIX",
         "olmo-core": "olmo_core:OLMO_CORE",
         "megatron": "megatron:MEGATRON",
+        "nemo": "megatron:NEMO",
+        "energon": "energon:ENERGON",
         "litgpt": "litgpt:LITGPT",
         "torchtitan": "torchtitan:TORCHTITAN",
         "mixtera": "mixtera:MIXTERA",

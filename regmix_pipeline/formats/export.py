@@ -79,6 +79,16 @@ class Export:
         """Domain -> share of the samples: of the documents where samples are documents, else of the tokens."""
         return document_shares(self.weights, self.data) if self.documents else self.weights
 
+    @property
+    def repeated(self) -> dict[str, float]:
+        """Domain -> epochs, of the domains that a run of the budget reads more than once, as far as that is known."""
+        epochs = {
+            domain: (self.budget or 0) * weight / available
+            for domain, weight in self.weights.items()
+            if (available := self.data[domain].available)
+        }
+        return {domain: round(times, 3) for domain, times in epochs.items() if times > 1}
+
     def about(self) -> dict[str, Any]:
         """The origin as a mapping, for formats that can hold one."""
         return dict(self.origin.about)

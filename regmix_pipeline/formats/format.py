@@ -18,6 +18,7 @@ class Format:
         suffix: ending of the main file.
         need: what it can take from the study when no template says where the data are.
         documents: whether samples are whole documents unless stated otherwise; None where they never can be.
+        silent: whether the trainer starts a domain that is used up again without a word.
         count: address and type of a token -> the files there, with their tokens; None where the format cannot say.
     """
 
@@ -25,4 +26,5 @@ class Format:
     suffix: str
     need: Need
     documents: bool | None = None
+    silent: bool = False
     count: Callable[[str, str], tuple[DataFile, ...]] | None = None

@@ -90,4 +90,4 @@ def hf(export: Export) -> dict[str, str]:
     return {"": json.dumps(content, indent=2, ensure_ascii=False) + "\n", ".loader.py": loader}
 
 
-HF = Format(hf, ".json", "text", documents=True)
+HF = Format(hf, ".json", "text", documents=True, silent=True)

@@ -108,4 +108,4 @@ def litgpt(export: Export) -> dict[str, str]:
     return {"": comment + body}
 
 
-LITGPT = Format(litgpt, ".py", "template", count=litdata_folder)
+LITGPT = Format(litgpt, ".py", "template", silent=True, count=litdata_folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from regmix_pipeline.errors import StudyError
+from regmix_pipeline.files import json_text
 from regmix_pipeline.formats.count import megatron_prefix
 from regmix_pipeline.formats.export import Export
 from regmix_pipeline.formats.format import Format
@@ -20,16 +21,7 @@ def megatron(export: Export) -> dict[str, str]:
     Raises:
         StudyError: a prefix has white space in it.
     """
-    blend: list[str] = []
-    for domain, weight in export.weights.items():
-        prefix = export.data[domain].address.removesuffix(".bin").removesuffix(".idx")
-        if prefix.split() != [prefix]:
-            raise StudyError(
-                f"the prefix {prefix!r} has white space in it, which Megatron splits at",
-                where="--data",
-                remedy="give a path without spaces",
-            )
-        blend += [repr(weight), prefix]
+    blend = blend_of(export)
     lines = "".join(f"{blend[place]} {blend[place + 1]}\n" for place in range(0, len(blend), 2))
     comment = export.comment(
         "Weights and prefixes in turn: Megatron Bridge's data_path, or paths of NeMo's PreTrainingDataModule; the .txt "
@@ -40,4 +32,31 @@ def megatron(export: Export) -> dict[str, str]:
     return {"": lines, ".yaml": comment + yaml.safe_dump({"data_path": blend}, sort_keys=False, allow_unicode=True)}
 
 
-MEGATRON = Format(megatron, ".txt", "template", count=megatron_prefix)
+def nemo(export: Export) -> dict[str, str]:
+    """The same list as JSON, which NeMo AutoModel's ``MegatronPretraining`` takes as ``paths``: the training split.
+
+    JSON has no comments, so the decision's approval is in the plan.
+
+    Raises:
+        StudyError: a prefix has white space in it.
+    """
+    return {"": json_text({"train": blend_of(export)})}
+
+
+def blend_of(export: Export) -> list[str]:
+    """Weights and prefixes in turn. Raises StudyError where a prefix has white space in it."""
+    blend: list[str] = []
+    for domain, weight in export.weights.items():
+        prefix = export.data[domain].address.removesuffix(".bin").removesuffix(".idx")
+        if prefix.split() != [prefix]:
+            raise StudyError(
+                f"the prefix {prefix!r} has white space in it, which Megatron splits at",
+                where="--data",
+                remedy="give a path without spaces",
+            )
+        blend += [repr(weight), prefix]
+    return blend
+
+
+MEGATRON = Format(megatron, ".txt", "template", silent=True, count=megatron_prefix)
+NEMO = Format(nemo, ".json", "template", silent=True, count=megatron_prefix)

@@ -33,4 +33,4 @@ def streaming(export: Export) -> dict[str, str]:
     return {"": export.comment(*notes) + yaml.safe_dump({"streams": streams}, sort_keys=False, allow_unicode=True)}
 
 
-STREAMING = Format(streaming, ".yaml", "template", documents=False)
+STREAMING = Format(streaming, ".yaml", "template", documents=False, silent=True)

@@ -3,10 +3,12 @@
 `make test-consumers` runs these in an environment of their own.
 """
 
+import importlib.util
 import json
 import os
 import runpy
 import subprocess
+import sys
 from collections import Counter
 from types import SimpleNamespace
 
@@ -211,26 +213,117 @@ def test_mixtera_takes_the_exported_mixture(export, decision):
     assert "round a domain away" in ran.stderr
 
 
+class WordTokenizer:
+    """A token a word: which word says which domain."""
+
+    def encode(self, text, add_bos, add_eos):
+        return [int(word) for word in text.split()]
+
+
+def numbered_texts(folder, domains, documents=50):
+    """Small JSON lines; every word of a domain is its number, and its documents are longer than those before."""
+    for number, domain in enumerate(domains):
+        lines = [json.dumps({"text": f"{number} " * (100 * (number + 1))}) for _ in range(documents)]
+        (folder / f"{domain}.jsonl").write_text("\n".join(lines))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchtitan.components.data") is not None, reason="of torchtitan 0.3")
 def test_torchtitan_interleaves_the_domains(export, decision, tmp_path):
     from torchtitan.hf_datasets.text_datasets import InterleavedHuggingFaceTextDataLoader
 
-    class Tokenizer:
-        """A token a word: which word says which domain."""
-
-        def encode(self, text, add_bos, add_eos):
-            return [int(word) for word in text.split()]
-
     weights = decision["mixture"]["weights"]
-    for number, domain in enumerate(weights):
-        lines = [json.dumps({"text": f"{number} " * 300}) for _ in range(50)]
-        (tmp_path / f"{domain}.jsonl").write_text("\n".join(lines))
+    numbered_texts(tmp_path, weights)
     main = export("torchtitan", template=f"{tmp_path}/{{domain}}.jsonl", out=tmp_path / "mixture.py").files[0]
-    module = runpy.run_path(str(main))
-    config = module["dataloader"]()
+    config = runpy.run_path(str(main))["dataloader"]()
     assert isinstance(config, InterleavedHuggingFaceTextDataLoader.Config)
     loader = InterleavedHuggingFaceTextDataLoader(
-        config, dp_world_size=1, dp_rank=0, tokenizer=Tokenizer(), seq_len=LENGTH, local_batch_size=1
+        config, dp_world_size=1, dp_rank=0, tokenizer=WordTokenizer(), seq_len=LENGTH, local_batch_size=1
     )
     names, draws = list(weights), 2_000
     drawn = [names[int(batch[0]["input"][0, 0])] for batch, _ in zip(loader, range(draws), strict=False)]
     assert_shares(drawn_shares(drawn), weights, draws)
+
+
+GRAIN = """
+import itertools, json, runpy, sys
+from types import SimpleNamespace
+from torchtitan.components.data import DatasetMixConfig, GrainDataLoader, WeightedDataset
+
+class Tokenizer:
+    def encode(self, text, add_bos, add_eos):
+        return [int(word) for word in text.split()]
+
+config = runpy.run_path(sys.argv[1])["dataloader"]()
+assert isinstance(config, GrainDataLoader.Config) and isinstance(config.dataset, DatasetMixConfig)
+length, draws = int(sys.argv[2]), int(sys.argv[3])
+loader = GrainDataLoader(
+    config, dp_world_size=1, dp_rank=0, tokenizer=Tokenizer(), max_context_length=length, num_tokens_per_batch=length
+)
+print(json.dumps([int(batch[0]["input"].flatten()[0]) for batch in itertools.islice(loader, draws)]))
+"""
+
+
+@pytest.mark.skipif(
+    "TORCHTITAN_SOURCE" not in os.environ,
+    reason="no release of torchtitan has the loader on Grain yet: name a checkout that has it",
+)
+def test_torchtitan_on_grain_mixes_packed_domains(export, decision, tmp_path):
+    weights, draws = decision["mixture"]["weights"], 2_000
+    numbered_texts(tmp_path, weights)
+    template = f"{tmp_path}/{{domain}}.jsonl"
+    main = export("torchtitan", template=template, out=tmp_path / "mixture.py", tokens=20_000).files[0]
+    command = [sys.executable, "-c", GRAIN, str(main), str(LENGTH), str(draws)]
+    environment = {**os.environ, "PYTHONPATH": os.environ["TORCHTITAN_SOURCE"]}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    names = list(weights)
+    assert_shares(drawn_shares([names[number] for number in json.loads(ran.stdout)]), weights, draws, errors=1)
+
+
+def test_energon_blends_prepared_folders(export, decision, tmp_path):
+    import webdataset
+    from megatron.energon import WorkerConfig, get_loader, get_train_dataset
+    from megatron.energon.flavors import BaseWebdatasetFactory
+
+    weights = decision["mixture"]["weights"]
+    for domain in weights:
+        (tmp_path / domain).mkdir()
+        with webdataset.ShardWriter(f"{tmp_path}/{domain}/%d.tar", maxcount=100, verbose=0) as writer:
+            for number in range(200):
+                writer.write({"__key__": f"{domain}{number:04d}", "txt": domain})
+        BaseWebdatasetFactory.prepare_dataset(
+            tmp_path / domain, ["0.tar", "1.tar"], split_parts_ratio=[("train", 1.0)], progress_fn=lambda done, _: done
+        )
+        (tmp_path / domain / ".nv-meta" / "dataset.yaml").write_text(
+            "__module__: megatron.energon\n__class__: TextWebdataset\nfield_map: {text: txt}\n"
+        )
+    main = export(
+        "energon", template=f"{tmp_path}/{{domain}}", documents=False, out=tmp_path / "metadataset.yaml"
+    ).files[0]
+    workers = WorkerConfig(rank=0, world_size=1, num_workers=0)
+    dataset = get_train_dataset(
+        main, batch_size=1, shuffle_buffer_size=None, max_samples_per_sequence=None, worker_config=workers
+    )
+    draws = 2_000
+    names = [batch.text[0] for batch, _ in zip(get_loader(dataset), range(draws), strict=False)]
+    assert_shares(drawn_shares(names), weights, draws)
+
+
+def test_nemo_automodel_blends_indexed_datasets(export, decision, tmp_path):
+    from nemo_automodel.components.datasets.llm.megatron_dataset import MegatronPretraining
+
+    weights, samples = decision["mixture"]["weights"], 1_000
+    indexed_datasets(tmp_path, weights)
+    template = f"{tmp_path}/{{domain}}_text_document"
+    main = export("nemo", template=template, tokens=2_000, out=tmp_path / "blend.json").files[0]
+    made = MegatronPretraining(
+        str(main),
+        seq_length=LENGTH,
+        tokenizer=SimpleNamespace(eos_token_id=0, vocab_size=512, name_or_path="numbers", unique_identifiers={}),
+        num_train_samples=samples,
+        splits_to_build="train",
+    )
+    made.build()
+    train, domains = made.get_dataset("train"), list(weights)
+    names = [domains[int(train[n]["input_ids"][0]) - 1] for n in range(samples)]
+    assert_shares(drawn_shares(names), weights, samples, errors=1)
