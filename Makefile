@@ -56,14 +56,15 @@ reference: $(VENV)/.installed
 
 test-consumers: $(VENV)-consumers/.installed
 	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers \
-		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers
+		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers \
+		tests/regmix_pipeline/proxies/test_trackers.py
 
 # Bounds of these libraries exclude versions that the rest needs; they run with them.
 $(VENV)-consumers/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-consumers/bin/python || $(PYTHON) -m venv $(VENV)-consumers
 	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench,consumers]"
 	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
-		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan
+		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan mlflow
 	touch $@
 
 bench-throughput: $(VENV)-bench/.installed
