@@ -57,7 +57,8 @@ reference: $(VENV)/.installed-dev
 
 test-consumers: $(VENV)-consumers/.installed $(VENV)-bench/.installed
 	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers \
-		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers
+		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers \
+		tests/regmix_pipeline/proxies/test_trackers.py
 	$(VENV)-bench/bin/python -m pytest -n 0 -m consumers tests/end_to_end/consumers
 
 # Bounds of these libraries exclude versions that the rest needs; they run with them.
@@ -65,7 +66,7 @@ $(VENV)-consumers/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-consumers/bin/python || $(PYTHON) -m venv $(VENV)-consumers
 	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench,consumers]"
 	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
-		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan
+		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan mlflow
 	touch $@
 
 bench-throughput: $(VENV)-bench/.installed

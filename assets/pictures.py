@@ -12,7 +12,7 @@ from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.stage import PROXY_LOSSES
-from regmix_pipeline.report import ui_tables
+from regmix_pipeline.report import curves, ui_tables
 from regmix_pipeline.report.inline import differences_svg, markdown, scatter_svg, spreads_svg, weights_svg
 from regmix_pipeline.strategies.comparison.show import correlation_rows, ranking_rows
 
@@ -70,7 +70,20 @@ def out_of_fold(workspace: Workspace) -> Metadata:
         | picture(f"out of fold, {target}"[:60], scatter)
         | table("scores out of fold", scores)
         | losses_spread(workspace)
+        | training_curves(workspace)
     )
+
+
+def training_curves(workspace: Workspace) -> Metadata:
+    """Training losses of all proxies in one picture, coloured by the objective, and the outliers by name."""
+    with read_ledger(workspace.ledger) as connection:
+        found = curves.read_curves(connection, workspace.study.objective)
+    if not found:
+        return {}
+    odd = curves.outlier_lines(found)
+    return picture("training of all proxies", curves.curves_svg(found)) | {
+        "proxies unlike the others": dg.MetadataValue.md("\n".join(f"- {line}" for line in odd) or "none")
+    }
 
 
 def chosen_weights(workspace: Workspace) -> Metadata:

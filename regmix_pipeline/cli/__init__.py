@@ -14,6 +14,7 @@ from regmix_pipeline.cli import (
     proxies,
     starting,
     studies,
+    tracking,
     training,
 )
 from regmix_pipeline.cli.app import app
@@ -33,5 +34,6 @@ __all__ = [
     "proxies",
     "starting",
     "studies",
+    "tracking",
     "training",
 ]

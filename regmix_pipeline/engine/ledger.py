@@ -27,7 +27,7 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import damage_of, written_atomically
 from regmix_pipeline.progress import Say, to_stderr
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised when a column changes its meaning. Columns may be added without raising it."""
 
 _TYPES = {TEXT: "varchar", REAL: "double", WHOLE_NUMBER: "bigint", YES_NO: "boolean"}

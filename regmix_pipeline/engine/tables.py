@@ -134,6 +134,22 @@ TABLES: dict[str, Table] = {
             "epochs": (REAL, "tokens drawn / tokens available to the proxy"),
         },
     ),
+    "training_curves": Table(
+        ("proxy_losses",),
+        "a proxy's training since the row before, 64 rows a proxy at most; trajectory.parquet has all steps",
+        _VERSION
+        | {
+            "proxy": (TEXT, "proxy id"),
+            "mixture": (TEXT, "mixture id"),
+            "seed": (WHOLE_NUMBER, "seed of weights and order"),
+            "step": (WHOLE_NUMBER, "optimiser steps taken"),
+            "tokens": (WHOLE_NUMBER, "tokens trained on"),
+            "training_loss": (REAL, "mean loss of the training text, nats per token"),
+            "highest_training_loss": (REAL, "the highest of a step, nats per token"),
+            "gradient_norm": (REAL, "the highest norm of the gradient of a step, before clipping"),
+            "learning_rate": (REAL, "of the last step"),
+        },
+    ),
     "proxy_losses": Table(
         ("proxy_losses", "imported_runs", "earlier_runs"),
         "a proxy's loss on a target at a step",

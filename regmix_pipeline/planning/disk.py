@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from regmix_pipeline.planning.text import Text
 from regmix_pipeline.planning.work import COMPARED, Work, choices_and_candidates, mixture_count, proxy_count
+from regmix_pipeline.proxies.curves import POINTS as CURVE_POINTS
 from regmix_pipeline.regression.folds import FEWEST_ROWS_BY_REGION
 from regmix_pipeline.study.study import Study
 
@@ -13,6 +14,8 @@ _SNAPSHOT = 12
 """Bytes a parameter in a snapshot: itself and AdamW's two averages."""
 _PROXY_FILES = 16_000
 """Bytes of `proxy.json` and `trajectory.parquet` beside the weights, and 200 more a target and point."""
+_STEP = 24
+"""Bytes of an optimiser step in `trajectory.parquet`."""
 _EVALUATION = 1_000
 _RECORD, _PART, _EVENTS = 9_000, 11_000, 40_000
 """Bytes of a record (current and history), of a table's Parquet part, of Dagster's events of a partition."""
@@ -37,6 +40,7 @@ def ledger_rows(study: Study, works: Sequence[Work]) -> dict[str, int]:
         "mixtures": mixtures * domains,
         "proxies": proxies * domains,
         "proxy_losses": proxies * targets * (points + 1),
+        "training_curves": proxies * min(CURVE_POINTS, works[0].steps) if works and not works[0].command else 0,
         "regressor_scores": (splits * regressors + _NESTED) * targets * _METRICS + targets,
         "regressor_choices": 2 * targets,
         "noise_floor": targets if study.proxies.noise.mixtures > 1 else 0,
@@ -71,7 +75,10 @@ def disk_of(study: Study, works: Sequence[Work], text: Text, workers: int) -> di
         "shards": text.tokens * text.token_bytes,
         "checkpoints": float(sum(work.bytes for work in works)),
         "snapshots": float(max((min(workers, work.models) * work.parameters * _SNAPSHOT for work in own), default=0)),
-        "trajectories": float(sum(work.models for work in works) * _PROXY_FILES + 200 * points * proxy_count(study)),
+        "trajectories": float(
+            sum(work.models * (_PROXY_FILES + _STEP * (0 if work.command else work.steps)) for work in works)
+            + 200 * points * proxy_count(study)
+        ),
         "losses": float(sum(work.evaluations for work in works) * _EVALUATION),
         "records, tables, events": float(2 * (mixtures + sources) * (_RECORD + _PART) + mixtures * _EVENTS),
         "ledger": float(_LEDGER + rows * _ROW),

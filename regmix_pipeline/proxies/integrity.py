@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import read_json, sha256_of
 
 RECORD, TRAJECTORY = "proxy.json", "trajectory.parquet"
+SPEED = "speed.parquet"
+"""Tokens per second during training. No part of what is recorded of a proxy: a clock's answer differs each time."""
 WEIGHTS, REPORTED = "model.safetensors", "losses.json"
 
 
@@ -49,7 +52,11 @@ def trajectory_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def trajectory_schema() -> Any:
-    """Columns of `trajectory.parquet`, named as in the ledger's table of proxy losses."""
+    """Columns of `trajectory.parquet`, named as in the ledger's tables.
+
+    A row is a target's loss at a step, or, without a target, an optimiser step: the mean loss of its tokens (nats per
+    token), the gradient's norm before clipping, and the learning rate.
+    """
     import pyarrow as pa
 
     whole, real = pa.int64(), pa.float64()
@@ -64,8 +71,27 @@ def trajectory_schema() -> Any:
             ("bits_per_byte", real),
             ("bits_per_byte_standard_error", real),
             ("evaluated_tokens", whole),
+            ("training_loss", real),
+            ("gradient_norm", real),
+            ("learning_rate", real),
         ]
     )
+
+
+STEP_COLUMNS = ("training_loss", "gradient_norm", "learning_rate")
+"""Columns of a trajectory that optimiser steps have."""
+
+
+def speed_schema() -> Any:
+    """Columns of `speed.parquet`: a step, and the tokens per second from the row before until then."""
+    import pyarrow as pa
+
+    return pa.schema([("step", pa.int64()), ("tokens_per_second", pa.float64())])
+
+
+def is_step(row: Mapping[str, Any]) -> bool:
+    """Whether a row of a trajectory is an optimiser step; otherwise it is a target's loss."""
+    return row["target"] is None
 
 
 def require_intact(folder: Path, problem: str = "") -> None:

@@ -21,11 +21,14 @@ from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.numbers import amount
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.current import current_specs, pilot_extrapolation, pilots, trained_specs
+from regmix_pipeline.proxies.curves import thinned
 from regmix_pipeline.proxies.early_stopping import FinalLossExtrapolation, stopped
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
+from regmix_pipeline.proxies.integrity import STEP_COLUMNS, is_step
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile, files_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
+from regmix_pipeline.proxies.tracked import send_and_say, sender_of
 from regmix_pipeline.proxies.workers.choose import executor_of
 
 
@@ -99,6 +102,7 @@ def _trained(
             f"  {len(specs):,} mixtures, {models_of(tasks)}" + (f", {there:,} of them there already" if there else "")
         )
     progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), workspace.say, what="proxies trained")
+    sender = sender_of(workspace)
     for result in executor_of(workspace).run(tasks):
         there -= result.reused
         key = key_of[result.task.id]
@@ -107,6 +111,7 @@ def _trained(
             failed[key] = result.error
         else:
             values[result.task.id] = result.value
+            send_and_say(sender, result.task.output)
         rate = result.value.get("tokens_per_second")
         progress.advance(
             note="failed" if result.error is not None else f"{rate / 1e3:.0f}k tokens/s each" if rate else ""
@@ -260,6 +265,7 @@ def _losses(
 ) -> Output:
     version, record = losses_version(key, recipe), workspace.need("proxy_checkpoints", key)
     rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
     names = workspace.renamed
     # In the targets' order, not in that in which measurements ended: equal losses give equal files.
     order = list(targets)
@@ -271,11 +277,14 @@ def _losses(
         )
         value = read_json(trained)
         common = {"proxy": spec.id, "mixture": key, "seed": spec.seed}
+        found_on_the_way = pq.read_table(trajectory).to_pylist()
+        curves += [common | point for point in thinned([row for row in found_on_the_way if is_step(row)])]
         rows += [
-            common | row | {"target": target, "final": False, "extrapolated": False}
-            for row in pq.read_table(trajectory).to_pylist()
+            common | _without_step(row) | {"target": target, "final": False, "extrapolated": False}
+            for row in found_on_the_way
             # A target whose text has changed since the proxy was trained has no trajectory on its new text.
-            if (target := row["target"] if row["target"] in targets else names.get(row["target"], "")) in targets
+            if not is_step(row)
+            and (target := row["target"] if row["target"] in targets else names.get(row["target"], "")) in targets
             and row["target_version"] == targets[target].measure_version
         ]
         for found in measured:
@@ -285,6 +294,7 @@ def _losses(
     if not any(row["final"] for row in rows):
         raise ProxyError("no loss was measured", where=key, remedy="run again")
     path = workspace.write_rows("proxy_losses", version, rows)
+    workspace.write_rows("training_curves", version, curves)
     final = [row for row in rows if row["final"]]
     losses = {
         target: sum(row["loss"] for row in final if row["target"] == target) / len(specs)
@@ -302,6 +312,10 @@ def _losses(
         }
     evaluations = evaluation_specs(workspace, specs, targets, workspace.study.proxies.evaluation)
     return Output(key, version, facts, [path, *(task.output for task in evaluations)], seconds)
+
+
+def _without_step(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in STEP_COLUMNS}
 
 
 def _ending(

@@ -2,7 +2,9 @@
 """Train one proxy: a spec in, a whole folder out.
 
 The folder holds `model.safetensors` (float32), `proxy.json` (the spec, what was executed, speed, versions) and
-`trajectory.parquet` (losses per target at log-spaced steps). It appears under its final name finished or not at all.
+`trajectory.parquet` (losses per target at log-spaced steps; training loss, gradient norm and learning rate of every
+step). `speed.parquet` has the tokens per second, which no checksum covers. It appears under its final name finished or
+not at all.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from regmix_pipeline.files import folder_written_atomically, read_json, sha256_o
 from regmix_pipeline.progress import Say, Within, to_nobody
 from regmix_pipeline.proxies.device import autocast, device_of
 from regmix_pipeline.proxies.evaluate import AnySample, losses_on, sample_on_the_way
-from regmix_pipeline.proxies.integrity import trajectory_schema
+from regmix_pipeline.proxies.integrity import RECORD, SPEED, TRAJECTORY, speed_schema, trajectory_schema
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
@@ -68,25 +70,27 @@ class TrainingLoop:
         per_pass = max(1, spec.model.tokens_per_pass(device.type) // context)
         self.passes = math.ceil(training.windows_per_step / per_pass)
         self.last = min(spec.stop_at or self.steps, self.steps)
-        self.losses = torch.full((self.last,), math.nan, device=device)
+        self.losses, self.norms = (torch.full((self.last,), math.nan, device=device) for _ in range(2))
         self.taken = 0
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All that steps change: parameters, AdamW's averages, training losses."""
+        """All that steps change: parameters, AdamW's averages, training losses and norms of gradients."""
         optimiser = self.optimiser
         return {
             "parameters": self.flat,
             "mean": optimiser.mean,
             "square": optimiser.square,
             "losses": self.losses,
+            "norms": self.norms,
         }
 
     @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
         """Become the training that the snapshot was taken of."""
         for name, tensor in self.tensors.items():
-            tensor.copy_(snapshot.tensors[name])
+            if name in snapshot.tensors:  # those of earlier versions have no norms
+                tensor.copy_(snapshot.tensors[name])
         self.optimiser.taken.fill_(snapshot.taken)
         self.taken = snapshot.taken
 
@@ -96,7 +100,7 @@ class TrainingLoop:
         self.gradient.zero_()
         total = self._gradients(self.windows.read(self.taken * windows, windows))
         self.losses[self.taken] = total
-        self.optimiser.step(training.learning_rate_at(self.taken, self.steps))
+        self.norms[self.taken] = self.optimiser.step(training.learning_rate_at(self.taken, self.steps))
         self.taken += 1
 
     def _gradients(self, rows: Any) -> Tensor:
@@ -121,6 +125,22 @@ class TrainingLoop:
         """``scale`` times the sum of the losses of a pass, whose windows are those from ``first`` on of the step."""
         head = self.model.head
         return linear_cross_entropy(hidden, head, labels, scale=scale, gradient=head.grad)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The steps taken, as rows of the trajectory."""
+        training = self.spec.training
+        tokens = training.windows_per_step * self.spec.model.context
+        losses, norms = (tensor[: self.taken].tolist() for tensor in (self.losses, self.norms))
+        return [
+            {
+                "step": step + 1,
+                "tokens": (step + 1) * tokens,
+                "training_loss": loss,
+                "gradient_norm": norm,
+                "learning_rate": training.learning_rate_at(step, self.steps),
+            }
+            for step, (loss, norm) in enumerate(zip(losses, norms, strict=True))
+        ]
 
     def check(self) -> None:
         """Look at the losses so far.
@@ -191,27 +211,30 @@ def _trained(spec: ProxySpec, device: torch.device, say: Say) -> dict[str, Any]:
         trainer.restore(before)
     loaded = time.monotonic() - started
     try:
-        trajectory, clock = _run(trainer, samples, before, say)
+        trajectory, speed, clock = _run(trainer, samples, before, say)
     except ProxyError:
         spec.snapshot.unlink(missing_ok=True)
         raise
-    _write(spec, trainer, trajectory, clock | {"loading": round(loaded, 4)}, before.taken if before else 0)
+    _write(spec, trainer, trajectory, speed, clock | {"loading": round(loaded, 4)}, before.taken if before else 0)
     spec.snapshot.unlink(missing_ok=True)
     return read_json(spec.output / "proxy.json")
 
 
 def _run(
     trainer: TrainingLoop, samples: Sequence[AnySample], before: Snapshot | None, say: Say
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """The steps left; returns the trajectory's rows and the seconds spent in steps, evaluation and snapshots."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
+    """The steps left; returns rows of losses and of speed, and the seconds spent in steps, evaluation and
+    snapshots."""
     spec = trainer.spec
     sample_at = set(spec.evaluation.trajectory_steps(trainer.steps)) if samples else set()
     rows = list(before.trajectory) if before else []
+    speed: list[dict[str, Any]] = []
     seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
     mark = saved = time.monotonic()
     pause = spec.snapshot_seconds
     tokens = spec.training.windows_per_step * spec.model.context
     within = Within(spec.id, trainer.last, tokens, say, trainer.taken)
+    timed = trainer.taken, seconds["steps"]
 
     def clocked(what: str) -> float:
         nonlocal mark
@@ -224,14 +247,17 @@ def _run(
         within.at(trainer.taken)
         if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in sample_at:
             trainer.check()
-        if trainer.taken in sample_at:
             clocked("steps")
+            steps, passed = trainer.taken - timed[0], seconds["steps"] - timed[1]
+            speed.append({"step": trainer.taken, "tokens_per_second": steps * tokens / max(passed, 1e-9)})
+            timed = trainer.taken, seconds["steps"]
+        if trainer.taken in sample_at:
             rows.extend(_sampled(trainer, samples))
             clocked("evaluation")
         if trainer.taken == spec.landmark:
             trainer.check()
             clocked("steps")
-            _write(spec.at_landmark, trainer, rows, dict(seconds), 0)
+            _write(spec.at_landmark, trainer, rows, speed, dict(seconds), 0)
             clocked("snapshots")
         if time.monotonic() - saved >= pause and trainer.taken < trainer.last:
             trainer.check()
@@ -241,7 +267,7 @@ def _run(
             # However slow the disk, snapshots take no more than a twentieth of the time.
             pause, saved = max(spec.snapshot_seconds, 19 * took) if spec.snapshot_seconds else 0.0, mark
     clocked("steps")
-    return rows, {what: round(value, 4) for what, value in seconds.items()}
+    return rows, speed, {what: round(value, 4) for what, value in seconds.items()}
 
 
 def _sampled(trainer: TrainingLoop, samples: Sequence[AnySample]) -> list[dict[str, Any]]:
@@ -264,7 +290,12 @@ def _sampled(trainer: TrainingLoop, samples: Sequence[AnySample]) -> list[dict[s
 
 
 def _write(
-    spec: ProxySpec, trainer: TrainingLoop, trajectory: list[dict[str, Any]], seconds: dict[str, float], continued: int
+    spec: ProxySpec,
+    trainer: TrainingLoop,
+    trajectory: list[dict[str, Any]],
+    speed: list[dict[str, Any]],
+    seconds: dict[str, float],
+    continued: int,
 ) -> None:
     """Write the proxy as it is now, under ``spec``'s id, unless it is there."""
     import pyarrow as pa
@@ -298,5 +329,7 @@ def _write(
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.model.state_dict().items()}
         save_file(weights, temporary / "model.safetensors", metadata={"proxy": spec.id})
         value["sha256"] = sha256_of(temporary / "model.safetensors")
-        pq.write_table(pa.Table.from_pylist(trajectory, schema=trajectory_schema()), temporary / "trajectory.parquet")
-        write_json(temporary / "proxy.json", value)
+        rows = pa.Table.from_pylist([*trajectory, *trainer.rows()], schema=trajectory_schema())
+        pq.write_table(rows, temporary / TRAJECTORY)
+        pq.write_table(pa.Table.from_pylist(speed, schema=speed_schema()), temporary / SPEED)
+        write_json(temporary / RECORD, value)

@@ -19,6 +19,7 @@ TABLES_SHOWN = (
     "text_overlap",
     "mixtures",
     "proxy_losses",
+    "training_curves",
     "regressor_scores",
     "noise_floor",
     "out_of_fold",
@@ -248,7 +249,7 @@ def _training(connection: duckdb.DuckDBPyConnection) -> Training:
     return Training(*row)
 
 
-_MEASURED = """
+MEASURED = """
 with shares as (select unnest(?::varchar[]) as target, unnest(?::double[]) as share),
 targets as (
     select proxy, mixture, seed, target, tokens, final, loss, standard_error
@@ -273,7 +274,7 @@ def _losses(connection: duckdb.DuckDBPyConnection, objective: Mapping[str, float
         "where l.final group by all order by l.target, avg(l.loss), l.mixture"
     )
     losses: dict[str, list[MixtureLoss]] = {}
-    for target, *row in connection.execute(_MEASURED + query, _shares(objective)).fetchall():
+    for target, *row in connection.execute(MEASURED + query, shares_of(objective)).fetchall():
         losses.setdefault(target, []).append(MixtureLoss(*row))
     return losses
 
@@ -286,12 +287,12 @@ def _trajectories(
         "from measured where not final group by target, tokens order by target, tokens"
     )
     steps: dict[str, list[TrajectoryPoint]] = {}
-    for target, *row in connection.execute(_MEASURED + query, _shares(objective)).fetchall():
+    for target, *row in connection.execute(MEASURED + query, shares_of(objective)).fetchall():
         steps.setdefault(target, []).append(TrajectoryPoint(*row))
     return steps
 
 
-def _shares(objective: Mapping[str, float]) -> list[list[Any]]:
+def shares_of(objective: Mapping[str, float]) -> list[list[Any]]:
     return [list(objective), list(objective.values())]
 
 

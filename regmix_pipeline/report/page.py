@@ -12,8 +12,9 @@ from regmix_pipeline import numbers
 from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.decisions.guardrails import measured_guardrails
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
+from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.regression.signal import REMEDY
-from regmix_pipeline.report import confirmation_plots, narrative, plots, provenance, size_plots, tables
+from regmix_pipeline.report import confirmation_plots, curves, narrative, plots, provenance, size_plots, tables
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.confirmation_summary import COMPARED, TargetResult, by_target, confirmation_summary, tally
 from regmix_pipeline.report.data import OBJECTIVE, OVERLAP_SHOWN, ReportData, Score, read_report_data
@@ -84,13 +85,17 @@ def render(
         )
     }
     environment.filters |= {"shade": tables.shade, "breakable": _breakable}
-    context = build_context(read_report_data(ledger, decision), decision, fitted)
+    data = read_report_data(ledger, decision)
+    context = build_context(data, decision, fitted, _curves(ledger, decision))
     context |= {"verdicts": verdicts, "latest_verdict": verdicts[-1] if verdicts else None}
     return environment.get_template("page.html").render(context, plotly_js=get_plotlyjs())
 
 
 def build_context(
-    data: ReportData, decision: Mapping[str, Any], fitted: FittedRegressor | None = None
+    data: ReportData,
+    decision: Mapping[str, Any],
+    fitted: FittedRegressor | None = None,
+    training: Sequence[curves.Curve] = (),
 ) -> dict[str, Any]:
     """Everything the template shows: tables, sentences and, under ``figures``, the plots as JSON by id."""
     decided = {"versions": {}, "flags": [], "domains": [], "predictions": [], "code": {}, **decision}
@@ -149,8 +154,18 @@ def build_context(
     context["study_json"] = _script_safe(study)
     context |= provenance.of(decided)
     context["figures"] = _figures(context, data)
+    if training:
+        context["figures"]["curves"] = curves.draw(training)
+    context["odd_curves"] = curves.outlier_lines(training)
+    context["curves_count"] = len(training)
     context["figures_json"] = _script_safe({name: json.loads(plot.json) for name, plot in context["figures"].items()})
     return context
+
+
+def _curves(ledger: Path, decision: Mapping[str, Any]) -> list[curves.Curve]:
+    objective = {name: float(share) for name, share in (decision.get("objective") or {}).items()}
+    with read_ledger(ledger) as connection:
+        return curves.read_curves(connection, objective)
 
 
 def _rank(context: Mapping[str, Any], objective: tables.Shown | None) -> Score | None:

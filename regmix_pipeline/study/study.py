@@ -29,6 +29,7 @@ from regmix_pipeline.study.settings.search import SearchSettings
 from regmix_pipeline.study.settings.strategies import StrategySettings
 from regmix_pipeline.study.settings.targets import Family, Target, check_families, objective_of
 from regmix_pipeline.study.settings.tokens import ShardSettings, TextCheckSettings, TokenizerSettings
+from regmix_pipeline.study.settings.tracking import TrackingSettings
 from regmix_pipeline.study.settings.trainer import TrainerSettings
 from regmix_pipeline.study.settings.watch import WatchSettings
 from regmix_pipeline.study.settings.workers import EngineSettings
@@ -191,6 +192,8 @@ class Study(Settings):
     """Weight of a withdrawn domain that may be left out of an earlier run, or by which it may miss a merge's shares."""
     refit: Refit = Refit()
     """How the study follows its domains while the Dagster UI runs."""
+    tracking: TrackingSettings = TrackingSettings()
+    """Experiment trackers that proxies are sent to."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:

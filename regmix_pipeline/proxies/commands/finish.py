@@ -54,7 +54,10 @@ def finish(spec: ProxySpec, seconds: float) -> dict[str, Any]:
         "versions": {"code": COMMAND_CODE, "python": platform.python_version()},
     }
     with folder_written_atomically(spec.output) as temporary:
-        write_json(temporary / REPORTED, reported.model_dump(mode="json"))
+        # Its checksum is the evidence's: what a trainer does not report leaves no trace in it.
+        write_json(
+            temporary / REPORTED, reported.model_dump(mode="json", exclude=None if reported.training else {"training"})
+        )
         value["sha256"] = sha256_of(temporary / REPORTED)
         rows = pa.Table.from_pylist(_trajectory(reported, spec), schema=trajectory_schema())
         pq.write_table(rows, temporary / TRAJECTORY)
@@ -73,7 +76,7 @@ def _trajectory(reported: Reported, spec: ProxySpec) -> list[dict[str, Any]]:
         }
         for point in reported.trajectory
         for name, loss in point.losses.items()
-    ]
+    ] + [step.model_dump() for step in sorted(reported.training, key=lambda step: step.step)]
 
 
 def loss_fields(loss: dict[str, Any]) -> dict[str, Any]:

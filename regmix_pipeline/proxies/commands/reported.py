@@ -48,6 +48,21 @@ class Measurement(Settings):
     """Target -> its loss."""
 
 
+class Step(Settings):
+    """An optimiser step."""
+
+    step: int = Field(gt=0)
+    """Its number, from 1."""
+    tokens: int = Field(gt=0)
+    """Tokens trained on by then."""
+    training_loss: float
+    """Mean loss of its tokens, nats per token."""
+    gradient_norm: float | None = Field(default=None, ge=0)
+    """Norm of the gradient before clipping."""
+    learning_rate: float | None = Field(default=None, ge=0)
+    """Learning rate."""
+
+
 class Reported(Settings):
     """What a command reports of one proxy."""
 
@@ -59,6 +74,8 @@ class Reported(Settings):
     """Domain -> tokens trained on, repetition counted."""
     trajectory: tuple[Measurement, ...] = ()
     """Losses along the way, if the trainer has them."""
+    training: tuple[Step, ...] = ()
+    """Optimiser steps, all or some of them, if the trainer has them."""
     parameters: int | None = Field(default=None, gt=0)
     """Parameters of the model."""
     training_loss: float | None = None

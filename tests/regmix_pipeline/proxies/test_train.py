@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from regmix_pipeline.errors import ProxyError, StudyError, TokenError
-from regmix_pipeline.proxies.integrity import trajectory_schema
+from regmix_pipeline.proxies.integrity import is_step, trajectory_of, trajectory_schema
 from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
 from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
 
@@ -25,7 +25,7 @@ def test_a_proxy_is_a_whole_folder(spec_of: SpecOf) -> None:
     spec = spec_of()
     value = train_proxy(spec)
     names = {path.name for path in spec.output.iterdir()}
-    assert names == {"model.safetensors", "proxy.json", "trajectory.parquet"}
+    assert names == {"model.safetensors", "proxy.json", "trajectory.parquet", "speed.parquet"}
     assert [path.name for path in spec.folder.iterdir()] == [spec.id]
     assert value == json.loads((spec.output / "proxy.json").read_text())
     assert ProxySpec.model_validate(value["spec"]).id == spec.id
@@ -33,8 +33,29 @@ def test_a_proxy_is_a_whole_folder(spec_of: SpecOf) -> None:
     assert sum(weight.numel() for weight in weights.values()) == value["parameters"]
     table = pq.read_table(spec.output / "trajectory.parquet")
     assert table.schema.equals(trajectory_schema())
-    assert set(table["step"].to_pylist()) == {3, 6, 12}
-    assert set(table["target"].to_pylist()) == {"books", "code"}
+    rows = table.to_pylist()
+    assert {row["step"] for row in rows if not is_step(row)} == {3, 6, 12}
+    assert {row["target"] for row in rows} == {"books", "code", None}
+
+
+def test_every_step_is_in_the_trajectory(spec_of: SpecOf) -> None:
+    spec = spec_of()
+    train_proxy(spec)
+    steps = [row for row in trajectory_of(spec.output) if is_step(row)]
+    trainer = TrainingLoop(spec, torch.device("cpu"))
+    for row in steps:
+        trainer.step()
+        assert row["step"] == trainer.taken
+        assert row["tokens"] == trainer.taken * 16 * 8
+        assert row["training_loss"] == pytest.approx(float(trainer.losses[trainer.taken - 1]))
+        # The gradient is clipped to the norm that is allowed, and the row has it before that.
+        clipped = min(row["gradient_norm"], spec.training.clip)
+        assert float(torch.linalg.vector_norm(trainer.gradient)) == pytest.approx(clipped, rel=1e-3)
+        assert row["learning_rate"] == spec.training.learning_rate_at(trainer.taken - 1, 12)
+    assert len(steps) == 12
+    speed = pq.read_table(spec.output / "speed.parquet")
+    assert speed["step"].to_pylist()[-1] == 12
+    assert min(speed["tokens_per_second"].to_pylist()) > 0
 
 
 def test_executed_tokens_are_the_mixtures(spec_of: SpecOf) -> None:
@@ -72,7 +93,7 @@ def test_it_learns_the_domain_it_is_given(spec_of: SpecOf) -> None:
         spec = spec_of(mixture={domain: 1_000_000}, training=training)
         train_proxy(spec)
         rows = pq.read_table(spec.output / "trajectory.parquet").to_pylist()
-        final[domain] = {row["target"]: row["loss"] for row in rows if row["step"] == 60}
+        final[domain] = {row["target"]: row["loss"] for row in rows if row["step"] == 60 and not is_step(row)}
     assert final["books"]["books"] < final["code"]["books"] - 1
     assert final["code"]["code"] < final["books"]["code"] - 1
 

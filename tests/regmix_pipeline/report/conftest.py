@@ -198,6 +198,7 @@ def make_study(
     proxies: int = 62,
     confirmed: str | None = "held",
     overlap: list[dict[str, Any]] | None = None,
+    odd: int | None = None,
     seed: int = 5,
     **changes: Any,
 ) -> MadeStudy:
@@ -209,6 +210,7 @@ def make_study(
         targets: number of targets: `encyclopedia`, outside the domains and the objective, then the domains themselves.
         proxies: sampled mixtures; natural and uniform come on top.
         confirmed: "held", "against", "unclear", or None for no confirmation.
+        odd: position of a mixture whose proxy's training loss rises and falls again; None: of none.
         overlap: rows of the table of overlaps, without their versions.
         changes: keys of the decision record to replace.
     """
@@ -259,9 +261,11 @@ def make_study(
     writer.record("mixtures", UNPARTITIONED, "mix1", {"domain_inventory/all": "inv1"}, {"count": proxies, "seed": 42})
 
     losses = _losses(law, mixtures, generator)
+    odd_training = None if odd is None else list(mixtures)[odd]
     for key, part in losses.items():
         writer.record("proxy_checkpoints", key, f"ck{key}", {"mixtures/all": "mix1"} | shards, {"tokens": 131072})
         writer.rows_of("proxy_losses", f"loss{key}", part)
+        writer.rows_of("training_curves", f"loss{key}", _curve(key, part, spikes=key == odd_training))
         writer.record("proxy_losses", key, f"loss{key}", {f"proxy_checkpoints/{key}": f"ck{key}"}, {"windows": 64})
     measured = {(r["mixture"], r["target"]): r["loss"] for part in losses.values() for r in part if r["final"]}
 
@@ -378,3 +382,25 @@ def make() -> Callable[..., MadeStudy]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> MadeStudy:
     """The usual study: 9 domains, 10 targets, 64 proxies, confirmed."""
     return make_study(tmp_path_factory.mktemp("study"))
+
+
+def _curve(mixture: str, losses: list[dict[str, Any]], spikes: bool) -> list[dict[str, Any]]:
+    """The training of a mixture's first proxy: from the loss of a guess towards its final losses."""
+    first = losses[0]
+    end = first["loss"]
+    rows = []
+    for step in range(1, 17):
+        loss = end + 4 * 0.7**step + (3.0 if spikes and step == 9 else 0.0)
+        rows.append(
+            {
+                **{name: first[name] for name in ("proxy", "seed")},
+                "mixture": mixture,
+                "step": 4 * step,
+                "tokens": 2048 * step,
+                "training_loss": loss,
+                "highest_training_loss": loss + 0.05,
+                "gradient_norm": 1.0,
+                "learning_rate": 0.01,
+            }
+        )
+    return rows
