@@ -9,9 +9,9 @@ from statistics import mean
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import read_json
 from regmix_pipeline.planning import stated
-from regmix_pipeline.planning.memory import Memory
 from regmix_pipeline.planning.rates import Trainers
 from regmix_pipeline.planning.work import Work
+from regmix_pipeline.proxies.memory import Memory
 from regmix_pipeline.study.settings.trainer import TrainerSettings
 
 

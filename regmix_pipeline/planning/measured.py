@@ -17,10 +17,10 @@ import numpy as np
 
 from regmix_pipeline.errors import PlanError
 from regmix_pipeline.mixtures.mixture import PARTS
-from regmix_pipeline.planning.memory import worker_memory
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
+from regmix_pipeline.proxies.memory import worker_memory
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.study.settings.proxies import EvaluationSettings
 

@@ -14,13 +14,13 @@ from regmix_pipeline.planning.disk import disk_of, ledger_rows
 from regmix_pipeline.planning.fitting import FittingSeconds, fitting_trial, stated_seconds
 from regmix_pipeline.planning.hardware import Hardware
 from regmix_pipeline.planning.here import speeds_here
-from regmix_pipeline.planning.memory import Memory
 from regmix_pipeline.planning.rates import Devices, Trainers, Workers
 from regmix_pipeline.planning.recorded import RecordedWork, ToTrain, made_of, nothing_made
 from regmix_pipeline.planning.stage_plans import TRAINING, StagePlan, stage_plans
 from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, stated_speed, text_of, text_trial
 from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
 from regmix_pipeline.progress import Say, to_nobody
+from regmix_pipeline.proxies.memory import Memory
 from regmix_pipeline.proxies.workers.local import commands_at_once, default_workers
 from regmix_pipeline.study.study import Study
 

@@ -11,10 +11,10 @@ from regmix_pipeline.errors import PlanError
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.hardware import Hardware
 from regmix_pipeline.planning.measured import available_bytes
-from regmix_pipeline.planning.memory import Memory, worker_memory
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.progress import clock
+from regmix_pipeline.proxies.memory import Memory, worker_memory
 
 QUIET = 0.9
 """Share of its core that a worker of a trial must have had for the machine to count as quiet."""
