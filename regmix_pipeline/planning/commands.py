@@ -51,6 +51,10 @@ class Commands:
         """One a command."""
         return min(self.at_once, work.models) if work.command else self.others.devices(work)
 
+    def stack(self, work: Work) -> int:
+        """One."""
+        return 1 if work.command else self.others.stack(work)
+
     def memory(self, work: Work) -> Memory:
         """Not known of a command."""
         return Memory(0, 0, 0, 0, 0, 0, 0) if work.command else self.others.memory(work)

@@ -81,6 +81,12 @@ def default_workers() -> int:
     return devices_here() * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
 
 
+def stacking_workers(stack: Stacking) -> int:
+    """The same where proxies are stacked: one per CUDA device."""
+    devices = devices_here()
+    return devices if devices and most_in_stack(stack, devices) > 1 else default_workers()
+
+
 def commands_at_once(study: Study, engine: EngineSettings | None = None) -> int:
     """Commands of the study's own trainer that run at once where nobody says how many: one for each CUDA device, or
     one, as each may use all of the machine; on Slurm so many jobs."""
@@ -126,7 +132,7 @@ class LocalExecutor:
             raise ProxyError(f"{workers} workers", where="proxies.workers", remedy="give 1 or more")
         self.workers = workers or default_workers()
         self.stack: Stacking = stack
-        self._stacking = workers or devices_here() or self.workers
+        self._stacking = workers or stacking_workers(stack)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
         """Do the tasks; yield a result for each, finished ones first, the others in the order in which they end.
