@@ -46,9 +46,9 @@ def train(
 
     number, total = slices.parsed_slice(slice_)
     if from_store is not None:
-        store, cache = Store(from_store), Path(EngineSettings().overridden().cache).expanduser()
+        store, engine = Store(from_store), EngineSettings().overridden()
         specs = slices.of_slice(slices.published(store), number, total)
-        results = slices.train_from(store, specs, cache, LocalExecutor(workers))
+        results = slices.train_from(store, specs, Path(engine.cache).expanduser(), LocalExecutor(workers, engine.stack))
     else:
         workspace = open_workspace(study, home, data, workers=workers)
         if publish:

@@ -9,9 +9,9 @@ from statistics import mean
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.files import read_json
 from regmix_pipeline.planning import stated
-from regmix_pipeline.planning.memory import Memory
 from regmix_pipeline.planning.rates import Trainers
 from regmix_pipeline.planning.work import Work
+from regmix_pipeline.proxies.memory import Memory
 from regmix_pipeline.study.settings.trainer import TrainerSettings
 
 
@@ -50,6 +50,10 @@ class Commands:
     def devices(self, work: Work) -> int:
         """One a command."""
         return min(self.at_once, work.models) if work.command else self.others.devices(work)
+
+    def stack(self, work: Work) -> int:
+        """One."""
+        return 1 if work.command else self.others.stack(work)
 
     def memory(self, work: Work) -> Memory:
         """Not known of a command."""

@@ -37,7 +37,7 @@ class Hardware(Settings):
     memory_gb: float = Field(gt=0)
     """Memory of a device, GB."""
     proxies_per_device: int = Field(default=1, ge=1)
-    """Proxies that train on a device at once; fewer where memory asks for it."""
+    """Proxies that train on a device at once, as one program; fewer where memory asks for it."""
     cores: int = Field(default=8, ge=1)
     """CPU cores of all machines together, for tokenising and fitting."""
     price_per_hour: float = Field(default=0.0, ge=0)
@@ -71,10 +71,6 @@ class Hardware(Settings):
                 share = math.log(width / low) / math.log(high / low)
                 return rates[low] + share * (rates[high] - rates[low])
         return rates[widths[-1]]
-
-    def at_once(self, bytes_each: float) -> int:
-        """Models of so many bytes that a device trains at once; 0 where not even one fits."""
-        return min(self.proxies_per_device, int(self.memory_gb * 1e9 // bytes_each))
 
 
 def hardware_of(name: str, devices: int | None = None) -> Hardware:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from regmix_pipeline.engine.workspace import Workspace
@@ -13,6 +14,7 @@ from regmix_pipeline.planning.recorded import recorded_speed
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.progress import Say, clock
+from regmix_pipeline.proxies.workers.local import devices_here, most_in_stack
 from regmix_pipeline.study.study import Study
 
 EFFICIENCY = 0.5
@@ -28,6 +30,8 @@ def speeds_here(
         PlanError: a trial failed.
     """
     found: dict[str, Speed] = {}
+    asked = study.proxies.engine.overridden().stack
+    most = most_in_stack(asked, devices_here())
     rate = 0.0
     for work in works:
         if work.command:
@@ -41,10 +45,11 @@ def speeds_here(
         if not work.models:  # all runs are imported
             found[work.what] = replace(_by_flops(work, works[0], None, rate), source="nothing to train")
             continue
-        if fits_a_trial(work, min(workers, work.models), rate):
-            seconds = clock(STARTING + trial_seconds(work, rate))
+        stack = min(most, math.ceil(work.models / workers))
+        if fits_a_trial(work, min(workers, work.models), rate, stack):
+            seconds = clock(STARTING + trial_seconds(work, rate, stack))
             say(f"  plan: trying {work.what}, {amount(work.parameters)} parameters: about {seconds}")
-            tried = trial(work, list(study.domains), workers)
+            tried = trial(work, list(study.domains), workers, stack=asked if asked == "auto" else stack)
         else:
             say(f"  plan: {work.what}, {amount(work.parameters)} parameters: too large to try here, so by FLOPs")
         found[work.what] = tried or _by_flops(work, works[0], found.get("proxies"), rate)

@@ -17,12 +17,13 @@ import numpy as np
 
 from regmix_pipeline.errors import PlanError
 from regmix_pipeline.mixtures.mixture import PARTS
-from regmix_pipeline.planning.memory import worker_memory
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
+from regmix_pipeline.proxies.memory import worker_memory
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.study.settings.proxies import EvaluationSettings
+from regmix_pipeline.study.settings.workers import Stacking
 
 SECONDS = 4.0
 """Time that steps are measured for."""
@@ -39,16 +40,17 @@ _TOKENS = 4096
 """Tokens that a trial measures losses on; a study's windows are counted up from there."""
 
 
-def fits_a_trial(work: Work, workers: int, rate: float) -> bool:
-    """Whether so many models can be tried on this machine at once, in memory and, at ``rate`` FLOP/s, in time."""
-    need = worker_memory(work.model, work.vocabulary, work.training.windows_per_step).total * workers
-    return need < 0.9 * available_bytes() and trial_seconds(work, rate) < LONGEST + SECONDS
+def fits_a_trial(work: Work, workers: int, rate: float, stack: int = 1) -> bool:
+    """Whether so many workers can be tried on this machine at once, each with ``stack`` models, in memory and, at
+    ``rate`` FLOP/s, in time."""
+    need = worker_memory(work.model, work.vocabulary, work.training.windows_per_step, stack=stack).total * workers
+    return need < 0.9 * available_bytes() and trial_seconds(work, rate, stack) < LONGEST + SECONDS
 
 
-def trial_seconds(work: Work, rate: float) -> float:
+def trial_seconds(work: Work, rate: float, stack: int = 1) -> float:
     """Seconds that a trial's own work takes at so many FLOP/s."""
     tokens = max(2048, work.model.context)
-    return SECONDS + _PASSES * work.flops / work.tokens * tokens / rate
+    return SECONDS + stack * _PASSES * work.flops / work.tokens * tokens / rate
 
 
 def available_bytes() -> float:
@@ -59,7 +61,9 @@ def available_bytes() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SECONDS) -> Speed | None:
+def trial(
+    work: Work, domains: Sequence[str], workers: int, seconds: float = SECONDS, stack: Stacking = 1
+) -> Speed | None:
     """Train for a few seconds in each of ``workers`` processes at once; None where that takes longer than `DEADLINE`.
 
     Args:
@@ -67,6 +71,7 @@ def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SEC
         domains: names of the study's domains; each is given random tokens, whose values cost nothing.
         workers: processes, or as many as there are models if those are fewer.
         seconds: time that steps are measured for.
+        stack: models that each process trains as one program; "auto" lets it find out.
 
     Raises:
         PlanError: a worker died.
@@ -82,7 +87,7 @@ def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SEC
         ]
         try:
             for child, spec in zip(children, specs, strict=True):
-                child.tell({"spec": spec.model_dump(mode="json"), "seconds": seconds})
+                child.tell({"spec": spec.model_dump(mode="json"), "seconds": seconds, "stack": stack})
             ready = []
             for child in children:
                 if _answer(child, work, deadline) is None:
@@ -111,9 +116,11 @@ def trial(work: Work, domains: Sequence[str], workers: int, seconds: float = SEC
         sampling=work.sampled_windows * mean["window"],
         writing=mean["writing"],
         evaluation=mean["evaluation"] + more * mean["window"],
-        source=f"measured here, {workers} worker{'s' if workers > 1 else ''} at once",
+        source=f"measured here, {workers} worker{'s' if workers > 1 else ''} at once"
+        + (f", each with {answers[0]['stack']} models as one program" if answers[0]["stack"] > 1 else ""),
         peak_bytes=int(max(answer["peak_bytes"] for answer in answers)) if answers[0]["device"] == "cpu" else 0,
         workers=workers,
+        stack=answers[0]["stack"],
         core_share=min(mean["core_share"], 1.0) if answers[0]["device"] == "cpu" else 1.0,
     )
 

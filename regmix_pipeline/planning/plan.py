@@ -14,14 +14,14 @@ from regmix_pipeline.planning.disk import disk_of, ledger_rows
 from regmix_pipeline.planning.fitting import FittingSeconds, fitting_trial, stated_seconds
 from regmix_pipeline.planning.hardware import Hardware
 from regmix_pipeline.planning.here import speeds_here
-from regmix_pipeline.planning.memory import Memory
 from regmix_pipeline.planning.rates import Devices, Trainers, Workers
 from regmix_pipeline.planning.recorded import RecordedWork, ToTrain, made_of, nothing_made
 from regmix_pipeline.planning.stage_plans import TRAINING, StagePlan, stage_plans
 from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, stated_speed, text_of, text_trial
 from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
 from regmix_pipeline.progress import Say, to_nobody
-from regmix_pipeline.proxies.workers.local import commands_at_once, default_workers
+from regmix_pipeline.proxies.memory import Memory
+from regmix_pipeline.proxies.workers.local import commands_at_once, stacking_workers
 from regmix_pipeline.study.study import Study
 
 
@@ -39,6 +39,7 @@ class StudyPlan:
         works: proxies, then the confirmation and the comparison's, if there are such.
         to_train: batch -> what is still to be trained of it, as `regmix status` forecasts.
         guesses: why something of it is an upper bound, in words.
+        at_once: batch -> devices, and models that train at once on each of them.
         memory: batch -> what one worker needs.
         peaks: batch -> bytes that a worker was measured to hold, where it was.
         stages: every stage, in order; the orchestration of stages and proxies is a part of each.
@@ -61,6 +62,7 @@ class StudyPlan:
     works: tuple[Work, ...]
     to_train: Mapping[str, ToTrain]
     guesses: tuple[str, ...]
+    at_once: Mapping[str, tuple[int, int]]
     memory: Mapping[str, Memory]
     peaks: Mapping[str, int]
     stages: tuple[StagePlan, ...]
@@ -131,7 +133,8 @@ def plan_study(
     """
     works = works_of(study, base)
     workers = workers or (workspace.workers if workspace is not None else None) or study.proxies.workers
-    workers = workers or (default_workers() if study.proxies.trainer is None else commands_at_once(study))
+    stack = study.proxies.engine.overridden().stack
+    workers = workers or (stacking_workers(stack) if study.proxies.trainer is None else commands_at_once(study))
     here = hardware is None and teraflops is None
     if teraflops is not None:
         hardware = _as_given(teraflops, workers)
@@ -145,7 +148,11 @@ def plan_study(
     text = text_of(study, works, workspace, text_speed.bytes_per_token)
     if hardware is not None:
         given = teraflops is not None
-        trainers: Trainers = Devices(hardware, "as given" if given else f"{hardware.name}, by its stated rate")
+        trainers: Trainers = Devices(
+            hardware,
+            "as given" if given else f"{hardware.name}, by its stated rate",
+            None if stack == "auto" else stack,
+        )
         machine = f"{teraflops:g} TFLOP/s as given" if given else f"{hardware.devices} x {hardware.name}"
         peaks: dict[str, int] = {}
     else:
@@ -173,6 +180,7 @@ def plan_study(
         works,
         made.to_train,
         made.guesses,
+        {work.what: (trainers.devices(work), trainers.stack(work)) for work in works},
         {work.what: trainers.memory(work) for work in works},
         peaks,
         stages,

@@ -11,10 +11,11 @@ from regmix_pipeline.errors import PlanError
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.hardware import Hardware
 from regmix_pipeline.planning.measured import available_bytes
-from regmix_pipeline.planning.memory import Memory, worker_memory
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.progress import clock
+from regmix_pipeline.proxies.memory import Memory, worker_memory
+from regmix_pipeline.proxies.workers.local import PROXIES_PER_GPU
 
 QUIET = 0.9
 """Share of its core that a worker of a trial must have had for the machine to count as quiet."""
@@ -40,6 +41,10 @@ class Trainers(Protocol):
         """Devices that a batch keeps busy."""
         ...
 
+    def stack(self, work: Work) -> int:
+        """Models of a batch that train at once on each of them."""
+        ...
+
     def memory(self, work: Work) -> Memory:
         """What a worker needs."""
         ...
@@ -58,12 +63,16 @@ class Workers:
     """Processes on this machine, a core each.
 
     Attributes:
-        workers: how many at once.
+        workers: processes.
         speeds: batch -> speed of a worker.
     """
 
     workers: int
     speeds: Mapping[str, Speed]
+
+    def stack(self, work: Work) -> int:
+        """As the speed was measured."""
+        return self.speeds[work.what].stack
 
     def training(self, work: Work, models: int) -> float:
         """Rounds of equal models; between two of them a worker waits for its result to be recorded."""
@@ -89,7 +98,7 @@ class Workers:
 
     def memory(self, work: Work) -> Memory:
         """Of a worker on a CPU."""
-        return worker_memory(work.model, work.vocabulary, work.training.windows_per_step)
+        return worker_memory(work.model, work.vocabulary, work.training.windows_per_step, stack=self.stack(work))
 
     def warnings(self, work: Work) -> list[str]:
         """Whether this machine's memory holds the workers."""
@@ -121,31 +130,39 @@ class Devices:
     Attributes:
         hardware: the devices.
         source_: where their rate comes from.
+        most: models at most that the study trains on a device at once; default what the hardware says.
     """
 
     hardware: Hardware
     source_: str
+    most: int | None = None
 
     @property
     def workers(self) -> int:
         """Models that train at once, where memory allows."""
-        return self.hardware.devices * self.hardware.proxies_per_device
+        return self.hardware.devices * self._most
 
-    def slots(self, work: Work) -> int:
-        """Models of a batch that train at once on a device.
+    @property
+    def _most(self) -> int:
+        return min(self.most or self.hardware.proxies_per_device, self.hardware.proxies_per_device)
+
+    def stack(self, work: Work) -> int:
+        """As many as there are for a device and its memory holds.
 
         Raises:
             PlanError: not even one fits, however small its passes.
         """
-        need = self.memory(work)
-        if not self.hardware.at_once(need.fixed):
+        need = self._memory(work, 1)
+        if need.fixed > self.hardware.memory_gb * 1e9:
             raise PlanError(
                 f"a model of the {work.what} needs {need.fixed / 1e9:,.1f} GB, a device has "
                 f"{self.hardware.memory_gb:,g}",
                 where=f"{self.hardware.name}.memory_gb",
                 remedy="plan for devices with more memory, or a smaller model: a model is trained on one device",
             )
-        return max(1, self.hardware.at_once(need.total))
+        most = min(self._most, max(1, math.ceil(work.models / self.hardware.devices)))
+        room = self.hardware.memory_gb * 1e9
+        return max((size for size in range(2, most + 1) if self._memory(work, size).total <= room), default=1)
 
     def warnings(self, work: Work) -> list[str]:
         """What would stop a batch on these devices."""
@@ -164,7 +181,7 @@ class Devices:
         device = math.ceil(models / self.hardware.devices)
         rate = self.hardware.teraflops(work.model.width) * 1e12
         flops = work.flops + work.sampled_windows * work.window_flops
-        rounds = math.ceil(device / self.slots(work))
+        rounds = math.ceil(device / self.stack(work))
         between = models * (stated.ORCHESTRATION_SECONDS + stated.TASK_SECONDS)
         alone = stated.WORKER_STARTUP[self.hardware.kind] + device * flops / rate + rounds * stated.MODEL_OVERHEAD
         return max(alone, between)
@@ -176,7 +193,8 @@ class Devices:
             return 0.0
         rate = self.hardware.teraflops(work.model.width) * 1e12
         device = math.ceil(tasks / self.hardware.devices)
-        rounds = math.ceil(device / self.slots(work))
+        # Losses are measured by workers that share a device, not by stacks.
+        rounds = math.ceil(device / min(self.hardware.proxies_per_device, PROXIES_PER_GPU))
         alone = device * work.windows * work.window_flops / rate + rounds * stated.EVALUATION_OVERHEAD
         return stated.WORKER_STARTUP["cpu"] + max(alone, tasks * stated.TASK_SECONDS)
 
@@ -185,8 +203,11 @@ class Devices:
         return min(self.hardware.devices, work.models)
 
     def memory(self, work: Work) -> Memory:
-        """Of a worker on such a device."""
-        return worker_memory(work.model, work.vocabulary, work.training.windows_per_step, self.hardware.kind)
+        """Of a worker on such a device, with all models that it trains at once."""
+        return self._memory(work, self.stack(work))
+
+    def _memory(self, work: Work, stack: int) -> Memory:
+        return worker_memory(work.model, work.vocabulary, work.training.windows_per_step, self.hardware.kind, stack)
 
     def source(self, work: Work) -> str:
         """Of the rate."""

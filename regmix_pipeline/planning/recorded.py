@@ -136,4 +136,5 @@ def recorded_speed(workspace: Workspace, work: Work) -> Speed | None:
         evaluation=evaluation_seconds(work, mean(clocks["step"])),
         source=f"recorded here: {len(found)} models",
         workers=workspace.workers or 1,
+        stack=max(value.get("stacked", 1) for value in found),
     )

@@ -34,6 +34,8 @@ def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
             "total_flops": None if work.command else work.total_flops,
             "evaluations": work.evaluations,
             "bytes": work.bytes,
+            "devices": plan.at_once[work.what][0],
+            "models_per_device": plan.at_once[work.what][1],
             "memory": asdict(plan.memory[work.what]) | {"total": plan.memory[work.what].total},
             "measured_peak_bytes": plan.peaks.get(work.what),
         }
@@ -95,12 +97,13 @@ def _show_models(plan: StudyPlan, console: Console) -> None:
             "" if work.command else amount(work.parameters),
             amount(work.tokens),
             "" if work.command else f"{work.flops:.2e}".replace("e+", "e"),
+            "{} x {}".format(*plan.at_once[work.what]),
             "" if work.command else _bytes(plan.memory[work.what].total),
             "" if work.command else _bytes(work.bytes),
         )
         for work in plan.works
     ]
-    headings = ("", "models", "to make", "parameters", "tokens each", "FLOPs each", "memory each", "checkpoints")
+    headings = ("", "models", "to make", "parameters", "tokens each", "FLOPs each", "at once", "memory", "checkpoints")
     show_table(console, headings, rows, title=f"{plan.mixtures:,} mixtures")
 
 

@@ -21,6 +21,7 @@ class Speed:
         source: where these come from.
         peak_bytes: most that a worker held; 0 if not measured.
         workers: how many trained at once.
+        stack: models that a worker trained as one program; the seconds are each one's share.
         core_share: share of the time in which a worker of the trial had its core for itself.
     """
 
@@ -33,6 +34,7 @@ class Speed:
     source: str
     peak_bytes: int = 0
     workers: int = 1
+    stack: int = 1
     core_share: float = 1.0
 
     def model_seconds(self, work: Work) -> float:

@@ -11,6 +11,7 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import torch
 from regmix_pipeline.proxies.device import device_of
 from regmix_pipeline.proxies.evaluate import Sample, evaluate_proxy, losses_on
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.stack.size import best_size
+from regmix_pipeline.proxies.stack.steps import Stack
+from regmix_pipeline.proxies.stack.units import AUTOMATIC
 from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
 from regmix_pipeline.proxies.workers.worker import answers_no_signals, prepare_torch
 
@@ -37,8 +41,9 @@ def main() -> None:
     spec = ProxySpec.model_validate(job["spec"])
     started = time.perf_counter()
     device = device_of("auto")
-    trainer = TrainingLoop(spec, device)
-    loading = time.perf_counter() - started
+    specs = [spec.model_copy(update={"seed": spec.seed + number}) for number in range(_stack_of(job, spec, device))]
+    trainers = Trainers(specs, device)
+    loading = (time.perf_counter() - started) / len(specs)
     print(json.dumps({"ready": True}), flush=True)
     if not sys.stdin.readline():
         return
@@ -46,23 +51,24 @@ def main() -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     passes = -(-spec.training.windows_per_step // per_pass)
     if passes <= _FEW_PASSES:
-        step = _of_steps(trainer, job["seconds"])
-    else:  # one model at a time, so that the peak is a worker's
-        del trainer
-        trainer = TrainingLoop(_short(spec, per_pass, 1), device)
-        one = _of_steps(trainer, job["seconds"] / 2)
-        del trainer
-        trainer = TrainingLoop(_short(spec, per_pass, 2), device)
-        step = one + max(_of_steps(trainer, job["seconds"] / 2) - one, 0.0) * (passes - 1)
+        step = _of_steps(trainers, job["seconds"])
+    else:  # one after the other, so that the peak is a worker's
+        del trainers
+        trainers = Trainers([_short(each, per_pass, 1) for each in specs], device)
+        one = _of_steps(trainers, job["seconds"] / 2)
+        del trainers
+        trainers = Trainers([_short(each, per_pass, 2) for each in specs], device)
+        step = one + max(_of_steps(trainers, job["seconds"] / 2) - one, 0.0) * (passes - 1)
     busy = (time.process_time() - cpu) / (time.perf_counter() - wall)
     peak = _peak_bytes()
     (name, file), *_ = spec.targets.items()
     sample = Sample(name, file, spec.model.context, spec.evaluation.windows)
-    measuring = _seconds(lambda: losses_on(trainer.model, [sample]), device, job["seconds"] / 8)
+    measuring = _seconds(lambda: losses_on(trainers.loops[0].model, [sample]), device, job["seconds"] / 8)
     writing, evaluation = _written(_short(spec, per_pass, 1))
     answer = {
         "loading": loading,
-        "step": step,
+        "stack": len(specs),
+        "step": step / len(specs),
         "window": measuring / len(sample.rows),
         "writing": writing,
         "evaluation": evaluation,
@@ -73,7 +79,29 @@ def main() -> None:
     print(json.dumps(answer), flush=True)
 
 
-def _of_steps(trainer: TrainingLoop, seconds: float) -> float:
+class Trainers:
+    """Trainings that a worker has at once: one, or a stack."""
+
+    def __init__(self, specs: Sequence[ProxySpec], device: torch.device) -> None:
+        self.loops = [TrainingLoop(spec, device) for spec in specs]
+        self.device, self.steps = device, self.loops[0].steps
+        self.stack = Stack(self.loops) if len(specs) > 1 else None
+
+    def step(self) -> None:
+        """One step of each."""
+        if self.stack is None:
+            self.loops[0].step()
+        else:
+            self.stack.step([loop.next_rows() for loop in self.loops])
+
+
+def _stack_of(job: dict[str, Any], spec: ProxySpec, device: torch.device) -> int:
+    if job["stack"] != "auto":
+        return job["stack"]
+    return best_size([spec.model_copy(update={"seed": number}) for number in range(AUTOMATIC)], device)
+
+
+def _of_steps(trainer: Trainers, seconds: float) -> float:
     """Seconds of a step, after some that allocate."""
     started = time.perf_counter()
     for _ in range(_WARM_UP):

@@ -9,15 +9,18 @@ not at all.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regmix_pipeline.errors import ProxyError
@@ -94,22 +97,45 @@ class TrainingLoop:
         self.optimiser.taken.fill_(snapshot.taken)
         self.taken = snapshot.taken
 
+    @torch.no_grad()
+    def move(self, flat: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> None:
+        """Keep parameters, their gradient and AdamW's averages in these tensors from now on, shape (parameters,)."""
+        optimiser = self.optimiser
+        held = (self.flat, self.gradient, optimiser.mean, optimiser.square)
+        for new, old in zip((flat, gradient, mean, square), held, strict=True):
+            new.copy_(old)
+        become_views(self.model, flat, gradient)
+        self.flat, self.gradient = optimiser.parameter, optimiser.gradient = flat, gradient
+        optimiser.mean, optimiser.square = mean, square
+
     def step(self) -> None:
         """One optimiser step: gradients of all its windows, clipped, then AdamW."""
-        training, windows = self.spec.training, self.spec.training.windows_per_step
         self.gradient.zero_()
-        total = self._gradients(self.windows.read(self.taken * windows, windows))
-        self.losses[self.taken] = total
-        self.norms[self.taken] = self.optimiser.step(training.learning_rate_at(self.taken, self.steps))
-        self.taken += 1
+        self.update(self._gradients(self.next_rows()))
 
-    def _gradients(self, rows: Any) -> Tensor:
+    def next_rows(self) -> NDArray[np.int64]:
+        """The next step's windows, shape (windows per step, context + 1).
+
+        Raises:
+            ProxyError: a token is outside the vocabulary.
+        """
+        windows = self.spec.training.windows_per_step
+        rows = self.windows.read(self.taken * windows, windows)
         if int(rows.max()) >= self.spec.vocabulary:
             raise ProxyError(
                 f"a token is outside the vocabulary of {self.spec.vocabulary}",
                 where=f"{self.spec.id} step {self.taken + 1}",
                 remedy="make the shards again with the study's tokenizer",
             )
+        return rows
+
+    def update(self, loss: Tensor) -> None:
+        """Take the step that the gradient asks for, now that it is whole; ``loss`` is the step's, a scalar."""
+        self.losses[self.taken] = loss
+        self.norms[self.taken] = self.optimiser.step(self.spec.training.learning_rate_at(self.taken, self.steps))
+        self.taken += 1
+
+    def _gradients(self, rows: NDArray[np.int64]) -> Tensor:
         scale = 1.0 / (rows.shape[0] * self.spec.model.context)
         total = torch.zeros((), device=self.device)
         first = 0
@@ -167,14 +193,19 @@ def flattened(model: nn.Module) -> tuple[Tensor, Tensor]:
     parameters = list(model.parameters())
     flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
     gradient = torch.zeros_like(flat)
+    become_views(model, flat, gradient)
+    return flat, gradient
+
+
+def become_views(model: nn.Module, flat: Tensor, gradient: Tensor) -> None:
+    """Let all parameters be views of ``flat``, and their gradients of ``gradient``, both of shape (parameters,)."""
     start = 0
-    for parameter in parameters:
+    for parameter in model.parameters():
         end = start + parameter.numel()
         shape = parameter.shape
         parameter.data = flat[start:end].view(shape)
         parameter.grad = gradient[start:end].view(shape)
         start = end
-    return flat, gradient
 
 
 def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[str, Any]:
@@ -197,77 +228,128 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
     with FileLock(spec.lock):
         if spec.is_finished:
             return read_json(spec.output / "proxy.json")
-        return _trained(spec, device_of(spec.device, worker), say)
+        run = Run(spec, device_of(spec.device, worker), say)
+        with starting_again_after_errors(spec):
+            while run.goes_on:
+                run.trainer.step()
+                run.after_step()
+        return run.finished()
 
 
-def _trained(spec: ProxySpec, device: torch.device, say: Say) -> dict[str, Any]:
-    started = time.monotonic()
-    trainer = TrainingLoop(spec, device)
-    samples = [
-        sample_on_the_way(name, file, spec.model.context, spec.evaluation) for name, file in spec.targets.items()
-    ]
-    before = load_snapshot(spec, device)
-    if before is not None:
-        trainer.restore(before)
-    loaded = time.monotonic() - started
+@contextlib.contextmanager
+def starting_again_after_errors(spec: ProxySpec) -> Iterator[None]:
+    """Drop the snapshot after a ProxyError: what it holds leads to the same error."""
     try:
-        trajectory, speed, clock = _run(trainer, samples, before, say)
+        yield
     except ProxyError:
         spec.snapshot.unlink(missing_ok=True)
         raise
-    _write(spec, trainer, trajectory, speed, clock | {"loading": round(loaded, 4)}, before.taken if before else 0)
-    spec.snapshot.unlink(missing_ok=True)
-    return read_json(spec.output / "proxy.json")
 
 
-def _run(
-    trainer: TrainingLoop, samples: Sequence[AnySample], before: Snapshot | None, say: Say
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
-    """The steps left; returns rows of losses and of speed, and the seconds spent in steps, evaluation and
-    snapshots."""
-    spec = trainer.spec
-    sample_at = set(spec.evaluation.trajectory_steps(trainer.steps)) if samples else set()
-    rows = list(before.trajectory) if before else []
-    speed: list[dict[str, Any]] = []
-    seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
-    mark = saved = time.monotonic()
-    pause = spec.snapshot_seconds
-    tokens = spec.training.windows_per_step * spec.model.context
-    within = Within(spec.id, trainer.last, tokens, say, trainer.taken)
-    timed = trainer.taken, seconds["steps"]
+class Laps:
+    """A stopwatch."""
 
-    def clocked(what: str) -> float:
-        nonlocal mark
-        before, mark = mark, time.monotonic()
-        seconds[what] += mark - before
-        return mark - before
+    def __init__(self) -> None:
+        self._mark = time.monotonic()
 
-    while trainer.taken < trainer.last:
-        trainer.step()
-        within.at(trainer.taken)
-        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in sample_at:
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        before, self._mark = self._mark, time.monotonic()
+        return self._mark - before
+
+
+class Run:
+    """A training from its last snapshot to its folder: all that is done besides the steps.
+
+    Args:
+        spec: the proxy, whose lock the caller holds.
+        device: where it is trained.
+        say: as in `train_proxy`.
+        laps: the stopwatch of all trainings that take their steps together; default one of its own.
+        together: how many those are.
+
+    Raises:
+        ProxyError, TokenError: as `train_proxy`.
+    """
+
+    def __init__(
+        self, spec: ProxySpec, device: torch.device, say: Say = to_nobody, laps: Laps | None = None, together: int = 1
+    ) -> None:
+        started = time.monotonic()
+        self.spec, self.laps, self.together = spec, laps or Laps(), together
+        self.trainer = TrainingLoop(spec, device)
+        self.samples = [
+            sample_on_the_way(name, file, spec.model.context, spec.evaluation) for name, file in spec.targets.items()
+        ]
+        before = load_snapshot(spec, device)
+        if before is not None:
+            self.trainer.restore(before)
+        self.continued = before.taken if before else 0
+        self.rows = list(before.trajectory) if before else []
+        self.seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
+        self._sample_at = set(spec.evaluation.trajectory_steps(self.trainer.steps)) if self.samples else set()
+        self.speed: list[dict[str, Any]] = []
+        self._tokens = spec.training.windows_per_step * spec.model.context
+        self._timed = self.trainer.taken, self.seconds["steps"]
+        self._within = Within(spec.id, self.trainer.last, self._tokens, say, self.trainer.taken)
+        self._pause, self._saved = spec.snapshot_seconds, time.monotonic()
+        self._loading = time.monotonic() - started
+        self.laps.lap()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are steps left."""
+        return self.trainer.taken < self.trainer.last
+
+    def after_step(self) -> None:
+        """Look at the losses, sample, write the landmark and a snapshot, where it is time for them.
+
+        Raises:
+            ProxyError: a loss is not finite.
+        """
+        spec, trainer = self.spec, self.trainer
+        self._within.at(trainer.taken)
+        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in self._sample_at:
             trainer.check()
-            clocked("steps")
-            steps, passed = trainer.taken - timed[0], seconds["steps"] - timed[1]
-            speed.append({"step": trainer.taken, "tokens_per_second": steps * tokens / max(passed, 1e-9)})
-            timed = trainer.taken, seconds["steps"]
-        if trainer.taken in sample_at:
-            rows.extend(_sampled(trainer, samples))
-            clocked("evaluation")
+            self._clock("steps")
+            steps, passed = trainer.taken - self._timed[0], self.seconds["steps"] - self._timed[1]
+            self.speed.append({"step": trainer.taken, "tokens_per_second": steps * self._tokens / max(passed, 1e-9)})
+            self._timed = trainer.taken, self.seconds["steps"]
+        if trainer.taken in self._sample_at:
+            self.rows.extend(_sampled(trainer, self.samples))
+            self._clock("evaluation")
         if trainer.taken == spec.landmark:
             trainer.check()
-            clocked("steps")
-            _write(spec.at_landmark, trainer, rows, speed, dict(seconds), 0)
-            clocked("snapshots")
-        if time.monotonic() - saved >= pause and trainer.taken < trainer.last:
+            self._clock("steps")
+            _write(spec.at_landmark, trainer, self.rows, self.speed, dict(self.seconds), 0, self.together)
+            self._clock("snapshots")
+        if time.monotonic() - self._saved >= self._pause and trainer.taken < trainer.last:
             trainer.check()
-            clocked("steps")
-            save_snapshot(spec, trainer.device, Snapshot(trainer.taken, trainer.tensors, rows, dict(seconds)))
-            took = clocked("snapshots")
+            self._clock("steps")
+            save_snapshot(spec, trainer.device, Snapshot(trainer.taken, trainer.tensors, self.rows, dict(self.seconds)))
+            took = self._clock("snapshots")
             # However slow the disk, snapshots take no more than a twentieth of the time.
-            pause, saved = max(spec.snapshot_seconds, 19 * took) if spec.snapshot_seconds else 0.0, mark
-    clocked("steps")
-    return rows, speed, {what: round(value, 4) for what, value in seconds.items()}
+            longest = 19 * took * self.together
+            self._pause = max(spec.snapshot_seconds, longest) if spec.snapshot_seconds else 0.0
+            self._saved = time.monotonic()
+
+    def _clock(self, what: str) -> float:
+        took = self.laps.lap()
+        self.seconds[what] += took
+        return took
+
+    def finished(self) -> dict[str, Any]:
+        """Write the proxy; returns what `proxy.json` holds.
+
+        Raises:
+            ProxyError: what was executed is not what the mixture asks for.
+        """
+        self._clock("steps")
+        seconds = {what: round(value, 4) for what, value in self.seconds.items()} | {"loading": round(self._loading, 4)}
+        _write(self.spec, self.trainer, self.rows, self.speed, seconds, self.continued, self.together)
+        self.spec.snapshot.unlink(missing_ok=True)
+        self.laps.lap()
+        return read_json(self.spec.output / "proxy.json")
 
 
 def _sampled(trainer: TrainingLoop, samples: Sequence[AnySample]) -> list[dict[str, Any]]:
@@ -296,6 +378,7 @@ def _write(
     speed: list[dict[str, Any]],
     seconds: dict[str, float],
     continued: int,
+    together: int,
 ) -> None:
     """Write the proxy as it is now, under ``spec``'s id, unless it is there."""
     import pyarrow as pa
@@ -323,6 +406,7 @@ def _write(
         "continued_from_step": continued,
         "tokens_per_second": round(tokens / max(seconds["steps"], 1e-9), 1),
         "device": str(trainer.device),
+        **({"stacked": together} if together > 1 else {}),
         "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
     }
     with folder_written_atomically(spec.output) as temporary:

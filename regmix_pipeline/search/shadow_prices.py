@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.search.assessment import AT_LIMIT, POINT
-from regmix_pipeline.search.descent import descend, moved_inside
+from regmix_pipeline.search.descent import descend, rounded_off
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, project_to_limits
 
@@ -161,7 +161,7 @@ def gain_at(
 def _better(objective: Objective, region: Region, base: Array, starts: Sequence[Array]) -> Array:
     """The best of a mixture and of where descents end, by what a search minimises."""
     ends = (
-        moved_inside(descend(objective.cautious, region, start, DESCENT, objective.guardrails), region)
+        rounded_off(descend(objective.cautious, region, start, DESCENT, objective.guardrails), region)
         for start in starts
     )
     found = np.array([base, *(end for end in ends if end is not None)])

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +24,14 @@ from regmix_pipeline.processes import Child, answers, how_it_ended
 from regmix_pipeline.progress import Say
 from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-from regmix_pipeline.study.settings.workers import EngineSettings
+from regmix_pipeline.proxies.stack.units import AUTOMATIC, in_stacks, shape_of
+from regmix_pipeline.study.settings.workers import EngineSettings, Stacking
 from regmix_pipeline.study.study import Study
 
 Task = ProxySpec | EvaluationSpec
 
+STACK = "stack"
+"""Kind of a line that holds several proxies."""
 JOBS = 100
 """Jobs of Slurm that are queued or at work at once, unless the study says how many."""
 PROXIES_PER_GPU = 4
@@ -78,6 +82,12 @@ def default_workers() -> int:
     return devices_here() * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
 
 
+def stacking_workers(stack: Stacking) -> int:
+    """The same where proxies are stacked: one per CUDA device."""
+    devices = devices_here()
+    return devices if devices and most_in_stack(stack, devices) > 1 else default_workers()
+
+
 def commands_at_once(study: Study, engine: EngineSettings | None = None) -> int:
     """Commands of the study's own trainer that run at once where nobody says how many: one for each CUDA device, or
     one, as each may use all of the machine; on Slurm so many jobs."""
@@ -114,13 +124,16 @@ class LocalExecutor:
     """Worker processes on this machine, with one thread each.
 
     Args:
-        workers: processes; default `default_workers`.
+        workers: processes; default `default_workers`, and one for each CUDA device where proxies are stacked.
+        stack: see `EngineSettings.stack`.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, stack: Stacking = 1) -> None:
         if workers is not None and workers < 1:
             raise ProxyError(f"{workers} workers", where="proxies.workers", remedy="give 1 or more")
         self.workers = workers or default_workers()
+        self.stack: Stacking = stack
+        self._stacking = workers or stacking_workers(stack)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
         """Do the tasks; yield a result for each, finished ones first, the others in the order in which they end.
@@ -132,9 +145,26 @@ class LocalExecutor:
         yield from finished_results(tasks, waiting.append)
         if waiting:
             require("torch", where_of(waiting[0]))
-        with closing(answers("regmix_pipeline.proxies.workers.worker", waiting, line_of, self.workers)) as found:
-            for task, answer, code in found:
-                yield result_of(task, answer) if answer else Result(task, {}, error=_death(task, code))
+        units = in_stacks(waiting, most_in_stack(self.stack, devices_here()), self._stacking, shape_of)
+        workers = self.workers if all(len(unit) == 1 for unit in units) else self._stacking
+        lines = partial(line_of_unit, stack=self.stack)
+        with closing(answers("regmix_pipeline.proxies.workers.worker", units, lines, workers)) as found:
+            for unit, answer, code in found:
+                if answer is None:
+                    yield from (_dead(task, code) for task in unit)
+                else:
+                    yield from map(result_of, unit, answers_to(len(unit), answer))
+
+
+def most_in_stack(stack: Stacking, gpus: float) -> int:
+    """Proxies at most that a worker is given at once; `AUTOMATIC` where it chooses and has a GPU."""
+    return stack if stack != "auto" else AUTOMATIC if gpus else 1
+
+
+def _dead(task: Task, code: int) -> Result:
+    """Of a task whose worker died: it may have been finished before another of its stack was."""
+    value = finished(task)
+    return Result(task, {}, error=_death(task, code)) if value is None else Result(task, value)
 
 
 def _death(task: Task, code: int) -> ProxyError:
@@ -157,6 +187,21 @@ def where_of(task: Task) -> str:
 def line_of(task: Task) -> dict[str, Any]:
     """A task as JSON for another process, where `worker.task_of` reads it."""
     return {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
+
+
+def line_of_unit(unit: Sequence[Task], stack: Stacking) -> Mapping[str, Any]:
+    """As `line_of`, for several proxies that are stacked."""
+    return line_of_lines([line_of(task) for task in unit], stack)
+
+
+def line_of_lines(lines: Sequence[Mapping[str, Any]], stack: Stacking) -> Mapping[str, Any]:
+    """The line of several proxies, from theirs; of one, its own."""
+    return lines[0] if len(lines) == 1 else {"kind": STACK, "lines": list(lines), "stack": stack}
+
+
+def answers_to(number: int, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What another process's `worker.answer` says of each of so many tasks."""
+    return [answer] if number == 1 else answer["answers"]
 
 
 def result_of(task: Task, answer: Mapping[str, Any]) -> Result:

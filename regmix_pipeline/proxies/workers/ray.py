@@ -12,6 +12,7 @@ from pathlib import Path
 
 from regmix_pipeline.processes import Child
 from regmix_pipeline.progress import Say, to_stderr
+from regmix_pipeline.proxies.stack.units import shape_of
 from regmix_pipeline.proxies.workers.local import Result, Task, finished_results, line_of, results_of
 from regmix_pipeline.study.settings.workers import EngineSettings
 
@@ -45,7 +46,13 @@ class RayExecutor:
             log = until_done.enter_context(self.log.open("ab")) if self.log is not None else None
             child = Child("regmix_pipeline.proxies.workers.ray_driver", {}, log)
             until_done.callback(child.stop)
-            child.tell({"settings": self.settings.model_dump(mode="json"), "tasks": [line_of(task) for task in tasks]})
+            child.tell(
+                {
+                    "settings": self.settings.model_dump(mode="json"),
+                    "tasks": [line_of(task) for task in tasks],
+                    "shapes": [shape_of(task) for task in tasks],
+                }
+            )
             yield from results_of(
                 child,
                 tasks,

@@ -10,15 +10,13 @@ def proxy_task(line: dict[str, Any], store: str | None, cache: str) -> dict[str,
     """What `worker.answer` says of the task that ``line`` states.
 
     Args:
-        line: see `local.line_of`.
+        line: see `local.line_of_unit`.
         store: its address; None: this machine shares the study's disk.
         cache: folder of what was fetched from the store.
     """
-    from regmix_pipeline.proxies.workers.remote import done_through
+    from regmix_pipeline.proxies.workers.remote import Through
     from regmix_pipeline.proxies.workers.store import Store
-    from regmix_pipeline.proxies.workers.worker import answer, done_here, prepare_torch
+    from regmix_pipeline.proxies.workers.worker import Here, answer, prepare_torch
 
     prepare_torch()
-    if store is None:
-        return answer(line, done_here)
-    return answer(line, lambda task: done_through(Store(store), task, Path(cache).expanduser()))
+    return answer(line, Here() if store is None else Through(Store(store), Path(cache).expanduser()))

@@ -6,6 +6,8 @@ The same training as at home. What differs is where files are, and that is not p
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +15,80 @@ from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.evaluations import measured
 from regmix_pipeline.proxies.integrity import set_aside
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.stack.units import Outcome
 from regmix_pipeline.proxies.workers.store import Store, folders_of
 from regmix_pipeline.proxies.workers.watch import Watch, is_past_landmark, snapshot_place
+from regmix_pipeline.study.settings.workers import Stacking
 
 
-def done_through(store: Store, task: ProxySpec | EvaluationSpec, cache: Path, worker: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Through:
+    """A `worker.Place` behind a store.
+
+    Attributes:
+        store: where shards come from, and results go.
+        cache: folder of this machine that all files are in meanwhile.
+    """
+
+    store: Store
+    cache: Path
+
+    def do(self, task: ProxySpec | EvaluationSpec) -> Mapping[str, Any]:
+        """See `worker.Place`."""
+        return done_through(self.store, task, self.cache)
+
+    def do_stack(self, specs: Sequence[ProxySpec], stack: Stacking) -> dict[str, Outcome]:
+        """See `worker.Place`."""
+        from regmix_pipeline.proxies.stack.train import train_in_stacks
+
+        return _trained(self.store, specs, self.cache, lambda here: train_in_stacks(here, stack))
+
+
+def done_through(store: Store, task: ProxySpec | EvaluationSpec, cache: Path, worker: int = 0) -> Mapping[str, Any]:
     """Do a task with all files in this machine's cache, and leave the result in the store.
 
     Returns:
         What `proxy.json`, or the evaluation's file, holds.
     """
-    if isinstance(task, EvaluationSpec):
-        return _evaluated(store, task, cache, worker)
-    return _trained(store, task, cache, worker)
-
-
-def _trained(store: Store, spec: ProxySpec, cache: Path, worker: int) -> dict[str, Any]:
     from regmix_pipeline.proxies.train import train_proxy
 
-    there = store.record_of(spec)
-    if there is not None:
-        return there
-    here = brought_here(store, spec, cache)
-    with Watch(store, [here]):
-        value = train_proxy(here, worker)
-    hand_over(store, here)
-    return value
+    if isinstance(task, EvaluationSpec):
+        return _evaluated(store, task, cache, worker)
+    outcome = _trained(store, [task], cache, lambda here: {task.id: train_proxy(here[0], worker)})[task.id]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _trained(
+    store: Store,
+    specs: Sequence[ProxySpec],
+    cache: Path,
+    train: Callable[[Sequence[ProxySpec]], Mapping[str, Outcome]],
+) -> dict[str, Outcome]:
+    """Proxy id -> its outcome; what was trained is in the store."""
+    found: dict[str, Outcome] = {}
+    here: list[ProxySpec] = []
+    for spec in specs:
+        try:
+            there = store.record_of(spec)
+            if there is None:
+                here.append(brought_here(store, spec, cache))
+            else:
+                found[spec.id] = there
+        except Exception as error:
+            found[spec.id] = error
+    if not here:
+        return found
+    with Watch(store, here):
+        found |= train(here)
+    for spec in here:
+        try:
+            if not isinstance(found[spec.id], Exception):
+                hand_over(store, spec)
+        except Exception as error:
+            found[spec.id] = error
+    return found
 
 
 def brought_here(store: Store, spec: ProxySpec, cache: Path) -> ProxySpec:

@@ -16,12 +16,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
 
 from regmix_pipeline.progress import Say, to_nobody, to_stderr
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
-from regmix_pipeline.proxies.workers.local import Task, explained
+from regmix_pipeline.proxies.stack.units import Outcome
+from regmix_pipeline.proxies.workers.local import STACK, Task, explained
+from regmix_pipeline.study.settings.workers import Stacking
 
 
 def main() -> None:
@@ -35,7 +38,7 @@ def main() -> None:
     # One worker speaks for all: they train like models at the same time.
     say = to_stderr if number == 0 else to_nobody
     while (line := tasks.get()) is not None:
-        answers.write(json.dumps(answer(json.loads(line), lambda task: done_here(task, number, say))) + "\n")
+        answers.write(json.dumps(answer(json.loads(line), Here(number, say))) + "\n")
         answers.flush()
 
 
@@ -74,30 +77,84 @@ def prepare_torch() -> None:
     torch.set_flush_denormal(True)  # AdamW's averages decay into denormals, which are slow
 
 
-def answer(line: Mapping[str, Any], do: Callable[[Task], Mapping[str, Any]]) -> dict[str, Any]:
-    """Do the task that `trainer.line_of` wrote down, and return what `trainer.result_of` reads: a value or an error."""
+class Place(Protocol):
+    """Where tasks are done: with their files here, or through a store."""
+
+    def do(self, task: Task) -> Mapping[str, Any]:
+        """Train or evaluate; returns what `proxy.json`, or the evaluation's file, holds."""
+        ...
+
+    def do_stack(self, specs: Sequence[ProxySpec], stack: Stacking) -> Mapping[str, Outcome]:
+        """Train several proxies of one shape; returns proxy id -> value or error."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """All files are where the task says they are.
+
+    Attributes:
+        number: of the worker, which chooses among CUDA devices.
+        say: called with how far a long training is.
+    """
+
+    number: int = 0
+    say: Say = to_nobody
+
+    def do(self, task: Task) -> dict[str, Any]:
+        """See `Place`."""
+        if isinstance(task, ProxySpec):
+            from regmix_pipeline.proxies.train import train_proxy
+
+            return train_proxy(task, self.number, self.say)
+        from regmix_pipeline.proxies.evaluate import evaluate_proxy
+
+        return evaluate_proxy(task, self.number)
+
+    def do_stack(self, specs: Sequence[ProxySpec], stack: Stacking) -> dict[str, Outcome]:
+        """See `Place`."""
+        from regmix_pipeline.proxies.stack.train import train_in_stacks
+
+        return train_in_stacks(specs, stack, self.number, self.say)
+
+
+def answer(line: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Do what `local.line_of_unit` wrote down; returns what `local.results_of_unit` reads, values or errors."""
     started = time.monotonic()
+    if line["kind"] == STACK:
+        return {"answers": _answers(line["lines"], line["stack"], place, started)}
     try:
-        return {"value": do(_task_of(line)), "seconds": time.monotonic() - started}
+        return {"value": place.do(task_of(line)), "seconds": time.monotonic() - started}
     except Exception as error:
         return {"error": explained(error, line["where"]).payload, "seconds": time.monotonic() - started}
 
 
-def _task_of(line: Mapping[str, Any]) -> Task:
+def _answers(lines: Sequence[Mapping[str, Any]], stack: Stacking, place: Place, started: float) -> list[dict[str, Any]]:
+    tasks: list[ProxySpec | Exception] = []
+    for line in lines:
+        try:
+            tasks.append(ProxySpec.model_validate(line["spec"]))
+        except ValueError as error:
+            tasks.append(error)
+    specs = [task for task in tasks if isinstance(task, ProxySpec)]
+    try:
+        found = place.do_stack(specs, stack) if specs else {}
+    except Exception as error:
+        found = {spec.id: error for spec in specs}
+    outcomes = [found[task.id] if isinstance(task, ProxySpec) else task for task in tasks]
+    seconds = (time.monotonic() - started) / len(lines)
+    return [_said(outcome, line["where"]) | {"seconds": seconds} for outcome, line in zip(outcomes, lines, strict=True)]
+
+
+def _said(outcome: Outcome, where: str) -> dict[str, Any]:
+    failed = isinstance(outcome, Exception)
+    return {"error": explained(outcome, where).payload} if failed else {"value": outcome}
+
+
+def task_of(line: Mapping[str, Any]) -> Task:
+    """The task that `local.line_of` wrote down."""
     kind = ProxySpec if line["kind"] == ProxySpec.__name__ else EvaluationSpec
     return kind.model_validate(line["spec"])
-
-
-def done_here(task: Task, number: int = 0, say: Say = to_nobody) -> dict[str, Any]:
-    """Train or evaluate, with all files where the task says they are; ``number`` chooses among CUDA devices, ``say`` is
-    called with how far a long training is."""
-    if isinstance(task, ProxySpec):
-        from regmix_pipeline.proxies.train import train_proxy
-
-        return train_proxy(task, number, say)
-    from regmix_pipeline.proxies.evaluate import evaluate_proxy
-
-    return evaluate_proxy(task, number)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from regmix_pipeline.study.settings.base import Settings
 
+Stacking = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
 Kind = Literal["local", "ray", "slurm"]
 _VARIABLES = {
     "kind": "REGMIX_ENGINE",
     "address": "REGMIX_RAY_ADDRESS",
+    "stack": "REGMIX_STACK",
     "store": "REGMIX_STORE",
     "cpus_per_proxy": "REGMIX_CPUS_PER_PROXY",
     "gpus_per_proxy": "REGMIX_GPUS_PER_PROXY",
@@ -38,6 +40,9 @@ class EngineSettings(Settings):
     Default: 0, such a node must be there."""
     sbatch_args: dict[str, str] = Field(default_factory=dict)
     """Options of sbatch for these jobs by their long names, for instance {partition: gpu, gres: "gpu:1"}."""
+    stack: Stacking = Field(default="auto")
+    """Proxies of one shape that a worker trains as one program; on a CPU to the same bits as one at a time. auto: one
+    on a CPU; on a GPU what fits its memory and a trial finds best, with one worker for each GPU."""
     store: str | None = None
     """fsspec address that shards and finished proxies go through, for instance s3://bucket/demo. Default: none, the
     study's home is on a disk that all machines share."""

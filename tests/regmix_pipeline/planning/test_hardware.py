@@ -47,13 +47,6 @@ def test_more_devices_bring_their_cores():
     assert hardware_of("h100-sxm", 64).devices == 64
 
 
-def test_memory_bounds_how_many_share_a_device():
-    hardware = hardware_of("h100-sxm")
-    assert hardware.at_once(1e9) == hardware.proxies_per_device
-    assert hardware.at_once(30e9) == 2
-    assert hardware.at_once(81e9) == 0
-
-
 @pytest.mark.parametrize(
     ("content", "field", "remedy"),
     [

@@ -1,5 +1,6 @@
 """Plans on paper: the paper's setting, a modern one, and what must never get cheaper."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from regmix_pipeline.planning.plan import plan_study
 from regmix_pipeline.planning.show import duration, plan_as_json
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.settings.workers import EngineSettings
 from regmix_pipeline.study.study import Study
 
 ROOT = Path(__file__).parents[3]
@@ -189,3 +191,31 @@ def test_candidates_are_planned_at_every_size():
         "small proxies": 16,
         "targets": 6 * 2 + 10,
     }
+
+
+def test_devices_times_the_models_that_each_trains_at_once():
+    plan = on_h100(study(count=512))
+    assert plan.at_once["proxies"] == (8, 64)
+    assert plan_as_json(plan)["works"][0]["models_per_device"] == 64
+    # Few models leave work for all devices; a device holds what its memory does; the study may ask for less.
+    assert on_h100(study(count=20)).at_once["proxies"] == (8, 3)
+    small = H100.model_copy(update={"memory_gb": 8.0})
+    held = plan_study(study(count=512), hardware=small)
+    assert 1 < held.at_once["proxies"][1] < 64
+    assert held.memory["proxies"].total <= 8e9
+    asked = study(count=512)
+    asked = asked.model_copy(update={"proxies": asked.proxies.model_copy(update={"engine": EngineSettings(stack=4)})})
+    assert on_h100(asked).at_once["proxies"] == (8, 4)
+
+
+def test_a_trial_of_stacked_models_says_what_each_of_them_takes():
+    from regmix_pipeline.planning.measured import trial
+
+    work = plan_study(study(count=8), teraflops=1.0).works[0]
+    tiny = work.model.model_copy(update={"context": 16, "layers": 1, "width": 16, "heads": 2, "ffn_width": 16})
+    few = work.training.model_copy(update={"windows_per_step": 8, "tokens": 16 * 8 * 500})
+    found = trial(replace(work, model=tiny, vocabulary=64, training=few), ["a", "b"], 1, 0.3, stack=4)
+    assert found is not None
+    assert found.stack == 4
+    assert "each with 4 models as one program" in found.source
+    assert 0 < found.step < 0.1

@@ -86,23 +86,27 @@ def kill_in_training(specs, wait=60):
     raise AssertionError("nothing was trained")
 
 
-@pytest.mark.parametrize("through", ["disk", "store"])
-def test_a_cluster_trains_the_same_proxies_as_this_machine(cluster, spec_of, tmp_path, at_home, bits, through):
+@pytest.mark.parametrize(("through", "stack"), [("disk", 1), ("disk", 4), ("store", 1), ("store", 4)])
+def test_a_cluster_trains_the_same_proxies_as_this_machine(cluster, spec_of, tmp_path, at_home, bits, through, stack):
     from regmix_pipeline.proxies.workers.choose import ThroughStore
     from regmix_pipeline.proxies.workers.store import Store
 
     specs = [spec_of(seed=seed) for seed in range(5)]
     diverging = spec_of(training=specs[0].training.model_copy(update={"learning_rate": 1e30}))
     if through == "disk":
-        engine = trainer(cluster)
+        engine = trainer(cluster, stack=stack)
     else:
         address = str(tmp_path / "store")
-        engine = ThroughStore(trainer(cluster, store=address, cache=str(tmp_path / "cache")), Store(address))
+        there = trainer(cluster, store=address, cache=str(tmp_path / "cache"), stack=stack)
+        engine = ThroughStore(there, Store(address))
     results = {result.task.id: result for result in engine.run([*specs, diverging, specs[0]])}
     assert len(results) == 6
     assert isinstance(results[diverging.id].error, ProxyError)
     assert diverging.id in str(results[diverging.id].error)
     assert [results[spec.id].error for spec in specs] == [None] * 5
+    # Six proxies of one shape on two nodes of a core each: two stacks. The one that cannot be read is in neither.
+    stacked = [results[spec.id].value.get("stacked", 1) for spec in specs]
+    assert stacked == ([1] * 5 if stack == 1 else [3, 3, 3, 2, 2])
     assert {spec.id: bits(spec.output) for spec in specs} == at_home(specs)
     assert all(result.reused for result in engine.run(specs))
 

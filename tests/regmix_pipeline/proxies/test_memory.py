@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regmix_pipeline.planning.memory import worker_memory
+from regmix_pipeline.proxies.memory import worker_memory
 from regmix_pipeline.study.settings.proxies import ModelSettings
 
 SHAPES = {

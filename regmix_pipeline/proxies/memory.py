@@ -3,7 +3,7 @@
 On a CPU all is float32. Fixed is the process (Python, torch). Parameters, their gradients and AdamW's two averages are
 4 P numbers; writing the checkpoint holds a copy of the parameters beside them. A pass of N tokens keeps what each layer
 saved for the backward, and the head works in tiles (`proxies/loss.py`): of one chunk of rows it keeps all tiles of
-exponentials. `tests/regmix_pipeline/planning/test_memory.py` compares this with real workers.
+exponentials. `tests/regmix_pipeline/proxies/test_memory.py` compares this with real workers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LONGEST = 2048
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one worker needs at most, by what they are for."""
+    """Bytes that one worker needs at most, by what they are for; of a stack, all its models together."""
 
     process: float
     parameters: float
@@ -46,17 +46,22 @@ class Memory:
         return self.fixed + max(self.activations + self.head, self.checkpoint)
 
 
-def worker_memory(model: ModelSettings, vocabulary: int, windows_per_step: int, kind: Kind = "cpu") -> Memory:
-    """What a worker needs to train one model.
+def worker_memory(
+    model: ModelSettings, vocabulary: int, windows_per_step: int, kind: Kind = "cpu", stack: int = 1
+) -> Memory:
+    """What a worker needs to train one model, or a stack of them.
 
     Args:
         model: its shape.
         vocabulary: rows of the embedding.
         windows_per_step: windows in an optimiser step; a pass holds no more.
+        stack: models that train as one program. On CUDA they share what a pass may keep; on a CPU each has its own. The
+            head takes one model after the other.
         kind: of device. On CUDA activations and the head's products are bfloat16, and what autocast casts is kept.
     """
     parameters = model.parameters(vocabulary)
-    windows = min(windows_per_step, max(1, model.tokens_per_pass(kind) // model.context))
+    share = stack if kind == "cuda" else 1
+    windows = min(windows_per_step, max(1, model.tokens_per_pass(kind) // share // model.context))
     tokens = windows * model.context
     if kind == "cpu":
         head = 4.0 * min(_HEAD_ROWS, tokens) * vocabulary + 8.0 * tokens * model.width
@@ -67,12 +72,14 @@ def worker_memory(model: ModelSettings, vocabulary: int, windows_per_step: int, 
         head = min(2.0 * _HEAD_BYTES, 8.0 * tokens * vocabulary)
         activations = 2.0 * model.layers * _saved_by_layer(model, windows, tokens, kind)
         cast = 2.0 * parameters
+    # What the pass of a stack's embedding, and of its blocks, gives back before it is added to the gradients.
+    apart = 4.0 * parameters if stack > 1 else 0.0
     return Memory(
         process=PROCESS[kind],
-        parameters=4.0 * parameters + cast,
-        gradients=4.0 * parameters,
-        optimiser=8.0 * parameters,
-        activations=activations,
+        parameters=stack * (4.0 * parameters + cast),
+        gradients=stack * (4.0 * parameters + apart),
+        optimiser=stack * 8.0 * parameters,
+        activations=stack * activations,
         head=head,
         checkpoint=4.0 * parameters,
     )

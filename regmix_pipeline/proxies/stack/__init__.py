@@ -1,0 +1,1 @@
+"""Many small proxies of one shape that train as one program."""
