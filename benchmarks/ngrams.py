@@ -11,7 +11,8 @@ sampled mixtures, whose proxies repeat their text so many times as often, are ru
 
 ``--arrivals``: each domain in turn is the one that has just arrived. Mixtures without it are the earlier runs, and so
 many with it are trained; the regressors are judged on the others with it. Domains that too few mixtures lack are left
-out; a study with a larger `mixtures.minimum` has more of them.
+out. A variant of the study with 64 sampled mixtures and a larger `mixtures.minimum`, which lack more domains, is run
+first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def main() -> None:
     parser.add_argument("--arrivals", type=int, nargs="*", default=[])
     asked = parser.parse_args()
     if asked.arrivals:
-        report_arrivals(Workspace(asked.study, home=asked.home, say=lambda line: None), asked.arrivals, asked.draws)
+        with lacking_domains(asked.study) as lacking:
+            run_stale(Workspace(lacking, home=asked.home), up_to(REGRESSOR))
+            report_arrivals(Workspace(lacking, home=asked.home, say=lambda line: None), asked.arrivals, asked.draws)
         return
     for factor in asked.repeat:
         with repeating(asked.study, factor) as variant:
@@ -73,20 +76,32 @@ def main() -> None:
 
 
 @contextmanager
-def repeating(study: Path, factor: int) -> Iterator[Path]:
-    """A variant of a study whose large run, and so its proxies, repeat the text ``factor`` times as often."""
+def variant(study: Path, suffix: str, **changed: dict[str, object]) -> Iterator[Path]:
+    """A variant of a study that ends with its decision: name -> what is different in that part of the file."""
     settings = yaml.safe_load(study.read_text())
-    limits = settings["limits"]
-    settings["name"] = f"{settings['name']}-repeats-{factor}"
-    settings["limits"] = limits | {name: limits[name] * factor for name in ("target_tokens", "max_epochs")}
-    settings["mixtures"] = settings["mixtures"] | {"count": 32, "rounds": {"number": 1}}
+    settings["name"] = f"{settings['name']}{suffix}"
+    for name, change in changed.items():
+        settings[name] = settings[name] | change
     settings.pop("confirmation", None)
-    variant = study.with_name(f"{settings['name']}.yaml")
-    variant.write_text(yaml.safe_dump(settings, sort_keys=False))
+    path = study.with_name(f"{settings['name']}.yaml")
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
     try:
-        yield variant
+        yield path
     finally:
-        variant.unlink()
+        path.unlink()
+
+
+def repeating(study: Path, factor: int) -> AbstractContextManager[Path]:
+    """A variant whose large run, and so its proxies, repeat the text ``factor`` times as often."""
+    limits = yaml.safe_load(study.read_text())["limits"]
+    more = {name: limits[name] * factor for name in ("target_tokens", "max_epochs")}
+    return variant(study, f"_repeats_{factor}", limits=more, mixtures={"count": 32, "rounds": {"number": 1}})
+
+
+def lacking_domains(study: Path) -> AbstractContextManager[Path]:
+    """A variant whose mixtures lack several domains each, so that each of them can be the one that arrives."""
+    mixtures: dict[str, object] = {"count": 64, "rounds": {"number": 1}, "minimum": 0.02}
+    return variant(study, "_lacking", mixtures=mixtures)
 
 
 class Study:
@@ -153,7 +168,7 @@ def report_arrivals(workspace: Workspace, asked: Sequence[int], draws: int) -> N
         if without.sum() >= EARLIER and (~without).sum() >= max(asked) + JUDGED:
             arriving[domain] = np.flatnonzero(without), np.flatnonzero(~without)
     if not arriving:
-        raise SystemExit(f"{study.name}: no domain is lacking in {EARLIER} mixtures; raise mixtures.minimum in a copy")
+        raise SystemExit(f"{study.name}: no domain is lacking in {EARLIER} mixtures")
     print(f"{study.name}: arrivals of {', '.join(arriving)}, {draws} draws each")
     study.head("trained")
     for count in asked:
