@@ -29,7 +29,8 @@ MOST_RUNS = 200_000
 BLOCK = 1 << 20
 """Tokens hashed at once. Of a longer document the hash is that of its beginning and its length."""
 PREFIX_BITS = 24
-"""Bits of a hash by which most runs are ruled out before they are looked up."""
+"""Bits of a hash, at most, by which most runs are ruled out before they are looked up: a byte for each of their values,
+and some eight values a wanted run."""
 _BASE, _MIX = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 
@@ -147,21 +148,21 @@ class _Lookup:
     def __init__(self, runs: list[Hashes]) -> None:
         self._wanted = np.unique(np.concatenate(runs))
         self._seen = np.zeros(len(self._wanted), dtype=bool)
-        self._prefixes = np.zeros(1 << PREFIX_BITS, dtype=bool)
-        self._prefixes[_prefix(self._wanted)] = True
+        self._bits = min(len(self._wanted).bit_length() + 3, PREFIX_BITS)
+        self._prefixes = np.zeros(1 << self._bits, dtype=bool)
+        self._prefixes[self._prefix(self._wanted)] = True
 
     def look_in(self, hashes: Hashes) -> None:
-        likely = hashes[self._prefixes[_prefix(hashes)]]
+        likely = hashes[self._prefixes[self._prefix(hashes)]]
         if len(likely):
             place = np.minimum(np.searchsorted(self._wanted, likely), len(self._wanted) - 1)
             self._seen[place[self._wanted[place] == likely]] = True
 
+    def _prefix(self, hashes: Hashes) -> Numbers:
+        return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
+
     def share_of(self, runs: Hashes) -> float:
         return float(self._seen[np.searchsorted(self._wanted, runs)].mean()) if len(runs) else 0.0
-
-
-def _prefix(hashes: Hashes) -> Numbers:
-    return (hashes >> np.uint64(64 - PREFIX_BITS)).astype(np.int64)
 
 
 def _groups(ends: Numbers) -> Iterator[Numbers]:
