@@ -26,6 +26,8 @@ SHORT_ITEMS = 0.1
 """Share of a task's items that may be shorter than a run; runs are shortened so that others hold one."""
 MOST_RUNS = 200_000
 """Runs of a target that are looked for; those of them are taken whose hashes are multiples of a number."""
+MOST_RUNS_OF_ALL = 10_000_000
+"""Runs of all targets together: with more than fifty large ones, fewer are looked for of each."""
 BLOCK = 1 << 20
 """Tokens hashed at once. Of a longer document the hash is that of its beginning and its length."""
 PREFIX_BITS = 24
@@ -76,8 +78,13 @@ class TargetText:
     run_length: int
 
     @classmethod
-    def of(cls, split: SplitText) -> TargetText:
-        """Read a target's validation split. A run is inside a document, and without its end-of-text token."""
+    def of(cls, split: SplitText, targets: int = 1) -> TargetText:
+        """Read a target's validation split. A run is inside a document, and without its end-of-text token.
+
+        Args:
+            split: of the target.
+            targets: how many there are, which share `MOST_RUNS_OF_ALL`.
+        """
         ends, tokens = split.ends(), split.values()
         total = int(ends[-1])
         length = min(max(SHORTEST_RUN, round(RUN_BYTES * total / max(split.bytes, 1))), LONGEST_RUN)
@@ -94,7 +101,7 @@ class TargetText:
                 place = start + np.arange(len(hashes))
                 runs.append(hashes[place + length <= last[place - group[0]]])
         found = np.unique(np.concatenate(runs))
-        every = np.uint64(max(1, -(-len(found) // MOST_RUNS)))
+        every = np.uint64(max(1, -(-len(found) // min(MOST_RUNS, max(MOST_RUNS_OF_ALL // targets, 1)))))
         return cls(np.concatenate(documents), np.diff(ends, prepend=0), found[found % every == 0], length)
 
 
@@ -146,7 +153,11 @@ class _Lookup:
     """Which of the wanted hashes were seen."""
 
     def __init__(self, runs: list[Hashes]) -> None:
-        self._wanted = np.unique(np.concatenate(runs))
+        wanted = np.concatenate(runs)
+        wanted.sort()  # in place: `numpy.unique` would hold them three times
+        first = np.ones(len(wanted), dtype=bool)
+        first[1:] = wanted[1:] != wanted[:-1]
+        self._wanted = wanted[first]
         self._seen = np.zeros(len(self._wanted), dtype=bool)
         self._bits = min(len(self._wanted).bit_length() + 3, PREFIX_BITS)
         self._prefixes = np.zeros(1 << self._bits, dtype=bool)
