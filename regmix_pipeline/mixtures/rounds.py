@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -36,6 +36,24 @@ def round_sizes(study: Study) -> tuple[int, ...]:
 def has_pilots(study: Study) -> bool:
     """Whether the first round's mixtures are pilots, by which n-gram counts are judged."""
     return round_sizes(study) != study.mixtures.round_sizes
+
+
+def how_chosen(number: int, judged: bool, trusted: bool) -> Literal["sampled", "proposed", "none"]:
+    """Where the mixtures of a round after the first come from.
+
+    Args:
+        number: of the round, 2 or higher.
+        judged: whether the first round's mixtures are pilots, by which n-gram counts are judged.
+        trusted: whether the counts are trusted by what was measured so far: then one round follows the pilots.
+
+    >>> [how_chosen(number, judged=True, trusted=False) for number in (2, 3)]
+    ['sampled', 'proposed']
+    >>> [how_chosen(number, judged=True, trusted=True) for number in (2, 3)]
+    ['proposed', 'none']
+    """
+    if trusted:
+        return "proposed" if number == 2 else "none"
+    return "sampled" if judged and number == 2 else "proposed"
 
 
 def listed_of_rounds(

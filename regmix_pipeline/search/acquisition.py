@@ -160,16 +160,24 @@ class Acquisition:
         """
         fitted, counted = self.fitted, np.flatnonzero(self.share)
         points = np.concatenate([self.pool, natural[None]])
-        weights, losses = fitted.weights, fitted.losses[:, counted]
-        of_all = SaturationLaw().fit(weights, losses) if weights.size > LARGE else None
+        weights, losses = fitted.weights, fitted.losses
+        of_all = self._law_of_all() if weights.size > LARGE else None
         regrets, gains = [], []
         for _ in range(DRAWS):
             weight = self.generator.exponential(size=len(weights))
-            law = of_all.refitted(weights, losses, weight) if of_all else SaturationLaw().fit(weights, losses, weight)
+            if of_all is None:
+                law = SaturationLaw().fit(weights, losses[:, counted], weight)
+            else:
+                law = of_all.refitted(weights, losses, weight, counted)
             *_, at_chosen, at_natural = values = self._values(law.predict(points), law.predict)
             regrets.append(float(at_chosen - values[:-1].min()))
             gains.append(float(at_natural - at_chosen))
         return Regret(float(np.mean(regrets)), float(np.mean(gains)), self.enough)
+
+    def _law_of_all(self) -> SaturationLaw:
+        """The law of all rows: the process's own, where it is one of this kind."""
+        law = self.process.law_
+        return law if isinstance(law, SaturationLaw) else SaturationLaw().fit(self.fitted.weights, self.fitted.losses)
 
     def _compared(self, found: Array) -> Array:
         """Of candidates (m, d), those with the least lower bounds, and as many others."""

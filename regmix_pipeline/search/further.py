@@ -13,7 +13,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.adopted import adopt, adopted, adopted_since_domains_changed
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.mixtures.rounds import NextRound, has_pilots, next_round
+from regmix_pipeline.mixtures.rounds import NextRound, has_pilots, how_chosen, next_round
 from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.mixtures.stage import current_mixtures, prior_and_limits, sampled_mixtures
 from regmix_pipeline.search.stage import with_former_domains
@@ -55,16 +55,19 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     chosen = Mixture.of(optimum["parts"]).vector(fitted.domains)
     natural = natural_inside(prior, limits).vector(fitted.domains)
     objective, settings, following = optimum["objective"], workspace.study.mixtures, next_round(workspace)
-    judged, ended = has_pilots(workspace.study), ""
-    if following is not None and judged and trusted(fitted.trust, workspace.study.objective):
-        following, ended = _after_trust(workspace, following, fitted.trust)
+    judged, how, ended = has_pilots(workspace.study), "proposed", ""
+    if following is not None:
+        relied = judged and trusted(fitted.trust, workspace.study.objective)
+        how = how_chosen(following.number, judged, relied)
+        if relied:
+            following, ended = _after_trust(workspace, following, how, fitted.trust)
     draw = fingerprint("round", workspace.study.seed, None if following is None else following.number)
     guardrails = Guardrails.of(fitted, workspace.study.search.guardrails, natural)
     against = natural if workspace.study.search.objective == "worst_case" else None
     asked = Acquisition(fitted, region, objective, chosen, int(draw[:15], 16), guardrails, against)
     size = refit.batch if following is None else following.size
-    if following is not None and following.number == 2 and following.of > 2 and judged:
-        proposed = [(mixture, 0.0) for mixture in _rest_of_first_round(workspace, following.size)]
+    if how == "sampled":
+        proposed = [(mixture, 0.0) for mixture in _rest_of_first_round(workspace, size)]
     else:
         picks = asked.batch(size, settings.quantum, settings.rounds.rule)
         proposed = [(pick.mixture, pick.worth) for pick in picks]
@@ -110,10 +113,12 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     yield Output(UNPARTITIONED, version, facts, [path])
 
 
-def _after_trust(workspace: Workspace, following: NextRound, found: Sequence[Trust]) -> tuple[NextRound | None, str]:
+def _after_trust(
+    workspace: Workspace, following: NextRound, how: str, found: Sequence[Trust]
+) -> tuple[NextRound | None, str]:
     """The one round that follows pilots, or why there is none: n-gram counts are trusted."""
     last = workspace.study.mixtures.rounds.trusted
-    if following.number == 2:
+    if how == "proposed":
         return NextRound(2, 2, min(last, following.left), min(last, following.left)), ""
     least = min(each.explained for each in found if each.target in workspace.study.objective)
     return None, (

@@ -116,7 +116,7 @@ def _overlap(workspace: Workspace, known: Mapping[tuple[str, ...], dict[str, Any
         missing = [target for target, row in own.items() if _of(row) not in known]
         for target in missing:
             if target not in targets:
-                targets[target] = TargetText.of(_split(workspace, target, "validation"))
+                targets[target] = TargetText.of(_split(workspace, target, "validation"), len(own))
         found = overlaps(_split(workspace, name, "train"), {each: targets[each] for each in missing}) if missing else {}
         rows += [row | asdict(found[target]) if target in found else known[_of(row)] for target, row in own.items()]
         progress.advance(note=name)

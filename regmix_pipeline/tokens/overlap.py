@@ -26,10 +26,13 @@ SHORT_ITEMS = 0.1
 """Share of a task's items that may be shorter than a run; runs are shortened so that others hold one."""
 MOST_RUNS = 200_000
 """Runs of a target that are looked for; those of them are taken whose hashes are multiples of a number."""
+MOST_RUNS_OF_ALL = 10_000_000
+"""Runs of all targets together: with more than fifty large ones, fewer are looked for of each."""
 BLOCK = 1 << 20
 """Tokens hashed at once. Of a longer document the hash is that of its beginning and its length."""
 PREFIX_BITS = 24
-"""Bits of a hash by which most runs are ruled out before they are looked up."""
+"""Bits of a hash, at most, by which most runs are ruled out before they are looked up: a byte for each of their values,
+and some eight values a wanted run."""
 _BASE, _MIX = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 
@@ -75,8 +78,13 @@ class TargetText:
     run_length: int
 
     @classmethod
-    def of(cls, split: SplitText) -> TargetText:
-        """Read a target's validation split. A run is inside a document, and without its end-of-text token."""
+    def of(cls, split: SplitText, targets: int = 1) -> TargetText:
+        """Read a target's validation split. A run is inside a document, and without its end-of-text token.
+
+        Args:
+            split: of the target.
+            targets: how many there are, which share `MOST_RUNS_OF_ALL`.
+        """
         ends, tokens = split.ends(), split.values()
         total = int(ends[-1])
         length = min(max(SHORTEST_RUN, round(RUN_BYTES * total / max(split.bytes, 1))), LONGEST_RUN)
@@ -93,7 +101,7 @@ class TargetText:
                 place = start + np.arange(len(hashes))
                 runs.append(hashes[place + length <= last[place - group[0]]])
         found = np.unique(np.concatenate(runs))
-        every = np.uint64(max(1, -(-len(found) // MOST_RUNS)))
+        every = np.uint64(max(1, -(-len(found) // min(MOST_RUNS, max(MOST_RUNS_OF_ALL // targets, 1)))))
         return cls(np.concatenate(documents), np.diff(ends, prepend=0), found[found % every == 0], length)
 
 
@@ -145,23 +153,27 @@ class _Lookup:
     """Which of the wanted hashes were seen."""
 
     def __init__(self, runs: list[Hashes]) -> None:
-        self._wanted = np.unique(np.concatenate(runs))
+        wanted = np.concatenate(runs)
+        wanted.sort()  # in place: `numpy.unique` would hold them three times
+        first = np.ones(len(wanted), dtype=bool)
+        first[1:] = wanted[1:] != wanted[:-1]
+        self._wanted = wanted[first]
         self._seen = np.zeros(len(self._wanted), dtype=bool)
-        self._prefixes = np.zeros(1 << PREFIX_BITS, dtype=bool)
-        self._prefixes[_prefix(self._wanted)] = True
+        self._bits = min(len(self._wanted).bit_length() + 3, PREFIX_BITS)
+        self._prefixes = np.zeros(1 << self._bits, dtype=bool)
+        self._prefixes[self._prefix(self._wanted)] = True
 
     def look_in(self, hashes: Hashes) -> None:
-        likely = hashes[self._prefixes[_prefix(hashes)]]
+        likely = hashes[self._prefixes[self._prefix(hashes)]]
         if len(likely):
             place = np.minimum(np.searchsorted(self._wanted, likely), len(self._wanted) - 1)
             self._seen[place[self._wanted[place] == likely]] = True
 
+    def _prefix(self, hashes: Hashes) -> Numbers:
+        return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
+
     def share_of(self, runs: Hashes) -> float:
         return float(self._seen[np.searchsorted(self._wanted, runs)].mean()) if len(runs) else 0.0
-
-
-def _prefix(hashes: Hashes) -> Numbers:
-    return (hashes >> np.uint64(64 - PREFIX_BITS)).astype(np.int64)
 
 
 def _groups(ends: Numbers) -> Iterator[Numbers]:

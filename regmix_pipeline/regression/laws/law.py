@@ -176,24 +176,26 @@ class Law(MixtureRegressor):
             errors[row] = (held * residual**2).sum(axis=(0, 2)) / weight.sum()
         return errors
 
-    def refitted(self, X: Array, Y: Array, sample_weight: Array) -> Self:
-        """A law of the same rows with other weights, sought from this one's parameters and in its shapes alone: some
-        forty times cheaper than `fit`, which tries every shape from several starts.
+    def refitted(self, X: Array, Y: Array, sample_weight: Array, columns: Columns) -> Self:
+        """A law of some targets alone, of the same rows with other weights, sought from this one's parameters and in
+        its shapes: tens of times cheaper than `fit`, which tries every shape from several starts.
 
         Args:
             X: the weights that this law was fitted to, (n, d).
-            Y: their losses, (n, T).
+            Y: their losses of all its targets, (n, T).
             sample_weight: relative weight of each row, (n,).
+            columns: the targets, places of their columns in Y.
         """
-        known = self.learned_
-        y = ((Y - known["level"]) / known["scale"]).T
+        known = {name: value[columns] for name, value in self.learned_.items() if isinstance(value, np.ndarray)}
+        names = [self.learned_["shapes"][j] for j in columns]
+        y = ((Y[:, columns] - known["level"]) / known["scale"]).T
         shapes = {shape.name: shape for shape in self.shapes(len(X))}
-        priors = [self._prior(shapes[name], X, y[[j]]) for j, name in enumerate(known["shapes"])]
+        priors = [self._prior(shapes[name], X, y[[j]]) for j, name in enumerate(names)]
         mean, precision = (np.concatenate(each) for each in zip(*priors, strict=True))
         weight = np.tile(sample_weight / sample_weight.mean(), (len(y), 1))
         theta, _ = minimise(self.exponent, known["theta"], X, Problems(y, weight, mean, precision), 15, 1e-3)
         other = copy(self)
-        other.learned_ = known | {"theta": theta}
+        other.targets_, other.learned_ = len(columns), self.learned_ | known | {"theta": theta, "shapes": names}
         return other
 
     # ---- using the fit

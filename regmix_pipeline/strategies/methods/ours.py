@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.rounds import how_chosen
 from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.search.region import rounded_inside
@@ -77,9 +78,10 @@ def trained_in_rounds(arena: Arena, settings: MixtureSettings, seed: int) -> lis
     runs = list(arena.train(drawn, arena.proxy, seed))
     for number, size in enumerate(later, start=2):
         relied = judged and _trusted(arena, runs, counted, seed)
-        if relied and number > 2:
+        how = how_chosen(number, judged, relied)
+        if how == "none":
             break
-        if relied or number > 2 or not judged:
+        if how == "proposed":
             size = settings.rounds.trusted if relied else size
             mixtures = _next_round(arena, runs, size, settings, seed, number)
         else:

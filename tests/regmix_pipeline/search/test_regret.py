@@ -48,6 +48,16 @@ def test_noise_and_few_rows_make_it_larger():
     assert noisy.expected > 3 * clean.expected
 
 
+@pytest.mark.parametrize("rows", [40, 120])
+def test_the_regret_of_a_large_study_is_that_of_laws_fitted_from_the_start(rows, monkeypatch):
+    of_each = asked(rows, 0.01)[0].regret(PRIOR)
+    monkeypatch.setattr("regmix_pipeline.search.acquisition.LARGE", 0)
+    of_all = asked(rows, 0.01)[0].regret(PRIOR)
+    assert of_all.gain == pytest.approx(of_each.gain, rel=0.1)
+    assert of_all.expected == pytest.approx(of_each.expected, rel=0.3, abs=0.002)
+    assert of_all != of_each
+
+
 def test_proposals_are_inside_apart_and_executable():
     found, weights, _ = asked(12, 0.05, caps=(0.6, 0.5, 0.5))
     picks = found.batch(4, 1000)

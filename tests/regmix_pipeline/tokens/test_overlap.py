@@ -57,3 +57,7 @@ def test_a_sample_of_the_runs_of_a_large_target(tmp_path, monkeypatch):
     found = overlaps(training, {"target": target})["target"]
     assert found.documents == 0.0
     assert found.runs == pytest.approx(50 * 193 / (100 * 293), abs=0.05)
+    monkeypatch.setattr(overlap, "MOST_RUNS_OF_ALL", 5000)
+    fewer = TargetText.of(written(tmp_path, "target", texts), targets=10)
+    assert 250 < len(fewer.runs) <= 750
+    assert overlaps(training, {"target": fewer})["target"].runs == pytest.approx(found.runs, abs=0.07)
