@@ -21,7 +21,7 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "7"
+CODE_VERSION = "8"
 ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
 

@@ -15,7 +15,8 @@ OBJECTIVE = {"prose": 0.5, "programs": 0.5}
 RATES = {"code": 20.0, "books": 10.0}
 
 
-def prices_of(fitted, caps, settings=SearchSettings()):
+def prices_of(fitted, caps, settings=None):
+    settings = settings or SearchSettings()
     limits = Limits(fitted.domains, np.array(caps), np.zeros(4))
     found = search(fitted, PRIOR, limits, OBJECTIVE, settings, say=lambda line: None)
     question = asked(fitted, PRIOR, limits, OBJECTIVE, settings)
@@ -58,7 +59,12 @@ def test_a_cap_that_does_not_hold_has_no_price(fitted):
 def test_a_groups_cap_has_a_price_without_epochs(fitted):
     settings = SearchSettings(groups=(GroupLimit(domains=("books", "code"), cap=0.4),))
     _, (row,) = prices_of(fitted, [1.0] * 4, settings)
-    assert (row["limit"], row["domain"], row["epochs"], row["price_per_epoch"]) == ("group books, code", None, None, None)
+    assert (row["limit"], row["domain"], row["epochs"], row["price_per_epoch"]) == (
+        "group books, code",
+        None,
+        None,
+        None,
+    )
     assert row["price_per_point"] > 0
 
 

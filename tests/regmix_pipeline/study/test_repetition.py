@@ -50,7 +50,10 @@ def test_a_reason_changes_no_result(change_study):
     [
         ({"domains.code.max_epochs": 0}, r"domains\.code\.max_epochs"),
         ({"domains.code.max_epochs": float("nan")}, r"domains\.code\.max_epochs"),
-        ({"domains.code.max_epochs_reason": "why not"}, r"domains\.code\.max_epochs_reason.*there is no max_epochs here"),
+        (
+            {"domains.code.max_epochs_reason": "why not"},
+            r"domains\.code\.max_epochs_reason.*there is no max_epochs here",
+        ),
         ({"domains.code.max_epochs": 3, "limits": {}}, r"domains\.code\.max_epochs.*state limits\.target_tokens"),
         ({"search": {"groups": [{"domains": ["code"], "max_epochs": -1}]}}, r"search\.groups\.0\.max_epochs"),
         ({"domains.code.max_epoch": 3}, r"did you mean max_epochs"),

@@ -178,7 +178,7 @@ def test_bad_input_is_refused() -> None:
         SyntheticWorld(WorldSettings(domains=1))
     with pytest.raises(StudyError, match="ended after"):
         world.regret(Choice(policy=lambda session: None))
-    assert set(PRESETS) == {"easy", "interactions", "scarce", "many", "noisy"}
+    assert set(PRESETS) == {"easy", "interactions", "scarce", "worn", "worn_own", "worn_loose", "many", "noisy"}
 
 
 def test_thousands_of_runs_take_seconds() -> None:
