@@ -16,7 +16,7 @@ from regmix_pipeline.files import fingerprint, written_atomically
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
