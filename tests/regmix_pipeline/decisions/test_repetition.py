@@ -113,6 +113,20 @@ def test_the_reason_is_shown_wherever_the_decision_is(decided):
     assert changed["descriptions.reason of max_epochs"]["after"] == REASON
 
 
+def test_status_says_beforehand_that_other_epochs_train_nothing(decided):
+    folder = decided[0]
+    status, said = command(folder, "status", "--change", "domains.descriptions.max_epochs=3", "--json")
+    assert status == 0
+    found = json.loads(said)
+    assert found["training_tokens"] == 0
+    stale = {row["stage"] for row in found["stages"] if row["stale"]}
+    assert {"domain_inventory", "optimal_mixture", "mixture_decision"} <= stale
+    assert not stale & {"token_shards", "proxy_checkpoints", "proxy_losses"}
+    status, said = command(folder, "status", "--change", "domains.descriptions.max_epochs=0", "--json")
+    assert status == 1
+    assert "domains.descriptions.max_epochs" in said
+
+
 def test_a_blend_and_an_export_keep_the_domains_own_epochs(decided, tmp_path):
     folder, found = decided
     weights = found[OWN][0]["mixture"]["weights"]
