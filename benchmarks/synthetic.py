@@ -41,6 +41,8 @@ FLOOR = "proxy_optimum"
 proxies are fitted."""
 ALIKE = "ours_all_alike"
 """`ours` with a search among regressors that are fitted to all runs alike."""
+ASSUMED = "ours_assumed_epochs"
+"""`ours` where what repetition is worth is not fitted."""
 FREE = (FLOOR, "natural", "uniform", "human", "doremi", "odm")
 """Strategies whose answer does not depend on the budget, as long as it pays for their few runs."""
 CANDIDATES, TOP = 20_000, 26
@@ -58,6 +60,8 @@ def strategy(name: str) -> Strategy:
     """A strategy as it is measured here: a fifth of RegMix's candidates, of which as large a share is averaged."""
     if name == ALIKE:
         return Ours(workers=1, regression=RegressionSettings(near=0))
+    if name == ASSUMED:
+        return Ours(workers=1, regression=RegressionSettings(repetition="assume"))
     if name in ("ours", "ours_one_shot"):
         return (Ours if name == "ours" else OneShot)(workers=1)
     if name == "regmix":
@@ -123,7 +127,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=20)
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
-    parser.add_argument("--only", nargs="+", choices=[FLOOR, ALIKE, *STRATEGIES, *regressors()])
+    parser.add_argument("--only", nargs="+", choices=[FLOOR, ALIKE, ASSUMED, *STRATEGIES, *regressors()])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--minutes", type=float, help="stop after this long, with what there is")
     parser.add_argument("--out", type=Path, help="a Parquet of every figure")

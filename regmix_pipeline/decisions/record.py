@@ -204,7 +204,7 @@ def evidence_of(fitted: FittedRegressor) -> dict[str, Any]:
     models = {name: dict(model.parameters()) for name, model in fitted.models.items()}
     for name, model in fitted.models.items():
         # Shape and penalty of a law were found by cross-validation inside the training rows.
-        found = {each: model.learned_[each] for each in ("shapes", "penalty") if each in model.learned_}
+        found = {each: model.learned_[each] for each in ("shapes", "penalty", "memory") if each in model.learned_}
         models[name] |= {each: np.asarray(value).tolist() for each, value in found.items()}
     rows = [row for row in fitted.scores if row["chosen"]]
     return {

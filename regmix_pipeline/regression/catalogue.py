@@ -26,12 +26,14 @@ REGRESSORS = Registry(
         "ngrams": "laws.ngrams:NgramLaw",
         "ngrams_process": "laws.ngrams:NgramProcess",
         "ngrams_lightgbm": "laws.ngrams:BoostedNgrams",
+        "epochs": "repetition:EpochsRegressor",
+        "epochs_process": "repetition:EpochsProcess",
     },
 )
 """Every regressor but the stack, which is a blend of these (see `blend`)."""
 
 STACK = "stack"
-PROCESS, NGRAM_PROCESS = "gaussian_process", "ngrams_process"
+PROCESS, NGRAM_PROCESS, EPOCH_PROCESS = "gaussian_process", "ngrams_process", "epochs_process"
 
 NGRAMS = ("ngrams", "ngrams_process", "ngrams_lightgbm")
 """Regressors of the losses that n-gram counts predict; they compete where these are trusted (see `trust`)."""
@@ -40,6 +42,8 @@ LAWS = ("saturation", "power_exponential", "exponential", "log_linear")
 """Pure laws, best first: smooth, few parameters, the ones to trust beyond the sampled region."""
 
 
+EPOCHS = ("epochs", EPOCH_PROCESS)
+"""Regressors that fit what repetition is worth; they compete where runs repeat data, and are chosen where they win."""
 REPEATED = "repeated"
 """Wrapper for runs that repeat data; ``repeated+saturation`` sees what weights are worth, and epochs."""
 
@@ -51,7 +55,8 @@ def regressor(
 
     Args:
         name: as in the settings and the scores.
-        epochs_per_weight: for a repeated one and for one of `NGRAMS`, how often the run sees each domain at weight 1.
+        epochs_per_weight: for a repeated one and for one of `NGRAMS` or `EPOCHS`, how often the run sees each domain
+            at weight 1.
         evidence: for one of `NGRAMS`, what counts say of mixtures of the same domains.
 
     >>> import numpy as np
@@ -64,6 +69,8 @@ def regressor(
     found = REGRESSORS.find(base)()
     if base in NGRAMS:
         found.set_params(evidence=evidence, epochs_per_weight=epochs_per_weight)
+    if base in EPOCHS:
+        found.set_params(epochs_per_weight=epochs_per_weight)
     if not wrapper:
         return found
     from regmix_pipeline.regression.repetition import RepeatedDataRegressor

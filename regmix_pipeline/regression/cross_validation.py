@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from regmix_pipeline.progress import Progress, Say
-from regmix_pipeline.regression.catalogue import NGRAMS
+from regmix_pipeline.regression.catalogue import EPOCHS, NGRAMS
 from regmix_pipeline.regression.estimator import MixtureRegressor
 from regmix_pipeline.regression.laws.corrected import CorrectedLaw, GaussianProcessLaw
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
-from regmix_pipeline.regression.repetition import RepeatedDataRegressor
+from regmix_pipeline.regression.repetition import EpochsProcess, EpochsRegressor, RepeatedDataRegressor
 
 Array = NDArray[np.float64]
 Folds = NDArray[np.int64]
@@ -33,13 +33,18 @@ def one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def groups_of(make: Make) -> list[list[str]]:
-    """Regressors that are fitted one after the other: those built on the saturation law share one fit of it."""
+    """Regressors that are fitted one after the other: those built on the saturation law share one fit of it, and those
+    that fit repetition another."""
     on_law = [
-        name for name, build in make.items() if isinstance(build(), SaturationLaw | CorrectedLaw) and name not in NGRAMS
+        name
+        for name, build in make.items()
+        if name not in (*NGRAMS, *EPOCHS) and isinstance(build(), SaturationLaw | CorrectedLaw)
     ]
     # The law first, whatever the order asked for.
     on_law.sort(key=lambda name: not isinstance(make[name](), SaturationLaw))
-    return ([on_law] if on_law else []) + [[name] for name in make if name not in on_law]
+    on_epochs = [name for name in EPOCHS if name in make]
+    shared = [group for group in (on_law, on_epochs) if group]
+    return shared + [[name] for name in make if name not in (*on_law, *on_epochs)]
 
 
 def fit_group(
@@ -47,14 +52,18 @@ def fit_group(
 ) -> dict[str, MixtureRegressor]:
     """The regressors of one group, fitted to the same rows; ``rates`` are the rows' epochs at weight 1, (n, d)."""
     law: SaturationLaw | None = None
+    worn: MixtureRegressor | None = None
     fitted: dict[str, MixtureRegressor] = {}
     for name in names:
         regressor = make[name]()
-        if isinstance(regressor, CorrectedLaw):
+        if isinstance(regressor, EpochsProcess):
+            regressor.fit(X, Y, weight, law=worn, rates=rates)
+        elif isinstance(regressor, CorrectedLaw):
             regressor.fit(X, Y, weight, law=law)
             law = regressor.law_
         elif isinstance(regressor, RepeatedDataRegressor):
             regressor.fit(X, Y, weight, rates=rates)
+            worn = regressor.base_ if isinstance(regressor, EpochsRegressor) else worn
         else:
             regressor.fit(X, Y, weight)
             law = regressor if isinstance(regressor, SaturationLaw) else law
@@ -118,9 +127,14 @@ def _predict_held(
     fitted = fit_group(make, names, X[train], Y[train], weight[train], None if rates is None else rates[train])
     predicted = {
         name: regressor.predict_at(X[held], rates[held])
-        if isinstance(regressor, RepeatedDataRegressor) and rates is not None
+        if isinstance(regressor, RepeatedDataRegressor | EpochsProcess) and rates is not None
         else regressor.predict(X[held])
         for name, regressor in fitted.items()
     }
     processes = {name: one for name, one in fitted.items() if isinstance(one, GaussianProcessLaw)}
-    return predicted, {name: one.standard_deviation(X[held]) for name, one in processes.items()}
+    return predicted, {
+        name: one.deviation_at(X[held], rates[held])
+        if isinstance(one, EpochsProcess) and rates is not None
+        else one.standard_deviation(X[held])
+        for name, one in processes.items()
+    }

@@ -14,7 +14,17 @@ from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.regression.blend import blend_weights, cross_fitted, one_hot
-from regmix_pipeline.regression.catalogue import LAWS, NGRAM_PROCESS, NGRAMS, PROCESS, REPEATED, STACK, regressor
+from regmix_pipeline.regression.catalogue import (
+    EPOCH_PROCESS,
+    EPOCHS,
+    LAWS,
+    NGRAM_PROCESS,
+    NGRAMS,
+    PROCESS,
+    REPEATED,
+    STACK,
+    regressor,
+)
 from regmix_pipeline.regression.choice import HeldOut, choose, score_rows, tie_factor
 from regmix_pipeline.regression.cross_validation import Make, fit_group, groups_of, one_thread_each, out_of_fold
 from regmix_pipeline.regression.estimator import MixtureRegressor
@@ -86,7 +96,7 @@ def fit(
     if relied is not None:
         asked = [name for name in settings.regressors if name in NGRAMS]
         plain = {**plain, **{name: partial(regressor, name, at, relied) for name in asked}}
-    make = {**plain, **_on_repeated_data(X, rates, at)}
+    make = {**plain, **_on_repeated_data(X, rates, at, settings.repetition)}
 
     fold = random_folds(len(X), settings.folds, seed)
     predicted, spread = out_of_fold(make, X, Y, row_weight, fold, workers, say, rates=rates)
@@ -179,7 +189,7 @@ def _best_process(
 ) -> str:
     """The Gaussian process with the least error out of fold, relative to the losses' deviation, on targets that
     count; that around n-gram counts wins ties."""
-    names = [name for name in (NGRAM_PROCESS, PROCESS) if name in predicted]
+    names = [name for name in (NGRAM_PROCESS, PROCESS, EPOCH_PROCESS) if name in predicted]
     columns = [j for j, target in enumerate(targets) if counted is None or counted.get(target, 0) > 0]
     scale = np.maximum(Y.std(axis=0), 1e-12)
 
@@ -216,11 +226,11 @@ def _rates_predicted(X: Array, rates: Array | None, predict_at: Sequence[float] 
     return at.tolist()
 
 
-def _on_repeated_data(X: Array, rates: Array | None, at: list[float] | None) -> Make:
+def _on_repeated_data(X: Array, rates: Array | None, at: list[float] | None, how: str) -> Make:
     """Regressors that count repetition, if a run repeats any domain."""
-    if rates is None or (X * rates).max() <= 1:
+    if how == "off" or rates is None or (X * rates).max() <= 1:
         return {}
-    names = [f"{REPEATED}+{base}" for base in ("saturation", "lightgbm_tuned")]
+    names = [f"{REPEATED}+{base}" for base in ("saturation", "lightgbm_tuned")] + list(EPOCHS) * (how == "fit")
     return {name: partial(regressor, name, at) for name in names}
 
 

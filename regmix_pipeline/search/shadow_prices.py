@@ -134,8 +134,12 @@ def gain_at(
         cap: the cap.
         to: its other value.
         level: coverage of the interval.
+
+    Raises:
+        MixtureError: no mixture respects the other value.
     """
     raised = cap.raised(region, to)
+    raised.limits.check()
     moved = base.copy()
     moved[cap.domains] *= to / max(float(base[cap.domains].sum()), 1e-9)
     start = project_to_limits((moved / moved.sum())[None], raised.limits)[0]

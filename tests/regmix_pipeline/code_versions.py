@@ -29,7 +29,7 @@ SOURCES = {
         *(f"tokens/{name}.py" for name in ("shards", "split", "steps", "task_items", "text_of_tokens")),
     ],
     "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
-    "domain_inventory": ["mixtures/limits.py"],
+    "domain_inventory": ["mixtures/limits.py", "study/repetition.py"],
     "ngram_models": ["ngrams/counts.py", "proxies/windows.py", "tokens/extents.py"],
     "mixtures": [
         f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "rounds", "sampler")
@@ -65,6 +65,7 @@ SOURCES = {
             "pareto",
             "region",
             "result",
+            "shadow_prices",
             "simulation",
             "size_path",
             "survival",

@@ -53,8 +53,9 @@ class SaturationLaw(Law):
 
     def first_guess(self, theta: Array, X: Array, Y: Array) -> Array:
         """Domains whose weight goes with a low loss help more; the level makes the mean right."""
-        d = X.shape[1]
-        Z = np.sqrt(X)
+        W = self.weights_of(X)
+        d = W.shape[1]
+        Z = np.sqrt(W)
         Z = (Z - Z.mean(axis=0)) / (Z.std(axis=0) + 1e-9)
         slope = np.linalg.solve(Z.T @ Z / len(X) + 0.1 * np.eye(d), Z.T @ Y.T / len(X)).T  # (p, d)
         theta = theta.copy()
@@ -62,6 +63,10 @@ class SaturationLaw(Law):
         u, _ = self.exponent(theta, X, False)
         theta[:, 1] += (np.log(np.maximum(Y - theta[:, :1], 1e-6)) - u).mean(axis=1)
         return theta
+
+    def weights_of(self, X: Array) -> Array:
+        """The columns of X that are weights, (n, d)."""
+        return X
 
     def exponent(self, theta: Array, X: Array, with_jacobian: bool) -> tuple[Array, Array | None]:
         d = X.shape[1]

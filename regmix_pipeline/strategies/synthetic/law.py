@@ -42,7 +42,9 @@ class WorldLaw:
         shrink: power at which that falls with the model.
         scale: of the part that data lower, nats per token, (R,).
         stretch: power of the model's size in it, (R,).
-        decay: repetitions after which a token's worth has fallen to 1/e.
+        decay: repetitions after which a token's worth has fallen to 1/e; of every domain alike, or of each, (d,).
+        harm: what each repetition takes away as well, as a share of a new token, in the measure in which the domain is
+            worn out. 0: repetition never hurts.
         reference: N0 parameters and D0 tokens, at which the constants are stated.
     """
 
@@ -59,14 +61,27 @@ class WorldLaw:
     shrink: float
     scale: Array
     stretch: Array
-    decay: float
+    decay: float | Array
     reference: tuple[float, float]
+    harm: float = 0.0
 
     def new_tokens(self, drawn: Array, unique: Array) -> Array:
         """Tokens as far as they bring something new, (n, d), of ``drawn`` ones (n, d) from ``unique`` ones (d,)."""
         from regmix_pipeline.regression.repetition import worth
 
-        return worth(drawn, 1 / unique, self.decay)
+        if not self.harm:
+            return worth(drawn, 1 / unique, self.decay)
+        repeated = np.maximum(drawn / unique - 1, 0.0)
+        gained = (1 + self.harm) * self.decay * -np.expm1(-repeated / self.decay) - self.harm * repeated
+        # What was learned in the first epoch stays.
+        return np.minimum(drawn, unique) + unique * np.maximum(gained, 0.0)
+
+    @property
+    def best_epochs(self) -> Array:
+        """Epochs after which more of a domain takes away from what was learned of it, (d,); infinite without harm."""
+        with np.errstate(divide="ignore"):
+            worn = np.log1p(1 / np.float64(self.harm))
+        return 1 + worn * np.broadcast_to(self.decay, self.returns.shape)
 
     def losses(self, learned: Array, parameters: float, rows: NDArray[np.int64] | None = None) -> Array:
         """Losses without noise.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ class WorldSettings:
         bond: deviation of the strength of a pair, in the logarithm of the help.
         unevenness: deviation of the logarithm of the domains' natural sizes.
         supply: available tokens of all domains over the target run's tokens.
-        max_epochs: how often the target run may repeat a token.
+        max_epochs: how often the target run may repeat a token; 0: every domain as often as is best for it, which only
+            the world knows.
         scarcity: available tokens of the domain that helps the objective most, as a share of what it would have had.
         growth: deviation of the powers of the model's size in what domains teach: what sets proxies' ranks apart from
             the target run's.
@@ -45,6 +46,9 @@ class WorldSettings:
         seed_noise: deviation that all mixtures of a seed share, nats per token.
         window_noise: deviation of a loss along the way, from few windows, nats per token.
         decay: repetitions after which a token's worth has fallen to 1/e (Muennighoff et al., arXiv 2305.16264).
+        decays: lowest and highest of them where domains differ, drawn evenly in their logarithm; it goes before
+            `decay`.
+        harm: what repetitions of a worn-out domain take away, as a share of a new token.
     """
 
     domains: int = 8
@@ -64,6 +68,8 @@ class WorldSettings:
     seed_noise: float = 0.01
     window_noise: float = 0.02
     decay: float = 15.4
+    decays: tuple[float, float] | None = None
+    harm: float = 0.0
 
     def check(self) -> None:
         """Raise StudyError where the settings describe no world."""
@@ -73,23 +79,33 @@ class WorldSettings:
             raise StudyError(
                 f"an objective of {self.objective} targets", where="world.objective", remedy="ask for one that exists"
             )
-        if self.supply * self.max_epochs < 1 or not 0 < self.scarcity <= 1:
+        if not self.max_epochs and not self.harm:
+            raise StudyError(
+                "without harm no number of epochs is best", where="world.max_epochs", remedy="state it, or harm"
+            )
+        if self.supply * (self.max_epochs or 1) < 1 or not 0 < self.scarcity <= 1:
             raise StudyError(
                 "too few tokens for the target run", where="world.supply", remedy="raise supply or max_epochs"
             )
 
 
+WORN = WorldSettings(domains=8, supply=1.2, scarcity=0.15, unevenness=0.8, decays=(15.4 / 3, 15.4 * 3), harm=0.05)
+"""`scarce`, and domains wear out unlike each other."""
 PRESETS: Mapping[str, WorldSettings] = {
     "easy": WorldSettings(domains=6, own_noise=0.002, growth=0.01, returns=0.03),
     "interactions": WorldSettings(pairs=12, bond=1.0),
     "scarce": WorldSettings(domains=8, supply=1.2, scarcity=0.15, unevenness=0.8),
+    "worn": WORN,
+    "worn_own": replace(WORN, max_epochs=0),
+    "worn_loose": replace(WORN, max_epochs=20),
     "many": WorldSettings(domains=100, transfer=0.06, unevenness=1.3),
     "noisy": WorldSettings(own_noise=0.03, seed_noise=0.05, window_noise=0.06, growth=0.04, returns=0.1),
     "sizes": WorldSettings(objective=6, stretch=0.12, growth=0.03, returns=0.07),
 }
-"""easy: few domains, little noise. interactions: pairs help or harm each other. scarce: the best domain runs out. many:
-100 domains. noisy: losses that hide small differences, and proxies that rank less like the target. sizes: an objective
-of six texts whose spreads change with the model, each by its own power."""
+"""easy: few domains, little noise. interactions: pairs help or harm each other. scarce: the best domain runs out. worn:
+the same, domains wear out unlike each other, by a factor of three either way, and too many epochs harm; 4 are allowed.
+worn_own: as many as are best for each. worn_loose: 20. many: 100 domains. noisy: losses that hide small differences,
+and proxies that rank less like the target."""
 
 
 def settings_of(preset: str) -> WorldSettings:
@@ -137,9 +153,15 @@ def drawn_law(settings: WorldSettings, generator: np.random.Generator) -> WorldL
         scale=(GUESSING - floor - width) / UNLEARNED,
         # Drawn last, and only where it is asked for: other worlds stay what they are.
         stretch=generator.normal(-settings.stretch / 2, settings.stretch, rows) if settings.stretch else np.zeros(rows),
-        decay=settings.decay,
+        decay=settings.decay if settings.decays is None else _decays(settings, generator),
         reference=REFERENCE,
+        harm=settings.harm,
     )
+
+
+def _decays(settings: WorldSettings, generator: np.random.Generator) -> Array:
+    low, high = np.log(settings.decays or (settings.decay,) * 2)
+    return np.exp(generator.uniform(low, high, settings.domains))
 
 
 def objective_of(settings: WorldSettings, names: list[str], generator: np.random.Generator) -> dict[str, float]:

@@ -67,12 +67,18 @@ class SyntheticWorld:
         self.prior: Array = natural_sizes(self.settings, usefulness, self.generator("sizes"))
         available = self.prior * self.settings.supply * self.target.tokens
         self.epochs: Array | None = self.target.tokens / available
-        caps = availability_caps(available.tolist(), self.target.tokens, self.settings.max_epochs, [None] * d)
-        self.limits = Limits(self.domains, caps, np.zeros(d))
+        self.limits = self._limits(available, self.settings.max_epochs or self.law.best_epochs)
+        self.reach = self._limits(available, self.law.best_epochs) if self.settings.harm else self.limits
         self.human: Mixture | None = self._by_hand(usefulness)
         self.counted: NgramEvidence | None = None
         self.sample_tokens = 16_384
         self.account = Account()
+
+    def _limits(self, available: Array, epochs: float | Array) -> Limits:
+        """Caps of tokens (d,) that may be seen so often, for all domains alike or for each, (d,)."""
+        each = np.broadcast_to(epochs, available.shape).tolist()
+        caps = availability_caps(available.tolist(), self.target.tokens, each, [None] * len(each))
+        return Limits(self.domains, caps, np.zeros(len(each)))
 
     def fresh(self) -> Self:
         """The same world with an empty account, for the next strategy."""
@@ -151,9 +157,9 @@ class SyntheticWorld:
         return float(session.exact()[self.target_rows] @ self._shares)
 
     def optimum(self, size: Size | None = None) -> Mixture:
-        """The best mixture under the limits for a whole run of a size, found from many starts; of the target's by
-        default."""
-        return self._optimum if size is None else self._best(size)
+        """The best mixture under the limits for a whole run of a size, found from many starts. By default the target's,
+        under `reach`: where repetition harms, any domain may be seen as often as is best for it."""
+        return self._optimum if size is None else self._best(size, self.limits)
 
     def regret(self, choice: Choice, seed: int = 0) -> tuple[float, float]:
         """How much worse a choice's target run is than the optimum's: (nats per token, share of what the optimum gains
@@ -199,9 +205,9 @@ class SyntheticWorld:
 
     @cached_property
     def _optimum(self) -> Mixture:
-        return self._best(self.target)
+        return self._best(self.target, self.reach)
 
-    def _best(self, size: Size) -> Mixture:
+    def _best(self, size: Size, limits: Limits) -> Mixture:
         def objective(weights: Array) -> Array:
             return self.true_objective(weights, size)
 
@@ -209,15 +215,15 @@ class SyntheticWorld:
         strengths = generator.choice([0.1, 0.5, 2.0], size=(SCANNED, 1))
         scanned = generator.standard_gamma(np.broadcast_to(strengths, (SCANNED, d)))
         scanned = scanned / np.maximum(scanned.sum(axis=1, keepdims=True), 1e-300)
-        scanned = project_to_limits(np.concatenate([self.prior[None], np.eye(d), scanned]), self.limits)
+        scanned = project_to_limits(np.concatenate([self.prior[None], np.eye(d), scanned]), limits)
         # Without pairs the objective is convex: sums of concave powers, raised to negative ones. One start is enough.
         count = 1 + STARTS * bool(len(self.law.pairs))
         starts = scanned[np.argsort(objective(scanned), kind="stable")[:count]]
-        return rounded_inside(minimised(objective, self.limits, starts), self.limits)
+        return rounded_inside(minimised(objective, limits, starts), limits)
 
     @cached_property
     def _references(self) -> tuple[float, float]:
         """The objective of the natural mixture, as near as the limits allow, and of the optimum."""
-        two = [natural_inside(self.prior, self.limits), self._optimum]
+        two = [natural_inside(self.prior, self.reach), self._optimum]
         natural, best = self.true_objective(np.array([mixture.vector(self.domains) for mixture in two]))
         return float(natural), float(best)

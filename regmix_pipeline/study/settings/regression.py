@@ -49,6 +49,10 @@ class RegressionSettings(Settings):
     outliers: Literal["leave_out", "keep"] = "leave_out"
     """What becomes of runs whose losses are far from all others and from what their mixtures explain, as of a training
     that diverged. They are named in either case."""
+    repetition: Literal["fit", "assume", "off"] = "fit"
+    """Regressors that compete as well where runs see tokens more than once. fit: laws whose epochs wear each domain's
+    tokens out at a rate of its own, and those of assume; assume: the rate of Muennighoff et al. 2305.16264; off: none.
+    Cross-validation decides whether any is used."""
     choose_by: Literal["rank", "calibration"] = "rank"
     """Choose the highest out-of-fold Spearman correlation, or the lowest out-of-fold root mean square error."""
     extrapolation: Literal["weigh", "report", "off"] = "weigh"

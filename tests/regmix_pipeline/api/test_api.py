@@ -148,6 +148,31 @@ def test_limits_hold_and_the_natural_mixture_is_compared_where_it_is_known(fitte
     assert grouped.weights["web"] + grouped.weights["books"] <= 0.2501
 
 
+def test_epochs_are_limited_domain_by_domain_and_every_cap_has_its_price(fitted):
+    known = {"available_tokens": {"web": 7e9, "code": 2e9, "books": 1e9}, "target_tokens": 20e9}
+
+    def caps(**limits):
+        rows = fitted.optimise(known | limits, target_weights={"science": 1}).domains.iter_rows(named=True)
+        return {row["domain"]: row["cap"] for row in rows}
+
+    assert caps(max_epochs={"code": 3})["code"] == pytest.approx(0.3)
+    assert caps(max_epochs={"code": 3})["books"] == pytest.approx(0.2)
+    grouped = [{"domains": ["code", "books"], "max_epochs": 6}]
+    assert caps(groups=grouped) == pytest.approx({"web": 1.0, "code": 0.6, "books": 0.3})
+    assert caps(groups=grouped, max_epochs={"code": 3})["code"] == pytest.approx(0.3)
+    with pytest.raises(MixtureError, match="'poems' is not a domain"):
+        caps(max_epochs={"poems": 3})
+    with pytest.raises(MixtureError, match="0 is not above 0"):
+        caps(max_epochs={"code": 0})
+    best = fitted.optimise(known | {"max_epochs": {"code": 2}}, target_weights={"science": 1})
+    (price,) = (row for row in best.shadow_prices.iter_rows(named=True) if row["limit"] == "cap of code")
+    assert (price["epochs"], price["further_epochs"]) == pytest.approx((2, 3))
+    more = fitted.optimise(known | {"max_epochs": {"code": 3}}, target_weights={"science": 1})
+    assert price["further_gain"] == pytest.approx(best.predicted - more.predicted, abs=5e-3)
+    assert price["price_per_epoch"] > 0
+    assert fitted.optimise(natural=NATURAL).shadow_prices.is_empty()
+
+
 def test_proposals_lie_inside_the_limits_apart_from_what_was_measured(runs, fitted):
     best = fitted.optimise({"caps": {"web": 0.5}})
     found = fitted.propose(4, best)

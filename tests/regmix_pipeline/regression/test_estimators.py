@@ -29,7 +29,11 @@ ALONE = [name for name in REGRESSORS if name not in NGRAMS]
 WRAPPED = [f"{wrapper}+linear" for wrapper in (*AUGMENTATIONS, REPEATED)]
 
 
-@pytest.mark.parametrize("name", [*ALONE, *WRAPPED, "bimix"])
+# The process round epochs is checked as the one round the plain law, which without repetition it is.
+SLOW = [pytest.param("epochs_process", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("name", [*(name for name in ALONE if name != "epochs_process"), *SLOW, *WRAPPED, "bimix"])
 def test_keeps_scikit_learns_contract(name: str) -> None:
     estimator = BiMixLaw() if name == "bimix" else augmented(name)
     if "rounds" in estimator.get_params():

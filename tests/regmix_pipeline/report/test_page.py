@@ -388,3 +388,26 @@ def test_says_how_far_a_weight_is_pinned_down(study: Any) -> None:
 def test_needs_a_ledger(tmp_path: Path) -> None:
     with pytest.raises(LedgerError):
         render(tmp_path / "ledger.duckdb", {"decision": "d"})
+
+
+def test_says_who_allows_how_many_epochs_and_what_a_cap_costs(study: Any) -> None:
+    domain = study.decision["domains"][0]["domain"]
+    own = {"max_epochs": 6.0, "set_by": f"domains.{domain}.max_epochs", "reason": "tried before <b>"}
+    further = {
+        "cap": 0.3,
+        "epochs": 9.0,
+        "weight": 0.3,
+        "gain": 0.0123,
+        "low": 0.004,
+        "high": 0.0206,
+        "measured": False,
+    }
+    price = {"limit": f"cap of {domain}", "domain": domain, "cap": 0.2, "epochs": 6.0, "price_per_point": 0.002}
+    decision = study.decision | {
+        "repetition": {domain: own},
+        "shadow_prices": [price | {"price_per_epoch": 0.0071, "further": further}],
+    }
+    text = " ".join(_Page(render(study.ledger, decision)).text["weights"].split())
+    assert f"{domain} may be seen 6 times (domains.{domain}.max_epochs): tried before <b>" in text
+    assert "at 9 epochs instead of 6 the predicted gain is +0.0123 nats per token" in text
+    assert "beyond what any run held; at the cap, an epoch more is worth 0.0071" in text

@@ -15,7 +15,8 @@ OBJECTIVE = {"prose": 0.5, "programs": 0.5}
 RATES = {"code": 20.0, "books": 10.0}
 
 
-def prices_of(fitted, caps, settings=SearchSettings()):
+def prices_of(fitted, caps, settings=None):
+    settings = settings or SearchSettings()
     limits = Limits(fitted.domains, np.array(caps), np.zeros(4))
     found = search(fitted, PRIOR, limits, OBJECTIVE, settings, say=lambda line: None)
     question = asked(fitted, PRIOR, limits, OBJECTIVE, settings)

@@ -178,7 +178,7 @@ def test_bad_input_is_refused() -> None:
         SyntheticWorld(WorldSettings(domains=1))
     with pytest.raises(StudyError, match="ended after"):
         world.regret(Choice(policy=lambda session: None))
-    assert set(PRESETS) == {"easy", "interactions", "scarce", "many", "noisy", "sizes"}
+    assert set(PRESETS) == {"easy", "interactions", "scarce", "worn", "worn_own", "worn_loose", "many", "noisy", "sizes"}
 
 
 def test_thousands_of_runs_take_seconds() -> None:
@@ -198,3 +198,29 @@ def test_each_size_has_an_optimum_of_its_own() -> None:
     assert of_proxies[0] < of_proxies[1]
     assert of_targets[1] < of_targets[0]
     assert world.optimum(world.target) == world.optimum()
+
+
+def test_where_repetition_harms_one_number_of_epochs_is_best_for_each_domain() -> None:
+    world = SyntheticWorld("worn_own", 4)
+    best, unique = world.law.best_epochs, world.unique_tokens(world.target)
+    assert best.max() > 2 * best.min() > 8
+    peak, before, after = (
+        world.law.new_tokens((epochs * unique)[None], unique) for epochs in (best, best * 0.97, best * 1.03)
+    )
+    assert (peak > before).all()
+    assert (peak > after).all()
+    allowed = world.limits.caps * world.epochs
+    assert allowed == pytest.approx(np.minimum(best, world.epochs), rel=1e-4)  # caps are parts per million
+
+
+def test_the_optimum_of_a_worn_world_may_lie_beyond_the_caps_that_are_given() -> None:
+    """All three are the same world: what a cap forbids is lost, and the optimum is what is lost against."""
+    worlds = [SyntheticWorld(preset, 4) for preset in ("worn", "worn_own", "worn_loose")]
+    assert len({tuple(world.optimum().parts) for world in worlds}) == 1
+    uniform = worlds[0]
+    best = uniform.optimum().vector(uniform.domains)
+    assert not uniform.limits.allow(best[None])[0]
+    inside = uniform._best(uniform.target, uniform.limits)
+    assert uniform.regret(Choice.of(inside))[1] > 0.02
+    with pytest.raises(StudyError, match="without harm no number of epochs is best"):
+        SyntheticWorld(WorldSettings(max_epochs=0))
