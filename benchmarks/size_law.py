@@ -31,7 +31,8 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.size_runs import spread_of
 from regmix_pipeline.regression.fitting import fit, fit_again
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.regression.sizes import SINGLE, Size, SizeRuns, fit_sizes
+from regmix_pipeline.regression.size_fit import fit_sizes
+from regmix_pipeline.regression.sizes import SINGLE, Size, SizeRuns
 from regmix_pipeline.search.assessment import optimism
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside

@@ -108,6 +108,8 @@ def method(decision: Mapping[str, Any], data: ReportData) -> list[tuple[str, str
     """The method in steps: name, what was done with this study's numbers."""
     steps = [("Text", _text(data)), ("Mixtures", _mixtures(decision, data)), ("Proxies", _proxies(data))]
     steps += [("Losses", _measured(decision, data)), ("Regression", _regression(decision, data))]
+    if size := decision.get("size"):
+        steps += [("Sizes", f"Some mixtures were trained again at a larger size: {size['note']}.")]
     steps += [("Search", _search(decision)), ("Confirmation", _confirmation(data))]
     return steps
 

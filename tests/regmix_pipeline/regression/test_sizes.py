@@ -8,7 +8,8 @@ import pytest
 
 from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.regression.sizes import FEWEST, LAW, SINGLE, SLOPES, Size, SizeLaw, SizeRuns, fit_sizes
+from regmix_pipeline.regression.size_fit import FEWEST, fit_sizes
+from regmix_pipeline.regression.sizes import LAW, SINGLE, SLOPES, Size, SizeLaw, SizeRuns
 from regmix_pipeline.search.survival import runner_up, survival
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
