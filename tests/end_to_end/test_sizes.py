@@ -68,7 +68,7 @@ def test_the_natural_and_the_best_mixtures_are_trained_again_and_their_losses_ar
         rows = connection.execute(
             "select mixture, parameters, tokens, count(*) from current_size_losses group by all"
         ).fetchall()
-        natural = connection.execute("select mixture from current_mixtures where origin = 'natural'").fetchone()[0]
+        natural = connection.execute("select mixture from current_mixtures where origin = 'natural'").fetchall()[0][0]
         best = connection.execute(
             "select mixture from current_proxy_losses where final and target = 'science' order by loss limit 3"
         ).fetchall()
@@ -97,7 +97,9 @@ def test_nothing_is_trained_twice_and_what_is_lost_alone_is_made_again(place):
     lost = next(iter(before))
     shutil.rmtree(place / ".regmix/tiny/sizes" / lost)
     shutil.rmtree(place / ".regmix/tiny/records/current/size_runs")
-    regmix(place, "run")
+    said = " ".join(regmix(place, "run").split())
+    assert "Larger proxies: " in said
+    assert "it beats the runner-up" in said
     after = larger(place)
     assert set(after) == set(before)
     assert {name for name in after if after[name] != before[name]} == {lost}
