@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from regmix_pipeline.assets.runner import run_stale
+from regmix_pipeline.assets.schedules import what_to_refit
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import StudyError
@@ -97,6 +98,9 @@ def test_nothing_is_trained_twice_and_what_is_lost_alone_is_made_again(place):
     lost = next(iter(before))
     shutil.rmtree(place / ".regmix/tiny/sizes" / lost)
     shutil.rmtree(place / ".regmix/tiny/records/current/size_runs")
+    # By itself the Dagster UI trains within the study's budget alone.
+    waits = what_to_refit(Workspace(place / "tiny.yaml", say=lambda line: None))
+    assert "size_runs: 1 proxy to train, 32,768 tokens" in waits.skip_message
     said = " ".join(regmix(place, "run").split())
     assert "Larger proxies: " in said
     assert "it beats the runner-up" in said
