@@ -14,7 +14,7 @@ from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import adopt_proposals
 from regmix_pipeline.stages import FIT
-from regmix_pipeline.status import confirmation_tokens, study_status
+from regmix_pipeline.status import confirmation_tokens, larger_proxies_cost, study_status
 from regmix_pipeline.study.settings.refit import Refit
 
 EVIDENCE = (*AWAITED, PROXY_CHECKPOINTS, PROXY_LOSSES)
@@ -54,6 +54,10 @@ def what_to_refit(workspace: Workspace) -> dg.RunRequest | dg.SkipReason:
         return dg.SkipReason(f"the evidence is not complete: {evidence}")
     stages, spared = list(DECISION), ""
     tokens, allowed = confirmation_tokens(workspace), workspace.study.refit.max_new_tokens
+    larger = larger_proxies_cost(workspace)
+    if larger.tokens > allowed:
+        said = f"size_runs: {larger}; the study's budget (refit.max_new_tokens) is {allowed:,}"
+        return dg.SkipReason(f"{said}, so the decision waits for a click on size_runs")
     if tokens <= allowed or not study_status(workspace, CONFIRMATION).of(CONFIRMATION):
         stages += [CONFIRMATION, MIXTURE_REPORT]
     else:

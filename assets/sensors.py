@@ -26,7 +26,7 @@ from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import take_round
 from regmix_pipeline.stages import DATA, FIT
-from regmix_pipeline.status import in_words, study_status, training_cost
+from regmix_pipeline.status import in_words, larger_proxies_cost, study_status, training_cost
 
 AWAITED = tuple(stage for stage in DATA if stage not in (FINISHED_PROXIES, ADOPTED_MIXTURES))
 """What training waits for. The other two are looked at by whoever asks, and new ones alone make nothing stale."""
@@ -133,7 +133,7 @@ def _round(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Sens
     found = study_status(workspace, *FIT)
     if not found.stale and not found.blocked:
         return dg.SensorResult(skip_reason=take_round(workspace, "sensor proxies_within_budget").said)
-    tokens = following.size * workspace.study.proxies.tokens_per_mixture
+    tokens = following.size * workspace.study.proxies.tokens_per_mixture + larger_proxies_cost(workspace).tokens
     why = f"round {following.number} of {following.of} is next: {following.size} mixtures, {tokens:,} tokens"
     if found.blocked or tokens > workspace.study.refit.max_new_tokens:
         return dg.SensorResult(

@@ -1,13 +1,14 @@
 """What runs of a second size are worth on synthetic worlds, and whether a choice survives the jump to the large run.
 
-    python benchmarks/size_law.py [--worlds 20] [--presets easy ...] [--first 0] [--proxies 48] [--larger 12] [--grown 2] [--out FILE]
+    python benchmarks/size_law.py [--worlds 20] [--presets easy ...] [--first 0] [--proxies 48] [--larger 12]
+        [--grown 2] [--workers 2] [--out FILE]
 
 In every world, proxies are trained and a few mixtures again with twice the parameters and tokens. Then two answers are
 compared at the target's size, 1000 times the parameters: that of the proxies' regressors, and that of the law of size
-where its held-out folds confirm it. Printed for each preset: regret of both, as a share of what the optimum gains over the
-natural mixture, how often either is better, and rank correlations with the target's losses on 400 mixtures that nobody
-trained. Then the calibration: how likely the chosen mixture was said to beat the natural one, the runner-up and mixtures
-drawn at random, and how often it does.
+where its held-out folds confirm it. Printed for each preset: regret of both, as a share of what the optimum gains over
+the natural mixture, how often either is better, and rank correlations with the target's losses on 400 mixtures that
+nobody trained. Then the calibration: how likely the chosen mixture was said to beat the natural one and the runner-up,
+how likely mixtures drawn at random were said to beat each other, and how often they do.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.size_runs import spread_of
 from regmix_pipeline.regression.fitting import fit, fit_again
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.regression.sizes import SINGLE, Size, SizeRuns, fit_sizes
+from regmix_pipeline.regression.size_fit import fit_sizes
+from regmix_pipeline.regression.sizes import SINGLE, Size, SizeRuns
 from regmix_pipeline.search.assessment import optimism
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
@@ -45,7 +48,7 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 
 REGRESSION = RegressionSettings(regressors=("saturation", "gaussian_process"), extrapolation="off", bootstrap=50)
-"""The law and the process alone: they are what a study of this size chooses nearly always, and a world takes seconds."""
+"""The law and the process alone: a study of this size chooses these nearly always, and a world takes seconds."""
 UNSEEN, PAIRS = 400, 4
 BINS = (0.0, 0.6, 0.8, 0.95, 1.0)
 
@@ -168,10 +171,8 @@ def _chances(
 
 def shown(rows: pl.DataFrame, chances: pl.DataFrame) -> None:
     """The tables, as Markdown."""
-    print(
-        "\n| worlds | regret, one size | regret, law of size | optimum of the proxies | better / worse | used | rank, one size | rank, law |"
-    )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    names = ("regret: one size", "law of size", "proxies' optimum", "better / worse", "used", "rank: one size", "law")
+    print(f"\n| worlds | {' | '.join(names)} |\n|---|" + "---:|" * len(names))
     for (preset,), part in rows.group_by("preset", maintain_order=True):
         single, law = part["single"].to_numpy() * 100, part["law"].to_numpy() * 100
         better, worse = int((law < single - 0.1).sum()), int((law > single + 0.1).sum())
@@ -188,7 +189,7 @@ def shown(rows: pl.DataFrame, chances: pl.DataFrame) -> None:
         chance=pl.max_horizontal("chance", 1 - pl.col("chance")),
         true=pl.when(pl.col("chance") < 0.5).then(-pl.col("true")).otherwise(pl.col("true")),
     )
-    for low, high in zip(BINS[:-1], BINS[1:], strict=True):
+    for low, high in pairwise(BINS):
         part = sure.filter((pl.col("chance") > low) & (pl.col("chance") <= high))
         if len(part):
             print(_calibration(f"{max(low, 0.5):.0%} to {high:.0%}", part))
@@ -200,7 +201,7 @@ def _mean(values: np.ndarray) -> str:
 
 
 def _calibration(name: str, part: pl.DataFrame) -> str:
-    said, true = part["chance"].mean(), (part["true"] > 0).mean()
+    said, true = float(part["chance"].to_numpy().mean()), float((part["true"].to_numpy() > 0).mean())
     return f"| {name} | {len(part)} | {said:.1%} | {true:.1%} | {100 * (said - true):+.1f} points |"
 
 

@@ -11,6 +11,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.current import current_specs
+from regmix_pipeline.proxies.size_runs import chosen_mixtures, has_sizes, size_specs
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,19 @@ def training_cost(workspace: Workspace, keys: Collection[str]) -> TrainingCost:
     """What training the proxies of the mixtures ``keys`` to their end takes; those on disk already cost nothing."""
     mixtures = {key: mixture for key, mixture in current_mixtures(workspace).items() if key in keys}
     missing = [spec for group in current_specs(workspace, mixtures).values() for spec in group if not spec.is_finished]
+    return TrainingCost(len(missing), sum(spec.training.tokens for spec in missing))
+
+
+def larger_proxies_cost(workspace: Workspace) -> TrainingCost:
+    """What training the study's larger proxies takes; nothing while rounds are to come, or where there are none.
+
+    Raises:
+        LedgerError: the proxies' losses were not measured.
+    """
+    if not has_sizes(workspace):
+        return TrainingCost(0, 0)
+    groups = size_specs(workspace, chosen_mixtures(workspace))
+    missing = [spec for group in groups for each in group.values() for spec in each if not spec.is_finished]
     return TrainingCost(len(missing), sum(spec.training.tokens for spec in missing))
 
 

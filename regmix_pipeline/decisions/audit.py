@@ -16,6 +16,7 @@ from regmix_pipeline.decisions.journal_check import HeadSource, no_reported_head
 from regmix_pipeline.decisions.manifest import manifest_link
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.decisions.signed import signatures_link
+from regmix_pipeline.decisions.sizes import whose
 from regmix_pipeline.decisions.verdicts import verdicts_of
 from regmix_pipeline.decisions.verification import verified
 from regmix_pipeline.engine.ledger import ledger_is_current
@@ -158,7 +159,7 @@ def _show_compared(record: Mapping[str, Any], console: Console) -> None:
             )
         )
     headings = ("mixture", "mixture id", "predicted", "90% interval", "chosen better by", "")
-    title = "Considered: predicted loss of a proxy on the objective, nats per token"
+    title = f"Considered: predicted loss of {whose(record)} on the objective, nats per token"
     show_table(console, headings, rows, title=title, left=["mixture id", ""])
 
 

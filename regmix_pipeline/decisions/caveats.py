@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from regmix_pipeline.decisions.sizes import whose
 from regmix_pipeline.numbers import finite, listed, percent, signed
 
 WORTH_SAYING = 0.0005
@@ -45,7 +46,9 @@ def price_of(record: Mapping[str, Any]) -> str:
     if worse:
         named = [f"{name} {signed(gaps[name])}" for name in worse[:NAMED]]
         more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
-        said = f"It costs most on {', '.join(named)}{more} (nats per token of a proxy, above the natural mixture)."
+        said = (
+            f"It costs most on {', '.join(named)}{more} (nats per token of {whose(record)}, above the natural mixture)."
+        )
     else:
         said = f"It is predicted to cost nothing on any of the {len(gaps)} targets that were measured."
     unmeasured = [row["domain"] for row in record.get("domains") or () if row["domain"] not in gaps]

@@ -16,6 +16,7 @@ from regmix_pipeline.decisions.guardrails import (
 from regmix_pipeline.decisions.ngrams import ngrams_in_words
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.decisions.rounds import rounds_in_words
+from regmix_pipeline.decisions.sizes import sizes_in_words
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.tables import show_table
@@ -39,7 +40,7 @@ def show_decision(workspace: Workspace, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     for line in (*epochs_in_words(record), *prices_in_words(record)):
         console.print(line, markup=False, highlight=False)
-    for line in (*families_in_words(record), *guardrails_in_words(record)):
+    for line in (*sizes_in_words(record), *families_in_words(record), *guardrails_in_words(record)):
         console.print(line, markup=False, highlight=False)
     for flag in record["flags"]:
         console.print(f"flag: {flag}", style="yellow", markup=False)

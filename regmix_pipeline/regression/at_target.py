@@ -18,7 +18,8 @@ from regmix_pipeline.proxies.run_tables import ImportedRun
 from regmix_pipeline.proxies.size_runs import has_sizes
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.fitting import fit_again
-from regmix_pipeline.regression.sizes import SINGLE, Size, SizeLaw, SizeRuns, fit_sizes
+from regmix_pipeline.regression.size_fit import fit_sizes
+from regmix_pipeline.regression.sizes import SINGLE, Size, SizeLaw, SizeRuns
 from regmix_pipeline.regression.training_data import LossTable
 
 FILE, BASE = "sizes.json", "at_base"

@@ -8,6 +8,7 @@ from typing import Any
 
 from regmix_pipeline.decisions.ngrams import ngrams_in_words
 from regmix_pipeline.decisions.rounds import rounds_in_words
+from regmix_pipeline.decisions.sizes import whose
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import DRAWN
@@ -42,7 +43,7 @@ def certainty(decision: Mapping[str, Any], rank: Score | None, confirmed: Confir
         (
             "Predicted gain over natural",
             NOT_RECORDED if predicted is None else signed(predicted),
-            "nats per token of a proxy"
+            f"nats per token of {whose(decision)}"
             + (f"; {signed(corrected)} after taking off what a search overstates" if corrected is not None else "")
             + (f"; 90% interval {ends}" if ends else ""),
         ),
@@ -109,6 +110,8 @@ def method(decision: Mapping[str, Any], data: ReportData) -> list[tuple[str, str
     """The method in steps: name, what was done with this study's numbers."""
     steps = [("Text", _text(data)), ("Mixtures", _mixtures(decision, data)), ("Proxies", _proxies(data))]
     steps += [("Losses", _measured(decision, data)), ("Regression", _regression(decision, data))]
+    if size := decision.get("size"):
+        steps += [("Sizes", f"Some mixtures were trained again at a larger size: {size['note']}.")]
     steps += [("Search", _search(decision)), ("Confirmation", _confirmation(data))]
     return steps
 

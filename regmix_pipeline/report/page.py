@@ -12,6 +12,7 @@ from regmix_pipeline import numbers
 from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.decisions.guardrails import measured_guardrails
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
+from regmix_pipeline.decisions.sizes import moved, whose
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.regression.signal import REMEDY
 from regmix_pipeline.report import confirmation_plots, curves, narrative, plots, provenance, size_plots, tables
@@ -121,6 +122,7 @@ def build_context(
         "recomputed": narrative.recomputed_id((decided.get("mixture") or {}).get("weights") or {}),
         "lineage": tables.lineage_rows(data.versions, decided["versions"]),
         "price": price_of(decided),
+        "whose": whose(decided),
         "open_weights": open_weights(decided),
         "measured_guardrails": measured_guardrails(
             decided.get("guardrails") or [], ((row.name, row.seed, row.target, row.loss) for row in data.confirmation)
@@ -208,7 +210,9 @@ def _figures(context: Mapping[str, Any], data: ReportData) -> dict[str, plots.Pl
         figures["size-path"] = size_plots.optimum_by_size(path)
     labels = {target.key: target.label for target in targets if context["losses"][target.key]}
     if labels:
-        chosen = {key: ((context["predictions"][key] or {}).get("chosen") or {}).get("predicted") for key in labels}
+        # Beside what proxies measured, a prediction for another size would mislead.
+        shown = {} if moved(context["decision"]) else context["predictions"]
+        chosen = {key: ((shown.get(key) or {}).get("chosen") or {}).get("predicted") for key in labels}
         figures["losses"] = plots.losses({key: context["losses"][key] for key in labels}, labels, chosen)
     for i, row in enumerate(domains):
         if found := data.losses.get(OBJECTIVE):

@@ -114,6 +114,7 @@ def _at_target(
 ) -> dict[str, Any] | None:
     """What a law of size says beside the answer, JSON-able; None where the study has no runs of a second size."""
     from regmix_pipeline.regression.at_target import BASE, AtTarget
+    from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.search.region import Region, rounded_inside
     from regmix_pipeline.search.size_path import size_path
     from regmix_pipeline.search.survival import runner_up, survival

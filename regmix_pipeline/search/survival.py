@@ -45,7 +45,8 @@ def survival(
         seed: of the draws.
 
     Returns:
-        Rows with rival, chance, gain (mean, nats per token at the target's size), low, high.
+        Rows with rival, chance, gain (mean, nats per token at the target's size), low, high; open_in_size and
+        open_in_proxies, the deviations of the gain that the law of size and the regressors leave open.
     """
     points = np.array([chosen, *rivals.values()])
     share, generator = fitted.shares(target_weights), np.random.Generator(np.random.PCG64(seed))
@@ -65,6 +66,8 @@ def survival(
                 "gain": float(drawn.mean()),
                 "low": float(low),
                 "high": float(high),
+                "open_in_size": float(by_law[:, row].std()),
+                "open_in_proxies": error,
             }
         )
     return found

@@ -1,0 +1,127 @@
+"""Runs of a second size: what moves with size is found, and used only where mixtures left out confirm it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from regmix_pipeline.regression.fitting import fit
+from regmix_pipeline.regression.metrics import spearman
+from regmix_pipeline.regression.size_fit import FEWEST, fit_sizes
+from regmix_pipeline.regression.sizes import LAW, SINGLE, SLOPES, Size, SizeLaw, SizeRuns
+from regmix_pipeline.search.survival import runner_up, survival
+from regmix_pipeline.study.settings.regression import RegressionSettings
+
+BASE, LARGER, TARGET = Size(1e6, 1e8), Size(4e6, 4e8), Size(1e9, 2e10)
+DOMAINS, TARGETS = ("web", "code", "books", "papers"), ("prose", "programs", "proofs")
+OBJECTIVE = dict.fromkeys(TARGETS, 1 / 3)
+TEACH = np.array([[3.0, 0.2, 2.0, 0.5], [0.3, 3.0, 0.2, 0.5], [0.2, 1.0, 0.2, 3.0]])
+"""What each domain teaches of each target: their best mixtures are far apart."""
+SLOPE = np.array([-0.12, 0.10, 0.0])
+"""Powers of size in the spread of the targets' losses."""
+
+
+def losses(weights, size, slope=SLOPE, help_=(0.0, 0.0, 0.0, 0.0)):
+    """Losses without noise, (n, 3): a law in the size and the weights."""
+    s = size.over(BASE)
+    help_ = (np.sqrt(weights + 0.01) * np.exp(np.array(help_) * s)) @ TEACH.T
+    return 1.5 + 0.5 * np.exp(-0.1 * s) + np.exp(slope * s) * help_**-0.8
+
+
+@pytest.fixture(scope="module")
+def proxies():
+    """Weights and losses of 40 proxies, and the regressors fitted to them."""
+    generator = np.random.default_rng(3)
+    weights = generator.dirichlet(np.ones(4), 40)
+    measured = losses(weights, BASE) + 0.001 * generator.standard_normal((40, 3))
+    settings = RegressionSettings(regressors=("saturation", "gaussian_process"), extrapolation="off", bootstrap=50)
+    return fit(weights, measured, None, DOMAINS, TARGETS, settings, 0, 1, lambda line: None)
+
+
+def larger(fitted, count=16, **law):
+    generator = np.random.default_rng(4)
+    weights = fitted.weights[:count]
+    return SizeRuns(LARGER, weights, losses(weights, LARGER, **law) + 0.001 * generator.standard_normal((count, 3)))
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    return np.random.default_rng(5).dirichlet(np.ones(4), 300)
+
+
+def ranks(predicted, truth):
+    return float(spearman(predicted.mean(axis=1)[:, None], truth.mean(axis=1)[:, None])[0])
+
+
+def test_slopes_are_found_and_repair_the_ranks_of_a_weighted_objective_at_the_target(proxies, unseen):
+    law = fit_sizes(proxies, BASE, [larger(proxies)], OBJECTIVE)
+    assert law.used in (SLOPES, LAW)
+    assert law.slope - law.slope.mean() == pytest.approx(SLOPE - SLOPE.mean(), abs=0.02)
+    truth, predicted = losses(unseen, TARGET), proxies.predict(unseen)
+    moved = law.moved(proxies, unseen, predicted, TARGET)
+    assert ranks(predicted, truth) < 0.9 < 0.97 < ranks(moved, truth)
+    spread = truth.std(axis=0) / losses(unseen, BASE).std(axis=0)
+    assert law.scale(TARGET) == pytest.approx(spread, rel=0.3)
+
+
+def test_helps_that_move_with_size_are_found_where_there_is_one_target_alone(proxies, unseen):
+    alone = {"proofs": 1.0}
+    moves = {"slope": np.zeros(3), "help_": (0.0, 0.25, 0.0, -0.1)}
+    law = fit_sizes(proxies, BASE, [larger(proxies, 24, **moves)], alone)
+    assert law.used == LAW
+    truth, predicted = losses(unseen, Size(4e7, 4e9), **moves)[:, 2:], proxies.predict(unseen)
+    moved = law.moved(proxies, unseen, predicted, Size(4e7, 4e9))
+    assert ranks(predicted[:, 2:], truth) + 0.02 < ranks(moved[:, 2:], truth)
+
+
+def test_sizes_that_rank_alike_are_left_to_the_proxies_alone(proxies, unseen):
+    law = fit_sizes(proxies, BASE, [larger(proxies, slope=np.full(3, -0.1))], OBJECTIVE)
+    assert law.used == SINGLE
+    predicted = proxies.predict(unseen)
+    moved = law.moved(proxies, unseen, predicted, TARGET)
+    assert ranks(moved, predicted) == pytest.approx(1)
+    assert {score.law for score in law.scores} == {SINGLE, SLOPES, LAW}
+
+
+def test_folds_never_see_the_runs_that_they_are_judged_on(proxies):
+    """A law for which nothing of a mixture left out can be known is not used, however well it fits the others."""
+    generator = np.random.default_rng(6)
+    runs = larger(proxies)
+    shuffled = replace(runs, losses=runs.losses[generator.permutation(len(runs.losses))])
+    law = fit_sizes(proxies, BASE, [shuffled], OBJECTIVE)
+    assert max(score.correlation for score in law.scores) < 0.6
+
+
+def test_too_few_runs_or_smaller_ones_fit_nothing(proxies):
+    assert fit_sizes(proxies, BASE, [larger(proxies, FEWEST - 1)], OBJECTIVE) is None
+    assert fit_sizes(proxies, BASE, [replace(larger(proxies), size=Size(1e5, 1e7))], OBJECTIVE) is None
+
+
+def test_three_sizes_share_one_law(proxies):
+    third = SizeRuns(Size(1.6e7, 1.6e9), proxies.weights[:10], losses(proxies.weights[:10], Size(1.6e7, 1.6e9)))
+    law = fit_sizes(proxies, BASE, [larger(proxies, 12), third], OBJECTIVE)
+    assert law.slope - law.slope.mean() == pytest.approx(SLOPE - SLOPE.mean(), abs=0.02)
+
+
+def test_same_runs_same_law_and_a_saved_one_is_the_same(proxies, unseen):
+    law, again = (fit_sizes(proxies, BASE, [larger(proxies)], OBJECTIVE, seed=9) for _ in range(2))
+    restored = SizeLaw.restored(json.loads(json.dumps(law.as_json())))
+    assert restored.scores == law.scores == again.scores
+    predicted = proxies.predict(unseen)
+    for other in (again, restored):
+        assert (other.moved(proxies, unseen, predicted, TARGET) == law.moved(proxies, unseen, predicted, TARGET)).all()
+
+
+def test_a_choice_is_surer_of_what_lies_near_in_size_and_far_in_loss(proxies):
+    law = fit_sizes(proxies, BASE, [larger(proxies)], OBJECTIVE)
+    order = np.argsort(proxies.objective(proxies.weights, OBJECTIVE))
+    best, second, worst = proxies.weights[order[[0, 1, -1]]]
+    rivals = {"second": second, "worst": worst, "itself": best}
+    here = {row["rival"]: row for row in survival(proxies, law, BASE, best, rivals, OBJECTIVE)}
+    there = {row["rival"]: row for row in survival(proxies, law, TARGET, best, rivals, OBJECTIVE)}
+    assert here["worst"]["chance"] > 0.99
+    assert here["itself"]["chance"] == 0.5 == there["itself"]["chance"]
+    assert there["second"]["high"] - there["second"]["low"] > here["second"]["high"] - here["second"]["low"]
+    found = runner_up(proxies, best, OBJECTIVE, np.ones(len(proxies.weights), dtype=bool))
+    assert (found == second).all()
