@@ -14,6 +14,7 @@ from regmix_pipeline.cli import (
     starting,
     studies,
     training,
+    verifying,
 )
 from regmix_pipeline.cli.app import app
 
@@ -32,4 +33,5 @@ __all__ = [
     "starting",
     "studies",
     "training",
+    "verifying",
 ]

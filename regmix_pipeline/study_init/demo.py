@@ -20,7 +20,7 @@ def demo_study(say: Say = to_stderr) -> Path:
         say(f"{here} is there already, and is used as it is")
         return here
     path = Path(DEMO)
-    text = resources.files(__package__).joinpath(DEMO).read_text(encoding="utf-8")
+    text = resources.files("regmix_pipeline.study_init").joinpath(DEMO).read_text(encoding="utf-8")
     first, rest = text.split("\n", 1)
     with written_atomically(path) as temporary:
         # The first line names the schema that is beside the file in the repository.
