@@ -82,7 +82,7 @@ def verify_run(
     Raises:
         StudyError: the log cannot be read, or has a source that the plan has not.
     """
-    executed = _kind_of(paths, kind).read(paths, planned, options)
+    executed = _read(paths, planned, options, kind)
     readings = executed.readings.select(list(planned.shares)).to_numpy().astype(float)
     if (np.diff(readings, axis=0, prepend=0) < 0).any():
         raise StudyError(
@@ -97,18 +97,22 @@ def verify_run(
     return RunCheck(planned.name, int(total[-1]), executed.said, tuple(sources))
 
 
+def _read(paths: Sequence[Path], planned: Planned, options: Options, kind: str | None) -> Executed:
+    import polars as pl
+
+    try:
+        return _kind_of(paths, kind).read(paths, planned, options)
+    except (pl.exceptions.PolarsError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise StudyError(
+            f"does not hold what such a log does: {what}",
+            where=", ".join(map(str, paths)),
+            remedy=f"see docs/how-to-verify-a-run.md; --format says which of {', '.join(RUN_LOGS)} it is",
+        ) from error
+
+
 def _kind_of(paths: Sequence[Path], kind: str | None) -> RunLog:
-    first = None
-    for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8") if path.suffix == ".json" else None
-            path.stat()
-        except (OSError, UnicodeDecodeError) as error:
-            raise StudyError(f"cannot be read: {error}", where=str(path), remedy="name a log or a state") from error
-        try:
-            first = first if first is not None or text is None else json.loads(text)
-        except ValueError as error:
-            raise StudyError(f"is not JSON: {error}", where=str(path), remedy="name a log or a state") from error
+    first = _content(paths[0])
     if kind is not None:
         return RUN_LOGS.find(kind, f"--format {kind}")
     found = next((RUN_LOGS[name] for name in RUN_LOGS if RUN_LOGS[name].fits(paths[0], first)), None)
@@ -119,6 +123,18 @@ def _kind_of(paths: Sequence[Path], kind: str | None) -> RunLog:
             remedy=f"give CSV, TSV, Parquet, JSON lines, or say which of {', '.join(RUN_LOGS)} it is by --format",
         )
     return found
+
+
+def _content(path: Path) -> Any:
+    """Content of a file in JSON; None for one that is none by its name."""
+    remedy = "name a log or a state"
+    try:
+        with path.open("rb") as file:
+            return json.loads(file.read().decode()) if path.suffix == ".json" else None
+    except OSError as error:
+        raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
+    except ValueError as error:
+        raise StudyError(f"is not JSON: {error}", where=str(path), remedy=remedy) from error
 
 
 def _source(

@@ -56,7 +56,8 @@ def plan_in(path: Path) -> Planned:
     except OSError as error:
         raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(f"is not a sampling plan: {error!r}", where=str(path), remedy=remedy) from error
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise StudyError(f"is not a sampling plan: {what}", where=str(path), remedy=remedy) from error
 
 
 def plan_of(record: Mapping[str, Any]) -> Planned:

@@ -181,6 +181,9 @@ def test_the_state_of_olmo_cores_loader_with_its_order(plan, tmp_path):
         ("a.json", "{}", "is no log that is known"),
         ("a.json", "{", "is not JSON"),
         ("a.csv", "step,tokens_seen/web,tokens_seen/code\n1,5,3\n2,4,3\n", "the totals of a source fall"),
+        ("a.csv", "step,source,tokens\none,web,5\n", "does not hold what such a log does"),
+        ("a.csv", "step,source,tokens\n1,web,five\n", "does not hold what such a log does"),
+        ("a.json", '{"dataset": {"0": {"num_samples_yielded": "x"}}}', "says no block size"),
         ("a.csv", "step,tokens/web,tokens/code,tokens/c4\n1,5,3,1\n", "'c4' is no source of the plan"),
     ],
 )
