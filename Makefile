@@ -66,7 +66,7 @@ $(VENV)-consumers/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-consumers/bin/python || $(PYTHON) -m venv $(VENV)-consumers
 	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench,consumers]"
 	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
-		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan mlflow
+		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan megatron-energon multi-storage-client nemo-automodel mlflow
 	touch $@
 
 bench-throughput: $(VENV)-bench/.installed

@@ -16,6 +16,7 @@ from regmix_pipeline.cli import (
     studies,
     tracking,
     training,
+    verifying,
 )
 from regmix_pipeline.cli.app import app
 
@@ -36,4 +37,5 @@ __all__ = [
     "studies",
     "tracking",
     "training",
+    "verifying",
 ]

@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 import yaml
 
+from regmix_pipeline.executed.drift import verify_run
+from regmix_pipeline.executed.log import Options
+from regmix_pipeline.executed.planned import plan_in
+
 pytestmark = pytest.mark.consumers
 
 LENGTH = 32
@@ -78,6 +82,34 @@ def test_olmo_core_reads_the_tokens_that_the_study_wrote(export, decision, tmp_p
         ours |= {piece.tobytes(): source["source_name"] for piece in pieces}
     names = [ours[np.asarray(dataset[n]["input_ids"], np.uint16).tobytes()] for n in range(len(dataset))]
     assert_shares(drawn_shares(names), decision["mixture"]["weights"], len(names), errors=1)
+
+
+def test_a_run_of_olmo_core_is_verified_by_its_state_and_order(export, tmp_path):
+    from olmo_core.data import DataCollator, NumpyDataLoaderBase, NumpyFSLDatasetConfig, TokenizerConfig
+    from olmo_core.data.source_mixture import SourceMixtureDatasetConfig, SourceMixtureList
+
+    main, plan = export("olmo-core", tokens=40_000).files
+    mixture = SourceMixtureDatasetConfig(
+        SourceMixtureList.from_yaml(main), 40_000, global_batch_size=8 * LENGTH, quiet=True
+    )
+    dataset = NumpyFSLDatasetConfig(
+        source_mixture_config=mixture,
+        sequence_length=LENGTH,
+        tokenizer=TokenizerConfig(vocab_size=512, eos_token_id=0, pad_token_id=0),
+        work_dir=str(tmp_path / "work"),
+    ).build()
+    dataset.prepare()
+    loader = NumpyDataLoaderBase.wrap_numpy_dataset(
+        dataset, global_batch_size=8 * LENGTH, collator=DataCollator(pad_token_id=0), work_dir=tmp_path / "work", seed=1
+    )
+    loader.reshuffle(epoch=1)
+    for _, _batch in zip(range(100), loader, strict=False):
+        pass
+    (tmp_path / "state.json").write_text(json.dumps(loader.state_dict()))
+    (order,) = (tmp_path / "work").rglob("global_indices*.npy")
+    found = verify_run([tmp_path / "state.json"], plan_in(plan), Options(order=order))
+    assert found.on_plan, found
+    assert found.tokens == 100 * 8 * LENGTH
 
 
 def indexed_datasets(folder, domains):
@@ -151,6 +183,25 @@ def test_litdata_draws_by_the_exported_weights(export, decision, tmp_path):
     # It ends where the first domain does, and not before.
     assert 400 in Counter(names).values()
     assert_shares(drawn_shares(names), weights, len(names))
+
+
+def test_a_run_of_litdata_is_verified_by_its_states(export, decision, tmp_path):
+    from litdata import StreamingDataLoader
+
+    weights = decision["mixture"]["weights"]
+    litdata_folders(tmp_path, weights)
+    main, *_, plan = export("litgpt", template=f"{tmp_path}/{{domain}}", tokens=5_000).files
+    loader = StreamingDataLoader(runpy.run_path(str(main))["combined"](LENGTH), batch_size=4, num_workers=0)
+    domains, drawn, states = list(weights), Counter(), []
+    for number, batch in enumerate(loader, 1):
+        drawn.update(domains[int(piece[0]) - 1] for piece in batch)
+        if number % 50 == 0:
+            states.append(tmp_path / f"state{number}.json")
+            states[-1].write_text(json.dumps(loader.state_dict()))
+            seen = dict(drawn)
+    found = verify_run(states, plan_in(plan), Options())
+    assert {each.domain: each.tokens for each in found.sources} == {name: n * LENGTH for name, n in seen.items()}
+    assert found.on_plan, found
 
 
 def test_litgpt_trains_on_the_exported_data_module(export, decision, tmp_path):

@@ -1,0 +1,1 @@
+"""What a large run really drew of each source, beside what was decided."""

@@ -1,0 +1,71 @@
+"""What was to be drawn: of an exported sampling plan, or of a decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regmix_pipeline.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan.
+
+    Attributes:
+        name: of the decision.
+        shares: domain -> share of the tokens, of the domains that are drawn, in the order of the export.
+        available: domain -> tokens available; those of which nobody knows are left out.
+        max_epochs: how often the run may see the same token.
+        addresses: address of a file or folder -> its domain.
+        files: domain -> tokens drawn from each of its files, in the order of the export; empty without a plan.
+    """
+
+    name: str
+    shares: Mapping[str, float]
+    available: Mapping[str, int]
+    max_epochs: float
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def plan_in(path: Path) -> Planned:
+    """The plan that `regmix export` wrote beside its files, ``*.plan.json``.
+
+    Raises:
+        StudyError: it cannot be read, or is no such plan.
+    """
+    remedy = "give the *.plan.json that `regmix export` wrote"
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        domains, files = plan["domains"], plan["files"]
+        return Planned(
+            str(plan["about"].get("decision") or plan["about"].get("mixture")),
+            {row["domain"]: float(row["share"]) for row in domains},
+            {row["domain"]: int(row["available_tokens"]) for row in domains if row["available_tokens"]},
+            float(plan["max_epochs"]),
+            {row["file"]: row["domain"] for row in files},
+            {
+                row["domain"]: tuple(int(each["tokens"]) for each in files if each["domain"] == row["domain"])
+                for row in domains
+            },
+        )
+    except OSError as error:
+        raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise StudyError(f"is not a sampling plan: {what}", where=str(path), remedy=remedy) from error
+
+
+def plan_of(record: Mapping[str, Any]) -> Planned:
+    """The plan of a decision's record."""
+    available = {row["domain"]: row.get("available_tokens") for row in record["domains"]}
+    return Planned(
+        record["decision"],
+        {domain: weight for domain, weight in record["mixture"]["weights"].items() if weight > 0},
+        {domain: tokens for domain, tokens in available.items() if tokens},
+        float(record.get("limits", {}).get("max_epochs") or 4.0),
+    )
