@@ -56,12 +56,13 @@ def _ready(followed: Sequence[dg.AssetKey]) -> dg.AutomationCondition:
     return there & ~_of(followed, AC.any_deps_in_progress()) & ~AC.in_progress()
 
 
-def automation(look_seconds: int) -> dg.AutomationConditionSensorDefinition:
-    """The sensor that evaluates the conditions. Dagster's own is there by default but stopped; this one runs."""
+def automation(look_seconds: int, *, on: bool = True) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that evaluates the conditions. Dagster's own is there by default but stopped; this one runs where
+    ``on``."""
     return dg.AutomationConditionSensorDefinition(
         "automation",
         target=dg.AssetSelection.all(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=look_seconds,
         description="Shards, inventory and mixtures follow what arrived, changed or went.",
     )

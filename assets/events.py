@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from regmix_pipeline.assets.catalogue import held_of
 from regmix_pipeline.assets.changes import NOTHING_COMPUTED, SHOWN, now_stale, why_and_from_what
 from regmix_pipeline.assets.heads import head_of
 from regmix_pipeline.assets.marks import marks_of
@@ -211,6 +212,7 @@ def materialize_asset(
         | dict(changes(workspace, made))
         | now_stale(workspace, stage)
         | _metadata(made)
+        | dict(held_of(workspace, stage, made.record))
         | head_of(workspace),
     )
 
@@ -250,7 +252,7 @@ def _materialisation(
         asset_key(workspace, stage),
         partition=made.key,
         description=outcome(made),
-        metadata={**shown, **metadata_of(made)},
+        metadata={**shown, **metadata_of(made), **held_of(workspace, stage, made.record)},
         tags={"dagster/data_version": made.record.version, "regmix/recipe": made.record.recipe},
     )
 

@@ -6,16 +6,30 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from regmix_pipeline.assets.catalogue import PART, code_of, columns_of, shown_of
 from regmix_pipeline.assets.events import materialize_partitions, plain_failures, unchanged
 from regmix_pipeline.assets.hooks import OBSERVED, hooks_of, made_with_hooks
 from regmix_pipeline.assets.late import late_partitions, opened
 from regmix_pipeline.assets.names import StudyNames
 from regmix_pipeline.assets.questions import check_specs
 from regmix_pipeline.engine.workspace import Stage, Workspace
+from regmix_pipeline.planning.forecast.cap import check_cap
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.stages import STAGES
+from regmix_pipeline.study.settings.catalogue import CatalogueSettings
 
 Asset = dg.AssetsDefinition | dg.SourceAsset
+RETRIED = ("token_shards", "proxy_checkpoints", "proxy_losses", "confirmation")
+"""Stages that read from a network or keep what they have done when they end early: trying again goes on from there."""
+RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For what nobody can act on, such as a connection that broke; errors of the study itself are not retried."""
+CAPPED = ("proxy_checkpoints", "confirmation", "strategy_comparison")
+"""Stages that train."""
+CAP = {
+    "max_new_tokens": dg.Field(
+        int, is_required=False, description="Training tokens that this launch may take. Left out: all that it asks."
+    )
+}
 
 
 class StaleKeys(Protocol):
@@ -28,26 +42,34 @@ class StaleKeys(Protocol):
         ...
 
 
-def asset_definitions(names: StudyNames, stale_keys: StaleKeys | None = None) -> list[Asset]:
+def asset_definitions(
+    names: StudyNames, stale_keys: StaleKeys | None = None, settings: CatalogueSettings | None = None
+) -> list[Asset]:
     """The assets of a study.
 
     Args:
         names: the study's names.
         stale_keys: says what runs make whose partitions are not known when they are launched. The assets have no
             partitions then: Dagster 1.13 asks for the partitions of a run at its launch, one kind for all its assets.
+        settings: what Dagster's catalogue says of them.
     """
+    settings = settings or CatalogueSettings()
     stages = STAGES if stale_keys is None else [stage for stage in STAGES if stage.name not in OBSERVED]
     return [
-        _observed(stage, names) if stage.name in OBSERVED else _materialised(stage, names, stale_keys)
+        _observed(stage, names, settings)
+        if stage.name in OBSERVED
+        else _materialised(stage, names, stale_keys, settings)
         for stage in stages
     ]
 
 
-def _observed(stage: Stage, names: StudyNames) -> dg.SourceAsset:
+def _observed(stage: Stage, names: StudyNames, settings: CatalogueSettings) -> dg.SourceAsset:
     @dg.observable_source_asset(
         key=names.asset_key(stage),
         partitions_def=names.partitions_of(stage),
-        group_name=stage.group,
+        group_name=names.study,
+        tags={**settings.tags, PART: stage.group},
+        metadata=columns_of(stage) | code_of(stage),
         description=stage.description,
     )
     def observe(context: dg.OpExecutionContext, workspace: WorkspaceResource) -> Any:
@@ -57,17 +79,21 @@ def _observed(stage: Stage, names: StudyNames) -> dg.SourceAsset:
     return observe
 
 
-def _materialised(stage: Stage, names: StudyNames, stale_keys: StaleKeys | None) -> dg.AssetsDefinition:
+def _materialised(
+    stage: Stage, names: StudyNames, stale_keys: StaleKeys | None, settings: CatalogueSettings
+) -> dg.AssetsDefinition:
     partitions = None if stale_keys else names.partitions_of(stage)
     spec = dg.AssetSpec(
         names.asset_key(stage),
         deps=_upstream(stage, names, partitioned=stale_keys is None),
         skippable=True,
         kinds=set(stage.kinds),
-        group_name=stage.group,
+        # One group: where there are several, Dagster's page of the lineage shows them closed at a first visit.
+        group_name=names.study,
         code_version=stage.code_version,
         automation_condition=condition(names) if (condition := hooks_of(stage.name).condition) else None,
         description=stage.description,
+        **shown_of(stage, settings),
     )
 
     @dg.multi_asset(
@@ -76,11 +102,16 @@ def _materialised(stage: Stage, names: StudyNames, stale_keys: StaleKeys | None)
         check_specs=check_specs(stage, names),
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        retry_policy=RETRY if stale_keys is None and stage.name in RETRIED else None,
+        config_schema=CAP if stage.name in CAPPED else None,
         # Where Dagster has a choice, steps run in the order of the stages.
         op_tags={"dagster/priority": str(-STAGES.index(stage))},
     )
     def make(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> Iterator[Any]:
         ready = opened(context, workspace, stage)
+        if stage.name in CAPPED:
+            with plain_failures():
+                check_cap(ready, stage, (context.op_execution_context.op_config or {}).get("max_new_tokens"))
         if stale_keys is None:
             keys = late_partitions(context, ready, stage) if partitions else None
             yield from _made(context, ready, stage, keys)

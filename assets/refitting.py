@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dagster as dg
+
 from regmix_pipeline.assets.runner import StageRun, run_stale
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
@@ -16,17 +18,20 @@ COMMAND = "regmix refit"
 EVIDENCE = tuple(stage for stage in up_to(MIXTURE_DECISION) if stage not in DATA)
 
 
-def refit_within(workspace: Workspace, allowed: int | None = None) -> tuple[list[StageRun], list[str]]:
+def refit_within(
+    workspace: Workspace, allowed: int | None = None, instance: dg.DagsterInstance | None = None
+) -> tuple[list[StageRun], list[str]]:
     """Bring the study up to date, then train proposed mixtures in batches until the decision is stable.
 
     Args:
         workspace: the study on disk.
         allowed: training tokens to spend on everything; default the study's `refit.max_new_tokens`.
+        instance: where runs and events go; default the home's own.
 
     Returns:
         What was made, and what was left out because the budget does not hold it, in words.
     """
-    budget = _Budget(workspace, workspace.study.refit.max_new_tokens if allowed is None else allowed)
+    budget = _Budget(workspace, workspace.study.refit.max_new_tokens if allowed is None else allowed, instance)
     while True:
         budget.run(DATA)
         if not budget.affords("proxy_checkpoints"):
@@ -51,7 +56,8 @@ def refit_within(workspace: Workspace, allowed: int | None = None) -> tuple[list
 class _Budget:
     """Training tokens, and what was made of them."""
 
-    def __init__(self, workspace: Workspace, allowed: int) -> None:
+    def __init__(self, workspace: Workspace, allowed: int, instance: dg.DagsterInstance | None) -> None:
+        self.instance = instance
         self.workspace, self.allowed, self.left = workspace, allowed, allowed
         self.done: list[StageRun] = []
         self.left_out: list[str] = []
@@ -69,4 +75,4 @@ class _Budget:
 
     def run(self, stages: tuple[Stage, ...]) -> None:
         """Make what is stale of some stages."""
-        self.done += run_stale(self.workspace.opened_again(), stages, COMMAND)
+        self.done += run_stale(self.workspace.opened_again(), stages, COMMAND, self.instance)

@@ -9,7 +9,7 @@ import re
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate, groupby
 from operator import itemgetter
 
@@ -42,7 +42,12 @@ class RunFailedError(RegmixError):
     """A stage failed; what had been finished before is kept."""
 
 
-def run_stale(workspace: Workspace, stages: Sequence[Stage] = STAGES, command: str = "regmix run") -> list[StageRun]:
+def run_stale(
+    workspace: Workspace,
+    stages: Sequence[Stage] = STAGES,
+    command: str = "regmix run",
+    instance: dg.DagsterInstance | None = None,
+) -> list[StageRun]:
     """Bring every stage up to date, in order, and say what was made and why.
 
     Stages that belong together are one Dagster run, from the first that has something to do: the data, the training,
@@ -52,13 +57,15 @@ def run_stale(workspace: Workspace, stages: Sequence[Stage] = STAGES, command: s
         workspace: the study on disk.
         stages: the stages to run, upstream first.
         command: what the person who runs them typed, for the records.
+        instance: where runs and events go; default the home's own.
 
     Raises:
         RunFailedError: a stage failed. Running again makes what is missing and nothing else.
     """
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    with full_disk_named(str(workspace.home)), opened_instance(workspace.home) as instance:
+    of_home = opened_instance(workspace.home) if instance is None else nullcontext(instance)
+    with full_disk_named(str(workspace.home)), of_home as instance:
         end_dead_runs(instance, workspace.say)
         workspace.keep_ledger()
         remember_file(workspace.home, workspace.study_file)

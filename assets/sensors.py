@@ -32,11 +32,12 @@ AWAITED = tuple(stage for stage in DATA if stage not in (FINISHED_PROXIES, ADOPT
 """What training waits for. The other two are looked at by whoever asks, and new ones alone make nothing stale."""
 
 
-def sensors(look_seconds: int, names: StudyNames) -> list[dg.SensorDefinition]:
-    """The four sensors, looking at the world every ``look_seconds``; they run unless somebody stops them."""
+def sensors(look_seconds: int, names: StudyNames, *, on: bool = True) -> list[dg.SensorDefinition]:
+    """The four sensors, looking at the world every ``look_seconds``; where ``on``, they run unless somebody stops
+    them."""
     running: dict[str, Any] = {
         "minimum_interval_seconds": look_seconds,
-        "default_status": dg.DefaultSensorStatus.RUNNING,
+        "default_status": dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
     }
 
     @dg.sensor(target=[names.asset_key(DOMAINS)], **running)

@@ -7,13 +7,16 @@ loaded. A workspace may have several studies, each a code location of a file tha
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import dagster as dg
 
-from regmix_pipeline.assets.automation import automation
+from regmix_pipeline.assets.alerts import failure_sensor
+from regmix_pipeline.assets.automation import automation as conditions
 from regmix_pipeline.assets.checks import method_checks
 from regmix_pipeline.assets.graph import StaleKeys, asset_definitions
+from regmix_pipeline.assets.jobs import named_jobs
 from regmix_pipeline.assets.names import names_in
 from regmix_pipeline.assets.schedules import schedules
 from regmix_pipeline.assets.sensors import sensors
@@ -25,11 +28,21 @@ from regmix_pipeline.resources.ledger import LedgerResource
 from regmix_pipeline.resources.trainer import TrainerResource
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.study.file import default_study_file, load_study
+from regmix_pipeline.study.settings.catalogue import CatalogueSettings
 from regmix_pipeline.study.settings.refit import Refit
+
+AUTOMATION = "REGMIX_AUTOMATION"
+"""Variable: ``off`` where sensors and schedule start stopped."""
 
 
 def build_definitions(
-    study_file: Path | str, home: Path | str = "", data: Path | str = "", workers: int = 0
+    study_file: Path | str,
+    home: Path | str = "",
+    data: Path | str = "",
+    workers: int = 0,
+    *,
+    automation: bool | None = None,
+    executor: dg.ExecutorDefinition | None = locked_in_process,
 ) -> dg.Definitions:
     """All that Dagster runs for a study. Its asset keys and partitions begin with the study's name.
 
@@ -38,18 +51,24 @@ def build_definitions(
         home: the study's home; default found by the study file.
         data: folder of downloaded corpora; default $REGMIX_DATA, or data beside the home.
         workers: processes that train at once; 0 takes the study's number.
+        automation: whether sensors and schedule start running; default yes, unless $REGMIX_AUTOMATION is off.
+        executor: how steps run. Assets are few, run one after another and keep their own worker processes: by default
+            all run in the process of their run. None: as the project that this is part of says.
     """
-    names, refit = names_in(Path(study_file)), _refit_settings(study_file)
+    names, (refit, catalogue) = names_in(Path(study_file)), _settings(study_file)
+    on = os.environ.get(AUTOMATION, "on") != "off" if automation is None else automation
     return dg.Definitions(
-        assets=asset_definitions(names),
+        assets=asset_definitions(names, settings=catalogue),
         asset_checks=[*method_checks(names), *up_to_date_checks(names)],
-        sensors=[*sensors(refit.look_seconds, names), automation(refit.look_seconds)],
-        schedules=schedules(refit, names),
-        jobs=[judge_decision],
+        sensors=[
+            *sensors(refit.look_seconds, names, on=on),
+            conditions(refit.look_seconds, on=on),
+            failure_sensor(names, on=on),
+        ],
+        schedules=schedules(refit, names, on=on),
+        jobs=[judge_decision, *named_jobs(names)],
         resources=_resources(study_file, home, data, workers),
-        # Assets are few, run one after another and keep their own worker processes: a process per step only adds
-        # start-up.
-        executor=locked_in_process,
+        executor=executor,
     )
 
 
@@ -74,12 +93,13 @@ def _resources(study_file: Path | str, home: Path | str, data: Path | str, worke
     return {"workspace": workspace, "trainer": trainer, "ledger": LedgerResource(workspace=workspace)}
 
 
-def _refit_settings(study_file: Path | str) -> Refit:
+def _settings(study_file: Path | str) -> tuple[Refit, CatalogueSettings]:
     """The study's settings; its defaults while the file is wrong: then every sensor says at each look what is wrong."""
     try:
-        return load_study(study_file).refit
+        study = load_study(study_file)
     except RegmixError:
-        return Refit()
+        return Refit(), CatalogueSettings()
+    return study.refit, study.catalogue
 
 
 defs = build_definitions(default_study_file())

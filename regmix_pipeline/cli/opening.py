@@ -7,7 +7,9 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from filelock import FileLock, Timeout
 
 import regmix_pipeline
@@ -25,7 +27,17 @@ LONGEST_TEMPORARY = 60
 @app.command()
 @plain_errors
 def ui(
-    study: StudyFile = None, home: Home = None, data: Data = None, port: int = 3000, host: str = "127.0.0.1"
+    study: StudyFile = None,
+    home: Home = None,
+    data: Data = None,
+    port: int = 3000,
+    host: str = "127.0.0.1",
+    automation: Annotated[
+        bool,
+        typer.Option(
+            "--automation/--no-automation", help="Whether sensors and schedule start running; see Automation."
+        ),
+    ] = True,
 ) -> None:
     """Open the study in the Dagster UI: the graph, every run, every partition."""
     from regmix_pipeline.resources.instance import opened_instance, prepare_instance
@@ -59,6 +71,7 @@ def ui(
             "REGMIX_HOME": str(workspace.home),
             "REGMIX_DATA": str(workspace.data),
             "TMPDIR": temporary,
+            "REGMIX_AUTOMATION": "on" if automation else "off",
         }
         try:
             status = run_session(_command(host, port), environment)

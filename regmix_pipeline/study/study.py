@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.repetition import misplaced
 from regmix_pipeline.study.settings.base import Settings, inside
+from regmix_pipeline.study.settings.catalogue import CatalogueSettings
 from regmix_pipeline.study.settings.documents import Source, check_name
 from regmix_pipeline.study.settings.imports import ImportedTables
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
@@ -194,6 +195,8 @@ class Study(Settings):
     """How the study follows its domains while the Dagster UI runs."""
     tracking: TrackingSettings = TrackingSettings()
     """Experiment trackers that proxies are sent to."""
+    catalogue: CatalogueSettings = CatalogueSettings()
+    """What Dagster's catalogue says of the assets."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:

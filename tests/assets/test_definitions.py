@@ -26,6 +26,8 @@ def test_assets(repository, snapshot):
         found[key.to_user_string()] = {
             "deps": names(node.parent_keys),
             "group": node.group_name,
+            "part": node.tags["regmix/part"],
+            "columns": len(schema.columns) if (schema := node.metadata.get("dagster/column_schema")) else 0,
             "kinds": ", ".join(sorted(node.kinds)),
             "code_version": node.code_version,
             "partitions": getattr(node.partitions_def, "name", None),
@@ -45,7 +47,8 @@ def test_checks(repository, snapshot):
 
 def test_jobs(repository, snapshot):
     jobs = [each for each in repository.get_all_jobs() if not each.name.startswith("__")]
-    assert {job.name: names(job.asset_layer.executable_asset_keys) for job in jobs} == snapshot
+    found = {job.name: names(job.asset_layer.executable_asset_keys) or job.description for job in jobs}
+    assert found == snapshot
 
 
 def test_sensors_and_schedules(repository, snapshot):
