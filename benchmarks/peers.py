@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regmix_pipeline.proxies.device import autocast
 from regmix_pipeline.proxies.model import Decoder
 from regmix_pipeline.proxies.train import TrainingLoop
 
@@ -31,7 +32,11 @@ class Peer:
         spec = data.spec
         self.settings, self.vocabulary, self.training, self.data = spec.model, spec.vocabulary, spec.training, data
         self.model = self._built()
-        self.model.load_state_dict(self._weights(data.model), strict=True)
+        self.device = data.device
+        weights = {name: weight.cpu() for name, weight in self._weights(data.model).items()}
+        self.model.load_state_dict(weights, strict=True)
+        self.model.to(self.device)
+        self.call = torch.compile(self.model) if self.device.type == "cuda" else self.model
         training = self.training
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
@@ -47,11 +52,12 @@ class Peer:
     def gradients(self) -> tuple[Tensor, Tensor]:
         """Loss of the next step's windows and the norm of its gradient, which is clipped; scalars."""
         windows = self.training.windows_per_step
-        rows = torch.from_numpy(self.data.windows.read(self.taken * windows, windows))
+        rows = torch.from_numpy(self.data.windows.read(self.taken * windows, windows)).to(self.device)
         self.optimiser.zero_grad()
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.device)
         for part in rows.chunk(self.passes):
-            loss = self._loss(part[:, :-1].contiguous(), part[:, 1:].contiguous()) / self.passes
+            with autocast(self.device):
+                loss = self._loss(part[:, :-1].contiguous(), part[:, 1:].contiguous()) / self.passes
             loss.backward()
             total += loss.detach()
         return total, torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
@@ -130,7 +136,7 @@ class Transformers(Peer):
         return named
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        return self.model(input_ids=inputs, labels=labels, shift_labels=labels).loss
+        return self.call(input_ids=inputs, labels=labels, shift_labels=labels).loss
 
 
 class LitGPT(Peer):
@@ -181,4 +187,4 @@ class LitGPT(Peer):
         return named
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        return self._cross_entropy(self.model(inputs), labels)
+        return self._cross_entropy(self.call(inputs), labels)

@@ -78,7 +78,7 @@ def main() -> None:
 def spec_of(shape: str, folder: Path, steps: int, *, seed: int = 1, tokens: int = 2_000_000) -> ProxySpec:
     """A proxy of the shape on two domains of random tokens, as frequent as words are (Zipf), and two targets."""
     model, vocabulary, windows, _ = SHAPES[shape]
-    files = {name: _token_file(folder / f"{shape}-{name}.ds", vocabulary, tokens) for name in ("web", "books")}
+    files = {name: token_file(folder / f"{shape}-{name}.ds", vocabulary, tokens) for name in ("web", "books")}
     training = TrainingSettings(tokens=steps * windows * model.context, windows_per_step=windows, warmup_steps=2)
     return ProxySpec(
         mixture={"web": 700_000, "books": 300_000},
@@ -93,10 +93,11 @@ def spec_of(shape: str, folder: Path, steps: int, *, seed: int = 1, tokens: int 
     )
 
 
-def _token_file(path: Path, vocabulary: int, tokens: int) -> TokenFile:
+def token_file(path: Path, vocabulary: int, tokens: int, power: float = 1.0) -> TokenFile:
+    """Random tokens, the n-th most frequent one of them n^-power times as frequent as the first."""
     if not path.is_file():
         rng = np.random.Generator(np.random.PCG64(len(path.name)))
-        frequencies = 1 / np.arange(1, vocabulary + 1)
+        frequencies = np.arange(1, vocabulary + 1) ** -power
         rng.choice(vocabulary, tokens, p=frequencies / frequencies.sum()).astype("<u2").tofile(path)
     return TokenFile(path=path, dtype="uint16", tokens=tokens, version=path.stem)
 

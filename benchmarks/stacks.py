@@ -96,7 +96,8 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="demo")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--demo", action="store_true")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8], help="of the stacks, with --demo")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4], help="of the stacks, with --demo")
+    parser.add_argument("--proxies", type=int, default=64, help="with --demo")
     arguments = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in WORKER_SETTINGS.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | WORKER_SETTINGS)
@@ -104,7 +105,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.demo:
-            end_to_end(Path(folder), arguments.sizes, arguments.rounds)
+            end_to_end(Path(folder), arguments.sizes, arguments.rounds, arguments.proxies)
         else:
             compare(arguments.shape, arguments.rounds, Path(folder))
 
@@ -151,7 +152,7 @@ def compare(shape: str, rounds: int, folder: Path) -> None:
     Console(width=120).print(table)
 
 
-def end_to_end(folder: Path, sizes: list[int], rounds: int, proxies: int = 64, workers: int = 2) -> None:
+def end_to_end(folder: Path, sizes: list[int], rounds: int, proxies: int, workers: int = 2) -> None:
     """Train the demo's proxies as a study does, alone and stacked in turn; print CPU seconds of all workers."""
     training = TrainingSettings.preset("demo")
     table = Table(

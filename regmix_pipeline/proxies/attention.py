@@ -29,7 +29,8 @@ def rotary_table(context: int, head_width: int, theta: float) -> Tensor:
 
 def rotated(x: Tensor, table: Tensor) -> Tensor:
     """Turn neighbouring pairs of the last axis of ``x``, shape (B, T, heads, h), by its position's angles."""
-    if x.device.type == "cpu":  # one complex product; torch.compile knows no complex numbers
+    # One complex product; torch.compile knows no complex numbers, and there are none of bfloat16.
+    if x.device.type == "cpu" and x.dtype == table.dtype:
         return torch.view_as_real(_pairs(x) * _turns(table, x.shape[2])).flatten(-2)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     cosine, sine = table.unsqueeze(1).to(x.dtype).unbind(-1)

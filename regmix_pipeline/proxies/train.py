@@ -267,17 +267,24 @@ class Run:
         say: as in `train_proxy`.
         laps: the stopwatch of all trainings that take their steps together; default one of its own.
         together: how many those are.
+        loop: the kind of training.
 
     Raises:
         ProxyError, TokenError: as `train_proxy`.
     """
 
     def __init__(
-        self, spec: ProxySpec, device: torch.device, say: Say = to_nobody, laps: Laps | None = None, together: int = 1
+        self,
+        spec: ProxySpec,
+        device: torch.device,
+        say: Say = to_nobody,
+        laps: Laps | None = None,
+        together: int = 1,
+        loop: type[TrainingLoop] = TrainingLoop,
     ) -> None:
         started = time.monotonic()
         self.spec, self.laps, self.together = spec, laps or Laps(), together
-        self.trainer = TrainingLoop(spec, device)
+        self.trainer = loop(spec, device)
         self.samples = [
             sample_on_the_way(name, file, spec.model.context, spec.evaluation) for name, file in spec.targets.items()
         ]

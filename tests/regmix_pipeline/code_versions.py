@@ -36,7 +36,10 @@ SOURCES = {
     ],
     "proxy_checkpoints": [
         f"proxies/{name}.py"
-        for name in ("attention", "loss", "model", "optimiser", "permutation", "quota", "train", "windows")
+        for name in (
+            *("attention", "loss", "model", "optimiser", "parallel", "permutation", "quota"),
+            *("stack/model", "stack/steps", "stack/train", "train", "windows"),
+        )
     ],
     "proxy_losses": [
         f"proxies/{name}.py"

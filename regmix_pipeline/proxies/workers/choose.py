@@ -35,7 +35,7 @@ def executor_of(workspace: Workspace) -> TaskExecutor:
 
         executor: TaskExecutor = RayExecutor(settings, workspace.say, workspace.home / RAY_LOG)
     else:
-        executor = LocalExecutor(workspace.workers, settings.stack)
+        executor = local_executor(workspace, settings)
     return executor if settings.store is None else ThroughStore(executor, Store(settings.store))
 
 
@@ -52,14 +52,19 @@ def _commands(workspace: Workspace, settings: EngineSettings, trainer: TrainerSe
     from regmix_pipeline.proxies.commands.executor import CommandExecutor
 
     at_once = workspace.workers or commands_at_once(workspace.study, settings)
-    return CommandExecutor(settings, at_once, lambda: LocalExecutor(workspace.workers, settings.stack), workspace.say)
+    return CommandExecutor(settings, at_once, lambda: local_executor(workspace, settings), workspace.say)
+
+
+def local_executor(workspace: Workspace, settings: EngineSettings) -> LocalExecutor:
+    """Processes of this machine, as the settings say."""
+    return LocalExecutor(workspace.workers, settings.stack, settings.gpus_per_model)
 
 
 def executor_here(workspace: Workspace) -> TaskExecutor:
     """Processes of this machine, whatever the study's engine: for a slice, which has its machine already."""
     trainer = workspace.study.proxies.trainer
     if trainer is None:
-        return LocalExecutor(workspace.workers, workspace.study.proxies.engine.overridden().stack)
+        return local_executor(workspace, workspace.study.proxies.engine.overridden())
     return _commands(workspace, EngineSettings(), trainer)
 
 

@@ -126,13 +126,15 @@ class LocalExecutor:
     Args:
         workers: processes; default `default_workers`, and one for each CUDA device where proxies are stacked.
         stack: see `EngineSettings.stack`.
+        gpus: see `EngineSettings.gpus_per_model`.
     """
 
-    def __init__(self, workers: int | None = None, stack: Stacking = 1) -> None:
+    def __init__(self, workers: int | None = None, stack: Stacking = 1, gpus: int = 1) -> None:
         if workers is not None and workers < 1:
             raise ProxyError(f"{workers} workers", where="proxies.workers", remedy="give 1 or more")
         self.workers = workers or default_workers()
         self.stack: Stacking = stack
+        self.gpus = gpus if devices_here() > 1 else 1
         self._stacking = workers or stacking_workers(stack)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
@@ -147,7 +149,9 @@ class LocalExecutor:
             require("torch", where_of(waiting[0]))
         units = in_stacks(waiting, most_in_stack(self.stack, devices_here()), self._stacking, shape_of)
         workers = self.workers if all(len(unit) == 1 for unit in units) else self._stacking
-        lines = partial(line_of_unit, stack=self.stack)
+        if self.gpus > 1 and any(isinstance(task, ProxySpec) for task in waiting):
+            workers = max(1, devices_here() // self.gpus)
+        lines = partial(line_of_unit, stack=self.stack, gpus=self.gpus)
         with closing(answers("regmix_pipeline.proxies.workers.worker", units, lines, workers)) as found:
             for unit, answer, code in found:
                 if answer is None:
@@ -189,9 +193,9 @@ def line_of(task: Task) -> dict[str, Any]:
     return {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
 
 
-def line_of_unit(unit: Sequence[Task], stack: Stacking) -> Mapping[str, Any]:
-    """As `line_of`, for several proxies that are stacked."""
-    return line_of_lines([line_of(task) for task in unit], stack)
+def line_of_unit(unit: Sequence[Task], stack: Stacking, gpus: int = 1) -> Mapping[str, Any]:
+    """As `line_of`, for several proxies that are stacked, or one over so many GPUs."""
+    return {**line_of_lines([line_of(task) for task in unit], stack), "gpus": gpus}
 
 
 def line_of_lines(lines: Sequence[Mapping[str, Any]], stack: Stacking) -> Mapping[str, Any]:

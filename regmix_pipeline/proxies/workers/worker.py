@@ -38,7 +38,8 @@ def main() -> None:
     # One worker speaks for all: they train like models at the same time.
     say = to_stderr if number == 0 else to_nobody
     while (line := tasks.get()) is not None:
-        answers.write(json.dumps(answer(json.loads(line), Here(number, say))) + "\n")
+        asked = json.loads(line)
+        answers.write(json.dumps(answer(asked, Here(number, say, asked["gpus"]))) + "\n")
         answers.flush()
 
 
@@ -70,8 +71,12 @@ def lines_of_stdin() -> queue.SimpleQueue[str | None]:
 
 
 def prepare_torch() -> None:
-    """One thread, and no slow denormals."""
+    """One thread, no slow denormals, and kernels that always add in one order where the environment asks for them."""
     import torch
+
+    if os.environ.get("REGMIX_DETERMINISTIC") == "1":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
+        torch.use_deterministic_algorithms(True)
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # AdamW's averages decay into denormals, which are slow
@@ -96,16 +101,23 @@ class Here:
     Attributes:
         number: of the worker, which chooses among CUDA devices.
         say: called with how far a long training is.
+        gpus: CUDA devices that a model which is not stacked trains on.
     """
 
     number: int = 0
     say: Say = to_nobody
+    gpus: int = 1
 
     def do(self, task: Task) -> dict[str, Any]:
         """See `Place`."""
         if isinstance(task, ProxySpec):
+            from regmix_pipeline.proxies.device import device_of
             from regmix_pipeline.proxies.train import train_proxy
 
+            if self.gpus > 1 and device_of(task.device).type == "cuda":
+                from regmix_pipeline.proxies.parallel import train_in_parallel
+
+                return train_in_parallel(task, [self.number * self.gpus + place for place in range(self.gpus)])
             return train_proxy(task, self.number, self.say)
         from regmix_pipeline.proxies.evaluate import evaluate_proxy
 

@@ -15,6 +15,7 @@ _VARIABLES = {
     "kind": "REGMIX_ENGINE",
     "address": "REGMIX_RAY_ADDRESS",
     "stack": "REGMIX_STACK",
+    "gpus_per_model": "REGMIX_GPUS_PER_MODEL",
     "store": "REGMIX_STORE",
     "cpus_per_proxy": "REGMIX_CPUS_PER_PROXY",
     "gpus_per_proxy": "REGMIX_GPUS_PER_PROXY",
@@ -43,6 +44,9 @@ class EngineSettings(Settings):
     stack: Stacking = Field(default="auto")
     """Proxies of one shape that a worker trains as one program; on a CPU to the same bits as one at a time. auto: one
     on a CPU; on a GPU what fits its memory and a trial finds best, with one worker for each GPU."""
+    gpus_per_model: int = Field(default=1, ge=1, le=1024)
+    """GPUs of this machine that a model which is not stacked trains on, each with its share of a step's windows. For
+    models of the confirmation that one GPU takes too long for. Not used on a CPU."""
     store: str | None = None
     """fsspec address that shards and finished proxies go through, for instance s3://bucket/demo. Default: none, the
     study's home is on a disk that all machines share."""

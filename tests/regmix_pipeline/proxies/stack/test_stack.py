@@ -245,3 +245,12 @@ def test_a_device_is_given_what_fits_and_is_worth_while(spec_of: SpecOf) -> None
     assert tried(specs, CPU) in (1, 4, 6)
     assert best_size(specs, CPU) == 1
     assert not specs[0].folder.exists()
+
+
+def test_kernels_that_add_in_one_order_give_the_same_bits_on_a_cpu(
+    spec_of: SpecOf, alone: Callable[[ProxySpec], list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGMIX_DETERMINISTIC", "1")
+    specs = [spec_of(seed=seed) for seed in range(2)]
+    assert [result.error for result in LocalExecutor(1, stack=2).run(specs)] == [None, None]
+    assert [bits(spec) for spec in specs] == [alone(spec) for spec in specs]
