@@ -89,8 +89,8 @@ def shown(found: dict[float, np.ndarray], rate: float, names: list[str]) -> None
         between = f"{np.mean(pairs):.3f}" if pairs else "not known"
         spread, best = mean.std(ddof=1), names[int(mean.argmin())]
         print(f"| {rate * factor:.2g} | {mean.mean():.3f} | {spread:.3f} | {between} | {best} |")
-    names = ("rank of the means", "pairs that change places", "lost by choosing at the first")
-    print(f"\n| rates | {' | '.join(names)} |\n|---|" + "---:|" * len(names))
+    columns = ("rank of the means", "pairs that change places", "lost by choosing at the first")
+    print(f"\n| rates | {' | '.join(columns)} |\n|---|" + "---:|" * len(columns))
     for one, other in combinations(found, 2):
         a, b = found[one].mean(axis=0), found[other].mean(axis=0)
         changed = sum((a[i] - a[j]) * (b[i] - b[j]) < 0 for i, j in combinations(range(len(a)), 2))

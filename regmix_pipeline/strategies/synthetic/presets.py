@@ -105,8 +105,8 @@ PRESETS: Mapping[str, WorldSettings] = {
 """easy: few domains, little noise. interactions: pairs help or harm each other. scarce: the best domain runs out. worn:
 the same, domains wear out unlike each other, by a factor of three either way, and too many epochs harm; 4 are allowed.
 worn_own: as many as are best for each. worn_loose: 20. many: 100 domains. noisy: losses that hide small differences,
-and proxies that rank less like the target. sizes: an objective of six texts whose spreads change with the model, each by
-its own power."""
+and proxies that rank less like the target. sizes: an objective of six texts whose spreads change with the model, each
+by its own power."""
 
 
 def settings_of(preset: str) -> WorldSettings:
