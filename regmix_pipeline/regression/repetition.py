@@ -130,6 +130,11 @@ class EpochsProcess(GaussianProcessLaw):
     Args:
         epochs_per_weight: as of `RepeatedDataRegressor`.
         seed: of the rows that length scale and noise are chosen on, and of the law's inner folds.
+
+    >>> weights = np.linspace(0.05, 0.95, 19)[:, None] * [1, -1] + [0, 1]
+    >>> losses = 3 - worth(weights, np.array([20.0, 0.5]), decay=2.0)[:, 0] ** 0.5
+    >>> EpochsProcess([20.0, 0.5]).fit(weights, losses).standard_deviation(weights[:2]).shape
+    (2, 1)
     """
 
     _rates: Array | None = None
@@ -177,7 +182,11 @@ class EpochsProcess(GaussianProcessLaw):
 
 
 def with_epochs(X: Array, epochs_per_weight: list[float] | None, rates: Array | None = None) -> Array:
-    """Weights and the epochs of every domain, (n, 2d): of rates (n, d) row by row, else of those of all runs."""
+    """Weights and the epochs of every domain, (n, 2d): of rates (n, d) row by row, else of those of all runs.
+
+    >>> with_epochs(np.array([[0.25, 0.75]]), [8.0, 1.0]).tolist()
+    [[0.25, 0.75, 2.0, 0.75]]
+    """
     if rates is None:
         rates = np.zeros(X.shape[1]) if epochs_per_weight is None else np.asarray(epochs_per_weight, dtype=float)
     if np.shape(rates) not in (X.shape, X.shape[1:]):

@@ -61,6 +61,12 @@ def active_caps(region: Region, at: Array, rates: Mapping[str, float]) -> Iterat
         region: where the answer may lie.
         at: the answer, (d,).
         rates: domain -> epochs at weight 1 in the large run (its tokens / tokens available).
+
+    >>> from regmix_pipeline.study.settings.search import SearchSettings
+    >>> limits = Limits(("web", "code"), caps=np.array([1.0, 0.2]), floors=np.zeros(2))
+    >>> region = Region.of(limits, np.array([0.5, 0.5]), np.array([[0.5, 0.5]]), SearchSettings())
+    >>> [(cap.name, cap.value * cap.rate) for cap in active_caps(region, np.array([0.8, 0.2]), {"code": 20.0})]
+    [('cap of code', 4.0)]
     """
     limits = region.limits
     for j in np.flatnonzero((limits.caps < 1) & (limits.caps > 0) & (at >= limits.caps - AT_LIMIT)):

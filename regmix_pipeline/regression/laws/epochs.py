@@ -37,6 +37,11 @@ class EpochLaw(SaturationLaw):
 
     X has 2d columns: the weights, then the epochs that each row's run sees of every domain. Where no row repeats
     anything, this is the saturation law.
+
+    >>> weights = np.linspace(0.05, 0.95, 19)[:, None] * [1, -1] + [0, 1]
+    >>> law = EpochLaw().fit(np.column_stack([weights, weights * [20.0, 0.5]]), 3 - weights[:, 0] ** 0.3)
+    >>> law.memory(0).shape
+    (2,)
     """
 
     _repeats = True
