@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.regression.estimator import Array, Columns, MixtureRegressor
 from regmix_pipeline.regression.laws.corrected import BoostedLaw, GaussianProcessLaw
-from regmix_pipeline.regression.repetition import DECAY, worth
+from regmix_pipeline.regression.laws.worth import DECAY, worth
 
 WIDTH = 100.0
 """Width of the prior of the lines' parameters, in deviations of the losses: the data determine them."""

@@ -67,7 +67,7 @@ class WorldLaw:
 
     def new_tokens(self, drawn: Array, unique: Array) -> Array:
         """Tokens as far as they bring something new, (n, d), of ``drawn`` ones (n, d) from ``unique`` ones (d,)."""
-        from regmix_pipeline.regression.repetition import worth
+        from regmix_pipeline.regression.laws.worth import worth
 
         if not self.harm:
             return worth(drawn, 1 / unique, self.decay)

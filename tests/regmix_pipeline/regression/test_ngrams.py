@@ -12,7 +12,7 @@ from regmix_pipeline.regression.catalogue import NGRAMS, regressor
 from regmix_pipeline.regression.fitted import EVIDENCE, FittedRegressor
 from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.regression.laws.ngrams import DECAYS
-from regmix_pipeline.regression.repetition import worth
+from regmix_pipeline.regression.laws.worth import worth
 from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.study.settings.regression import RegressionSettings, TrustSettings
 
