@@ -42,7 +42,7 @@ DRAWS = 200
 """Laws drawn from what the runs leave open, for chances and intervals."""
 OPEN_SLOPE, OPEN_HELP = 0.05, 0.03
 """Deviations of a target's slope and of a domain's help, for each unit of the logarithm of size, before any run of a
-second size is seen. With these, chances hold on synthetic worlds (`benchmarks/size_law.py`)."""
+second size is seen; the synthetic worlds' own are of this order (`benchmarks/size_law.py` has the calibration)."""
 
 
 def fit_sizes(
