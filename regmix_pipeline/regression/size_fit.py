@@ -30,6 +30,10 @@ SLOPE_WIDTHS = (0.1, 0.3, 1.0)
 """Prior deviations of a target's slope around the mean slope, at the largest size trained, that are tried."""
 HELP_WIDTHS = (0.05, 0.15, 0.5)
 """The same of a domain's help."""
+SURE = 2.0
+"""Standard errors that a member's gain has to exceed: it is extrapolated, and its errors with it."""
+SAME = 1e-6
+"""Largest difference of a weight at which two mixtures are one."""
 FOLDS, PARTITIONS = 4, 6
 """Folds of the other sizes' mixtures, and how often they are divided anew."""
 STEPS = 12
@@ -38,7 +42,7 @@ DRAWS = 200
 """Laws drawn from what the runs leave open, for chances and intervals."""
 OPEN_SLOPE, OPEN_HELP = 0.05, 0.03
 """Deviations of a target's slope and of a domain's help, for each unit of the logarithm of size, before any run of a
-second size is seen. With these, chances hold on synthetic worlds (`benchmarks/size_law.py`)."""
+second size is seen; the synthetic worlds' own are of this order (`benchmarks/size_law.py` has the calibration)."""
 
 
 def fit_sizes(
@@ -51,8 +55,8 @@ def fit_sizes(
     """Fit every member of the family to runs of other sizes, and take what held-out folds of these runs confirm.
 
     A member with more parameters is used where its error on mixtures left out is below that of the one before it by
-    more than the difference's standard error over mixtures. The regressor itself may know a mixture's loss at the base
-    size; of the other sizes it has seen nothing.
+    more than two standard errors of the difference over mixtures. A mixture's loss at the base size may be known;
+    of the larger runs left out nothing is.
 
     Args:
         fitted: the regressors of the base size.
@@ -80,7 +84,7 @@ def fit_sizes(
     used = SINGLE
     for law in members:
         gain = found[used].losses - found[law].losses
-        if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
+        if gain.mean() > SURE * gain.std(ddof=1) / np.sqrt(len(gain)):
             used = law
     single = found[SINGLE].losses
     scores = []
@@ -106,7 +110,7 @@ def fit_sizes(
         fit.level / rows.largest,
         fit.slope / rows.largest,
         fit.help / rows.largest,
-        _open(rows, generator) + np.r_[fit.slope, fit.help] / rows.largest,
+        _open(rows, generator),
     )
 
 
@@ -127,7 +131,7 @@ class _Rows:
         at: size of each row over the base, as a share of the largest, (m,).
         group: number of each row's size, (m,).
         largest: logarithm of the largest size over the base.
-        weights: (m, d). losses: (m, T). base: what the regressors predict of them, (m, T).
+        weights: (m, d). losses: (m, T). base: the same mixtures at the base size, (m, T).
         middle: (T,), mean prediction over the base size's mixtures.
         noise: deviation of what a straight line on the prediction leaves of each target, (T,).
         share: of each target in the objective, (T,).
@@ -150,7 +154,7 @@ class _Rows:
         sizes = np.array([each.size.over(base) for each in others])
         group = np.repeat(np.arange(len(others)), [len(each.weights) for each in others])
         weights = np.concatenate([each.weights for each in others])
-        losses, at_base = np.concatenate([each.losses for each in others]), fitted.predict(weights)
+        losses, at_base = np.concatenate([each.losses for each in others]), _at_base(fitted, weights)
         # What no line explains says how far a run can be trusted; targets borrow from each other, rows are few.
         left = np.stack([_line_residual(losses[group == k], at_base[group == k]) for k in range(len(others))]).mean(
             axis=0
@@ -171,6 +175,19 @@ class _Rows:
             share,
             saturation_of(fitted),
         )
+
+
+def _at_base(fitted: FittedRegressor, weights: Array) -> Array:
+    """Losses of mixtures (m, d) at the base size, (m, T): as measured, else as predicted.
+
+    What a regressor misses of a mixture at the base size it misses at the larger one as well. Beside a prediction that
+    would look like a change with size, and be extrapolated.
+    """
+    apart = np.abs(weights[:, None] - fitted.weights[None]).max(axis=2)
+    known = apart.min(axis=1) < SAME
+    found = fitted.predict(weights)
+    found[known] = fitted.losses[apart.argmin(axis=1)[known]]
+    return found
 
 
 def _line_residual(losses: Array, predicted: Array) -> Array:

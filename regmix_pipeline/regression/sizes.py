@@ -24,6 +24,9 @@ from regmix_pipeline.regression.estimator import Array, to_arrays, to_lists
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 
+REACH = 2.0
+"""Times the distance in size that was trained, up to which slopes and helps are followed: what is learned over a short
+distance is mostly error over a long one (`benchmarks/size_law.py`). Chances count all of what is open beyond."""
 SINGLE, SLOPES, LAW = "single size", "slopes", "law of size"
 """The regressor of the smaller size as it is; a slope for every target; and helps of domains that move as well."""
 
@@ -96,7 +99,7 @@ class SizeLaw:
         level: rate at which that falls, (T,).
         slope: logarithm of the spread's growth, (T,).
         help: change of each domain's help, (d,).
-        draws: slopes and helps that are as likely, around those above, (B, T + d).
+        draws: by how much slopes and helps may as likely be others, (B, T + d).
     """
 
     base: Size
@@ -111,11 +114,17 @@ class SizeLaw:
 
     def moved(self, fitted: FittedRegressor, weights: Array, losses: Array, size: Size) -> Array:
         """Losses (n, T) of mixtures (n, d) at the base size, as they would be at another size."""
-        return self._moved(losses, self._helped(fitted, weights, self.help, size), self.slope, size)
+        reach = self.reach(size)
+        change = _helped(fitted, weights, self.help * reach, len(self.middle))
+        return self._moved(losses + change, self.slope * reach, size)
 
     def scale(self, size: Size) -> Array:
         """By how much the targets' losses spread more at a size than at the base, (T,)."""
-        return np.exp(self.slope * size.over(self.base))
+        return np.exp(self.slope * self.reach(size))
+
+    def reach(self, size: Size) -> float:
+        """The logarithm of a size over the base, at most `REACH` times that of the largest size trained."""
+        return min(size.over(self.base), REACH * self.largest)
 
     def growth(self, fitted: FittedRegressor, size: Size, target_weights: Mapping[str, float]) -> float:
         """By how much the objective's differences between the mixtures measured are larger at a size."""
@@ -135,22 +144,16 @@ class SizeLaw:
             target_weights: target -> weight in the objective.
         """
         share, at_base = fitted.shares(target_weights), fitted.predict(weights)
-        targets = len(share)
+        targets, reach, s = len(share), self.reach(size), size.over(self.base)
         found = np.empty((len(self.draws), len(weights)))
         for row, draw in enumerate(self.draws):
-            change = self._helped(fitted, weights, draw[targets:], size)
-            found[row] = self._moved(at_base, change, draw[:targets], size) @ share
+            # What is open grows all the way.
+            change = _helped(fitted, weights, self.help * reach + draw[targets:] * s, targets)
+            found[row] = self._moved(at_base + change, self.slope * reach + draw[:targets] * s, size) @ share
         return found - found[:, :1]
 
-    def _moved(self, losses: Array, change: Array, slope: Array, size: Size) -> Array:
-        s = size.over(self.base)
-        return self.middle * np.exp(self.level * s) + np.exp(slope * s) * (losses - self.middle + change)
-
-    def _helped(self, fitted: FittedRegressor, weights: Array, help_: Array, size: Size) -> Array:
-        law = saturation_of(fitted)
-        if law is None or not help_.any():
-            return np.zeros((len(weights), len(self.middle)))
-        return helped(law, weights, help_ * size.over(self.base))
+    def _moved(self, losses: Array, growth: Array, size: Size) -> Array:
+        return self.middle * np.exp(self.level * size.over(self.base)) + np.exp(growth) * (losses - self.middle)
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -162,6 +165,13 @@ class SizeLaw:
         kept = to_arrays(dict(content))
         scores = tuple(SizeScore(**{**each, "widths": tuple(each["widths"])}) for each in kept["scores"])
         return cls(**{**kept, "base": Size(**kept["base"]), "scores": scores})
+
+
+def _helped(fitted: FittedRegressor, weights: Array, change: Array, targets: int) -> Array:
+    law = saturation_of(fitted)
+    if law is None or not change.any():
+        return np.zeros((len(weights), targets))
+    return helped(law, weights, change)
 
 
 def saturation_of(fitted: FittedRegressor) -> SaturationLaw | None:

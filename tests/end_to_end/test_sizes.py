@@ -92,15 +92,23 @@ def test_decision_and_report_say_which_size_they_are_for_and_how_sure_the_choice
     assert ("size-path" in page) == size["used"]
 
 
+def test_by_itself_the_dagster_ui_trains_within_the_budget_alone(decided, tmp_path):
+    folder, _, _ = decided
+    there = next((folder / ".regmix/tiny/sizes").glob("p*"))
+    shutil.move(there, tmp_path / there.name)
+    try:
+        waits = what_to_refit(Workspace(folder / "tiny.yaml", say=lambda line: None))
+    finally:
+        shutil.move(tmp_path / there.name, there)
+    assert "size_runs: 1 proxy to train, 32,768 tokens" in waits.skip_message
+
+
 def test_nothing_is_trained_twice_and_what_is_lost_alone_is_made_again(place):
     before = larger(place)
     assert json.loads(regmix(place, "status", "--json"))["training_tokens"] == 0
     lost = next(iter(before))
     shutil.rmtree(place / ".regmix/tiny/sizes" / lost)
     shutil.rmtree(place / ".regmix/tiny/records/current/size_runs")
-    # By itself the Dagster UI trains within the study's budget alone.
-    waits = what_to_refit(Workspace(place / "tiny.yaml", say=lambda line: None))
-    assert "size_runs: 1 proxy to train, 32,768 tokens" in waits.skip_message
     said = " ".join(regmix(place, "run").split())
     assert "Larger proxies: " in said
     assert "it beats the runner-up" in said

@@ -15,6 +15,8 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 
 BASE, LARGER, TARGET = Size(1e6, 1e8), Size(4e6, 4e8), Size(1e9, 2e10)
 DOMAINS, TARGETS = ("web", "code", "books", "papers"), ("prose", "programs", "proofs")
+NEAR = Size(1.5e7, 1.5e9)
+"""Within twice the distance, in the logarithm of size, from the proxies to the larger ones."""
 OBJECTIVE = dict.fromkeys(TARGETS, 1 / 3)
 TEACH = np.array([[3.0, 0.2, 2.0, 0.5], [0.3, 3.0, 0.2, 0.5], [0.2, 1.0, 0.2, 3.0]])
 """What each domain teaches of each target: their best mixtures are far apart."""
@@ -58,11 +60,21 @@ def test_slopes_are_found_and_repair_the_ranks_of_a_weighted_objective_at_the_ta
     law = fit_sizes(proxies, BASE, [larger(proxies)], OBJECTIVE)
     assert law.used in (SLOPES, LAW)
     assert law.slope - law.slope.mean() == pytest.approx(SLOPE - SLOPE.mean(), abs=0.02)
-    truth, predicted = losses(unseen, TARGET), proxies.predict(unseen)
-    moved = law.moved(proxies, unseen, predicted, TARGET)
-    assert ranks(predicted, truth) < 0.9 < 0.97 < ranks(moved, truth)
-    spread = truth.std(axis=0) / losses(unseen, BASE).std(axis=0)
-    assert law.scale(TARGET) == pytest.approx(spread, rel=0.3)
+    predicted = proxies.predict(unseen)
+    for size, least in ((NEAR, 0.99), (TARGET, 0.95)):
+        truth, moved = losses(unseen, size), law.moved(proxies, unseen, predicted, size)
+        assert ranks(predicted, truth) + 0.02 < ranks(moved, truth) > least
+    spread = losses(unseen, NEAR).std(axis=0) / losses(unseen, BASE).std(axis=0)
+    assert law.scale(NEAR) == pytest.approx(spread, rel=0.2)
+
+
+def test_what_is_learned_is_followed_twice_as_far_as_was_trained_and_what_is_open_all_the_way(proxies):
+    law = fit_sizes(proxies, BASE, [larger(proxies)], OBJECTIVE)
+    far, further = Size(1e7, 1e9 * 10), Size(1e12, 1e14)
+    assert (law.scale(far) == law.scale(further)).all()
+    pair = proxies.weights[:2]
+    near, distant = (law.differences(proxies, size, pair, OBJECTIVE)[:, 1].std() for size in (LARGER, far))
+    assert distant > 2 * near
 
 
 def test_helps_that_move_with_size_are_found_where_there_is_one_target_alone(proxies, unseen):
