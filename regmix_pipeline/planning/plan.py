@@ -151,7 +151,7 @@ def plan_study(
         trainers: Trainers = Devices(
             hardware,
             "as given" if given else f"{hardware.name}, by its stated rate",
-            None if stack == "auto" else stack,
+            stack,
         )
         machine = f"{teraflops:g} TFLOP/s as given" if given else f"{hardware.devices} x {hardware.name}"
         peaks: dict[str, int] = {}
