@@ -49,7 +49,7 @@ def speeds_here(
         if fits_a_trial(work, min(workers, work.models), rate, stack):
             seconds = clock(STARTING + trial_seconds(work, rate, stack))
             say(f"  plan: trying {work.what}, {amount(work.parameters)} parameters: about {seconds}")
-            tried = trial(work, list(study.domains), workers, stack=asked if asked == "auto" else stack)
+            tried = trial(work, list(study.domains), workers, stack=None if asked is None else stack)
         else:
             say(f"  plan: {work.what}, {amount(work.parameters)} parameters: too large to try here, so by FLOPs")
         found[work.what] = tried or _by_flops(work, works[0], found.get("proxies"), rate)

@@ -23,7 +23,6 @@ from regmix_pipeline.processes import WORKER_SETTINGS, Child, how_it_ended
 from regmix_pipeline.proxies.memory import worker_memory
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.study.settings.proxies import EvaluationSettings
-from regmix_pipeline.study.settings.workers import Stacking
 
 SECONDS = 4.0
 """Time that steps are measured for."""
@@ -62,7 +61,7 @@ def available_bytes() -> float:
 
 
 def trial(
-    work: Work, domains: Sequence[str], workers: int, seconds: float = SECONDS, stack: Stacking = 1
+    work: Work, domains: Sequence[str], workers: int, seconds: float = SECONDS, stack: int | None = 1
 ) -> Speed | None:
     """Train for a few seconds in each of ``workers`` processes at once; None where that takes longer than `DEADLINE`.
 
@@ -71,7 +70,7 @@ def trial(
         domains: names of the study's domains; each is given random tokens, whose values cost nothing.
         workers: processes, or as many as there are models if those are fewer.
         seconds: time that steps are measured for.
-        stack: models that each process trains as one program; "auto" lets it find out.
+        stack: models that each process trains as one program; None lets it find out.
 
     Raises:
         PlanError: a worker died.

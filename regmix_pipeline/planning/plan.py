@@ -148,11 +148,8 @@ def plan_study(
     text = text_of(study, works, workspace, text_speed.bytes_per_token)
     if hardware is not None:
         given = teraflops is not None
-        trainers: Trainers = Devices(
-            hardware,
-            "as given" if given else f"{hardware.name}, by its stated rate",
-            None if stack == "auto" else stack,
-        )
+        said = "as given" if given else f"{hardware.name}, by its stated rate"
+        trainers: Trainers = Devices(hardware, said, stack)
         machine = f"{teraflops:g} TFLOP/s as given" if given else f"{hardware.devices} x {hardware.name}"
         peaks: dict[str, int] = {}
     else:

@@ -96,7 +96,7 @@ class Trainers:
 
 
 def _stack_of(job: dict[str, Any], spec: ProxySpec, device: torch.device) -> int:
-    if job["stack"] != "auto":
+    if job["stack"] is not None:
         return job["stack"]
     return best_size([spec.model_copy(update={"seed": number}) for number in range(AUTOMATIC)], device)
 

@@ -16,23 +16,22 @@ from regmix_pipeline.proxies.stack.size import best_size
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.units import Outcome, in_stacks, shape_of
 from regmix_pipeline.proxies.train import Laps, Run, starting_again_after_errors, train_proxy
-from regmix_pipeline.study.settings.workers import Stacking
 
 
 def train_in_stacks(
-    specs: Sequence[ProxySpec], stack: Stacking, worker: int = 0, say: Say = to_nobody
+    specs: Sequence[ProxySpec], stack: int | None, worker: int = 0, say: Say = to_nobody
 ) -> dict[str, Outcome]:
     """Train proxies of one shape, so many at once as ``stack`` says or this machine is best at.
 
     Args:
         specs: of one shape.
-        stack: how many at once; "auto" tries it on CUDA.
+        stack: how many at once; None tries it on CUDA.
         worker, say: as in `train.train_proxy`.
 
     Returns:
         Proxy id -> its outcome.
     """
-    at_once = best_size(specs, device_of(specs[0].device, worker)) if stack == "auto" else stack
+    at_once = best_size(specs, device_of(specs[0].device, worker)) if stack is None else stack
     found: dict[str, Outcome] = {}
     for unit in in_stacks(specs, at_once, 1, shape_of):
         found |= train_stack(unit, worker, say)

@@ -25,7 +25,7 @@ from regmix_pipeline.progress import Say
 from regmix_pipeline.proxies.evaluations import read_evaluation
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.stack.units import AUTOMATIC, in_stacks, shape_of
-from regmix_pipeline.study.settings.workers import EngineSettings, Stacking
+from regmix_pipeline.study.settings.workers import EngineSettings
 from regmix_pipeline.study.study import Study
 
 Task = ProxySpec | EvaluationSpec
@@ -82,7 +82,7 @@ def default_workers() -> int:
     return devices_here() * PROXIES_PER_GPU or len(os.sched_getaffinity(0))
 
 
-def stacking_workers(stack: Stacking) -> int:
+def stacking_workers(stack: int | None) -> int:
     """The same where proxies are stacked: one per CUDA device."""
     devices = devices_here()
     return devices if devices and most_in_stack(stack, devices) > 1 else default_workers()
@@ -129,11 +129,11 @@ class LocalExecutor:
         gpus: see `EngineSettings.gpus_per_model`.
     """
 
-    def __init__(self, workers: int | None = None, stack: Stacking = 1, gpus: int = 1) -> None:
+    def __init__(self, workers: int | None = None, stack: int | None = 1, gpus: int = 1) -> None:
         if workers is not None and workers < 1:
             raise ProxyError(f"{workers} workers", where="proxies.workers", remedy="give 1 or more")
         self.workers = workers or default_workers()
-        self.stack: Stacking = stack
+        self.stack = stack
         self.gpus = gpus if devices_here() > 1 else 1
         self._stacking = workers or stacking_workers(stack)
 
@@ -160,9 +160,9 @@ class LocalExecutor:
                     yield from map(result_of, unit, answers_to(len(unit), answer))
 
 
-def most_in_stack(stack: Stacking, gpus: float) -> int:
+def most_in_stack(stack: int | None, gpus: float) -> int:
     """Proxies at most that a worker is given at once; `AUTOMATIC` where it chooses and has a GPU."""
-    return stack if stack != "auto" else AUTOMATIC if gpus else 1
+    return stack if stack is not None else AUTOMATIC if gpus else 1
 
 
 def _dead(task: Task, code: int) -> Result:
@@ -193,12 +193,12 @@ def line_of(task: Task) -> dict[str, Any]:
     return {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
 
 
-def line_of_unit(unit: Sequence[Task], stack: Stacking, gpus: int = 1) -> Mapping[str, Any]:
+def line_of_unit(unit: Sequence[Task], stack: int | None, gpus: int = 1) -> Mapping[str, Any]:
     """As `line_of`, for several proxies that are stacked, or one over so many GPUs."""
     return {**line_of_lines([line_of(task) for task in unit], stack), "gpus": gpus}
 
 
-def line_of_lines(lines: Sequence[Mapping[str, Any]], stack: Stacking) -> Mapping[str, Any]:
+def line_of_lines(lines: Sequence[Mapping[str, Any]], stack: int | None) -> Mapping[str, Any]:
     """The line of several proxies, from theirs; of one, its own."""
     return lines[0] if len(lines) == 1 else {"kind": STACK, "lines": list(lines), "stack": stack}
 

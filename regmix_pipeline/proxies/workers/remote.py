@@ -18,7 +18,6 @@ from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.stack.units import Outcome
 from regmix_pipeline.proxies.workers.store import Store, folders_of
 from regmix_pipeline.proxies.workers.watch import Watch, is_past_landmark, snapshot_place
-from regmix_pipeline.study.settings.workers import Stacking
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Through:
         """See `worker.Place`."""
         return done_through(self.store, task, self.cache)
 
-    def do_stack(self, specs: Sequence[ProxySpec], stack: Stacking) -> dict[str, Outcome]:
+    def do_stack(self, specs: Sequence[ProxySpec], stack: int | None) -> dict[str, Outcome]:
         """See `worker.Place`."""
         from regmix_pipeline.proxies.stack.train import train_in_stacks
 

@@ -118,7 +118,7 @@ def train_from(
         if result is not None:
             yield result
     with Watch(store, here) as watch:
-        for result in (executor or LocalExecutor(stack="auto")).run(here):
+        for result in (executor or LocalExecutor(stack=None)).run(here):
             yield _handed_over(store, watch, result)
 
 

@@ -24,7 +24,6 @@ from regmix_pipeline.progress import Say, to_nobody, to_stderr
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.stack.units import Outcome
 from regmix_pipeline.proxies.workers.local import STACK, Task, explained
-from regmix_pipeline.study.settings.workers import Stacking
 
 
 def main() -> None:
@@ -89,7 +88,7 @@ class Place(Protocol):
         """Train or evaluate; returns what `proxy.json`, or the evaluation's file, holds."""
         ...
 
-    def do_stack(self, specs: Sequence[ProxySpec], stack: Stacking) -> Mapping[str, Outcome]:
+    def do_stack(self, specs: Sequence[ProxySpec], stack: int | None) -> Mapping[str, Outcome]:
         """Train several proxies of one shape; returns proxy id -> value or error."""
         ...
 
@@ -123,7 +122,7 @@ class Here:
 
         return evaluate_proxy(task, self.number)
 
-    def do_stack(self, specs: Sequence[ProxySpec], stack: Stacking) -> dict[str, Outcome]:
+    def do_stack(self, specs: Sequence[ProxySpec], stack: int | None) -> dict[str, Outcome]:
         """See `Place`."""
         from regmix_pipeline.proxies.stack.train import train_in_stacks
 
@@ -141,7 +140,9 @@ def answer(line: Mapping[str, Any], place: Place) -> dict[str, Any]:
         return {"error": explained(error, line["where"]).payload, "seconds": time.monotonic() - started}
 
 
-def _answers(lines: Sequence[Mapping[str, Any]], stack: Stacking, place: Place, started: float) -> list[dict[str, Any]]:
+def _answers(
+    lines: Sequence[Mapping[str, Any]], stack: int | None, place: Place, started: float
+) -> list[dict[str, Any]]:
     tasks: list[ProxySpec | Exception] = []
     for line in lines:
         try:

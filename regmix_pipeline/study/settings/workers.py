@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from regmix_pipeline.study.settings.base import Settings
 
-Stacking = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
 Kind = Literal["local", "ray", "slurm"]
 _VARIABLES = {
     "kind": "REGMIX_ENGINE",
@@ -41,9 +40,9 @@ class EngineSettings(Settings):
     Default: 0, such a node must be there."""
     sbatch_args: dict[str, str] = Field(default_factory=dict)
     """Options of sbatch for these jobs by their long names, for instance {partition: gpu, gres: "gpu:1"}."""
-    stack: Stacking = Field(default="auto")
-    """Proxies of one shape that a worker trains as one program; on a CPU to the same bits as one at a time. auto: one
-    on a CPU; on a GPU what fits its memory and a trial finds best, with one worker for each GPU."""
+    stack: int | None = Field(default=None, ge=1, le=1024)
+    """Proxies of one shape that a worker trains as one program; on a CPU to the same bits as one at a time. Default: on
+    a CPU one; on a GPU what fits its memory and a trial finds best, with one worker for each GPU."""
     gpus_per_model: int = Field(default=1, ge=1, le=1024)
     """GPUs of this machine that a model which is not stacked trains on, each with its share of a step's windows. For
     models of the confirmation that one GPU takes too long for. Not used on a CPU."""

@@ -15,7 +15,9 @@ SHAPES = {
     "many tokens of vocabulary": ({"layers": 2, "width": 128, "heads": 4, "ffn_width": 256, "context": 512}, 50_432, 4),
     "many layers": ({"layers": 10, "width": 192, "heads": 6, "ffn_width": 512, "context": 256}, 4096, 8),
     "long windows": ({"layers": 3, "width": 192, "heads": 6, "ffn_width": 512, "context": 1024}, 8192, 2),
+    "six as one": ({"layers": 4, "width": 192, "heads": 6, "ffn_width": 512, "context": 256}, 8192, 8),
 }
+STACKS = {"six as one": 6}
 PEAK = """
 import json, resource, sys
 from pathlib import Path
@@ -27,8 +29,10 @@ shape, vocabulary, windows = json.loads(sys.argv[1])
 model = ModelSettings(**shape)
 training = TrainingSettings(tokens=3 * windows * model.context, windows_per_step=windows, warmup_steps=1)
 work = Work("proxies", 1, model, training, vocabulary, 1, 4, 4)
-(result,) = LocalExecutor(1).run([_spec(work, ["a", "b"], Path(sys.argv[2]), 0)])
-assert result.error is None, result.error
+spec, stack = _spec(work, ["a", "b"], Path(sys.argv[2]), 0), int(sys.argv[3])
+specs = [spec.model_copy(update={"seed": seed}) for seed in range(stack)]
+for result in LocalExecutor(1, stack=stack).run(specs):
+    assert result.error is None, result.error
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 """
 
@@ -36,9 +40,11 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_formula_is_within_a_fifth_of_a_real_workers_peak(shape, tmp_path):
     settings, vocabulary, windows = SHAPES[shape]
-    command = [sys.executable, "-c", PEAK, json.dumps([settings, vocabulary, windows]), str(tmp_path)]
+    stack = STACKS.get(shape, 1)
+    command = [sys.executable, "-c", PEAK, json.dumps([settings, vocabulary, windows]), str(tmp_path), str(stack)]
     peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert worker_memory(ModelSettings(**settings), vocabulary, windows).total == pytest.approx(peak, rel=0.2)
+    formula = worker_memory(ModelSettings(**settings), vocabulary, windows, stack=stack).total
+    assert formula == pytest.approx(peak, rel=0.2)
 
 
 @given(

@@ -146,7 +146,7 @@ def test_three_slices_train_every_proxy_once_and_the_same(store: Store, checked,
     trained = []
     for number in (1, 2, 3):
         mine = of_slice(tasks, number, 3)
-        results = list(train_from(store, mine, tmp_path / f"machine{number}", LocalExecutor(1)))
+        results = list(train_from(store, mine, tmp_path / f"machine{number}", LocalExecutor(1, stack=number)))
         assert [result.error for result in results] == [None] * len(mine)
         trained += [result.task.id for result in results if not result.reused]
     assert sorted(trained) == [task.id for task in tasks]
