@@ -33,7 +33,7 @@ def test_a_first_visit_to_the_lineage_shows_the_graph(dagster, page):
 def test_a_named_job_decides_by_one_click_and_shows_the_training(dagster, page, place):
     before = Workspace(place / "tiny.yaml", place / "home", say=print).need("mixture_decision").version
     page.goto(f"{dagster.url}/locations/regmix_pipeline/jobs/decide/playground")
-    with page.expect_response(lambda got: "launchPipelineExecution" in got.text()) as sent:
+    with page.expect_response(lambda got: '"LaunchPipelineExecution"' in (got.request.post_data or "")) as sent:
         page.get_by_role("button", name="Launch Run").click()
     launched = sent.value.json()["data"]["launchPipelineExecution"]
     page.goto("about:blank")
