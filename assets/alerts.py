@@ -22,6 +22,8 @@ WEBHOOK, MAIL_TO, MAIL_FROM, MAIL_HOST = (
     "REGMIX_SMTP",
 )
 """Variables: an address that takes JSON by POST; e-mail addresses with commas between; the sender; host:port."""
+STUDY = "regmix/study"
+"""Tag of a study's jobs."""
 PATIENCE = 20.0
 """Seconds that a server may take."""
 
@@ -31,14 +33,23 @@ def failure_sensor(names: StudyNames, *, on: bool = True) -> dg.SensorDefinition
     wanted = on and bool(os.environ.get(WEBHOOK) or os.environ.get(MAIL_TO))
 
     @dg.run_failure_sensor(
-        name="run_failures",
+        name=names.of_location("run_failures"),
         default_status=dg.DefaultSensorStatus.RUNNING if wanted else dg.DefaultSensorStatus.STOPPED,
         description=f"Says that a run failed, to ${WEBHOOK} and ${MAIL_TO}.",
     )
     def run_failures(context: dg.RunFailureSensorContext) -> None:
-        send(said_of(context, names.study), os.environ)
+        if is_of(context.dagster_run, names):
+            send(said_of(context, names.study), os.environ)
 
     return run_failures
+
+
+def is_of(run: dg.DagsterRun, names: StudyNames) -> bool:
+    """Whether a run is of the study: its job says so, or it makes one of its assets. A location may hold others'."""
+    if STUDY in run.tags:
+        return run.tags[STUDY] == names.study
+    keys = [*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())]
+    return not keys or any(key.path[0] == names.study for key in keys)
 
 
 def said_of(context: dg.RunFailureSensorContext, study: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from regmix_pipeline.assets.names import StudyNames
+
 AC = dg.AutomationCondition
 
 
@@ -56,12 +58,12 @@ def _ready(followed: Sequence[dg.AssetKey]) -> dg.AutomationCondition:
     return there & ~_of(followed, AC.any_deps_in_progress()) & ~AC.in_progress()
 
 
-def automation(look_seconds: int, *, on: bool = True) -> dg.AutomationConditionSensorDefinition:
+def automation(look_seconds: int, names: StudyNames, *, on: bool = True) -> dg.AutomationConditionSensorDefinition:
     """The sensor that evaluates the conditions. Dagster's own is there by default but stopped; this one runs where
     ``on``."""
     return dg.AutomationConditionSensorDefinition(
-        "automation",
-        target=dg.AssetSelection.all(),
+        names.of_location("automation"),
+        target=dg.AssetSelection.key_prefixes([names.study]),
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=look_seconds,
         description="Shards, inventory and mixtures follow what arrived, changed or went.",

@@ -5,15 +5,18 @@ which show the assets. Dagster would ask for the partitions of an asset job at i
 not known before its data are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from regmix_pipeline.assets.alerts import STUDY
 from regmix_pipeline.assets.events import plain_failures
 from regmix_pipeline.assets.names import StudyNames
 from regmix_pipeline.assets.refitting import EVIDENCE, refit_within
 from regmix_pipeline.assets.runner import run_stale
+from regmix_pipeline.assets.verdicts import record_verdict
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.planning.forecast.cap import check_cap
@@ -38,11 +41,16 @@ class Launch(dg.Config):
     )
 
 
-def named_jobs(names: StudyNames) -> list[dg.JobDefinition]:
-    """prepare_data, train_proxies, decide and refit."""
+def named_jobs(names: StudyNames, resources: Mapping[str, Any]) -> list[dg.JobDefinition]:
+    """prepare_data, train_proxies, decide, refit, and judge_decision, with the study's resources."""
 
     def job(name: str, description: str, op: dg.OpDefinition) -> dg.JobDefinition:
-        @dg.job(name=name, description=description, tags={"regmix/study": names.study})
+        @dg.job(
+            name=names.of_location(name),
+            description=description,
+            tags={STUDY: names.study},
+            resource_defs={"workspace": resources["workspace"]},
+        )
         def made() -> None:
             op()
 
@@ -57,6 +65,11 @@ def named_jobs(names: StudyNames) -> list[dg.JobDefinition]:
             "Bring the study up to date within a budget of training tokens, then train proposed mixtures until the "
             "decision is stable, as `regmix refit`.",
             refit_study,
+        ),
+        job(
+            "judge_decision",
+            "Approve or reject a decision, with a reason. What was said before stays on record.",
+            record_verdict,
         ),
     ]
 

@@ -22,9 +22,11 @@ class StudyNames:
 
     Attributes:
         study: the study's name, as Dagster allows it in names: letters, digits and underscores.
+        prefix: begins the names of jobs, sensors and the schedule, where its code location has others.
     """
 
     study: str
+    prefix: str = ""
 
     @classmethod
     def of(cls, study_name: str) -> StudyNames:
@@ -38,6 +40,10 @@ class StudyNames:
     def asset_keys(self, stages: Iterable[Stage | str]) -> list[dg.AssetKey]:
         """The keys of several stages' assets."""
         return [self.asset_key(stage) for stage in stages]
+
+    def of_location(self, name: str) -> str:
+        """The name of a job, sensor or schedule in its code location."""
+        return f"{self.prefix}{name}"
 
     def op_name(self, stage: Stage) -> str:
         """The name of the step that runs a stage, which is also its output's: Dagster allows no slash there."""

@@ -22,19 +22,22 @@ DECISION = (*FIT, MIXTURE_DECISION)
 TARGETS = (*DECISION, CONFIRMATION, MIXTURE_REPORT)
 
 
-def schedules(settings: Refit, names: StudyNames, *, on: bool = True) -> list[dg.ScheduleDefinition]:
+def schedules(
+    settings: Refit, names: StudyNames, workspace: WorkspaceResource, *, on: bool = True
+) -> list[dg.ScheduleDefinition]:
     """The schedule `refit` at the study's cron; where ``on``, it runs unless somebody stops it. None without a cron."""
     if settings.cron is None:
         return []
     targets = names.asset_keys(TARGETS)
 
     @dg.schedule(
+        name=names.of_location("refit"),
         cron_schedule=settings.cron,
         execution_timezone=settings.timezone,
         target=targets,
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
     )
-    def refit(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) -> dg.RunRequest | dg.SkipReason:
+    def refit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """Fit, search, decide and report again when anything they are based on changed; otherwise say why not."""
         going = running(context.instance, targets)
         if going is not None:

@@ -32,7 +32,9 @@ AWAITED = tuple(stage for stage in DATA if stage not in (FINISHED_PROXIES, ADOPT
 """What training waits for. The other two are looked at by whoever asks, and new ones alone make nothing stale."""
 
 
-def sensors(look_seconds: int, names: StudyNames, *, on: bool = True) -> list[dg.SensorDefinition]:
+def sensors(
+    look_seconds: int, names: StudyNames, workspace: WorkspaceResource, *, on: bool = True
+) -> list[dg.SensorDefinition]:
     """The four sensors, looking at the world every ``look_seconds``; where ``on``, they run unless somebody stops
     them."""
     running: dict[str, Any] = {
@@ -40,23 +42,27 @@ def sensors(look_seconds: int, names: StudyNames, *, on: bool = True) -> list[dg
         "default_status": dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
     }
 
-    @dg.sensor(target=[names.asset_key(DOMAINS)], **running)
-    def new_domains(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+    @dg.sensor(name=names.of_location("new_domains"), target=[names.asset_key(DOMAINS)], **running)
+    def new_domains(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         """Register domains that came to the study file or the watched address, and take away those that went."""
         return _domains(context, workspace.open())
 
-    @dg.sensor(target=[names.asset_key(DOCUMENTS)], **running)
-    def changed_text(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+    @dg.sensor(name=names.of_location("changed_text"), target=[names.asset_key(DOCUMENTS)], **running)
+    def changed_text(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         """Ask for one observation when names, sizes or times show that some text changed; reads no text itself."""
         return _documents(context, workspace.open())
 
-    @dg.sensor(target=names.asset_keys([MIXTURES, PROXY_CHECKPOINTS, PROXY_LOSSES]), **running)
-    def proxies_within_budget(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+    @dg.sensor(
+        name=names.of_location("proxies_within_budget"),
+        target=names.asset_keys([MIXTURES, PROXY_CHECKPOINTS, PROXY_LOSSES]),
+        **running,
+    )
+    def proxies_within_budget(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         """Train and evaluate stale proxies as long as their tokens are within `refit.max_new_tokens`."""
         return _proxies(context, workspace.open())
 
-    @dg.sensor(**running)
-    def staleness(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+    @dg.sensor(name=names.of_location("staleness"), **running)
+    def staleness(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         """Show on every asset, and on each partition, when it is not up to date any more, and when it is again."""
         opened = workspace.open()
         stands, events = stale_assets(context.instance, opened)

@@ -85,9 +85,3 @@ def tell_verdict(workspace: Workspace, verdict: Verdict, record: Mapping[str, An
             instance.report_runless_asset_event(observed(workspace, verdict, record))
     except Exception as error:  # of any storage
         workspace.say(f"Dagster's event log does not show it: {type(error).__name__}: {error}")
-
-
-@dg.job(description="Approve or reject a decision, with a reason. What was said before stays on record.")
-def judge_decision() -> None:
-    """One verdict on one decision."""
-    record_verdict()

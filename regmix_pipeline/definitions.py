@@ -8,7 +8,9 @@ loaded. A workspace may have several studies, each a code location of a file tha
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -21,7 +23,6 @@ from regmix_pipeline.assets.names import names_in
 from regmix_pipeline.assets.schedules import schedules
 from regmix_pipeline.assets.sensors import sensors
 from regmix_pipeline.assets.up_to_date import up_to_date_checks
-from regmix_pipeline.assets.verdicts import judge_decision
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.resources.executor import locked_in_process
 from regmix_pipeline.resources.ledger import LedgerResource
@@ -43,6 +44,7 @@ def build_definitions(
     *,
     automation: bool | None = None,
     executor: dg.ExecutorDefinition | None = locked_in_process,
+    prefix: str = "",
 ) -> dg.Definitions:
     """All that Dagster runs for a study. Its asset keys and partitions begin with the study's name.
 
@@ -54,20 +56,23 @@ def build_definitions(
         automation: whether sensors and schedule start running; default yes, unless $REGMIX_AUTOMATION is off.
         executor: how steps run. Assets are few, run one after another and keep their own worker processes: by default
             all run in the process of their run. None: as the project that this is part of says.
+        prefix: begins the names of jobs, sensors and the schedule, where the code location has others.
     """
-    names, (refit, catalogue) = names_in(Path(study_file)), _settings(study_file)
+    names, (refit, catalogue) = replace(names_in(Path(study_file)), prefix=prefix), _settings(study_file)
+    resources = _resources(study_file, home, data, workers)
+    workspace = resources["workspace"]
+    made = [*asset_definitions(names, settings=catalogue), *method_checks(names), *up_to_date_checks(names)]
     on = os.environ.get(AUTOMATION, "on") != "off" if automation is None else automation
     return dg.Definitions(
-        assets=asset_definitions(names, settings=catalogue),
-        asset_checks=[*method_checks(names), *up_to_date_checks(names)],
+        # Bound here: what else the location holds needs none of them.
+        assets=dg.with_resources(made, resources),
         sensors=[
-            *sensors(refit.look_seconds, names, on=on),
-            conditions(refit.look_seconds, on=on),
+            *sensors(refit.look_seconds, names, workspace, on=on),
+            conditions(refit.look_seconds, names, on=on),
             failure_sensor(names, on=on),
         ],
-        schedules=schedules(refit, names, on=on),
-        jobs=[judge_decision, *named_jobs(names)],
-        resources=_resources(study_file, home, data, workers),
+        schedules=schedules(refit, names, workspace, on=on),
+        jobs=named_jobs(names, resources),
         executor=executor,
     )
 
@@ -85,7 +90,7 @@ def command_definitions(
     )
 
 
-def _resources(study_file: Path | str, home: Path | str, data: Path | str, workers: int) -> dict[str, object]:
+def _resources(study_file: Path | str, home: Path | str, data: Path | str, workers: int) -> dict[str, Any]:
     trainer = TrainerResource(workers=workers)
     workspace = WorkspaceResource(
         trainer=trainer, study_file=str(Path(study_file).resolve()), home=str(home), data=str(data)

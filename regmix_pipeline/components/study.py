@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from regmix_pipeline.assets.names import names_in
 from regmix_pipeline.definitions import build_definitions
 
 
@@ -16,6 +17,9 @@ class RegMixStudy(dg.Component, dg.Model, dg.Resolvable):
         data: folder of downloaded corpora; relative to the same.
         workers: processes that train at once; 0 takes the study's number.
         automation: whether sensors and schedule start running.
+
+    Names of jobs, sensors and the schedule begin with the study's name. A project has one study: its assets read
+    resources by name, and a code location has one of each name.
     """
 
     study: str
@@ -31,12 +35,14 @@ class RegMixStudy(dg.Component, dg.Model, dg.Resolvable):
         def placed(path: str) -> Path | str:
             return (folder / Path(path).expanduser()).resolve() if path else ""
 
+        study = placed(self.study)
         # The project's own executor and instance run it.
         return build_definitions(
-            placed(self.study),
+            study,
             placed(self.home),
             placed(self.data),
             self.workers,
             automation=self.automation,
             executor=None,
+            prefix=f"{names_in(Path(study)).study}_",
         )

@@ -41,7 +41,7 @@ class World:
     def look(self, name):
         """One tick of a sensor; what it says of partitions and observations is done. Returns (request, skip reason)."""
         with dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursors.get(name), sensor_name=name, resources=dict(self.defs.resources)
+            instance=self.instance, cursor=self.cursors.get(name), sensor_name=name
         ) as context:
             result = self.defs.get_sensor_def(name)(context)
         self.cursors[name] = result.cursor or self.cursors.get(name)

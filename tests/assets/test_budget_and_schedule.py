@@ -21,7 +21,6 @@ def scheduled(world):
     with dg.build_schedule_context(
         instance=world.instance,
         scheduled_execution_time=datetime.datetime(2026, 1, 1, 3),
-        resources=dict(world.defs.resources),
     ) as context:
         data = schedule.evaluate_tick(context)
     assert len(data.run_requests or []) <= 1

@@ -18,7 +18,7 @@ from regmix_pipeline.stages import STAGES
 
 UNPARTITIONED = [stage.name for stage in STAGES if stage.partitions is None and stage.name not in OBSERVED]
 MIXTURES = ("proxy_checkpoints", "proxy_losses")
-GROUPS = "/asset-groups?expanded=global%40global%3Adata%2Cglobal%40global%3Aproxies%2Cglobal%40global%3Adecision"
+GROUPS = "/asset-groups"
 
 pytestmark = pytest.mark.timeout(900)
 
