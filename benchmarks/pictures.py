@@ -16,7 +16,7 @@ from playwright.sync_api import FloatRect, sync_playwright
 FOLDER = Path(__file__).parents[1] / "docs" / "images" / "report"
 WIDTH, HIGHEST = 1100, 1100
 """Pixels; what is higher is cut off at the bottom."""
-SECTIONS = ("weights", "confirmation", "predictions", "evidence", "alternatives", "explorer", "data", "lineage")
+SECTIONS = ("weights", "confirmation", "predictions", "evidence", "alternatives", "explorer")
 """Ids of the report's parts; one that a study has not is left out."""
 
 
