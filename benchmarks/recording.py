@@ -3,8 +3,8 @@
     make recording                                        # minutes: the demo itself is recorded
     python benchmarks/recording.py --cast demo.cast       # rendered again from a recording that is kept
 
-asciinema records the command in an empty folder; nothing is shown that it did not print, but for the folder's own path. Its
-time is then scaled to `SECONDS`, pauses of the work first, and termtosvg renders the picture.
+asciinema records the command in an empty folder; nothing is shown that it did not print, but for the folder's own path.
+Its time is then scaled to `SECONDS`, pauses of the work first, and termtosvg renders the picture.
 """
 
 from __future__ import annotations
