@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
 
-.PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock image check lint types docs docs-serve reference bench-throughput clean
+.PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock image recording gallery check lint types docs docs-serve reference bench-throughput clean
 
 demo: $(VENV)/.installed
 	$(BIN)/regmix run --study $(STUDY)
@@ -93,16 +93,38 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 # Every supported Python that is here: an environment each, by nox.
-test-pythons: $(VENV)/.installed-dev
-	$(BIN)/nox
+test-pythons: $(VENV)-nox/.installed
+	$(VENV)-nox/bin/nox
+
+# uv.lock again, from pyproject.toml and constraints.txt.
+lock: $(VENV)-nox/.installed
+	$(VENV)-nox/bin/nox -s lock
+
+$(VENV)-nox/.installed: pyproject.toml constraints.txt
+	test -x $(VENV)-nox/bin/python || $(PYTHON) -m venv $(VENV)-nox
+	$(VENV)-nox/bin/pip install --quiet --disable-pip-version-check -c constraints.txt nox uv
+	touch $@
+
+# The README's recording of the demo, and the gallery's pictures of its report; minutes, and Chromium.
+recording: $(VENV)-pictures/.installed
+	$(VENV)-pictures/bin/python benchmarks/recording.py
+
+gallery: $(VENV)-pictures/.installed
+	mkdir -p .regmix && rm -f .regmix/imported.yaml
+	head -41 docs/notebooks/data/train_mixture_1m.csv > .regmix/mixtures.csv
+	head -41 docs/notebooks/data/train_pile_loss_1m.csv > .regmix/losses.csv
+	cd .regmix && ../$(VENV)-pictures/bin/regmix import-runs mixtures.csv losses.csv
+	cd .regmix && ../$(VENV)-pictures/bin/regmix run --study imported.yaml --home imported
+	$(VENV)-pictures/bin/python benchmarks/pictures.py .regmix/imported
+
+$(VENV)-pictures/.installed: pyproject.toml constraints.txt
+	test -x $(VENV)-pictures/bin/python || $(PYTHON) -m venv $(VENV)-pictures
+	$(VENV)-pictures/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,pictures]"
+	touch $@
 
 # The container image; IMAGE_OPTIONS="--build-arg TORCH_INDEX=" makes the one for CUDA.
 image:
 	docker build $(IMAGE_OPTIONS) -t regmix .
 
-# uv.lock again, from pyproject.toml and constraints.txt.
-lock: $(VENV)/.installed-dev
-	$(BIN)/nox -s lock
-
 clean:
-	rm -rf .regmix $(VENV) $(VENV)-bench $(VENV)-consumers
+	rm -rf .regmix $(VENV) $(VENV)-bench $(VENV)-consumers $(VENV)-nox $(VENV)-pictures

@@ -8,6 +8,7 @@ from regmix_pipeline.errors import MissingExtraError
 
 EXTRAS = {
     "torch": "train",
+    "attr": "lineage",
     "openlineage": "lineage",
     "prov": "lineage",
     "ray": "ray",

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-OF_EXTRAS = re.compile(r"_*(torch|functorch|openlineage|prov|ray|s3fs|dagster_postgres|pip|editable|regmix).*", re.I)
+OF_EXTRAS = re.compile(
+    r"_*(torch|functorch|openlineage|attrs?|prov|ray|s3fs|dagster_postgres|pip|editable|regmix).*", re.I
+)
 """What an environment of the base install lacks."""
 
 
