@@ -24,7 +24,8 @@ from regmix_pipeline.proxies.stack.size import best_size
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.units import AUTOMATIC
 from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
-from regmix_pipeline.proxies.workers.worker import answers_no_signals, prepare_torch
+from regmix_pipeline.proxies.workers.prepare import prepare_torch
+from regmix_pipeline.proxies.workers.worker import answers_no_signals
 
 _WARM_UP = 2
 _FEW_PASSES = 4

@@ -37,8 +37,8 @@ SOURCES = {
     "proxy_checkpoints": [
         f"proxies/{name}.py"
         for name in (
-            *("attention", "loss", "model", "optimiser", "parallel", "permutation", "quota"),
-            *("stack/model", "stack/steps", "stack/train", "train", "windows"),
+            *("attention", "loss", "model", "optimiser", "permutation", "quota"),
+            *("stack/model", "stack/steps", "stack/train", "train", "windows", "workers/parallel", "workers/prepare"),
         )
     ],
     "proxy_losses": [

@@ -14,9 +14,10 @@ def proxy_task(line: dict[str, Any], store: str | None, cache: str) -> dict[str,
         store: its address; None: this machine shares the study's disk.
         cache: folder of what was fetched from the store.
     """
+    from regmix_pipeline.proxies.workers.prepare import prepare_torch
     from regmix_pipeline.proxies.workers.remote import Through
     from regmix_pipeline.proxies.workers.store import Store
-    from regmix_pipeline.proxies.workers.worker import Here, answer, prepare_torch
+    from regmix_pipeline.proxies.workers.worker import Here, answer
 
     prepare_torch()
     return answer(line, Here() if store is None else Through(Store(store), Path(cache).expanduser()))

@@ -24,6 +24,7 @@ from regmix_pipeline.progress import Say, to_nobody, to_stderr
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.stack.units import Outcome
 from regmix_pipeline.proxies.workers.local import STACK, Task, explained
+from regmix_pipeline.proxies.workers.prepare import prepare_torch
 
 
 def main() -> None:
@@ -69,18 +70,6 @@ def lines_of_stdin() -> queue.SimpleQueue[str | None]:
     return tasks
 
 
-def prepare_torch() -> None:
-    """One thread, no slow denormals, and kernels that always add in one order where the environment asks for them."""
-    import torch
-
-    if os.environ.get("REGMIX_DETERMINISTIC") == "1":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
-        torch.use_deterministic_algorithms(True)
-
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # AdamW's averages decay into denormals, which are slow
-
-
 class Place(Protocol):
     """Where tasks are done: with their files here, or through a store."""
 
@@ -114,7 +103,7 @@ class Here:
             from regmix_pipeline.proxies.train import train_proxy
 
             if self.gpus > 1 and device_of(task.device).type == "cuda":
-                from regmix_pipeline.proxies.parallel import train_in_parallel
+                from regmix_pipeline.proxies.workers.parallel import train_in_parallel
 
                 return train_in_parallel(task, [self.number * self.gpus + place for place in range(self.gpus)])
             return train_proxy(task, self.number, self.say)

@@ -144,7 +144,7 @@ class TrainedArena:
     def session(self, size: Size, seed: int) -> TrainedSession:
         """The same with the very seed of the run."""
         from regmix_pipeline.proxies.evaluate import Sample, sample_of
-        from regmix_pipeline.proxies.workers.worker import prepare_torch
+        from regmix_pipeline.proxies.workers.prepare import prepare_torch
         from regmix_pipeline.strategies.trained.session import TrainedSession
 
         prepare_torch()

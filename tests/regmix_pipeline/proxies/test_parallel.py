@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.proxies.parallel import train_in_parallel
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.train import train_proxy
+from regmix_pipeline.proxies.workers.parallel import train_in_parallel
 from regmix_pipeline.study.settings.proxies import TrainingSettings
 
 SpecOf = Callable[..., ProxySpec]
 LONGER = TrainingSettings(tokens=16 * 8 * 300, windows_per_step=8, learning_rate=1e-2, warmup_steps=2)
 BEGUN = """
 import sys
-from regmix_pipeline.proxies.parallel import train_in_parallel
+from regmix_pipeline.proxies.workers.parallel import train_in_parallel
 from regmix_pipeline.proxies.spec import ProxySpec
 train_in_parallel(ProxySpec.model_validate_json(open(sys.argv[1]).read()), 2)
 """

@@ -2,8 +2,8 @@
 """One proxy over several devices of a machine: each takes its share of a step's windows, and gradients are added up.
 
 All parameters are one flat tensor, so data-parallel training is one all-reduce a step. torchrun starts a process for
-each device, as ``python -P -m regmix_pipeline.proxies.parallel JOB``; the first of them samples, writes snapshots and
-the proxy. Sums over devices round differently from sums on one: losses agree, bits do not.
+each device, as ``python -P -m regmix_pipeline.proxies.workers.parallel JOB``; the first of them samples, writes
+snapshots and the proxy. Sums over devices round differently from sums on one: losses agree, bits do not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from regmix_pipeline.progress import to_stderr
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.train import Run, TrainingLoop, starting_again_after_errors
 from regmix_pipeline.proxies.workers.local import explained, where_of
-from regmix_pipeline.proxies.workers.worker import prepare_torch
+from regmix_pipeline.proxies.workers.prepare import prepare_torch
 
 _DIES_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl."""
@@ -92,7 +92,7 @@ def train_in_parallel(spec: ProxySpec, devices: list[int] | int) -> dict[str, An
         visible = {} if isinstance(devices, int) else {"CUDA_VISIBLE_DEVICES": _visible(devices)}
         environment = os.environ | visible | {"PYTHONPATH": module_search()}
         code = subprocess.call(
-            command("regmix_pipeline.proxies.parallel", str(job)), env=environment, stdin=subprocess.DEVNULL
+            command("regmix_pipeline.proxies.workers.parallel", str(job)), env=environment, stdin=subprocess.DEVNULL
         )
         if answer.is_file():
             raise error_from_payload(read_json(answer), ProxyError, where_of(spec))
@@ -118,7 +118,7 @@ def main() -> None:
     if "LOCAL_RANK" not in os.environ:
         libc.prctl(_DIES_WITH_PARENT, signal.SIGTERM)  # torchrun then ends its processes
         number = json.loads(Path(sys.argv[1]).read_text())["processes"]
-        module = ["-m", "regmix_pipeline.proxies.parallel", sys.argv[1]]
+        module = ["-m", "regmix_pipeline.proxies.workers.parallel", sys.argv[1]]
         torchrun.main(["--standalone", "--nproc-per-node", str(number), *module])
         return
     libc.prctl(_DIES_WITH_PARENT, signal.SIGKILL)
