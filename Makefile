@@ -98,7 +98,7 @@ test-pythons: $(VENV)-nox/.installed
 
 # uv.lock again, from pyproject.toml and constraints.txt.
 lock: $(VENV)-nox/.installed
-	$(VENV)-nox/bin/nox -s lock
+	PATH="$(CURDIR)/$(VENV)-nox/bin:$$PATH" $(VENV)-nox/bin/nox -s lock
 
 $(VENV)-nox/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-nox/bin/python || $(PYTHON) -m venv $(VENV)-nox

@@ -32,13 +32,13 @@ from regmix_pipeline.proxies.size_runs import spread_of
 from regmix_pipeline.regression.fitting import fit, fit_again
 from regmix_pipeline.regression.metrics import spearman
 from regmix_pipeline.regression.size_fit import fit_sizes
-from regmix_pipeline.regression.sizes import SINGLE, Size, SizeRuns
+from regmix_pipeline.regression.sizes import SINGLE, ModelSize, SizeRuns
 from regmix_pipeline.search.assessment import optimism
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
 from regmix_pipeline.search.survival import runner_up, survival
 from regmix_pipeline.strategies.arena import Choice
-from regmix_pipeline.strategies.arena import Size as Shape
+from regmix_pipeline.strategies.arena import ModelSize as Shape
 from regmix_pipeline.strategies.methods.experiments import loss_table, sampled
 from regmix_pipeline.strategies.methods.fitted_one import optimised
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
@@ -97,8 +97,8 @@ def _measured(
     chosen = [mixtures[key] for key in spread_of(at_base, larger, [natural.id])]
     shape = larger_than(world.proxy, grown)
     again, more, _ = loss_table(world, world.train(chosen, shape, seed))
-    base, target = (Size(each.parameters, each.tokens) for each in (world.proxy, world.target))
-    law = fit_sizes(fitted, base, [SizeRuns(Size(shape.parameters, shape.tokens), again, more)], objective, seed)
+    base, target = (ModelSize(each.parameters, each.tokens) for each in (world.proxy, world.target))
+    law = fit_sizes(fitted, base, [SizeRuns(ModelSize(shape.parameters, shape.tokens), again, more)], objective, seed)
     assert law is not None
     single = rounded_inside(optimised(world, fitted, objective, seed), world.limits)
     answer = single
@@ -142,7 +142,7 @@ def _chances(
     world: SyntheticWorld,
     fitted: Any,
     law: Any,
-    target: Size,
+    target: ModelSize,
     answer: Mixture,
     natural: Mixture,
     unseen: np.ndarray,

@@ -22,7 +22,7 @@ OBJECTIVE = "objective"
 
 
 @dataclass(frozen=True)
-class Loss:
+class PredictedLoss:
     """A predicted loss, nats per token of a proxy.
 
     Attributes:
@@ -54,8 +54,8 @@ class Predicted:
     """
 
     weights: dict[str, float]
-    objective: Loss
-    targets: dict[str, Loss]
+    objective: PredictedLoss
+    targets: dict[str, PredictedLoss]
     against_natural: float
     against_natural_error: float
     distance: float
@@ -107,8 +107,8 @@ def predict(evidence: Evidence, mixtures: Sequence[Mixture], level: float = LEVE
     ]
 
 
-def _loss(*values: Any) -> Loss:
-    return Loss(*(float(value) for value in values))
+def _loss(*values: Any) -> PredictedLoss:
+    return PredictedLoss(*(float(value) for value in values))
 
 
 def _against_natural(evidence: Evidence, points: Array) -> tuple[Array, Array]:

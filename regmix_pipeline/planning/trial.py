@@ -43,7 +43,7 @@ def main() -> None:
     started = time.perf_counter()
     device = device_of("auto")
     specs = [spec.model_copy(update={"seed": spec.seed + number}) for number in range(_stack_of(job, spec, device))]
-    trainers = Trainers(specs, device)
+    trainers = TriedLoops(specs, device)
     loading = (time.perf_counter() - started) / len(specs)
     print(json.dumps({"ready": True}), flush=True)
     if not sys.stdin.readline():
@@ -55,10 +55,10 @@ def main() -> None:
         step = _of_steps(trainers, job["seconds"])
     else:  # one after the other, so that the peak is a worker's
         del trainers
-        trainers = Trainers([_short(each, per_pass, 1) for each in specs], device)
+        trainers = TriedLoops([_short(each, per_pass, 1) for each in specs], device)
         one = _of_steps(trainers, job["seconds"] / 2)
         del trainers
-        trainers = Trainers([_short(each, per_pass, 2) for each in specs], device)
+        trainers = TriedLoops([_short(each, per_pass, 2) for each in specs], device)
         step = one + max(_of_steps(trainers, job["seconds"] / 2) - one, 0.0) * (passes - 1)
     busy = (time.process_time() - cpu) / (time.perf_counter() - wall)
     peak = _peak_bytes()
@@ -80,7 +80,7 @@ def main() -> None:
     print(json.dumps(answer), flush=True)
 
 
-class Trainers:
+class TriedLoops:
     """Trainings that a worker has at once: one, or a stack."""
 
     def __init__(self, specs: Sequence[ProxySpec], device: torch.device) -> None:
@@ -102,7 +102,7 @@ def _stack_of(job: dict[str, Any], spec: ProxySpec, device: torch.device) -> int
     return best_size([spec.model_copy(update={"seed": number}) for number in range(AUTOMATIC)], device)
 
 
-def _of_steps(trainer: Trainers, seconds: float) -> float:
+def _of_steps(trainer: TriedLoops, seconds: float) -> float:
     """Seconds of a step, after some that allocate."""
     started = time.perf_counter()
     for _ in range(_WARM_UP):

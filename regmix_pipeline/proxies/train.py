@@ -228,7 +228,7 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
     with FileLock(spec.lock):
         if spec.is_finished:
             return read_json(spec.output / "proxy.json")
-        run = Run(spec, device_of(spec.device, worker), say)
+        run = TrainingRun(spec, device_of(spec.device, worker), say)
         with starting_again_after_errors(spec):
             while run.goes_on:
                 run.trainer.step()
@@ -258,7 +258,7 @@ class Laps:
         return self._mark - before
 
 
-class Run:
+class TrainingRun:
     """A training from its last snapshot to its folder: all that is done besides the steps.
 
     Args:

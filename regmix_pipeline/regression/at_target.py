@@ -19,7 +19,7 @@ from regmix_pipeline.proxies.size_runs import has_sizes
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.fitting import fit_again
 from regmix_pipeline.regression.size_fit import fit_sizes
-from regmix_pipeline.regression.sizes import SINGLE, Size, SizeLaw, SizeRuns
+from regmix_pipeline.regression.sizes import SINGLE, ModelSize, SizeLaw, SizeRuns
 from regmix_pipeline.regression.training_data import LossTable
 
 FILE, BASE = "sizes.json", "at_base"
@@ -37,8 +37,8 @@ class AtTarget:
     """
 
     law: SizeLaw
-    target: Size
-    sizes: tuple[Size, ...]
+    target: ModelSize
+    sizes: tuple[ModelSize, ...]
 
     @property
     def used(self) -> bool:
@@ -60,8 +60,8 @@ class AtTarget:
         if not (folder / FILE).is_file():
             return None
         kept = read_json(folder / FILE)
-        sizes = tuple(Size(**each) for each in kept["sizes"])
-        return cls(SizeLaw.restored(kept["law"]), Size(**kept["target"]), sizes)
+        sizes = tuple(ModelSize(**each) for each in kept["sizes"])
+        return cls(SizeLaw.restored(kept["law"]), ModelSize(**kept["target"]), sizes)
 
     def rows(self) -> list[dict[str, Any]]:
         """Scores of the members, as rows of the ledger."""
@@ -84,11 +84,11 @@ def law_of_size(workspace: Workspace, fitted: FittedRegressor) -> AtTarget | Non
     others += [_runs([run for run in foreign if run.parameters in group], fitted) for group in _groups(foreign)]
     if base is None or not others:
         return None
-    target = Size(limits.target_parameters, limits.target_tokens)
+    target = ModelSize(limits.target_parameters, limits.target_tokens)
     if any(size.tokens is None for size in (base, target, *(each.size for each in others))):
         # Tokens that only some state would be taken for a difference in size.
-        base, target = Size(base.parameters), Size(target.parameters)
-        others = [SizeRuns(Size(each.size.parameters), each.weights, each.losses) for each in others]
+        base, target = ModelSize(base.parameters), ModelSize(target.parameters)
+        others = [SizeRuns(ModelSize(each.size.parameters), each.weights, each.losses) for each in others]
     law = fit_sizes(fitted, base, others, workspace.study.objective, workspace.study.seed)
     if law is None:
         return None
@@ -114,7 +114,7 @@ def moved_to_target(
     )
 
 
-def _own(workspace: Workspace, fitted: FittedRegressor) -> tuple[Size, list[SizeRuns]]:
+def _own(workspace: Workspace, fitted: FittedRegressor) -> tuple[ModelSize, list[SizeRuns]]:
     """The proxies' size, and the study's larger proxies."""
     content = workspace.json("size_runs")
     found = []
@@ -122,21 +122,21 @@ def _own(workspace: Workspace, fitted: FittedRegressor) -> tuple[Size, list[Size
         runs = [run for run in content["runs"] if (run["parameters"], run["tokens"]) == size]
         weights = np.array([Mixture.of(run["parts"]).vector(fitted.domains) for run in runs])
         losses = np.array([[run["losses"][target] for target in fitted.targets] for run in runs])
-        found.append(SizeRuns(Size(*size), weights, losses))
-    return Size(**content["base"]), found
+        found.append(SizeRuns(ModelSize(*size), weights, losses))
+    return ModelSize(**content["base"]), found
 
 
 def _groups(runs: Sequence[ImportedRun]) -> list[set[int | None]]:
     return [group for group in sizes_of(run.parameters for run in runs) if None not in group]
 
 
-def _size_of(runs: Sequence[ImportedRun]) -> Size | None:
+def _size_of(runs: Sequence[ImportedRun]) -> ModelSize | None:
     """The size that runs have in common; None where nobody said."""
     parameters = [run.parameters for run in runs if run.parameters]
     tokens = [run.tokens for run in runs if run.tokens]
     if len(parameters) < len(runs) or not runs:
         return None
-    return Size(float(np.median(parameters)), float(np.median(tokens)) if len(tokens) == len(runs) else None)
+    return ModelSize(float(np.median(parameters)), float(np.median(tokens)) if len(tokens) == len(runs) else None)
 
 
 def _runs(runs: Sequence[ImportedRun], fitted: FittedRegressor) -> SizeRuns:

@@ -16,7 +16,7 @@ from regmix_pipeline.regression.sizes import (
     LAW,
     SINGLE,
     SLOPES,
-    Size,
+    ModelSize,
     SizeLaw,
     SizeRuns,
     SizeScore,
@@ -47,7 +47,7 @@ second size is seen; the synthetic worlds' own are of this order (`benchmarks/si
 
 def fit_sizes(
     fitted: FittedRegressor,
-    base: Size,
+    base: ModelSize,
     others: Sequence[SizeRuns],
     target_weights: Mapping[str, float],
     seed: int = 0,
@@ -150,7 +150,7 @@ class _Rows:
     law: SaturationLaw | None
 
     @classmethod
-    def of(cls, fitted: FittedRegressor, base: Size, others: Sequence[SizeRuns], share: Array) -> _Rows:
+    def of(cls, fitted: FittedRegressor, base: ModelSize, others: Sequence[SizeRuns], share: Array) -> _Rows:
         sizes = np.array([each.size.over(base) for each in others])
         group = np.repeat(np.arange(len(others)), [len(each.weights) for each in others])
         weights = np.concatenate([each.weights for each in others])

@@ -32,16 +32,16 @@ SINGLE, SLOPES, LAW = "single size", "slopes", "law of size"
 
 
 @dataclass(frozen=True)
-class Size:
+class ModelSize:
     """A model and the length of its training. Tokens are None where nobody said."""
 
     parameters: float
     tokens: float | None = None
 
-    def over(self, other: Size) -> float:
+    def over(self, other: ModelSize) -> float:
         """The logarithm of this size over another: of the parameters, and of the tokens where both are known.
 
-        >>> round(Size(1e9, 1e10).over(Size(1e6, 1e8)), 3)
+        >>> round(ModelSize(1e9, 1e10).over(ModelSize(1e6, 1e8)), 3)
         11.513
         """
         found = float(np.log(self.parameters / other.parameters))
@@ -60,7 +60,7 @@ class SizeRuns:
         losses: nats per token, (m, T), over its targets, mean over seeds.
     """
 
-    size: Size
+    size: ModelSize
     weights: Array
     losses: Array
 
@@ -102,7 +102,7 @@ class SizeLaw:
         draws: by how much slopes and helps may as likely be others, (B, T + d).
     """
 
-    base: Size
+    base: ModelSize
     largest: float
     used: str
     scores: tuple[SizeScore, ...]
@@ -112,28 +112,28 @@ class SizeLaw:
     help: Array
     draws: Array
 
-    def moved(self, fitted: FittedRegressor, weights: Array, losses: Array, size: Size) -> Array:
+    def moved(self, fitted: FittedRegressor, weights: Array, losses: Array, size: ModelSize) -> Array:
         """Losses (n, T) of mixtures (n, d) at the base size, as they would be at another size."""
         reach = self.reach(size)
         change = _helped(fitted, weights, self.help * reach, len(self.middle))
         return self._moved(losses + change, self.slope * reach, size)
 
-    def scale(self, size: Size) -> Array:
+    def scale(self, size: ModelSize) -> Array:
         """By how much the targets' losses spread more at a size than at the base, (T,)."""
         return np.exp(self.slope * self.reach(size))
 
-    def reach(self, size: Size) -> float:
+    def reach(self, size: ModelSize) -> float:
         """The logarithm of a size over the base, at most `REACH` times that of the largest size trained."""
         return min(size.over(self.base), REACH * self.largest)
 
-    def growth(self, fitted: FittedRegressor, size: Size, target_weights: Mapping[str, float]) -> float:
+    def growth(self, fitted: FittedRegressor, size: ModelSize, target_weights: Mapping[str, float]) -> float:
         """By how much the objective's differences between the mixtures measured are larger at a size."""
         share, base = fitted.shares(target_weights), fitted.predict(fitted.weights)
         moved = self.moved(fitted, fitted.weights, base, size)
         return float((moved @ share).std() / max((base @ share).std(), 1e-12))
 
     def differences(
-        self, fitted: FittedRegressor, size: Size, weights: Array, target_weights: Mapping[str, float]
+        self, fitted: FittedRegressor, size: ModelSize, weights: Array, target_weights: Mapping[str, float]
     ) -> Array:
         """The objective of mixtures (m, d) minus that of the first, at a size, by every law that is drawn, (B, m).
 
@@ -152,7 +152,7 @@ class SizeLaw:
             found[row] = self._moved(at_base + change, self.slope * reach + draw[:targets] * s, size) @ share
         return found - found[:, :1]
 
-    def _moved(self, losses: Array, growth: Array, size: Size) -> Array:
+    def _moved(self, losses: Array, growth: Array, size: ModelSize) -> Array:
         return self.middle * np.exp(self.level * size.over(self.base)) + np.exp(growth) * (losses - self.middle)
 
     def as_json(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class SizeLaw:
         """The inverse of `as_json`."""
         kept = to_arrays(dict(content))
         scores = tuple(SizeScore(**{**each, "widths": tuple(each["widths"])}) for each in kept["scores"])
-        return cls(**{**kept, "base": Size(**kept["base"]), "scores": scores})
+        return cls(**{**kept, "base": ModelSize(**kept["base"]), "scores": scores})
 
 
 def _helped(fitted: FittedRegressor, weights: Array, change: Array, targets: int) -> Array:

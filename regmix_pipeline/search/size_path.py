@@ -11,7 +11,7 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.regression.at_target import AtTarget
 from regmix_pipeline.regression.estimator import Array
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.regression.sizes import Size
+from regmix_pipeline.regression.sizes import ModelSize
 from regmix_pipeline.search.candidates import candidates_inside
 from regmix_pipeline.search.region import Region
 
@@ -59,13 +59,13 @@ def size_path(
     return rows
 
 
-def _sizes(found: AtTarget) -> list[tuple[Size, bool]]:
+def _sizes(found: AtTarget) -> list[tuple[ModelSize, bool]]:
     """Evenly spaced in the logarithm, with those that were trained among them, the smallest first."""
     first, last = found.law.base, found.target
     steps = np.linspace(0, 1, POINTS)[1:]
     grown = last.parameters / first.parameters
     between = [
-        Size(
+        ModelSize(
             first.parameters * grown**step,
             None
             if first.tokens is None or last.tokens is None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.regression.estimator import Array
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.regression.sizes import Size, SizeLaw
+from regmix_pipeline.regression.sizes import ModelSize, SizeLaw
 
 ERRORS = 50
 """Errors of the proxies' regressors drawn for each law of size."""
@@ -19,7 +19,7 @@ ERRORS = 50
 def survival(
     fitted: FittedRegressor,
     law: SizeLaw,
-    target: Size,
+    target: ModelSize,
     chosen: Array,
     rivals: Mapping[str, Array],
     target_weights: Mapping[str, float],

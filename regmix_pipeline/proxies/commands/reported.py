@@ -48,7 +48,7 @@ class Measurement(Settings):
     """Target -> its loss."""
 
 
-class Step(Settings):
+class ReportedStep(Settings):
     """An optimiser step."""
 
     step: int = Field(gt=0)
@@ -74,7 +74,7 @@ class Reported(Settings):
     """Domain -> tokens trained on, repetition counted."""
     trajectory: tuple[Measurement, ...] = ()
     """Losses along the way, if the trainer has them."""
-    training: tuple[Step, ...] = ()
+    training: tuple[ReportedStep, ...] = ()
     """Optimiser steps, all or some of them, if the trainer has them."""
     parameters: int | None = Field(default=None, gt=0)
     """Parameters of the model."""

@@ -15,7 +15,7 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stack.size import best_size
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.units import Outcome, in_stacks, shape_of
-from regmix_pipeline.proxies.train import Laps, Run, starting_again_after_errors, train_proxy
+from regmix_pipeline.proxies.train import Laps, TrainingRun, starting_again_after_errors, train_proxy
 
 
 def train_in_stacks(
@@ -76,7 +76,7 @@ class _Together:
         self.laps = Laps()
 
     def train(self, worker: int, say: Say) -> None:
-        going: list[Run] = []
+        going: list[TrainingRun] = []
         for spec in self.specs:
             if spec.is_finished:
                 self._try(spec, lambda spec=spec: read_json(spec.output / "proxy.json"))
@@ -85,7 +85,7 @@ class _Together:
 
             def begin(spec: ProxySpec = spec, speaks: Say = speaks) -> None:
                 device = device_of(spec.device, worker)
-                going.append(Run(spec, device, speaks, self.laps, len(self.specs)))
+                going.append(TrainingRun(spec, device, speaks, self.laps, len(self.specs)))
 
             self._try(spec, begin)
         stack = None

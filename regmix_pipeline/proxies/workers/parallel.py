@@ -29,7 +29,7 @@ from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.processes import command, how_it_ended, module_search
 from regmix_pipeline.progress import to_stderr
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.train import Run, TrainingLoop, starting_again_after_errors
+from regmix_pipeline.proxies.train import TrainingLoop, TrainingRun, starting_again_after_errors
 from regmix_pipeline.proxies.workers.local import explained, where_of
 from regmix_pipeline.proxies.workers.prepare import prepare_torch
 
@@ -147,7 +147,7 @@ def _process(spec: ProxySpec, answer: Path) -> None:
 
 
 def _first(spec: ProxySpec, device: torch.device) -> None:
-    run = Run(spec, device, to_stderr, loop=ParallelLoop)
+    run = TrainingRun(spec, device, to_stderr, loop=ParallelLoop)
     assert isinstance(run.trainer, ParallelLoop)
     run.trainer.agree()
     with starting_again_after_errors(spec):

@@ -17,7 +17,7 @@ def proxy_task(line: dict[str, Any], store: str | None, cache: str) -> dict[str,
     from regmix_pipeline.proxies.workers.prepare import prepare_torch
     from regmix_pipeline.proxies.workers.remote import Through
     from regmix_pipeline.proxies.workers.store import Store
-    from regmix_pipeline.proxies.workers.worker import Here, answer
+    from regmix_pipeline.proxies.workers.worker import LocalFiles, answer
 
     prepare_torch()
-    return answer(line, Here() if store is None else Through(Store(store), Path(cache).expanduser()))
+    return answer(line, LocalFiles() if store is None else Through(Store(store), Path(cache).expanduser()))

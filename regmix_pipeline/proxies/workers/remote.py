@@ -22,7 +22,7 @@ from regmix_pipeline.proxies.workers.watch import Watch, is_past_landmark, snaps
 
 @dataclass(frozen=True)
 class Through:
-    """A `worker.Place` behind a store.
+    """A `worker.TaskFiles` behind a store.
 
     Attributes:
         store: where shards come from, and results go.
@@ -33,11 +33,11 @@ class Through:
     cache: Path
 
     def do(self, task: ProxySpec | EvaluationSpec) -> Mapping[str, Any]:
-        """See `worker.Place`."""
+        """See `worker.TaskFiles`."""
         return done_through(self.store, task, self.cache)
 
     def do_stack(self, specs: Sequence[ProxySpec], stack: int | None) -> dict[str, Outcome]:
-        """See `worker.Place`."""
+        """See `worker.TaskFiles`."""
         from regmix_pipeline.proxies.stack.train import train_in_stacks
 
         return _trained(self.store, specs, self.cache, lambda here: train_in_stacks(here, stack))

@@ -39,7 +39,7 @@ def main() -> None:
     say = to_stderr if number == 0 else to_nobody
     while (line := tasks.get()) is not None:
         asked = json.loads(line)
-        answers.write(json.dumps(answer(asked, Here(number, say, asked["gpus"]))) + "\n")
+        answers.write(json.dumps(answer(asked, LocalFiles(number, say, asked["gpus"]))) + "\n")
         answers.flush()
 
 
@@ -70,7 +70,7 @@ def lines_of_stdin() -> queue.SimpleQueue[str | None]:
     return tasks
 
 
-class Place(Protocol):
+class TaskFiles(Protocol):
     """Where tasks are done: with their files here, or through a store."""
 
     def do(self, task: Task) -> Mapping[str, Any]:
@@ -83,7 +83,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalFiles:
     """All files are where the task says they are.
 
     Attributes:
@@ -97,7 +97,7 @@ class Here:
     gpus: int = 1
 
     def do(self, task: Task) -> dict[str, Any]:
-        """See `Place`."""
+        """See `TaskFiles`."""
         if isinstance(task, ProxySpec):
             from regmix_pipeline.proxies.device import device_of
             from regmix_pipeline.proxies.train import train_proxy
@@ -112,13 +112,13 @@ class Here:
         return evaluate_proxy(task, self.number)
 
     def do_stack(self, specs: Sequence[ProxySpec], stack: int | None) -> dict[str, Outcome]:
-        """See `Place`."""
+        """See `TaskFiles`."""
         from regmix_pipeline.proxies.stack.train import train_in_stacks
 
         return train_in_stacks(specs, stack, self.number, self.say)
 
 
-def answer(line: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def answer(line: Mapping[str, Any], place: TaskFiles) -> dict[str, Any]:
     """Do what `local.line_of_unit` wrote down; returns what `local.results_of_unit` reads, values or errors."""
     started = time.monotonic()
     if line["kind"] == STACK:
@@ -130,7 +130,7 @@ def answer(line: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def _answers(
-    lines: Sequence[Mapping[str, Any]], stack: int | None, place: Place, started: float
+    lines: Sequence[Mapping[str, Any]], stack: int | None, place: TaskFiles, started: float
 ) -> list[dict[str, Any]]:
     tasks: list[ProxySpec | Exception] = []
     for line in lines:

@@ -9,13 +9,13 @@ import pytest
 from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.regression.metrics import spearman
 from regmix_pipeline.regression.size_fit import FEWEST, fit_sizes
-from regmix_pipeline.regression.sizes import LAW, SINGLE, SLOPES, Size, SizeLaw, SizeRuns
+from regmix_pipeline.regression.sizes import LAW, SINGLE, SLOPES, ModelSize, SizeLaw, SizeRuns
 from regmix_pipeline.search.survival import runner_up, survival
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
-BASE, LARGER, TARGET = Size(1e6, 1e8), Size(4e6, 4e8), Size(1e9, 2e10)
+BASE, LARGER, TARGET = ModelSize(1e6, 1e8), ModelSize(4e6, 4e8), ModelSize(1e9, 2e10)
 DOMAINS, TARGETS = ("web", "code", "books", "papers"), ("prose", "programs", "proofs")
-NEAR = Size(1.5e7, 1.5e9)
+NEAR = ModelSize(1.5e7, 1.5e9)
 """Within twice the distance, in the logarithm of size, from the proxies to the larger ones."""
 OBJECTIVE = dict.fromkeys(TARGETS, 1 / 3)
 TEACH = np.array([[3.0, 0.2, 2.0, 0.5], [0.3, 3.0, 0.2, 0.5], [0.2, 1.0, 0.2, 3.0]])
@@ -70,7 +70,7 @@ def test_slopes_are_found_and_repair_the_ranks_of_a_weighted_objective_at_the_ta
 
 def test_what_is_learned_is_followed_twice_as_far_as_was_trained_and_what_is_open_all_the_way(proxies):
     law = fit_sizes(proxies, BASE, [larger(proxies)], OBJECTIVE)
-    far, further = Size(1e7, 1e9 * 10), Size(1e12, 1e14)
+    far, further = ModelSize(1e7, 1e9 * 10), ModelSize(1e12, 1e14)
     assert (law.scale(far) == law.scale(further)).all()
     pair = proxies.weights[:2]
     near, distant = (law.differences(proxies, size, pair, OBJECTIVE)[:, 1].std() for size in (LARGER, far))
@@ -82,8 +82,8 @@ def test_helps_that_move_with_size_are_found_where_there_is_one_target_alone(pro
     moves = {"slope": np.zeros(3), "help_": (0.0, 0.25, 0.0, -0.1)}
     law = fit_sizes(proxies, BASE, [larger(proxies, 24, **moves)], alone)
     assert law.used == LAW
-    truth, predicted = losses(unseen, Size(4e7, 4e9), **moves)[:, 2:], proxies.predict(unseen)
-    moved = law.moved(proxies, unseen, predicted, Size(4e7, 4e9))
+    truth, predicted = losses(unseen, ModelSize(4e7, 4e9), **moves)[:, 2:], proxies.predict(unseen)
+    moved = law.moved(proxies, unseen, predicted, ModelSize(4e7, 4e9))
     assert ranks(predicted[:, 2:], truth) + 0.02 < ranks(moved[:, 2:], truth)
 
 
@@ -107,11 +107,13 @@ def test_folds_never_see_the_runs_that_they_are_judged_on(proxies):
 
 def test_too_few_runs_or_smaller_ones_fit_nothing(proxies):
     assert fit_sizes(proxies, BASE, [larger(proxies, FEWEST - 1)], OBJECTIVE) is None
-    assert fit_sizes(proxies, BASE, [replace(larger(proxies), size=Size(1e5, 1e7))], OBJECTIVE) is None
+    assert fit_sizes(proxies, BASE, [replace(larger(proxies), size=ModelSize(1e5, 1e7))], OBJECTIVE) is None
 
 
 def test_three_sizes_share_one_law(proxies):
-    third = SizeRuns(Size(1.6e7, 1.6e9), proxies.weights[:10], losses(proxies.weights[:10], Size(1.6e7, 1.6e9)))
+    third = SizeRuns(
+        ModelSize(1.6e7, 1.6e9), proxies.weights[:10], losses(proxies.weights[:10], ModelSize(1.6e7, 1.6e9))
+    )
     law = fit_sizes(proxies, BASE, [larger(proxies, 12), third], OBJECTIVE)
     assert law.slope - law.slope.mean() == pytest.approx(SLOPE - SLOPE.mean(), abs=0.02)
 
