@@ -38,7 +38,7 @@ from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
 from regmix_pipeline.search.survival import runner_up, survival
 from regmix_pipeline.strategies.arena import Choice
-from regmix_pipeline.strategies.arena import ModelSize as Shape
+from regmix_pipeline.strategies.arena import Size
 from regmix_pipeline.strategies.methods.experiments import loss_table, sampled
 from regmix_pipeline.strategies.methods.fitted_one import optimised
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
@@ -53,10 +53,10 @@ UNSEEN, PAIRS = 400, 4
 BINS = (0.0, 0.6, 0.8, 0.95, 1.0)
 
 
-def larger_than(proxy: Shape, grown: float) -> Shape:
+def larger_than(proxy: Size, grown: float) -> Size:
     """A model of so many times the parameters and tokens."""
     flops = proxy.flops_per_token * grown
-    return Shape("larger", round(proxy.parameters * grown), round(proxy.tokens * grown), proxy.steps, flops)
+    return Size("larger", round(proxy.parameters * grown), round(proxy.tokens * grown), proxy.steps, flops)
 
 
 def measured(
