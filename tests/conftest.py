@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -25,6 +26,51 @@ settings.load_profile("repeatable")
 ROOM = 8 * 2**30
 """Bytes that have to be free in memory for temporary files to be kept there; several times what they take."""
 MEMORY = Path("/dev/shm")
+PACKAGES = (
+    *(
+        "Flask",
+        "Jinja2",
+        "Mako",
+        "Markdown",
+        "MarkupSafe",
+        "PyYAML",
+        "Pygments",
+        "SQLAlchemy",
+        "Werkzeug",
+        "aiobotocore",
+    ),
+    *("aiohappyeyeballs", "aiohttp", "aioitertools", "aiosignal", "alembic", "annotated-doc", "annotated-types"),
+    *(
+        "antlr4-python3-runtime",
+        "anyio",
+        "asttokens",
+        "attrs",
+        "babel",
+        "backoff",
+        "backrefs",
+        "beautifulsoup4",
+        "bleach",
+    ),
+    *("blinker", "boto3", "botocore", "certifi", "cffi", "cfgv", "charset-normalizer", "clarabel", "click"),
+    *("cloudpickle", "colorama", "coloredlogs", "comm", "cryptography", "cvxpy-base", "dagster", "dagster-graphql"),
+    *("dagster-pipes", "dagster-postgres", "dagster-shared", "dagster-webserver", "datasets", "datatrove", "debugpy"),
+    *(
+        "defusedxml",
+        "dill",
+        "distlib",
+        "docstring_parser",
+        "duckdb",
+        "execnet",
+        "executing",
+        "fastjsonschema",
+        "filelock",
+    ),
+    *("flask-cors", "frozenlist", "fsspec", "ghp-import", "google-auth", "googleapis-common-protos", "gql", "graphene"),
+    *("graphql-core", "graphql-relay", "greenlet", "griffelib", "grimp", "grpcio", "grpcio-health-checking", "h11"),
+    *("hf-xet", "httpcore2", "httptools", "httpx2", "huggingface_hub", "humanfriendly", "humanize", "hypothesis"),
+    *("identify", "pluggy", "pytest", "requests", "rich", "scikit-learn", "sympy", "tornado", "typer", "wcwidth"),
+)
+"""Installed packages whose licences and descriptions are texts: named, so that another one changes no test."""
 KILOBYTES = 300
 """Text per source: enough for a few thousand windows of a tiny model."""
 
@@ -45,8 +91,15 @@ def _python_code():
     yield from (path.read_text(errors="replace") for path in sorted(Path(json.__file__).parents[1].glob("*.py")))
 
 
+def _packages():
+    for name in PACKAGES:
+        # A base install has not all of them.
+        with suppress(metadata.PackageNotFoundError):
+            yield metadata.distribution(name)
+
+
 def _licences():
-    for package in sorted(metadata.distributions(), key=lambda package: package.metadata["Name"] or ""):
+    for package in _packages():
         for file in package.files or ():
             if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE")):
                 path = Path(str(file.locate()))
@@ -55,7 +108,7 @@ def _licences():
 
 
 def _descriptions():
-    for package in sorted(metadata.distributions(), key=lambda package: package.metadata["Name"] or ""):
+    for package in _packages():
         yield str(package.metadata.get_payload() or "")
 
 

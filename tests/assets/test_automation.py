@@ -205,5 +205,6 @@ def test_only_data_follows_by_itself():
         "proxies_within_budget",
         "staleness",
         "automation",
+        "run_failures",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in defs.sensors)

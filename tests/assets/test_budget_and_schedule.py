@@ -9,6 +9,8 @@ from regmix_pipeline.assets.names import StudyNames, stage_name
 from regmix_pipeline.assets.schedules import schedules
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import add_verdict
+from regmix_pipeline.resources.trainer import TrainerResource
+from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.status import confirmation_tokens
 from regmix_pipeline.study.settings.refit import Refit
 
@@ -192,8 +194,9 @@ def test_a_confirmation_is_trained_by_the_schedule_only_within_the_budget(world,
 
 def test_a_study_without_a_cron_has_no_schedule():
     names = StudyNames.of("a study")
-    assert schedules(Refit(), names) == []
-    (schedule,) = schedules(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin"), names)
+    workspace = WorkspaceResource(trainer=TrainerResource())
+    assert schedules(Refit(), names, workspace) == []
+    (schedule,) = schedules(Refit(cron="15 2 * * 1-5", timezone="Europe/Berlin"), names, workspace)
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 2 * * 1-5", "Europe/Berlin")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 

@@ -19,6 +19,7 @@ from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.size_runs import SIZE_RUNS
 from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
 
@@ -133,8 +134,10 @@ def test_every_stage_reads_all_that_it_declares(first_run, reads):
         # After a revision of documents alone.
         "proxy_checkpoints": {"finished_proxies"},
         "proxy_losses": {"finished_proxies"},
-        # Of imported runs whose tokens are known.
-        "regressor": {"domain_inventory"},
+        # Of imported runs whose tokens are known, and of a second size.
+        "regressor": {"domain_inventory", "size_runs"},
+        # Of a study with `proxies.sizes`.
+        "size_runs": set(SIZE_RUNS.upstream),
         "strategy_comparison": set(STRATEGY_COMPARISON.upstream),  # not part of the study
     }
 
@@ -147,7 +150,7 @@ def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
     for row in record["domains"]:
         assert row["floor"] - 1e-9 <= row["weight"] <= row["cap"] + 1e-9
     assets = {place.split("/")[0] for place in record["versions"]}
-    assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {"imported_runs", *OBSERVED_BACK}
+    assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {"size_runs", "imported_runs", *OBSERVED_BACK}
     names = {row["name"] for row in record["predictions"]}
     assert {"chosen", "natural", "uniform", "best_observed"} <= names
     exported = yaml.safe_load(workspace_at(place).artefact("mixture_decision", suffix="mixture.yaml").read_text())
