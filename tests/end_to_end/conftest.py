@@ -159,7 +159,8 @@ class Study:
         """What the home holds, without times: hashes of weights, shards, trajectories and losses, and the tables."""
         names = (
             "proxies/p*/*.safetensors",
-            "proxies/p*/*.parquet",
+            # Not speed.parquet, which is of clocks.
+            "proxies/p*/trajectory.parquet",
             "confirmations/p*/*.safetensors",
             # What a kill left half-written begins with a dot.
             "shards/*/[!.]*/*.ds",

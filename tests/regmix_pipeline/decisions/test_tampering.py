@@ -28,6 +28,7 @@ NO_EVIDENCE = re.compile(
     r"^ledger\.duckdb$|"  # people read it; see the test of an edit of it alone
     r"^dagster/"  # Dagster's own storage: its heads of the journal are evidence for the home, not the other way round
     r"|^reports/|^\.ledger\.duckdb\.json$|\.checked$"  # can be made again at any time
+    r"|/speed\.parquet$"  # of clocks: the same training has another one each time
     r"|^study\.json$"  # which file the home was found by
     r"|(^|/)\.[^/]*\.?lock$|^ledger\.lock$|-locks/"  # locks
 )

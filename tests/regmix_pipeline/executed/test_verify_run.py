@@ -210,7 +210,7 @@ def test_without_a_plan_the_studys_decision_counts(decided_study, tmp_path):
     where = ["--study", str(decided_study / "tiny.yaml"), "--home", str(decided_study / "home")]
     decision = json.loads(CliRunner().invoke(app, ["audit", "--json", *where]).stdout)["record"]
     rows = [
-        f"1,{domain},{round(weight * 10**6)}" for domain, weight in decision["mixture"]["weights"].items() if weight
+        f"1,{domain},{round(weight * 10**5)}" for domain, weight in decision["mixture"]["weights"].items() if weight
     ]
     (tmp_path / "log.csv").write_text("\n".join(["step,source,tokens", *rows]))
     ran = CliRunner().invoke(app, ["verify-run", str(tmp_path / "log.csv"), *where])

@@ -70,16 +70,21 @@ def killed(wait):
 training = ["time"] * 6 + ["snapshot"] * 6
 chance.shuffle(training)
 for moment in training + ["result"] * 4 + ["loss"] * 4:
-    evaluation.output.unlink(missing_ok=True)
-    if moment == "result":
-        shutil.rmtree(spec.output, ignore_errors=True)
     waits = {
         "time": lambda: asleep,
         "snapshot": lambda: until(f".{spec.snapshot.stem}.*.tmp*", spec.folder),
         "result": lambda: until(f".{spec.id}.*.tmp", spec.folder),
         "loss": lambda: until(".*.tmp*", evaluation.folder),
     }
-    print(moment, killed(waits[moment]()), spec.snapshot.exists(), spec.output.exists(), flush=True)
+    # On a busy machine this process may sleep while the file is there: then the child begins again.
+    for _ in range(50):
+        evaluation.output.unlink(missing_ok=True)
+        if moment == "result":
+            shutil.rmtree(spec.output, ignore_errors=True)
+        how = killed(waits[moment]())
+        if how != "missed" or moment == "snapshot":
+            break
+    print(moment, how, spec.snapshot.exists(), spec.output.exists(), flush=True)
 work()
 '''
 

@@ -69,7 +69,7 @@ def written(place: tuple[str, ...], raw: str) -> str:
             parent[name.split(".")[-1]] = copy.deepcopy(needed)
     part: Any = content
     for field in place[:-1]:
-        part = part[0] if field == "0" else part.setdefault(field, [{}] if field == "groups" else {})
+        part = part[0] if field == "0" else part.setdefault(field, [{}] if field in ("groups", "sizes") else {})
     part[place[-1]] = "RAW"
     return yaml.safe_dump(content, sort_keys=False).replace("RAW", raw)
 

@@ -57,6 +57,13 @@ def text_of(weights):
     return ",".join(f"{name}={weight}" for name, weight in weights.items())
 
 
+def rounded(value):
+    """Numbers to nine digits after the point: products of other rows beside them differ in the last bits."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    return round(value, 9) if isinstance(value, float) else value
+
+
 def test_predicted_as_the_decision_predicts(evidence, ask):
     names = ("chosen", "natural", "uniform", "by_hand")
     words = [word for name in (*names, text_of(HAND), json.dumps(HAND)) for word in ("--mixture", name)]
@@ -72,7 +79,7 @@ def test_predicted_as_the_decision_predicts(evidence, ask):
             assert 0 < loss["standard_error"] < loss["high"] - loss["low"]
     *_, by_hand, text, as_json = found["mixtures"]
     assert by_hand["mixture"] == text["mixture"] == as_json["mixture"]
-    assert {**text, "asked": ""} == {**as_json, "asked": ""} == {**by_hand, "asked": ""}
+    assert rounded({**text, "asked": ""}) == rounded({**as_json, "asked": ""}) == rounded({**by_hand, "asked": ""})
 
 
 def test_differences_from_natural_have_their_own_error(evidence, ask):

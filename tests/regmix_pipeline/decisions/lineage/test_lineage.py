@@ -188,7 +188,8 @@ def test_openlineage_events_tell_every_version_and_every_input(workspace, regmix
     assert last["regmix_decision"]["seal"] == record["seal"]
     assert last["ownership"]["owners"] == [{"name": "user:Ada Lovelace <ada@example.org>", "type": "APPROVER"}]
     losses = next(event for event in complete if event["job"]["name"] == "proxy_losses")
-    columns = {field["name"]: field["type"] for field in losses["outputs"][0]["facets"]["schema"]["fields"]}
+    tables = {field["name"]: field["fields"] for field in losses["outputs"][0]["facets"]["schema"]["fields"]}
+    columns = {field["name"]: field["type"] for field in tables["proxy_losses"]}
     assert columns["loss"] == "DOUBLE"
     assert columns["final"] == "BOOLEAN"
 
