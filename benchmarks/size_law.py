@@ -37,8 +37,7 @@ from regmix_pipeline.search.assessment import optimism
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
 from regmix_pipeline.search.survival import runner_up, survival
-from regmix_pipeline.strategies.arena import Choice
-from regmix_pipeline.strategies.arena import Size
+from regmix_pipeline.strategies.arena import Choice, Size
 from regmix_pipeline.strategies.methods.experiments import loss_table, sampled
 from regmix_pipeline.strategies.methods.fitted_one import optimised
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
