@@ -16,6 +16,10 @@ from playwright.sync_api import FloatRect, sync_playwright
 FOLDER = Path(__file__).parents[1] / "docs" / "images" / "report"
 WIDTH, HIGHEST = 1100, 1100
 """Pixels; what is higher is cut off at the bottom."""
+DRAWN = """[...document.querySelectorAll('.plot')]
+    .filter((each) => each.offsetParent)
+    .every((each) => each.querySelector('svg'))"""
+"""Every figure that is not in a closed part has its picture."""
 SECTIONS = ("weights", "confirmation", "predictions", "evidence", "alternatives", "explorer")
 """Ids of the report's parts; one that a study has not is left out."""
 
@@ -41,19 +45,20 @@ def main() -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         page.goto(report_of(given.home).resolve().as_uri())
         page.wait_for_load_state("networkidle")
+        # Figures are drawn when they come into view: all of them at once in a window as high as the page.
+        page.set_viewport_size({"width": WIDTH, "height": page.evaluate("document.documentElement.scrollHeight")})
+        page.wait_for_function(DRAWN, timeout=120_000)
         for name in SECTIONS:
             part = page.locator(f"section#{name}")
             if not part.count():
                 print(f"{name}: not in this report")
                 continue
-            part.scroll_into_view_if_needed()
-            page.wait_for_timeout(500)  # figures are drawn when they come into view
             box = part.bounding_box()
             assert box is not None
             path = given.out / f"{name}.png"
-            top, height = box["y"] + page.evaluate("window.scrollY"), min(box["height"], HIGHEST)
-            clip: FloatRect = {"x": box["x"], "y": top, "width": box["width"], "height": height}
-            page.screenshot(path=path, clip=clip, full_page=True)
+            height = min(box["height"], HIGHEST)
+            clip: FloatRect = {"x": box["x"], "y": box["y"], "width": box["width"], "height": height}
+            page.screenshot(path=path, clip=clip)
             print(f"wrote {path}, {path.stat().st_size / 1e3:.0f} kB")
         browser.close()
 
