@@ -10,9 +10,9 @@ this one damage, in another process.
 
 A damage is unnoticed if no command names it and yet, after `run`, the file is not what it was. Records name the time
 and the run that made them, and the ledger is compared by its rows: bytes of it that hold no rows count as harmless.
-Nothing decides on logs, locks, speeds, notes of what was checked and Dagster's own databases (`dagster/`, `proxies-locks/`,
-`*.lock`, `*.checked`), so no audit looks at them. There, no command may end with a Python traceback, and that is all
-that counts.
+Nothing decides on logs, locks, speeds, notes of what was checked and Dagster's own databases (`dagster/`,
+`proxies-locks/`, `*.lock`, `*.checked`), so no audit looks at them. There, no command may end with a Python traceback,
+and that is all that counts.
 """
 
 from __future__ import annotations
