@@ -17,7 +17,6 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
-from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, EvaluationSpec, ProxySpec, files_of
 from regmix_pipeline.proxies.stage import models_of
@@ -73,21 +72,10 @@ def confirmation_specs(workspace: Workspace, mixtures: Mapping[str, Mixture]) ->
 
 def _trained(workspace: Workspace, specs: list[ProxySpec]) -> dict[Path, str]:
     """Train the models; path -> SHA-256 of their weights."""
-    from regmix_pipeline.proxies.workers.choose import executor_of
+    from regmix_pipeline.proxies.larger import train_larger
 
     workspace.say(f"  {models_of(specs)}, on the chosen, the natural and the uniform mixture")
-    progress = Progress("confirmation", len(specs), workspace.say, what="confirmation models trained")
-    drop_altered(workspace, specs)
-    failed, weights = [], {}
-    for result in executor_of(workspace).run(specs):
-        if result.error is not None:
-            failed.append(result.error)
-        elif isinstance(result.task, ProxySpec):
-            weights[result.task.output / result.task.evidence] = result.value["sha256"]
-        progress.advance(note="failed" if result.error is not None else "")
-    if failed:
-        raise failed[0]
-    return weights
+    return train_larger(workspace, specs, "confirmation", "confirmation models trained")
 
 
 def _rows(

@@ -20,7 +20,7 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import has_pilots, next_round
 from regmix_pipeline.mixtures.stage import current_mixtures, rounds_of_mixtures
-from regmix_pipeline.progress import Progress
+from regmix_pipeline.proxies.larger import train_larger
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, EvaluationSpec, ProxySpec, files_of
 from regmix_pipeline.proxies.stage import models_of
@@ -209,17 +209,7 @@ def _trained(workspace: Workspace, specs: list[dict[str, list[ProxySpec]]]) -> d
         if not models:
             continue
         workspace.say(f"  {models_of(models)}, to learn what moves with size")
-        progress = Progress("size_runs", len(models), workspace.say, what="larger proxies trained")
-        drop_altered(workspace, models)
-        failed = []
-        for result in executor_of(workspace).run(models):
-            if result.error is not None:
-                failed.append(result.error)
-            elif isinstance(result.task, ProxySpec):
-                sums[result.task.output / result.task.evidence] = result.value["sha256"]
-            progress.advance(note="failed" if result.error is not None else "")
-        if failed:
-            raise failed[0]
+        sums |= train_larger(workspace, models, "size_runs", "larger proxies trained")
     return sums
 
 

@@ -1,0 +1,38 @@
+"""Train larger models than a study's proxies: those of a second size, and those that confirm a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.progress import Progress
+from regmix_pipeline.proxies.reuse import drop_altered
+from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.proxies.workers.choose import executor_of
+
+
+def train_larger(workspace: Workspace, specs: Sequence[ProxySpec], stage: str, what: str) -> dict[Path, str]:
+    """Train models, or take those that are there; path -> SHA-256 of their weights.
+
+    Args:
+        workspace: the study on disk.
+        specs: of the models.
+        stage: whose progress is shown.
+        what: what is counted, in words.
+
+    Raises:
+        RegmixError: the first that failed; the others are trained all the same.
+    """
+    progress = Progress(stage, len(specs), workspace.say, what=what)
+    drop_altered(workspace, specs)
+    failed, weights = [], {}
+    for result in executor_of(workspace).run(specs):
+        if result.error is not None:
+            failed.append(result.error)
+        elif isinstance(result.task, ProxySpec):
+            weights[result.task.output / result.task.evidence] = result.value["sha256"]
+        progress.advance(note="failed" if result.error is not None else "")
+    if failed:
+        raise failed[0]
+    return weights
