@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.mixtures.limits import ROUNDED
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.search.region import distance_to_nearest, usual_distance
+from regmix_pipeline.search.region import above_sampled, distance_to_nearest, usual_distance
 
 Array = NDArray[np.float64]
 LEVEL = 0.9
@@ -86,7 +86,7 @@ def predict(evidence: Evidence, mixtures: Sequence[Mixture], level: float = LEVE
     errors = np.std((fitted.losses - fitted.out_of_fold) / fitted.spread, axis=0) * deviation
     total_error = np.std(fitted.objective_errors(evidence.target_weights)) * (deviation @ share)
     distance, usual = distance_to_nearest(points, fitted.weights), usual_distance(fitted.weights)
-    beyond = (points > fitted.weights.max(axis=0) + ROUNDED).any(axis=1)
+    beyond = np.any(above_sampled(points, fitted.weights), axis=1)
     allowed = evidence.region.allow(points, ROUNDED) & evidence.objective.keeps(points)
     return [
         Predicted(

@@ -14,7 +14,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 from regmix_pipeline.search.convex import ConvexSearch
 from regmix_pipeline.search.objective import Objective
-from regmix_pipeline.search.region import Region, project_to_limits, usual_distance
+from regmix_pipeline.search.region import Region, above_sampled, project_to_limits, usual_distance
 
 Array = NDArray[np.float64]
 DRAWS = 20_000
@@ -179,11 +179,11 @@ def domain_rows(region: Region, chosen: Mixture, sensitivity: Array, ranges: Arr
 def flags_of(fitted: FittedRegressor, region: Region, chosen: Mixture, gain: Mapping[str, float]) -> list[str]:
     """What a reader must know before acting on the answer."""
     weights = chosen.vector(fitted.domains)
-    most = fitted.weights.max(axis=0)
+    above, most = above_sampled(weights[None], fitted.weights)[0], fitted.weights.max(axis=0)
     found = [
         f"{domain}: weight {weight:.3f} is above the highest sampled, {highest:.3f}"
-        for domain, weight, highest in zip(fitted.domains, weights, most, strict=True)
-        if weight > highest + 1e-6
+        for domain, weight, highest, is_above in zip(fitted.domains, weights, most, above, strict=True)
+        if is_above
     ]
     away = float(region.distance(weights[None])[0])
     usual = usual_distance(fitted.weights)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.mixtures.limits import Limits, within_limits
+from regmix_pipeline.mixtures.limits import ROUNDED, Limits, within_limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.study.settings.search import SearchSettings
 
@@ -169,6 +169,17 @@ def distance_to_nearest(weights: Array, others: Array) -> Array:
     """
     overlap = np.sqrt(weights) @ np.sqrt(others).T
     return np.sqrt(np.maximum(1 - overlap.max(axis=1), 0.0))
+
+
+def above_sampled(weights: Array, sampled: Array) -> NDArray[np.bool_]:
+    """Where weights of mixtures, (m, d), are above the highest of those that were sampled, (n, d).
+
+    A decision's weights are rounded after the search, so a difference within rounding is none.
+
+    >>> above_sampled(np.array([[0.6, 0.4], [0.50001, 0.49999]]), np.array([[0.5, 0.5]])).tolist()
+    [[True, False], [False, False]]
+    """
+    return weights > sampled.max(axis=0) + ROUNDED
 
 
 def usual_distance(observed: Array) -> float:

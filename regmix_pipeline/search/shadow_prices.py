@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.limits import ROUNDED, Limits
 from regmix_pipeline.search.assessment import AT_LIMIT, POINT
 from regmix_pipeline.search.descent import descend, rounded_off
 from regmix_pipeline.search.objective import Objective
@@ -164,7 +164,7 @@ def gain_at(
         "gain": gain,
         "low": low,
         "high": high,
-        "measured": bool(objective.fitted.weights[:, cap.domains].sum(axis=1).max() >= weight - 1e-6),
+        "measured": bool(objective.fitted.weights[:, cap.domains].sum(axis=1).max() >= weight - ROUNDED),
     }
 
 

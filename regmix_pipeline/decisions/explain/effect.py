@@ -12,7 +12,7 @@ from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.search.assessment import one_point_perturbations, standard_error_at
-from regmix_pipeline.search.region import project_to_limits, usual_distance
+from regmix_pipeline.search.region import above_sampled, project_to_limits, usual_distance
 
 Array = NDArray[np.float64]
 STEPS = 40
@@ -82,9 +82,9 @@ def curve_of(evidence: Evidence, path: Path) -> list[dict[str, Any]]:
     by_law = None if fitted.law is None else objective(points, fitted.law)
     error = standard_error(evidence)
     distance = evidence.region.distance(points)
-    sampled = (distance <= max(usual_distance(fitted.weights), float(distance[path.chosen]))) & (
-        points[:, path.domain] <= fitted.weights[:, path.domain].max() + 1e-6
-    )
+    sampled = (distance <= max(usual_distance(fitted.weights), float(distance[path.chosen]))) & ~above_sampled(
+        points, fitted.weights
+    )[:, path.domain]
     allowed = evidence.region.allow(points) & objective.keeps(points)
     return [
         {
