@@ -39,6 +39,8 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 Array = NDArray[np.float64]
 FEWEST = 24
 """Rows below which a search's regressors are fitted to all alike: a few good ones are good by luck."""
+DEVIATIONS = 2.0
+"""Standard deviations of a proxy's noise by which two measured losses have to differ to say which mixture is better."""
 
 
 def fit(
@@ -120,13 +122,11 @@ def fit(
     process = _best_process(predicted, Y, targets, counted)
     wanted = {name for row, name in enumerate(names) if (blend + stacked)[row].any()} | {process, *LAWS[:1]}
     models = _final(make, wanted, X, Y, row_weight, workers, rates)
-    emphasis = _emphasis(Y, targets, counted, settings.near)
-    near = {} if emphasis is None else _final(make, wanted, X, Y, row_weight * emphasis, workers, rates)
     best = np.column_stack([splits[0].predicted[name][:, column] for column, name in enumerate(chosen)])
     scale = spread.get(process, np.ones_like(Y))
     scores = score_rows(splits, Y, targets, picks, settings, seed)
     scores += coverage_rows(Y - best, scale, fold, targets, chosen, settings.level)
-    return FittedRegressor(
+    fitted = FittedRegressor(
         domains=tuple(domains),
         targets=tuple(targets),
         weights=X,
@@ -135,7 +135,6 @@ def fit(
         out_of_fold=best,
         scores=scores,
         models=models,
-        near=near,
         blend=_by_target(blend, names, targets),
         stack=_by_target(stacked, names, targets),
         spread=scale,
@@ -147,6 +146,7 @@ def fit(
         # Trusted counts are the steadier law, and with few rows the better one.
         law_share=0.0 if process == NGRAM_PROCESS else law_share,
     )
+    return _with_near(fitted, make, row_weight, settings.near, counted, workers, rates)
 
 
 def fit_again(
@@ -173,15 +173,14 @@ def fit_again(
     at = _rates_predicted(X, rates, predict_at)
     make: Make = {name: partial(regressor, name, at, fitted.evidence) for name in fitted.models}
     weight = _row_weight(fitted.losses, standard_errors)
-    emphasis = _emphasis(losses, fitted.targets, counted, settings.near)
-    return replace(
+    again = replace(
         fitted,
         losses=losses,
         out_of_fold=out_of_fold,
         spread=spread,
         models=_final(make, set(make), X, losses, weight, workers, rates),
-        near={} if emphasis is None else _final(make, set(make), X, losses, weight * emphasis, workers, rates),
     )
+    return _with_near(again, make, weight, settings.near, counted, workers, rates)
 
 
 def _best_process(
@@ -252,18 +251,42 @@ def _final(
         return {name: regressor for job in jobs for name, regressor in job.result().items()}
 
 
-def _emphasis(Y: Array, targets: Sequence[str], counted: Mapping[str, float] | None, near: float) -> Array | None:
+def _with_near(
+    fitted: FittedRegressor,
+    make: Make,
+    weight: Array,
+    near: float,
+    counted: Mapping[str, float] | None,
+    workers: int,
+    rates: Array | None,
+) -> FittedRegressor:
+    """The same with its models fitted once more, with more weight on good mixtures."""
+    emphasis = emphasis_of(fitted, counted, near)
+    if emphasis is None:
+        return replace(fitted, near={})
+    X, Y = fitted.weights, fitted.losses
+    return replace(fitted, near=_final(make, set(fitted.models), X, Y, weight * emphasis, workers, rates))
+
+
+def emphasis_of(fitted: FittedRegressor, counted: Mapping[str, float] | None, near: float) -> Array | None:
     """What a row weighs more the better its mixture is, (n,), mean 1: 1 / (1 + (gap / scale)^2) of its objective's gap
-    to the best one's, where the scale is the gap that a share ``near`` of the rows stays below. None where that is 0,
-    and with fewer than `FEWEST` rows.
+    to the best one's. The scale is the gap that a share ``near`` of the rows stays below, and the root mean square of
+    that and `DEVIATIONS` of a proxy's noise as the Gaussian process estimates it: a smaller gap tells nothing. None
+    where the scale is 0, and with fewer than `FEWEST` rows.
 
     A search asks which of the good mixtures is best, and there a law fitted to all rows alike follows the bad ones,
     whose losses differ by more.
     """
-    share = np.array([1.0 if counted is None else counted.get(target, 0.0) for target in targets])
-    gap = Y @ (share / share.sum())
+    share = np.array([1.0 if counted is None else counted.get(target, 0.0) for target in fitted.targets])
+    share = share / share.sum()
+    gap = fitted.losses @ share
     gap = gap - gap.min()
-    scale = float(np.quantile(gap, near)) if near and len(Y) >= FEWEST else 0.0
+    if not near or len(gap) < FEWEST:
+        return None
+    scale = float(np.quantile(gap, near))
+    if fitted.process is not None:
+        noise = fitted.process.joint_posterior(fitted.weights[:1], share).noise
+        scale = float(np.hypot(scale, DEVIATIONS * noise**0.5))
     if scale <= 0:
         return None
     weight = 1 / (1 + (gap / scale) ** 2)

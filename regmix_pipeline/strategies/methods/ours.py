@@ -29,7 +29,7 @@ class Ours:
     """
 
     name = "ours"
-    code_version = "7"
+    code_version = "8"
     paper = "this package, after Liu et al., RegMix, 2407.01492"
 
     workers: int | None = None
