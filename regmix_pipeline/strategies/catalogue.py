@@ -15,6 +15,7 @@ STRATEGIES = Registry(
         "regmix": "methods.regmix:RegMix",
         "ours": "methods.ours:Ours",
         "ours_one_shot": "methods.ours:OneShot",
+        "ours_without_counts": "methods.ours:WithoutCounts",
         "data_mixing_laws": "methods.mixing_laws:DataMixingLaws",
         "bimix": "methods.bimix:BiMix",
         "climb": "methods.climb:Climb",

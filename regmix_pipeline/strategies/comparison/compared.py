@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from regmix_pipeline.proxies.tasks import proxy_seed
 from regmix_pipeline.search.region import natural_inside
 from regmix_pipeline.strategies.arena import Account
 from regmix_pipeline.strategies.comparison.files import Kept
-from regmix_pipeline.strategies.comparison.job import load_finished
+from regmix_pipeline.strategies.comparison.job import Asked, load_finished
 from regmix_pipeline.strategies.comparison.jobs import done
 from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
@@ -63,11 +63,11 @@ def compared(workspace: Workspace, arena: TrainedArena) -> dict[str, Compared]:
     Raises:
         RegmixError: a strategy failed; what the others found is kept.
     """
-    found = {"natural": Compared(_natural(arena)), "decision": Compared(_decision(arena))}
-    names = [name for name in arena.settings.names if name != "natural"]
-    _let_choose(workspace, arena, names)
-    for name in names:
-        there = load_finished(arena, name)
+    found = {"natural": Compared(natural_choice(arena)), "decision": Compared(_decision(arena))}
+    wanted = [Asked(name, arena.settings.budget_proxies) for name in arena.settings.names if name != "natural"]
+    let_choose(workspace, arena, wanted)
+    for each in wanted:
+        name, there = each.strategy, load_finished(arena, each)
         if there is None:
             raise ProxyError(
                 "its choice is not the one that was asked for",
@@ -89,13 +89,18 @@ def within_limits(arena: TrainedArena, drawn: np.ndarray) -> bool:
     return bool(arena.limits.allow(drawn[None], WITHIN + 1 / arena.target.steps)[0])
 
 
-def _let_choose(workspace: Workspace, arena: TrainedArena, names: list[str]) -> None:
-    asked = [name for name in names if load_finished(arena, name) is None]
+def let_choose(workspace: Workspace, arena: TrainedArena, wanted: Sequence[Asked]) -> None:
+    """Let strategies choose, several at once; what is there is not done again.
+
+    Raises:
+        RegmixError: a strategy failed; what the others found is kept.
+    """
+    asked = [each for each in wanted if load_finished(arena, each) is None]
     progress = Progress("strategies", len(asked), workspace.say)
     failed: list[RegmixError] = []
-    for name, error in done(workspace, asked):
+    for each, error in done(workspace, asked):
         failed += [] if error is None else [error]
-        progress.advance(note=f"{name} {'failed' if error else 'has chosen'}")
+        progress.advance(note=f"{each.strategy} {'failed' if error else 'has chosen'}")
     if failed:
         raise failed[0]
 
@@ -118,7 +123,7 @@ def _train_constant(workspace: Workspace, arena: TrainedArena, found: Mapping[st
         found[name].drawn = mixture.vector(arena.domains)
 
 
-def _natural(arena: TrainedArena) -> Kept:
+def natural_choice(arena: TrainedArena) -> Kept:
     schedule = ((1.0, natural_inside(arena.prior, arena.limits)),)
     return Kept("natural", "natural", "", 0, "mixture", schedule, Account(), None, 0.0)
 

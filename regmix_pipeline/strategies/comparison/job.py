@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from regmix_pipeline.engine.workspace import Workspace
@@ -19,53 +20,78 @@ from regmix_pipeline.strategies.named import named_strategy
 from regmix_pipeline.strategies.trained.arena import FINAL_SEED, TrainedArena
 
 SEED = 0
-"""Strategies choose once: with the seed of the study's own proxies, so that they can share them."""
+"""A study's comparison asks each strategy once: with the seed of the study's own proxies, so that they can share
+them."""
 
 
-def budget(arena: TrainedArena) -> float:
-    """FLOPs that each strategy may spend before the target run."""
-    return arena.settings.budget_proxies * arena.proxy.flops
+@dataclass(frozen=True)
+class Asked:
+    """A choice that a strategy is asked for.
+
+    Attributes:
+        strategy: its name.
+        proxies: what it may spend before the target run, as a number of proxies.
+        seed: of its mixtures and runs.
+        target_runs: seeds of the target runs that it steers, if it does; None for as many as the study says.
+    """
+
+    strategy: str
+    proxies: int
+    seed: int = SEED
+    target_runs: int | None = None
+
+    def steered(self, arena: TrainedArena) -> range:
+        """Numbers of the target runs that it steers, if it does."""
+        return range(self.target_runs or arena.settings.seeds)
+
+    def flops(self, arena: TrainedArena) -> float:
+        """FLOPs that it may spend."""
+        return self.proxies * arena.proxy.flops
+
+    def made(self, arena: TrainedArena) -> Strategy:
+        """The strategy, with the options that the study gives it."""
+        return named_strategy(self.strategy, arena.settings.options.get(self.strategy, {}))
+
+    def key(self, arena: TrainedArena) -> str:
+        """Id of the choice."""
+        options = arena.settings.options.get(self.strategy, {})
+        version = code_version(self.made(arena))
+        return choice_id(arena.id, self.strategy, options, version, self.flops(arena), self.seed)
 
 
-def key_of(arena: TrainedArena, name: str, strategy: Strategy) -> str:
-    """Id of a strategy's choice."""
-    options = arena.settings.options.get(name, {})
-    return choice_id(arena.id, name, options, code_version(strategy), budget(arena), SEED)
-
-
-def load_finished(arena: TrainedArena, name: str) -> tuple[Kept, list[SteeredRun]] | None:
-    """A strategy's choice and the runs that it steered, all of them; None while something is missing."""
-    kept = Kept.load(arena.workspace, key_of(arena, name, named_strategy(name, arena.settings.options.get(name, {}))))
+def load_finished(arena: TrainedArena, asked: Asked) -> tuple[Kept, list[SteeredRun]] | None:
+    """A choice and the runs that it steered, all of them; None while something is missing."""
+    kept = Kept.load(arena.workspace, asked.key(arena))
     if kept is None or kept.kind == "mixture":
         return None if kept is None else (kept, [])
-    runs = [SteeredRun.load(arena.workspace, run_id(kept.id, number)) for number in range(arena.settings.seeds)]
+    runs = [SteeredRun.load(arena.workspace, run_id(kept.id, number)) for number in asked.steered(arena)]
     found = [run for run in runs if run is not None]
     return (kept, found) if len(found) == len(runs) else None
 
 
-def chosen_and_steered(workspace: Workspace, name: str) -> None:
+def chosen_and_steered(workspace: Workspace, asked: Asked) -> None:
     """Let a strategy choose, unless it has, and train what it steers that is not there.
 
     Raises:
         RegmixError: the strategy could not choose, or a run failed.
     """
+    name = asked.strategy
     arena = TrainedArena(workspace, name)
-    strategy = named_strategy(name, arena.settings.options.get(name, {}))
-    key = key_of(arena, name, strategy)
+    strategy, key, budget = asked.made(arena), asked.key(arena), asked.flops(arena)
     kept, choice = Kept.load(workspace, key), None
     if kept is None or kept.kind == "policy":  # a policy is code: it has to be asked for again
         started = time.monotonic()
-        choice = strategy.choose(arena, budget(arena), SEED)
+        choice = strategy.choose(arena, budget, asked.seed)
         seconds = round(time.monotonic() - started, 2)
     if kept is None:
         assert choice is not None
-        kept = Kept.of(choice, key, name, strategy.paper, SEED, arena.account, budget(arena), seconds)
+        kept = Kept.of(choice, key, name, strategy.paper, asked.seed, arena.account, budget, seconds)
         kept.save(workspace)
     if kept.kind == "mixture":
         return
     choice = choice or Choice(kept.schedule)
-    progress = Progress(f"{name} target", arena.settings.seeds, workspace.say)
-    for number in range(arena.settings.seeds):
+    progress = Progress(f"{name} target", len(asked.steered(arena)), workspace.say)
+    for number in asked.steered(arena):
         if SteeredRun.load(workspace, run_id(key, number)) is None:
             _steered(arena, choice, run_id(key, number), number).save(workspace)
         progress.advance()
@@ -92,7 +118,7 @@ def _follow(session: Session, choice: Choice, domains: tuple[str, ...]) -> None:
             session.advance(mixture.vector(domains), steps)
 
 
-def task_of(workspace: Workspace, name: str, workers: int) -> Mapping[str, Any]:
+def task_of(workspace: Workspace, asked: Asked, workers: int) -> Mapping[str, Any]:
     """What a process has to know to let a strategy choose."""
     places = {"study_file": str(workspace.study_file), "home": str(workspace.home), "data": str(workspace.data)}
-    return places | {"strategy": name, "workers": workers}
+    return places | {"asked": asdict(asked), "workers": workers}

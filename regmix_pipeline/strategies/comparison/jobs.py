@@ -13,24 +13,24 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import ProxyError, RegmixError, error_from_payload
 from regmix_pipeline.processes import answers, how_it_ended
 from regmix_pipeline.proxies.workers.local import default_workers
-from regmix_pipeline.strategies.comparison.job import task_of
+from regmix_pipeline.strategies.comparison.job import Asked, task_of
 
 
-def done(workspace: Workspace, names: Sequence[str]) -> Iterator[tuple[str, RegmixError | None]]:
+def done(workspace: Workspace, asked: Sequence[Asked]) -> Iterator[tuple[Asked, RegmixError | None]]:
     """Let strategies choose; yield each as it is done, with its error if it failed. Closing the iterator stops them.
 
     Args:
         workspace: the study on disk.
-        names: the strategies.
+        asked: which strategies, with what budgets and seeds.
     """
     cores = workspace.workers or default_workers()
-    at_once = min(cores, len(names))
+    at_once = min(cores, len(asked))
     module, each = "regmix_pipeline.strategies.comparison.process", max(1, cores // max(1, at_once))
-    with closing(answers(module, names, lambda name: task_of(workspace, name, each), at_once, keep=False)) as found:
-        for name, answer, code in found:
-            where = f"strategy {name}"
+    with closing(answers(module, asked, lambda one: task_of(workspace, one, each), at_once, keep=False)) as found:
+        for one, answer, code in found:
+            where = f"strategy {one.strategy}"
             if answer is None:
                 remedy = "its log is above; run again: what it had finished is kept"
-                yield name, ProxyError(f"its process {how_it_ended(code)}", where=where, remedy=remedy)
+                yield one, ProxyError(f"its process {how_it_ended(code)}", where=where, remedy=remedy)
             else:
-                yield name, error_from_payload(answer["error"], ProxyError, where) if "error" in answer else None
+                yield one, error_from_payload(answer["error"], ProxyError, where) if "error" in answer else None

@@ -13,7 +13,7 @@ from regmix_pipeline.progress import to_stderr
 from regmix_pipeline.proxies.workers.local import explained
 from regmix_pipeline.proxies.workers.worker import answers_no_signals, lines_of_stdin, private_stdout
 from regmix_pipeline.stages import STRATEGY_COMPARISON  # with all stages, which say whose each folder is
-from regmix_pipeline.strategies.comparison.job import chosen_and_steered
+from regmix_pipeline.strategies.comparison.job import Asked, chosen_and_steered
 
 
 def main() -> None:
@@ -24,13 +24,14 @@ def main() -> None:
     if line is None:
         return
     task = json.loads(line)
+    asked = Asked(**task["asked"])
     try:
         workspace = Workspace(task["study_file"], task["home"], task["data"], workers=task["workers"], say=to_stderr)
         workspace = STRATEGY_COMPARISON.view(workspace)
-        chosen_and_steered(workspace, task["strategy"])
+        chosen_and_steered(workspace, asked)
         answer: dict[str, Any] = {}
     except Exception as error:
-        answer = {"error": explained(error, f"strategy {task['strategy']}").payload}
+        answer = {"error": explained(error, f"strategy {asked.strategy}").payload}
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

@@ -26,6 +26,7 @@ class Ours:
         workers: threads that fit; None for one a core.
         rounds: how the mixtures are spread over rounds.
         regression: which regressors compete, and how they are fitted.
+        counts: whether n-gram counts are used where the arena knows them.
     """
 
     name = "ours"
@@ -35,6 +36,7 @@ class Ours:
     workers: int | None = None
     rounds: RoundSettings = field(default_factory=RoundSettings)
     regression: RegressionSettings = field(default_factory=RegressionSettings)
+    counts: bool = True
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
@@ -42,7 +44,8 @@ class Ours:
         from regmix_pipeline.strategies.methods.fitted_one import optimised
 
         settings = MixtureSettings(count=affordable(arena, self.name, flops), rounds=self.rounds)
-        runs = trained_in_rounds(arena, settings, seed)
+        counted = arena.counted if self.counts else None
+        runs = trained_in_rounds(arena, settings, seed, counted)
         weights, losses, targets = loss_table(arena, runs)
         fitted = fit(
             weights,
@@ -56,7 +59,7 @@ class Ours:
             say=lambda _: None,
             epochs_per_weight=arena.epochs,
             predict_at=arena.epochs,
-            evidence=arena.counted,
+            evidence=counted,
             counted=arena.objective,
             law_share=self.regression.law_share_for(arena.proxy.tokens, arena.target.tokens),
         )
@@ -68,9 +71,10 @@ class Ours:
         )
 
 
-def trained_in_rounds(arena: Arena, settings: MixtureSettings, seed: int) -> list[Run]:
+def trained_in_rounds(
+    arena: Arena, settings: MixtureSettings, seed: int, counted: NgramEvidence | None = None
+) -> list[Run]:
     """Proxies of the settings' count, round after round; of fewer, where n-gram counts are trusted."""
-    counted = arena.counted
     judged = counted is not None and settings.pilot_sizes != settings.round_sizes
     first, *later = settings.pilot_sizes if judged else settings.round_sizes
     # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
@@ -124,8 +128,16 @@ def _next_round(
 
 
 @dataclass(frozen=True)
-class OneShot(Ours):
-    """The same with all mixtures sampled at once."""
+class WithoutCounts(Ours):
+    """The same by proxies alone, though n-gram counts are known."""
+
+    name = "ours_without_counts"
+    counts: bool = False
+
+
+@dataclass(frozen=True)
+class OneShot(WithoutCounts):
+    """The same as `WithoutCounts` with all mixtures sampled at once: what rounds are worth."""
 
     name = "ours_one_shot"
     rounds: RoundSettings = field(default_factory=lambda: RoundSettings(number=1))
