@@ -14,7 +14,7 @@ from regmix_pipeline.study.study import Study
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("name", ["demo", "pile"])
+@pytest.mark.parametrize("name", ["demo", "pile", "bench", "modern", "registry"])
 def test_shipped_studies_are_valid(name):
     study = load_study(ROOT / "studies" / f"{name}.yaml")
     assert study.name == name
