@@ -22,8 +22,8 @@ class UniMax:
     here they are then seen equally often, as often as the run asks. Caps and floors of the study come afterwards.
 
     Attributes:
-        max_epochs: how often a domain's tokens are seen at most; the paper tries 1, 5 and 10. With the study's own
-            ``limits.max_epochs`` this is what the strategy `uniform` chooses.
+        max_epochs: how often a domain's tokens are seen at most. With the study's own ``limits.max_epochs`` this is
+            what the strategy `uniform` chooses.
     """
 
     name = "unimax"
