@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -245,6 +246,11 @@ def test_the_hand_made_mixture_is_asked_for() -> None:
     world.human = None
     with pytest.raises(StudyError, match="by hand"):
         made("human").choose(world, 0.0)
+
+
+def test_the_documentation_lists_every_strategy() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    assert [name for name in STRATEGIES if f"\n| `{name}` |" not in page] == []
 
 
 def test_options_are_checked() -> None:
