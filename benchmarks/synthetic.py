@@ -31,6 +31,7 @@ from regmix_pipeline.strategies.catalogue import STRATEGIES
 from regmix_pipeline.strategies.methods.ours import OneRegressor, OneShot, Ours
 from regmix_pipeline.strategies.methods.regmix import RegMix
 from regmix_pipeline.strategies.methods.regmix_d import RegMixD
+from regmix_pipeline.strategies.methods.regmix_small import RegMixSmall
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
 from regmix_pipeline.study.settings.regression import RegressionSettings
@@ -43,7 +44,7 @@ ALIKE = "ours_all_alike"
 """`ours` with a search among regressors that are fitted to all runs alike."""
 ASSUMED = "ours_assumed_epochs"
 """`ours` where what repetition is worth is not fitted."""
-FREE = (FLOOR, "natural", "uniform", "human", "doremi", "odm")
+FREE = (FLOOR, "natural", "uniform", "human", "unimax", "doremi", "odm")
 """Strategies whose answer does not depend on the budget, as long as it pays for their few runs."""
 CANDIDATES, TOP = 20_000, 26
 """Of RegMix's simulation; published are 100,000 and 128."""
@@ -64,8 +65,8 @@ def strategy(name: str) -> Strategy:
         return Ours(workers=1, regression=RegressionSettings(repetition="assume"))
     if name in ("ours", "ours_one_shot"):
         return (Ours if name == "ours" else OneShot)(workers=1)
-    if name == "regmix":
-        return RegMix(candidates=CANDIDATES, top_k=TOP)
+    if name in ("regmix", "regmix_small"):
+        return (RegMix if name == "regmix" else RegMixSmall)(candidates=CANDIDATES, top_k=TOP)
     if name == "regmix_d":
         return RegMixD(candidates=CANDIDATES, top_k=TOP)
     return STRATEGIES[name]() if name in STRATEGIES else OneRegressor(name)

@@ -72,6 +72,17 @@ class ConvexSearch:
 
         return self._solved(cp.Problem(cp.Minimize(self.value), [*self.constraints, *extra]))
 
+    def near_prior(self, strength: float) -> Array | None:
+        """The mixture with the least objective + strength x KL(w || prior), (d,); None as of `optimum`.
+
+        Args:
+            strength: nats of the objective per nat of divergence, not negative.
+        """
+        import cvxpy as cp
+
+        divergence = cp.sum(cp.kl_div(self.weights, np.maximum(self.region.prior, 1e-12)))
+        return self._solved(cp.Problem(cp.Minimize(self.value + strength * divergence), self.constraints))
+
     def ends(self, bound: float) -> Array:
         """Lowest and highest weight of each domain with the objective at most ``bound``, (d, 2); NaN where unsolved."""
         import cvxpy as cp

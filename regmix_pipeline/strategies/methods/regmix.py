@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regmix_pipeline.strategies.arena import Arena, Choice
+from regmix_pipeline.strategies.arena import Arena, Choice, Size
 from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, objective_shares, sampled
 from regmix_pipeline.strategies.methods.nearest import nearest
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
@@ -39,12 +39,16 @@ class RegMix:
         from regmix_pipeline.strategies.methods.fitted_one import fitted_one, no_limits, simulated
         from regmix_pipeline.study.settings.search import SearchSettings
 
-        count = affordable(arena, self.name, flops)
+        size, count = self.proxies(arena, flops)
         mixtures = sampled(arena, MixtureSettings(count=count, under_caps=False), seed)
-        weights, losses, _ = loss_table(arena, arena.train(mixtures, arena.proxy, seed))
+        weights, losses, _ = loss_table(arena, arena.train(mixtures, size, seed))
         model = LightGBMRegressor(self.rounds, self.learning_rate)
         objective = losses @ objective_shares(arena)
         fitted = fitted_one(arena, "lightgbm", model, weights, objective[:, None], ["objective"])
         settings = SearchSettings(method="simulation", candidates=self.candidates, top_k=self.top_k)
         found = simulated(arena, fitted, {"objective": 1.0}, settings, seed, no_limits(arena))
         return nearest(arena, found, proxies=count)
+
+    def proxies(self, arena: Arena, flops: float) -> tuple[Size, int]:
+        """The size of the proxies, and how many are trained."""
+        return arena.proxy, affordable(arena, self.name, flops)

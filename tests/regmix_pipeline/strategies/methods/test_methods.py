@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,16 +23,18 @@ from regmix_pipeline.strategies.methods.odm import OnlineDataMixing
 from regmix_pipeline.strategies.methods.ours import OneRegressor, Ours
 from regmix_pipeline.strategies.methods.regmix import RegMix
 from regmix_pipeline.strategies.methods.regmix_d import RegMixD
+from regmix_pipeline.strategies.methods.regmix_small import RegMixSmall
 from regmix_pipeline.strategies.synthetic.presets import WorldSettings
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
 
 FAST = {
     "regmix": {"candidates": 5000, "rounds": 200},
+    "regmix_small": {"candidates": 5000, "rounds": 200},
     "regmix_d": {"candidates": 2000, "stages": 2},
     "odm": {"turns": 100},
 }
 WITHOUT_TEXT = sorted(set(STRATEGIES) - {"ngrams"})
-PUBLISHED = sorted(set(WITHOUT_TEXT) - {"natural", "uniform", "human"})
+TRAINING = sorted(set(WITHOUT_TEXT) - {"natural", "uniform", "human", "unimax"})
 
 
 def made(name: str) -> object:
@@ -75,7 +78,7 @@ def test_limits_and_budget_are_kept_and_the_answer_is_the_same_twice(name: str) 
     assert made(name).name == name
 
 
-@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"odm"}))
+@pytest.mark.parametrize("name", sorted(set(TRAINING) - {"odm"}))
 def test_a_budget_that_is_too_small_is_refused_with_the_least_that_is_not(name: str) -> None:
     world = SyntheticWorld("easy", 0)
     arena = world.fresh()
@@ -99,6 +102,19 @@ def test_regmix_finds_a_good_mixture_with_many_proxies_and_none_with_few() -> No
     # Below 40 rows the published trees are a constant, and the answer is the mean of some candidates: near natural.
     assert np.mean(few) == pytest.approx(1, abs=0.25)
     assert np.mean(many) < 0.5 * np.mean(few)
+
+
+def test_regmix_trains_more_small_proxies_for_the_same_compute() -> None:
+    world = SyntheticWorld("easy", 0)
+    assert world.small_proxy is not None
+    for most, runs in ((512, int(64 * world.proxy.flops / world.small_proxy.flops)), (40, 40)):
+        arena = world.fresh()
+        choice = RegMixSmall(candidates=3000, rounds=200, most=most).choose(arena, 64 * arena.proxy.flops)
+        assert arena.account.runs == choice.details["proxies"] == runs
+        assert arena.account.flops == pytest.approx(runs * world.small_proxy.flops)
+    world.small_proxy = None
+    with pytest.raises(StudyError, match="smaller proxies"):
+        RegMixSmall().choose(world, 64 * world.proxy.flops)
 
 
 def test_ours_comes_close_to_the_optimum_with_few_proxies() -> None:
@@ -230,6 +246,11 @@ def test_the_hand_made_mixture_is_asked_for() -> None:
     world.human = None
     with pytest.raises(StudyError, match="by hand"):
         made("human").choose(world, 0.0)
+
+
+def test_the_documentation_lists_every_strategy() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    assert [name for name in STRATEGIES if f"\n| `{name}` |" not in page] == []
 
 
 def test_options_are_checked() -> None:
