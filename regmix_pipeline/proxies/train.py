@@ -29,6 +29,7 @@ from regmix_pipeline.progress import Say, Within, to_nobody
 from regmix_pipeline.proxies.device import autocast, device_of
 from regmix_pipeline.proxies.evaluate import AnySample, losses_on, sample_on_the_way
 from regmix_pipeline.proxies.integrity import RECORD, SPEED, TRAJECTORY, speed_schema, trajectory_schema
+from regmix_pipeline.proxies.live import LiveSteps
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
@@ -152,11 +153,11 @@ class TrainingLoop:
         head = self.model.head
         return linear_cross_entropy(hidden, head, labels, scale=scale, gradient=head.grad)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The steps taken, as rows of the trajectory."""
+    def rows(self, first: int = 0) -> list[dict[str, Any]]:
+        """The steps taken, but for the ``first`` ones, as rows of the trajectory."""
         training = self.spec.training
         tokens = training.windows_per_step * self.spec.model.context
-        losses, norms = (tensor[: self.taken].tolist() for tensor in (self.losses, self.norms))
+        losses, norms = (tensor[first : self.taken].tolist() for tensor in (self.losses, self.norms))
         return [
             {
                 "step": step + 1,
@@ -165,7 +166,7 @@ class TrainingLoop:
                 "gradient_norm": norm,
                 "learning_rate": training.learning_rate_at(step, self.steps),
             }
-            for step, (loss, norm) in enumerate(zip(losses, norms, strict=True))
+            for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), start=first)
         ]
 
     def check(self) -> None:
@@ -242,7 +243,8 @@ def starting_again_after_errors(spec: ProxySpec) -> Iterator[None]:
     try:
         yield
     except ProxyError:
-        spec.snapshot.unlink(missing_ok=True)
+        for path in (spec.snapshot, spec.live_steps):
+            path.unlink(missing_ok=True)
         raise
 
 
@@ -296,6 +298,7 @@ class TrainingRun:
         self.seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
         self._sample_at = set(spec.evaluation.trajectory_steps(self.trainer.steps)) if self.samples else set()
         self.speed: list[dict[str, Any]] = []
+        self._live, self._shown = LiveSteps(spec.live_steps), (0, 0)
         self._tokens = spec.training.windows_per_step * spec.model.context
         self._timed = self.trainer.taken, self.seconds["steps"]
         self._within = Within(spec.id, self.trainer.last, self._tokens, say, self.trainer.taken)
@@ -316,7 +319,8 @@ class TrainingRun:
         """
         spec, trainer = self.spec, self.trainer
         self._within.at(trainer.taken)
-        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in self._sample_at:
+        looks = trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in self._sample_at
+        if looks:
             trainer.check()
             self._clock("steps")
             steps, passed = trainer.taken - self._timed[0], self.seconds["steps"] - self._timed[1]
@@ -325,6 +329,8 @@ class TrainingRun:
         if trainer.taken in self._sample_at:
             self.rows.extend(_sampled(trainer, self.samples))
             self._clock("evaluation")
+        if looks and self.goes_on:
+            self._show()
         if trainer.taken == spec.landmark:
             trainer.check()
             self._clock("steps")
@@ -340,6 +346,14 @@ class TrainingRun:
             self._pause = max(spec.snapshot_seconds, longest) if spec.snapshot_seconds else 0.0
             self._saved = time.monotonic()
 
+    def _show(self) -> None:
+        """Write the steps since the last time where others can read them."""
+        steps, losses = self._shown
+        new = self.trainer.rows(steps)
+        new[-1]["tokens_per_second"] = self.speed[-1]["tokens_per_second"]
+        self._live.add([*new, *self.rows[losses:]])
+        self._shown = self.trainer.taken, len(self.rows)
+
     def _clock(self, what: str) -> float:
         took = self.laps.lap()
         self.seconds[what] += took
@@ -353,6 +367,7 @@ class TrainingRun:
         """
         self._clock("steps")
         seconds = {what: round(value, 4) for what, value in self.seconds.items()} | {"loading": round(self._loading, 4)}
+        self.spec.live_steps.unlink(missing_ok=True)  # its place may be needed
         _write(self.spec, self.trainer, self.rows, self.speed, seconds, self.continued, self.together)
         self.spec.snapshot.unlink(missing_ok=True)
         self.laps.lap()
