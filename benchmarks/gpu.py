@@ -45,7 +45,7 @@ from regmix_pipeline.proxies import loss
 from regmix_pipeline.proxies.device import autocast
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile
 from regmix_pipeline.proxies.stack.steps import Stack
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers.local import LocalExecutor
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 

@@ -1,9 +1,6 @@
 """A study in rounds, by the real command: each is chosen by what those before taught, and nothing is done twice."""
 
 import json
-import os
-import shutil
-import time
 
 import pytest
 
@@ -18,24 +15,6 @@ def settings(tiny_settings):
         "regression": {"regressors": ["exponential", "gaussian_process"], "bootstrap": 50},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
     }
-
-
-@pytest.fixture(scope="module")
-def decided(real_text, settings, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rounds")
-    shutil.copytree(real_text, folder / "text")
-    for path in (folder / "text").iterdir():
-        # Of another machine, whose clock is ahead: never older than a moment.
-        os.utime(path, (time.time() + 3600,) * 2)
-    write(folder, settings)
-    return folder, json.loads(regmix(folder, "status", "--json")), json.loads(regmix(folder, "run", "--json"))
-
-
-@pytest.fixture
-def place(decided, tmp_path):
-    folder = tmp_path / "study"
-    shutil.copytree(decided[0], folder)
-    return folder
 
 
 def rounds(folder):
