@@ -28,9 +28,9 @@ def rows(content: Content) -> Blend | None:
     budget = None
     if isinstance(value, dict):
         budget = next((value[name] for name in ("budget", "target_tokens") if is_number(value.get(name))), None)
-        listed = [value.get(name) for name in ("names", "probabilities")]
-        if all(isinstance(each, list) for each in listed) and len(listed[0]) == len(listed[1]):
-            value = [{"name": name, "weight": weight} for name, weight in zip(*listed, strict=True)]
+        names, weights = value.get("names"), value.get("probabilities")
+        if isinstance(names, list) and isinstance(weights, list) and len(names) == len(weights):
+            value = [{"name": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
         for name in BELOW:
             if not isinstance(value, dict):
                 break
