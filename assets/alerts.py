@@ -7,6 +7,7 @@ import os
 import smtplib
 import urllib.request
 from collections.abc import Mapping
+from contextlib import ExitStack
 from email.message import EmailMessage
 from typing import Any
 
@@ -76,22 +77,31 @@ def said_of(context: dg.RunFailureSensorContext, study: str) -> dict[str, Any]:
 
 
 def send(said: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Send word to every place that the environment names.
+    """Send word to every place that the environment names, also when one of them fails.
 
     Raises:
         OSError, smtplib.SMTPException: a place cannot be reached or refuses; the sensor's tick then shows it.
     """
-    if address := environment.get(WEBHOOK):
-        request = urllib.request.Request(
-            address, json.dumps(said).encode(), {"Content-Type": "application/json"}, method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE):
-            pass
-    if to := environment.get(MAIL_TO):
-        message = EmailMessage()
-        message["Subject"] = str(said["text"]).splitlines()[0][:150]
-        message["From"], message["To"] = environment.get(MAIL_FROM, "regmix@localhost"), to
-        message.set_content(json.dumps(said, indent=2))
-        host, _, port = environment.get(MAIL_HOST, "localhost:25").partition(":")
-        with smtplib.SMTP(host, int(port or 25), timeout=PATIENCE) as server:
-            server.send_message(message)
+    with ExitStack() as places:  # the last one first; an error of one leaves the others alone
+        if to := environment.get(MAIL_TO):
+            places.callback(_mail, said, to, environment)
+        if address := environment.get(WEBHOOK):
+            places.callback(_post, said, address)
+
+
+def _post(said: Mapping[str, Any], address: str) -> None:
+    request = urllib.request.Request(
+        address, json.dumps(said).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE):
+        pass
+
+
+def _mail(said: Mapping[str, Any], to: str, environment: Mapping[str, str]) -> None:
+    message = EmailMessage()
+    message["Subject"] = str(said["text"]).splitlines()[0][:150]
+    message["From"], message["To"] = environment.get(MAIL_FROM, "regmix@localhost"), to
+    message.set_content(json.dumps(said, indent=2))
+    host, _, port = environment.get(MAIL_HOST, "localhost:25").partition(":")
+    with smtplib.SMTP(host, int(port or 25), timeout=PATIENCE) as server:
+        server.send_message(message)

@@ -13,6 +13,7 @@ import dagster as dg
 from regmix_pipeline import checks
 from regmix_pipeline.assets.events import blocking_result, check_result, plain_failures
 from regmix_pipeline.assets.names import StudyNames
+from regmix_pipeline.assets.own_resources import with_own_resources
 from regmix_pipeline.resources.ledger import LedgerResource
 from regmix_pipeline.resources.workspace import WorkspaceResource
 
@@ -24,9 +25,11 @@ def _check(stage: str, *, blocking: bool = False) -> Callable[..., Any]:
     """Register a function as a check of a stage's asset."""
 
     def register(function: Callable[..., dg.AssetCheckResult]) -> Callable[..., dg.AssetCheckResult]:
-        CHECKS.append(
-            lambda names: dg.asset_check(asset=names.asset_key(stage), blocking=blocking)(_readable(function))
-        )
+        def made(names: StudyNames) -> dg.AssetChecksDefinition:
+            check = with_own_resources(names)(_readable(function))
+            return dg.asset_check(asset=names.asset_key(stage), blocking=blocking)(check)
+
+        CHECKS.append(made)
         return function
 
     return register

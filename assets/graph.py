@@ -11,6 +11,7 @@ from regmix_pipeline.assets.events import materialize_partitions, plain_failures
 from regmix_pipeline.assets.hooks import OBSERVED, hooks_of, made_with_hooks
 from regmix_pipeline.assets.late import late_partitions, opened
 from regmix_pipeline.assets.names import StudyNames
+from regmix_pipeline.assets.own_resources import with_own_resources
 from regmix_pipeline.assets.questions import check_specs
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.planning.forecast.cap import check_cap
@@ -72,6 +73,7 @@ def _observed(stage: Stage, names: StudyNames, settings: CatalogueSettings) -> d
         metadata=columns_of(stage) | code_of(stage),
         description=stage.description,
     )
+    @with_own_resources(names)
     def observe(context: dg.OpExecutionContext, workspace: WorkspaceResource) -> Any:
         with plain_failures():
             return OBSERVED[stage.name](context, workspace.open(context.run.run_id))
@@ -107,6 +109,7 @@ def _materialised(
         # Where Dagster has a choice, steps run in the order of the stages.
         op_tags={"dagster/priority": str(-STAGES.index(stage))},
     )
+    @with_own_resources(names)
     def make(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> Iterator[Any]:
         ready = opened(context, workspace, stage)
         if stage.name in CAPPED:

@@ -22,7 +22,7 @@ class StudyNames:
 
     Attributes:
         study: the study's name, as Dagster allows it in names: letters, digits and underscores.
-        prefix: begins the names of jobs, sensors and the schedule, where its code location has others.
+        prefix: begins the names of jobs, sensors, the schedule and resources, where its code location has others.
     """
 
     study: str
@@ -42,7 +42,7 @@ class StudyNames:
         return [self.asset_key(stage) for stage in stages]
 
     def of_location(self, name: str) -> str:
-        """The name of a job, sensor or schedule in its code location."""
+        """The name of a job, sensor, schedule or resource in its code location."""
         return f"{self.prefix}{name}"
 
     def op_name(self, stage: Stage) -> str:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from regmix_pipeline.assets.asking import UNFINISHED
 from regmix_pipeline.assets.names import StudyNames, asset_key
+from regmix_pipeline.assets.own_resources import with_own_resources
 from regmix_pipeline.assets.pictures import table
 from regmix_pipeline.engine.records import Record
 from regmix_pipeline.engine.workspace import Stage, Workspace
@@ -42,6 +43,7 @@ def _check(stage: Stage, names: StudyNames) -> dg.AssetChecksDefinition:
         name=NAME,
         description="Still what the study, its inputs and its code ask for; if not, why.",
     )
+    @with_own_resources(names)
     def check(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
         opened = workspace.open()
         said = answer(opened, stage, study_status(opened, *behind(stage), stage))

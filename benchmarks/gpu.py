@@ -20,92 +20,30 @@ The JSON holds what was measured and what follows: share of the peak, proxies an
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
 import json
 import os
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from peers import LitGPT, Transformers
+from gpu_rates import heads, one_process, peers, processes, stacked
+from gpu_setting import TOKENS, Setting, seconds_of
 from proxy_throughput import token_file
 from scipy.stats import spearmanr
-from torch.nn import functional
 
-from regmix_pipeline.proxies import loss
-from regmix_pipeline.proxies.device import autocast
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile
-from regmix_pipeline.proxies.stack.steps import Stack
-from regmix_pipeline.proxies.train import TrainingLoop
 from regmix_pipeline.proxies.workers.local import LocalExecutor
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 
 PEAKS = {"H100": 989.0, "H200": 989.0, "GH200": 989.0, "A100": 312.0, "L4": 121.0}
 """Part of a card's name -> TFLOP/s of dense bfloat16, by the data sheet (of the SXM card)."""
-WINDOWS = 512
-"""Of a step of the paper's proxies."""
-TOKENS = 1_048_576_000
-"""Of such a proxy."""
 BUDGET = 470.0
-
-
-class Setting:
-    """What is measured: the paper's proxies on CUDA, or models of nothing on a CPU.
-
-    Attributes:
-        small: which of the two.
-        folder: of token files and proxies.
-        until: when the time is spent, `time.monotonic`.
-    """
-
-    def __init__(self, small: bool, folder: Path, until: float) -> None:
-        self.small, self.folder, self.until = small, folder, until
-        self.device = torch.device("cpu" if small else "cuda")
-        shape = {"context": 64, "width": 32, "heads": 2, "ffn_width": 64} if small else {}
-        self.model = ModelSettings.preset("regmix-1m", **shape)
-        self.vocabulary = 512 if small else 50_432
-        self.sizes = (1, 4) if small else (1, 4, 16, 64)
-        self.seconds = 0.5 if small else 6.0
-        self.flops = self.model.training_flops_per_token(self.vocabulary)
-
-    @property
-    def left(self) -> float:
-        """Seconds."""
-        return self.until - time.monotonic()
-
-    def spec(self, seed: int, windows: int, steps: int = 1000) -> ProxySpec:
-        """A proxy with steps of so many windows, on random tokens as frequent as words are."""
-        files = {
-            name: token_file(self.folder / f"{name}.ds", self.vocabulary, 40_000 if self.small else 8_000_000)
-            for name in ("web", "books")
-        }
-        training = TrainingSettings(
-            tokens=steps * windows * self.model.context, windows_per_step=windows, warmup_steps=2
-        )
-        return ProxySpec(
-            mixture={"web": 700_000, "books": 300_000},
-            model=self.model,
-            vocabulary=self.vocabulary,
-            training=training,
-            seed=seed,
-            shards=files,
-            folder=self.folder / "proxies",
-            device="cpu" if self.small else "cuda",
-        )
-
-    def per_pass(self, stack: int = 1) -> int:
-        """Windows of a proxy that go through the model at once."""
-        share = 1 if self.small else stack
-        return max(1, self.model.tokens_per_pass(self.device.type) // share // self.model.context)
 
 
 def main() -> None:
@@ -167,166 +105,6 @@ def tests(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "ERROR", "SKIPPED"))]
     return {"code": done.returncode, "said": lines, "end": "" if not done.returncode else done.stdout[-2000:]}
-
-
-def stacked(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
-    """Tokens a second of K proxies as one program, in whole steps of the paper's size."""
-    rates = {}
-    for size in setting.sizes:
-        with contextlib.suppress(torch.OutOfMemoryError):
-            rates[str(size)] = of_stack(setting, size)
-    return {"k": rates}
-
-
-def of_stack(setting: Setting, size: int) -> dict[str, Any]:
-    """A pass and an update of a stack, and what a whole step takes."""
-    reset_peak(setting)
-    windows = setting.per_pass(size)
-    stack = Stack([TrainingLoop(setting.spec(seed, windows), setting.device) for seed in range(size)])
-    rows = [trainer.next_rows() for trainer in stack.trainers]
-    a_pass = seconds_of(lambda: stack.gradients(rows), setting)
-    update = seconds_of(lambda: [trainer.optimiser.step(1e-4) for trainer in stack.trainers], setting, 1.0)
-    step = WINDOWS / windows * a_pass + update
-    return {
-        "windows_per_pass": windows,
-        "pass_seconds": a_pass,
-        "update_seconds": update,
-        "tokens_per_second": size * WINDOWS * setting.model.context / step,
-        "peak_gb": peak_gb(setting),
-    }
-
-
-def processes(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
-    """Tokens a second of one process a proxy, all of them together."""
-    numbers = (1, 2) if setting.small else (1, 4, 16)
-    rates: dict[str, Any] = {"plain": {str(number): of_processes(setting, number, {}) for number in numbers}}
-    with mps(setting) as environment:
-        if environment is None:
-            rates["mps"] = "does not start"
-        else:
-            rates["mps"] = {str(number): of_processes(setting, number, environment) for number in numbers[1:]}
-    return rates
-
-
-def of_processes(setting: Setting, number: int, environment: dict[str, str]) -> float | str:
-    """All begin to measure once all are ready."""
-    setting.spec(0, 1)  # writes the token files
-    command = [sys.executable, __file__, "--one", str(setting.folder), *(["--small"] if setting.small else [])]
-    pipes: dict[str, Any] = {
-        "stdin": subprocess.PIPE,
-        "stdout": subprocess.PIPE,
-        "text": True,
-        "env": os.environ | environment,
-    }
-    children: list[Any] = [subprocess.Popen(command, **pipes) for _ in range(number)]
-    try:
-        for child in children:
-            if child.stdout.readline() != "ready\n":
-                return "a process died before it was ready: its message is above"
-        for child in children:
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        return sum(float(child.stdout.readline() or "nan") for child in children)
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
-
-
-def one_process(setting: Setting) -> None:
-    """A proxy by itself: ready, then for some seconds its rate, on standard output."""
-    windows = setting.per_pass()
-    loop = TrainingLoop(setting.spec(1, windows), setting.device)
-    loop.step()
-    loop.step()
-    print("ready", flush=True)
-    sys.stdin.readline()
-    each = seconds_of(loop.step, setting, warm=False)
-    print(windows * setting.model.context / each, flush=True)
-
-
-@contextlib.contextmanager
-def mps(setting: Setting) -> Iterator[dict[str, str] | None]:
-    """The environment of processes that share the device through NVIDIA's MPS, or None where it does not start."""
-    control = shutil.which("nvidia-cuda-mps-control")
-    if setting.small or control is None:
-        yield None
-        return
-    places = {"CUDA_MPS_PIPE_DIRECTORY": str(setting.folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(setting.folder)}
-    Path(places["CUDA_MPS_PIPE_DIRECTORY"]).mkdir()
-    environment = os.environ | places
-    started = subprocess.run([control, "-d"], env=environment, capture_output=True, timeout=30)
-    try:
-        yield places if started.returncode == 0 else None
-    finally:
-        subprocess.run([control], input=b"quit\n", env=environment, capture_output=True, timeout=30)
-
-
-def heads(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
-    """Tokens a second of the head's three products and its loss, by how they are cut and who computes them."""
-    rows, width = setting.per_pass() * setting.model.context, setting.model.width
-    kind = torch.float32 if setting.small else torch.bfloat16
-    hidden = torch.randn(rows, width, device=setting.device, dtype=kind, requires_grad=True)
-    head = torch.randn(setting.vocabulary, width, device=setting.device, requires_grad=True)
-    head.grad = torch.zeros_like(head)
-    labels = torch.randint(setting.vocabulary, (rows,), device=setting.device)
-
-    def ours(chunk: int) -> Callable[[], None]:
-        def work() -> None:
-            with autocast(setting.device):
-                made = loss.linear_cross_entropy(hidden, head.detach(), labels, gradient=head.grad, rows=chunk)
-            made.backward()
-
-        return work
-
-    def torchs() -> None:
-        with autocast(setting.device):
-            made = functional.linear_cross_entropy(hidden, head.to(kind), labels)
-        made.backward()
-
-    default = loss.chunk_rows(setting.vocabulary)
-    works: dict[str, Callable[[], None]] = {f"ours, {rows} rows": ours(rows) for rows in chunks_of(default)}
-    works["torch"] = torchs
-    with contextlib.suppress(ImportError):
-        from liger_kernel.transformers import (  # pyright: ignore[reportMissingImports]
-            LigerFusedLinearCrossEntropyLoss,
-        )
-
-        liger = LigerFusedLinearCrossEntropyLoss()
-        works["liger"] = lambda: liger(head.to(kind), hidden, labels).backward()
-    rates: dict[str, Any] = {"default_rows": default}
-    for name, work in works.items():
-        try:
-            rates[name] = rows / seconds_of(work, setting, setting.seconds / 6)
-        except Exception as error:
-            rates[name] = f"{type(error).__name__}: {error}"[:300]
-    return rates
-
-
-def chunks_of(default: int) -> list[int]:
-    """Rows of a chunk: what is the default, and a quarter, a sixteenth, four times of it."""
-    return sorted({max(16, default * up // down) for up, down in ((1, 16), (1, 4), (1, 1), (4, 1))})
-
-
-def peers(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
-    """Tokens a second of other libraries, compiled, in bfloat16, with fused AdamW, by tokens a pass."""
-    windows = setting.per_pass()
-    loop = TrainingLoop(setting.spec(1, windows), setting.device)
-    rates: dict[str, Any] = {}
-    for name, peer in (("transformers", Transformers), ("litgpt", LitGPT)):
-        rates[name] = {}
-        for share in (1, 4, 16) if not setting.small else (1,):
-            per_pass = max(1, windows // share) * setting.model.context
-            try:
-                each = seconds_of(peer(loop, per_pass).step, setting, setting.seconds / 2)
-            except ImportError:
-                rates[name] = "not installed"
-                break
-            except Exception as error:  # one that does not fit is no reason to stop
-                rates[name][str(per_pass)] = f"{type(error).__name__}: {error}"[:300]
-            else:
-                rates[name][str(per_pass)] = windows * setting.model.context / each
-    return rates
 
 
 def demo(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
@@ -411,40 +189,6 @@ def follows(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
         if known:
             said[f"best_stack_by_{name}"] = best / max(known)
     return said
-
-
-def seconds_of(work: Callable[[], object], setting: Setting, seconds: float | None = None, warm: bool = True) -> float:
-    """Seconds of one call: the median of groups over some seconds, after two that compile and allocate."""
-    for _ in range(2 if warm else 0):
-        work()
-    spent, until = [], time.monotonic() + (setting.seconds if seconds is None else seconds)
-    for number in itertools.count():
-        synchronise(setting)
-        started = time.perf_counter()
-        work()
-        synchronise(setting)
-        spent.append(time.perf_counter() - started)
-        if number >= 2 and time.monotonic() > until:
-            return statistics.median(spent)
-    raise AssertionError
-
-
-def synchronise(setting: Setting) -> None:
-    """Wait for the device."""
-    if not setting.small:
-        torch.cuda.synchronize()
-
-
-def reset_peak(setting: Setting) -> None:
-    """Begin to measure memory anew."""
-    if not setting.small:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_gb(setting: Setting) -> float | None:
-    """Most that the device held since; None on a CPU."""
-    return None if setting.small else torch.cuda.max_memory_allocated() / 1e9
 
 
 PHASES: dict[str, Callable[[Setting, dict[str, Any]], dict[str, Any]]] = {

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from regmix_pipeline.proxies.device import autocast
 from regmix_pipeline.proxies.model import Decoder
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 
 SAME_PASSES = 2048
 """Tokens per pass of `TrainingLoop` on a CPU, and of litgpt's default micro-batch, 4 windows, at a context of 512."""

@@ -37,7 +37,7 @@ from rich.table import Table
 from regmix_pipeline.processes import WORKER_SETTINGS
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile, TokenFile
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers.local import LocalExecutor
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 

@@ -18,7 +18,7 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "demo.svg"
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "recording.svg"
 COMMAND = "regmix run --demo"
 SECONDS, LAST = 20.0, 5.0
 """Of the picture, and of its last frame, which has the decision."""

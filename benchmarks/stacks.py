@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from regmix_pipeline.processes import WORKER_SETTINGS
 from regmix_pipeline.proxies.stack.steps import Stack
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers.local import LocalExecutor
 from regmix_pipeline.study.settings.proxies import TrainingSettings
 

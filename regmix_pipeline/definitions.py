@@ -56,7 +56,7 @@ def build_definitions(
         automation: whether sensors and schedule start running; default yes, unless $REGMIX_AUTOMATION is off.
         executor: how steps run. Assets are few, run one after another and keep their own worker processes: by default
             all run in the process of their run. None: as the project that this is part of says.
-        prefix: begins the names of jobs, sensors and the schedule, where the code location has others.
+        prefix: begins the names of jobs, sensors, the schedule and resources, where the code location has others.
     """
     names, (refit, catalogue) = replace(names_in(Path(study_file)), prefix=prefix), _settings(study_file)
     resources = _resources(study_file, home, data, workers)
@@ -65,7 +65,7 @@ def build_definitions(
     on = os.environ.get(AUTOMATION, "on") != "off" if automation is None else automation
     return dg.Definitions(
         # Bound here: what else the location holds needs none of them.
-        assets=dg.with_resources(made, resources),
+        assets=dg.with_resources(made, {names.of_location(name): resource for name, resource in resources.items()}),
         sensors=[
             *sensors(refit.look_seconds, names, workspace, on=on),
             conditions(refit.look_seconds, names, on=on),

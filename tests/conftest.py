@@ -209,19 +209,19 @@ def quick_settings(tiny_settings):
     }
 
 
-def run_study(folder, settings, stages):
-    """Write a study and bring stages of it up to date through Dagster; its workspace."""
+def run_study(folder, settings, stages=None):
+    """Write a study and bring stages of it up to date through Dagster, by default until its decision; its workspace."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     # One worker: to start another one costs more than it trains.
     workspace = Workspace(folder / "tiny.yaml", folder / "home", say=lambda line: None, workers=1)
-    run_stale(workspace, stages)
+    run_stale(workspace, stages or up_to(MIXTURE_DECISION))
     return workspace
 
 
 @pytest.fixture(scope="session")
 def decide():
-    """``decide(folder, settings)``: write the study and run it until its decision, through Dagster; its workspace."""
-    return lambda folder, settings: run_study(folder, settings, up_to(MIXTURE_DECISION))
+    """`run_study`."""
+    return run_study
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
-from regmix_pipeline.study.repetition import of_groups
+from regmix_pipeline.study.repetition import MAX_EPOCHS, of_groups
 from regmix_pipeline.study.settings.search import GroupLimit
-
-MAX_EPOCHS = 4.0
-"""How often a large run may see a token where nothing is said: up to 4 is nearly free (arXiv 2305.16264)."""
 
 
 @dataclass(frozen=True)

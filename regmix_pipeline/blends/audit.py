@@ -15,12 +15,8 @@ from regmix_pipeline.blends.faults import ROUNDING, Fault, Row, faults_of, in_th
 from regmix_pipeline.blends.read import read_blend, read_counts
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import NONE, amount, decimals, percent, signed
-from regmix_pipeline.study.repetition import max_epochs_of
+from regmix_pipeline.study.repetition import MAX_EPOCHS, max_epochs_of
 from regmix_pipeline.tables import show_table
-
-MAX_EPOCHS = 4.0
-"""Epochs that are allowed where nothing says otherwise: up to here repeated tokens are worth nearly as much as new ones
-(arXiv 2305.16264)."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ BLENDS = Registry(
     __name__,
     {
         "olmo-core": "olmo_core:olmo_core",
+        "energon": "energon:energon",
         "regmix": "regmix:regmix",
         "megatron": "megatron:megatron",
         "python": "python_module:python_module",

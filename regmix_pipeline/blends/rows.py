@@ -11,23 +11,29 @@ from regmix_pipeline.blends.blend import Blend, Content, Source, is_number, numb
 from regmix_pipeline.errors import MixtureError
 
 NAMES = ("source", "domain", "name", "dataset", "path")
-WEIGHTS = ("weight", "share", "ratio", "proportion", "probability", "token_share")
+WEIGHTS = ("weight", "share", "ratio", "proportion", "probability", "token_share", "proportion")
 TOKENS = ("tokens", "available_tokens", "num_tokens")
 DOCUMENTS = ("documents", "available_documents", "num_documents")
 EPOCHS = ("max_epochs",)
-BELOW = ("weights", "mixture", "domains", "sources")
+BELOW = ("weights", "mixture", "domains", "sources", "streams")
 """Fields of a file that hold its table."""
 
 
 def rows(content: Content) -> Blend | None:
-    """Rows with a name, a weight, and perhaps tokens, documents and max_epochs; or a mapping of names and weights."""
+    """Rows with a name, a weight, and perhaps tokens, documents and max_epochs; a mapping of names and weights; or the
+    lists ``names`` and ``probabilities``."""
     value = content.value
     if isinstance(value, str) or value is None:
         return _of_rows(csv_rows(content), content, None)
     budget = None
     if isinstance(value, dict):
         budget = next((value[name] for name in ("budget", "target_tokens") if is_number(value.get(name))), None)
+        names, weights = value.get("names"), value.get("probabilities")
+        if isinstance(names, list) and isinstance(weights, list) and len(names) == len(weights):
+            value = [{"name": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
         for name in BELOW:
+            if not isinstance(value, dict):
+                break
             if isinstance(value.get(name), dict | list):
                 value = value[name]
                 break

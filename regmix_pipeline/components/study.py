@@ -18,8 +18,8 @@ class RegMixStudy(dg.Component, dg.Model, dg.Resolvable):
         workers: processes that train at once; 0 takes the study's number.
         automation: whether sensors and schedule start running.
 
-    Names of jobs, sensors and the schedule begin with the study's name. A project has one study: its assets read
-    resources by name, and a code location has one of each name.
+    Names of jobs, sensors, resources and the schedule begin with the study's name, so a project may have several
+    studies, each of a name of its own.
     """
 
     study: str

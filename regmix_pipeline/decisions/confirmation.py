@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
-from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, EvaluationSpec, ProxySpec, files_of
 from regmix_pipeline.proxies.stage import models_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
@@ -84,18 +82,13 @@ def _rows(
     specs: Mapping[str, list[ProxySpec]],
     tasks: list[EvaluationSpec],
 ) -> list[dict[str, Any]]:
-    from regmix_pipeline.proxies.workers.choose import executor_of
+    from regmix_pipeline.proxies.larger import measure_larger
 
     decision = workspace.need("mixture_decision").version
     predicted = {
         (row["name"], row["target"]): row["predicted"] for row in workspace.json("optimal_mixture")["predictions"]
     }
-    drop_altered(workspace, tasks)
-    measured: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    for result in executor_of(workspace).run(tasks):
-        if result.error is not None:
-            raise result.error
-        measured[result.value["proxy"]][result.value["target"]] = result.value
+    measured = measure_larger(workspace, tasks)
     return [
         {
             "decision": decision,

@@ -51,6 +51,10 @@ class Commands:
         """One a command."""
         return min(self.at_once, work.models) if work.command else self.others.devices(work)
 
+    def per_model(self, work: Work) -> int:
+        """One of a command's, which may use what it likes."""
+        return 1 if work.command else self.others.per_model(work)
+
     def stack(self, work: Work) -> int:
         """One."""
         return 1 if work.command else self.others.stack(work)

@@ -21,7 +21,7 @@ from regmix_pipeline.planning.text import Text, TextSpeed, recorded_text_speed, 
 from regmix_pipeline.planning.work import STRATEGIES, Work, caps_of, mixture_count, works_of
 from regmix_pipeline.progress import Say, to_nobody
 from regmix_pipeline.proxies.memory import Memory
-from regmix_pipeline.proxies.workers.local import commands_at_once, stacking_workers
+from regmix_pipeline.proxies.workers.local import commands_at_once, devices_here, stacking_workers
 from regmix_pipeline.study.study import Study
 
 
@@ -40,6 +40,7 @@ class StudyPlan:
         to_train: batch -> what is still to be trained of it, as `regmix status` forecasts.
         guesses: why something of it is an upper bound, in words.
         at_once: batch -> devices, and models that train at once on each of them.
+        per_model: batch -> devices that one of its models trains on.
         memory: batch -> what one worker needs.
         peaks: batch -> bytes that a worker was measured to hold, where it was.
         stages: every stage, in order; the orchestration of stages and proxies is a part of each.
@@ -63,6 +64,7 @@ class StudyPlan:
     to_train: Mapping[str, ToTrain]
     guesses: tuple[str, ...]
     at_once: Mapping[str, tuple[int, int]]
+    per_model: Mapping[str, int]
     memory: Mapping[str, Memory]
     peaks: Mapping[str, int]
     stages: tuple[StagePlan, ...]
@@ -133,7 +135,8 @@ def plan_study(
     """
     works = works_of(study, base)
     workers = workers or (workspace.workers if workspace is not None else None) or study.proxies.workers
-    stack = study.proxies.engine.overridden().stack
+    engine = study.proxies.engine.overridden()
+    stack, gpus = engine.stack, engine.gpus_per_model if engine.kind == "local" else 1
     workers = workers or (stacking_workers(stack) if study.proxies.trainer is None else commands_at_once(study))
     here = hardware is None and teraflops is None
     if teraflops is not None:
@@ -149,12 +152,12 @@ def plan_study(
     if hardware is not None:
         given = teraflops is not None
         said = "as given" if given else f"{hardware.name}, by its stated rate"
-        trainers: Trainers = Devices(hardware, said, stack)
+        trainers: Trainers = Devices(hardware, said, stack, gpus if hardware.kind == "cuda" else 1)
         machine = f"{teraflops:g} TFLOP/s as given" if given else f"{hardware.devices} x {hardware.name}"
         peaks: dict[str, int] = {}
     else:
         speeds = speeds_here(study, works, workspace, workers, say)
-        trainers, machine = Workers(workers, speeds), f"this machine, {workers} workers"
+        trainers, machine = Workers(workers, speeds, devices_here(), gpus), f"this machine, {workers} workers"
         peaks = {what: speed.peak_bytes for what, speed in speeds.items() if speed.peak_bytes}
     trainer = study.proxies.trainer
     if trainer is not None and works:
@@ -178,6 +181,7 @@ def plan_study(
         made.to_train,
         made.guesses,
         {work.what: (trainers.devices(work), trainers.stack(work)) for work in works},
+        {work.what: trainers.per_model(work) for work in works},
         {work.what: trainers.memory(work) for work in works},
         peaks,
         stages,

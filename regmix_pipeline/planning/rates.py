@@ -15,7 +15,7 @@ from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.progress import clock
 from regmix_pipeline.proxies.memory import Memory, worker_memory
-from regmix_pipeline.proxies.workers.local import PROXIES_PER_GPU
+from regmix_pipeline.proxies.workers.local import PROXIES_PER_GPU, models_at_once
 
 QUIET = 0.9
 """Share of its core that a worker of a trial must have had for the machine to count as quiet."""
@@ -41,6 +41,10 @@ class Trainers(Protocol):
         """Devices that a batch keeps busy."""
         ...
 
+    def per_model(self, work: Work) -> int:
+        """Devices that one of its models trains on."""
+        ...
+
     def stack(self, work: Work) -> int:
         """Models of a batch that train at once on each of them."""
         ...
@@ -60,15 +64,19 @@ class Trainers(Protocol):
 
 @dataclass(frozen=True)
 class Workers:
-    """Processes on this machine, a core each.
+    """Processes on this machine, a core or a share of a GPU each.
 
     Attributes:
         workers: processes.
         speeds: batch -> speed of a worker.
+        here: CUDA devices of this machine.
+        gpus: of them that a model trains on that is not stacked.
     """
 
     workers: int
     speeds: Mapping[str, Speed]
+    here: int = 0
+    gpus: int = 1
 
     def stack(self, work: Work) -> int:
         """As the speed was measured."""
@@ -78,10 +86,12 @@ class Workers:
         """Rounds of equal models; between two of them a worker waits for its result to be recorded."""
         if not models:
             return 0.0
-        speed, at_once = self.speeds[work.what], min(self.workers, models)
+        speed, at_once = self.speeds[work.what], min(self._at_once(work), models)
         between = stated.TASK_SECONDS + (stated.ORCHESTRATION_SECONDS if work.what == "proxies" else 0.0)
         rounds = math.ceil(models / at_once)
-        return speed.startup + max(rounds * (speed.model_seconds(work) + between), models * between)
+        steps = work.steps * speed.step
+        each = speed.model_seconds(work) - steps + steps / self.per_model(work)
+        return speed.startup + max(rounds * (each + between), models * between)
 
     def measuring(self, work: Work, models: int) -> float:
         """Evaluations are small, so that workers end together."""
@@ -93,8 +103,16 @@ class Workers:
         return speed.startup + max(tasks * each / min(self.workers, tasks), speed.evaluation)
 
     def devices(self, work: Work) -> int:
-        """Cores."""
-        return min(self.workers, work.models)
+        """Cores, or GPUs where a model trains on several."""
+        return min(self._at_once(work), work.models) * self.per_model(work)
+
+    def per_model(self, work: Work) -> int:
+        """More than one where GPUs are there and no stack is."""
+        return min(self.gpus, self.here) if self.here > 1 and self.stack(work) == 1 else 1
+
+    def _at_once(self, work: Work) -> int:
+        several = self.per_model(work)
+        return self.workers if several == 1 else models_at_once(self.here, several)
 
     def memory(self, work: Work) -> Memory:
         """Of a worker on a CPU."""
@@ -131,11 +149,13 @@ class Devices:
         hardware: the devices.
         source_: where their rate comes from.
         most: models at most that the study trains on a device at once; default what the hardware says.
+        gpus: devices that a model trains on that has none beside it on its device.
     """
 
     hardware: Hardware
     source_: str
     most: int | None = None
+    gpus: int = 1
 
     @property
     def workers(self) -> int:
@@ -158,7 +178,7 @@ class Devices:
                 f"a model of the {work.what} needs {need.fixed / 1e9:,.1f} GB, a device has "
                 f"{self.hardware.memory_gb:,g}",
                 where=f"{self.hardware.name}.memory_gb",
-                remedy="plan for devices with more memory, or a smaller model: a model is trained on one device",
+                remedy="plan for devices with more memory, or a smaller model: every device holds a whole model",
             )
         most = min(self._most, max(1, math.ceil(work.models / self.hardware.devices)))
         room = self.hardware.memory_gb * 1e9
@@ -166,20 +186,28 @@ class Devices:
 
     def warnings(self, work: Work) -> list[str]:
         """What would stop a batch on these devices."""
+        found, each, windows = [], self.per_model(work), work.training.windows_per_step
+        if windows < each:
+            found.append(
+                f"{work.what}: a step of {windows} windows is not enough for {each} devices: "
+                f"lower proxies.engine.gpus_per_model to {windows} or less"
+            )
         need = self.memory(work).total
         if need <= self.hardware.memory_gb * 1e9:
-            return []
+            return found
         return [
+            *found,
             f"{work.what}: a worker needs {need / 1e9:,.0f} GB, a device has {self.hardware.memory_gb:,.0f} GB: "
-            "it runs out of memory; planned as if it did not"
+            "it runs out of memory; planned as if it did not",
         ]
 
     def training(self, work: Work, models: int) -> float:
         """Devices take models in turn; those on one device share its rate."""
         if not models:
             return 0.0
-        device = math.ceil(models / self.hardware.devices)
-        rate = self.hardware.teraflops(work.model.width) * 1e12
+        several = self.per_model(work)
+        device = math.ceil(models / models_at_once(self.hardware.devices, several))
+        rate = self.hardware.teraflops(work.model.width) * 1e12 * several
         flops = work.flops + work.sampled_windows * work.window_flops
         rounds = math.ceil(device / self.stack(work))
         between = models * (stated.ORCHESTRATION_SECONDS + stated.TASK_SECONDS)
@@ -200,7 +228,12 @@ class Devices:
 
     def devices(self, work: Work) -> int:
         """Devices with a model on them."""
-        return min(self.hardware.devices, work.models)
+        several = self.per_model(work)
+        return min(models_at_once(self.hardware.devices, several), work.models) * several
+
+    def per_model(self, work: Work) -> int:
+        """More than one where no stack is."""
+        return min(self.gpus, self.hardware.devices) if self.stack(work) == 1 else 1
 
     def memory(self, work: Work) -> Memory:
         """Of a worker on such a device, with all models that it trains at once."""

@@ -36,6 +36,7 @@ def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
             "bytes": work.bytes,
             "devices": plan.at_once[work.what][0],
             "models_per_device": plan.at_once[work.what][1],
+            "devices_per_model": plan.per_model[work.what],
             "memory": asdict(plan.memory[work.what]) | {"total": plan.memory[work.what].total},
             "measured_peak_bytes": plan.peaks.get(work.what),
         }
@@ -97,7 +98,7 @@ def _show_models(plan: StudyPlan, console: Console) -> None:
             "" if work.command else amount(work.parameters),
             amount(work.tokens),
             "" if work.command else f"{work.flops:.2e}".replace("e+", "e"),
-            "{} x {}".format(*plan.at_once[work.what]),
+            _at_once(*plan.at_once[work.what], plan.per_model[work.what]),
             "" if work.command else _bytes(plan.memory[work.what].total),
             "" if work.command else _bytes(work.bytes),
         )
@@ -181,3 +182,8 @@ def _bytes(size: float) -> str:
         if size >= unit:
             return f"{size / unit:,.1f} {name}"
     return f"{size / 1e3:,.1f} kB"
+
+
+def _at_once(devices: int, stack: int, per_model: int) -> str:
+    """``8 x 4``: eight devices, four models on each; ``2 on 4``: two models, each on four devices."""
+    return f"{devices} x {stack}" if per_model == 1 else f"{devices // per_model} on {per_model}"

@@ -23,7 +23,8 @@ from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.stack.size import best_size
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.units import AUTOMATIC
-from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
+from regmix_pipeline.proxies.train import train_proxy
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers.prepare import prepare_torch
 from regmix_pipeline.proxies.workers.worker import answers_no_signals
 

@@ -91,7 +91,7 @@ def speed_schema() -> Any:
 
 def is_step(row: Mapping[str, Any]) -> bool:
     """Whether a row of a trajectory is an optimiser step; otherwise it is a target's loss."""
-    return row["target"] is None
+    return row.get("target") is None
 
 
 def require_intact(folder: Path, problem: str = "") -> None:

@@ -1,14 +1,15 @@
-"""Train larger models than a study's proxies: those of a second size, and those that confirm a decision."""
+"""Train and measure larger models than a study's proxies: those of a second size, and those that confirm a decision."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.reuse import drop_altered
-from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.workers.choose import executor_of
 
 
@@ -36,3 +37,19 @@ def train_larger(workspace: Workspace, specs: Sequence[ProxySpec], stage: str, w
     if failed:
         raise failed[0]
     return weights
+
+
+def measure_larger(workspace: Workspace, tasks: Sequence[EvaluationSpec]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Proxy -> target, in the order of the study -> what was measured, or was there.
+
+    Raises:
+        RegmixError: the first task that failed; those that did not begin are left.
+    """
+    drop_altered(workspace, tasks)
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for result in executor_of(workspace).run(tasks):
+        if result.error is not None:
+            raise result.error
+        found.setdefault(result.value["proxy"], {})[result.value["target"]] = result.value
+    # Not in the order in which measurements ended: equal losses give equal files.
+    return {proxy: {target: each[target] for target in workspace.targets} for proxy, each in found.items()}

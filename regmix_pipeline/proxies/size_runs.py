@@ -20,9 +20,8 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import has_pilots, next_round
 from regmix_pipeline.mixtures.stage import current_mixtures, rounds_of_mixtures
-from regmix_pipeline.proxies.larger import train_larger
-from regmix_pipeline.proxies.reuse import drop_altered
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, EvaluationSpec, ProxySpec, files_of
+from regmix_pipeline.proxies.larger import measure_larger, train_larger
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, files_of
 from regmix_pipeline.proxies.stage import models_of
 from regmix_pipeline.proxies.tasks import (
     evaluation_specs,
@@ -32,7 +31,6 @@ from regmix_pipeline.proxies.tasks import (
     target_kinds,
     vocabulary_of,
 )
-from regmix_pipeline.proxies.workers.choose import executor_of
 
 CODE_VERSION = f"1-{TRAINING_CODE}-{EVALUATION_CODE}"
 FOLDER = "sizes"
@@ -145,7 +143,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     models = [spec for group in specs for each in group.values() for spec in each]
     sums = _trained(workspace, specs)
     tasks = evaluation_specs(workspace, models, target_files(workspace), study.proxies.evaluation)
-    measured = _measured(workspace, tasks)
+    measured = measure_larger(workspace, tasks)
     own = study.proxies
     sizes = [_size(model, training, vocabulary) for model, training in _shapes(workspace)]
     content = {
@@ -211,18 +209,6 @@ def _trained(workspace: Workspace, specs: list[dict[str, list[ProxySpec]]]) -> d
         workspace.say(f"  {models_of(models)}, to learn what moves with size")
         sums |= train_larger(workspace, models, "size_runs", "larger proxies trained")
     return sums
-
-
-def _measured(workspace: Workspace, tasks: list[EvaluationSpec]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Proxy -> target -> what was measured."""
-    drop_altered(workspace, tasks)
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for result in executor_of(workspace).run(tasks):
-        if result.error is not None:
-            raise result.error
-        found.setdefault(result.value["proxy"], {})[result.value["target"]] = result.value
-    # Not in the order in which measurements ended: equal losses give equal files.
-    return {proxy: {target: each[target] for target in workspace.targets} for proxy, each in found.items()}
 
 
 SIZE_RUNS = Stage(

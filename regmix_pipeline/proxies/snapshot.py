@@ -27,7 +27,7 @@ class Snapshot:
 
     Attributes:
         taken: steps taken.
-        tensors: name -> tensor; see `train.TrainingLoop.tensors`.
+        tensors: name -> tensor; see `training_loop.TrainingLoop.tensors`.
         trajectory: rows of losses sampled so far.
         seconds: spent in steps and in evaluation so far.
     """

@@ -202,6 +202,11 @@ class ProxySpec(Settings):
         return self.folder / f".{self.id}.snapshot"
 
     @property
+    def live_steps(self) -> Path:
+        """File with the steps of an unfinished training; see `live`."""
+        return self.folder / f".{self.id}.steps.jsonl"
+
+    @property
     def lock(self) -> Path:
         """Lock that whoever trains the proxy holds, so that two runs do not train it twice."""
         return self.folder.with_name(f"{self.folder.name}-locks") / self.id

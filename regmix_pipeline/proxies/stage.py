@@ -24,11 +24,11 @@ from regmix_pipeline.proxies.current import current_specs, pilot_extrapolation, 
 from regmix_pipeline.proxies.curves import thinned
 from regmix_pipeline.proxies.early_stopping import FinalLossExtrapolation, stopped
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
+from regmix_pipeline.proxies.following import following
 from regmix_pipeline.proxies.integrity import STEP_COLUMNS, is_step
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile, files_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
-from regmix_pipeline.proxies.tracked import send_and_say, sender_of
 from regmix_pipeline.proxies.workers.choose import executor_of
 
 
@@ -75,15 +75,16 @@ def _compute_checkpoints(workspace: Workspace, recipes: Mapping[str, Recipe]) ->
 
 
 def _drop_snapshots_besides(workspace: Workspace) -> None:
-    """Delete snapshots of trainings that the study no longer asks for."""
+    """Delete snapshots and live steps of trainings that the study no longer asks for."""
     early = workspace.study.proxies.early_stopping
     wanted = set()
     for group in current_specs(workspace, current_mixtures(workspace)).values():
-        wanted |= {spec.snapshot for spec in group}
-        wanted |= {stopped(spec, early.at).snapshot for spec in group} if early is not None else set()
-    for path in workspace.path("proxies").glob(".p*.snapshot"):
-        if path not in wanted:
-            path.unlink(missing_ok=True)
+        asked = [*group, *(stopped(spec, early.at) for spec in group if early is not None)]
+        wanted |= {path for spec in asked for path in (spec.snapshot, spec.live_steps)}
+    for pattern in (".p*.snapshot", ".p*.steps.jsonl"):
+        for path in workspace.path("proxies").glob(pattern):
+            if path not in wanted:
+                path.unlink(missing_ok=True)
 
 
 def _trained(
@@ -102,27 +103,27 @@ def _trained(
             f"  {len(specs):,} mixtures, {models_of(tasks)}" + (f", {there:,} of them there already" if there else "")
         )
     progress = Progress(f"proxy_checkpoints {what}".strip(), len(key_of), workspace.say, what="proxies trained")
-    sender = sender_of(workspace)
-    for result in executor_of(workspace).run(tasks):
-        there -= result.reused
-        key = key_of[result.task.id]
-        waiting[key] -= 1
-        if result.error is not None:
-            failed[key] = result.error
-        else:
-            values[result.task.id] = result.value
-            send_and_say(sender, result.task.output)
-        rate = result.value.get("tokens_per_second")
-        progress.advance(
-            note="failed" if result.error is not None else f"{rate / 1e3:.0f}k tokens/s each" if rate else ""
-        )
-        if waiting[key]:
-            continue
-        if key in failed:
-            yield Output(key, error=failed[key])
-        else:
-            made = _checkpoint(workspace, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
-            yield replace(made, followed=there > 0)
+    with following(workspace, tasks) as trackers:
+        for result in executor_of(workspace).run(tasks):
+            there -= result.reused
+            key = key_of[result.task.id]
+            waiting[key] -= 1
+            if result.error is not None:
+                failed[key] = result.error
+            else:
+                values[result.task.id] = result.value
+                trackers.finished(result.task.output)
+            rate = result.value.get("tokens_per_second")
+            progress.advance(
+                note="failed" if result.error is not None else f"{rate / 1e3:.0f}k tokens/s each" if rate else ""
+            )
+            if waiting[key]:
+                continue
+            if key in failed:
+                yield Output(key, error=failed[key])
+            else:
+                made = _checkpoint(workspace, key, mixtures[key], specs[key], [values[spec.id] for spec in specs[key]])
+                yield replace(made, followed=there > 0)
 
 
 def checkpoint_version(key: str, specs: Sequence[ProxySpec]) -> str:

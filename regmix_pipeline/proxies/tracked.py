@@ -1,8 +1,10 @@
-"""Finished proxies on their way to experiment trackers: each is sent once, and none holds up the study."""
+"""Proxies on their way to experiment trackers: every step is sent once, and none holds up the study."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from regmix_pipeline.trackers.tracker import TrackedRun, Tracker
 FOLDER = "tracking"
 """Folder of a home with a file for each proxy that a tracker has taken."""
 _SETTINGS = ("seed", "tokens", "parameters", "steps", "device")
+"""Of a finished proxy's record."""
 _TRAINING = ("learning_rate", "windows_per_step", "schedule", "warmup_steps")
 
 
@@ -33,16 +36,28 @@ def tracked_run(folder: Path, study: str) -> TrackedRun:
     value, rows = read_json(folder / RECORD), trajectory_of(folder)
     spec = ProxySpec.model_validate(value["spec"])
     speed = _speed_of(folder)
-    steps = [row for row in rows if is_step(row)]
+    rows = [{**row, "tokens_per_second": speed.get(row["step"])} if is_step(row) else row for row in rows]
+    settings = {name: value[name] for name in _SETTINGS if value.get(name) is not None}
+    return _run(value["id"], spec, study, rows, settings)
+
+
+def running(spec: ProxySpec, study: str, rows: Sequence[Mapping[str, Any]]) -> TrackedRun:
+    """A proxy that trains, as a tracker takes it; ``rows`` are those of `LiveRows`."""
+    settings = {"seed": spec.seed, "parameters": spec.model.parameters(spec.vocabulary)}
+    return replace(_run(spec.id, spec, study, rows, settings), finished=False)
+
+
+def _run(
+    name: str, spec: ProxySpec, study: str, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> TrackedRun:
     training = spec.training.model_dump(mode="json")
     return TrackedRun(
-        value["id"],
+        name,
         study,
-        value["mixture"],
+        spec.exact_mixture.id,
         spec.exact_mixture.weights,
-        {name: value[name] for name in _SETTINGS if value.get(name) is not None}
-        | {name: training[name] for name in _TRAINING if spec.trainer is None},
-        [{**row, "tokens_per_second": speed.get(row["step"])} for row in steps],
+        {**settings, **{name: training[name] for name in _TRAINING if spec.trainer is None}},
+        [row for row in rows if is_step(row)],
         [row for row in rows if not is_step(row)],
     )
 
@@ -92,12 +107,25 @@ class Sender:
             return dict.fromkeys(wanted, f"{folder.name} cannot be read: {error}")
         return {name: problem for name in wanted if (problem := self._sent(name, run, folder))}
 
-    def _sent(self, name: str, run: TrackedRun, folder: Path) -> str:
+    def send_running(self, spec: ProxySpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """Send what is known of a proxy that trains to the trackers that take it; returns as `send`."""
+        live = [name for name, tracker in self.trackers.items() if getattr(tracker, "live", False)]
+        run = running(spec, self.study, rows)
+        return {name: problem for name in live if (problem := self._sent(name, run))}
+
+    def close(self) -> None:
+        """Nothing more is sent."""
+        for tracker in self.trackers.values():
+            with contextlib.suppress(Exception):  # of any library and network
+                getattr(tracker, "close", lambda: None)()
+
+    def _sent(self, name: str, run: TrackedRun, folder: Path | None = None) -> str:
         try:
             self.trackers[name].send(run)
         except Exception as error:  # of any library and network: training goes on
             return f"{name} did not take {run.proxy}: {type(error).__name__}: {error}"
-        write_json(self._mark(name, folder), {"proxy": run.proxy})
+        if folder is not None:
+            write_json(self._mark(name, folder), {"proxy": run.proxy})
         return ""
 
     def _mark(self, name: str, folder: Path) -> Path:
@@ -113,15 +141,6 @@ def sender_of(workspace: Workspace) -> Sender | None:
     except StudyError as error:
         workspace.say(f"  proxies are not tracked: {error}")
         return None
-
-
-def send_and_say(sender: Sender | None, folder: Path) -> None:
-    """Send a proxy. A tracker that fails is said and gets no more of this run: libraries try for minutes."""
-    if sender is None:
-        return
-    for name, problem in sender.send(folder).items():
-        sender.say(f"  {problem}\n    nothing more is sent to it in this run; `regmix track` sends what it lacks")
-        sender.trackers.pop(name, None)
 
 
 def finished_folders(workspace: Workspace) -> list[Path]:

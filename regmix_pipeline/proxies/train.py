@@ -10,202 +10,28 @@ not at all.
 from __future__ import annotations
 
 import contextlib
-import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, Within, to_nobody
-from regmix_pipeline.proxies.device import autocast, device_of
+from regmix_pipeline.proxies.device import device_of
 from regmix_pipeline.proxies.evaluate import AnySample, losses_on, sample_on_the_way
 from regmix_pipeline.proxies.integrity import RECORD, SPEED, TRAJECTORY, speed_schema, trajectory_schema
-from regmix_pipeline.proxies.loss import linear_cross_entropy
-from regmix_pipeline.proxies.model import Decoder, initialise
-from regmix_pipeline.proxies.optimiser import FlatAdamW
+from regmix_pipeline.proxies.live import LiveSteps
 from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snapshot
 from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
-from regmix_pipeline.proxies.windows import TrainingWindows, within_quota
+from regmix_pipeline.proxies.training_loop import NOT_FINITE, TrainingLoop
+from regmix_pipeline.proxies.windows import within_quota
 
 _CHECK_EVERY = 16
-_NOT_FINITE = "lower training.learning_rate, or look at the shards' text"
-
-
-class TrainingLoop:
-    """A proxy in training: weights, optimiser and windows; `step` is all there is to the loop.
-
-    All parameters are views of one flat tensor, and so are their gradients: clipping and AdamW are one kernel each.
-
-    Args:
-        spec: the proxy.
-        device: where it is trained.
-        windows: what it sees; default what its mixture asks for.
-    """
-
-    def __init__(self, spec: ProxySpec, device: torch.device, windows: TrainingWindows | None = None) -> None:
-        self.spec, self.device = spec, device
-        training, context = spec.training, spec.model.context
-        self.steps = training.steps(context)
-        self.windows = windows or TrainingWindows(
-            spec.exact_mixture,
-            spec.shards,
-            context,
-            self.steps * training.windows_per_step,
-            spec.seed,
-            spec.available_windows,
-            training.draws,
-        )
-        self.model = Decoder(spec.model, spec.vocabulary)
-        initialise(self.model, spec.seed)
-        self.model.to(device)
-        self.flat, self.gradient = flattened(self.model)
-        self.optimiser = FlatAdamW(self.flat, self.gradient, training)
-        self.forward = torch.compile(self.model) if device.type == "cuda" else self.model
-        per_pass = max(1, spec.model.tokens_per_pass(device.type) // context)
-        self.passes = math.ceil(training.windows_per_step / per_pass)
-        self.last = min(spec.stop_at or self.steps, self.steps)
-        self.losses, self.norms = (torch.full((self.last,), math.nan, device=device) for _ in range(2))
-        self.taken = 0
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All that steps change: parameters, AdamW's averages, training losses and norms of gradients."""
-        optimiser = self.optimiser
-        return {
-            "parameters": self.flat,
-            "mean": optimiser.mean,
-            "square": optimiser.square,
-            "losses": self.losses,
-            "norms": self.norms,
-        }
-
-    @torch.no_grad()
-    def restore(self, snapshot: Snapshot) -> None:
-        """Become the training that the snapshot was taken of."""
-        for name, tensor in self.tensors.items():
-            if name in snapshot.tensors:  # those of earlier versions have no norms
-                tensor.copy_(snapshot.tensors[name])
-        self.optimiser.taken.fill_(snapshot.taken)
-        self.taken = snapshot.taken
-
-    @torch.no_grad()
-    def move(self, flat: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> None:
-        """Keep parameters, their gradient and AdamW's averages in these tensors from now on, shape (parameters,)."""
-        optimiser = self.optimiser
-        held = (self.flat, self.gradient, optimiser.mean, optimiser.square)
-        for new, old in zip((flat, gradient, mean, square), held, strict=True):
-            new.copy_(old)
-        become_views(self.model, flat, gradient)
-        self.flat, self.gradient = optimiser.parameter, optimiser.gradient = flat, gradient
-        optimiser.mean, optimiser.square = mean, square
-
-    def step(self) -> None:
-        """One optimiser step: gradients of all its windows, clipped, then AdamW."""
-        self.gradient.zero_()
-        self.update(self._gradients(self.next_rows()))
-
-    def next_rows(self) -> NDArray[np.int64]:
-        """The next step's windows, shape (windows per step, context + 1).
-
-        Raises:
-            ProxyError: a token is outside the vocabulary.
-        """
-        windows = self.spec.training.windows_per_step
-        rows = self.windows.read(self.taken * windows, windows)
-        if int(rows.max()) >= self.spec.vocabulary:
-            raise ProxyError(
-                f"a token is outside the vocabulary of {self.spec.vocabulary}",
-                where=f"{self.spec.id} step {self.taken + 1}",
-                remedy="make the shards again with the study's tokenizer",
-            )
-        return rows
-
-    def update(self, loss: Tensor) -> None:
-        """Take the step that the gradient asks for, now that it is whole; ``loss`` is the step's, a scalar."""
-        self.losses[self.taken] = loss
-        self.norms[self.taken] = self.optimiser.step(self.spec.training.learning_rate_at(self.taken, self.steps))
-        self.taken += 1
-
-    def _gradients(self, rows: NDArray[np.int64]) -> Tensor:
-        scale = 1.0 / (rows.shape[0] * self.spec.model.context)
-        total = torch.zeros((), device=self.device)
-        first = 0
-        for part in torch.from_numpy(rows).to(self.device).chunk(self.passes):
-            with autocast(self.device):
-                loss = self._loss(self.forward(part[:, :-1]), part[:, 1:].reshape(-1), scale, first)
-            loss.backward()
-            total += loss.detach()
-            first += len(part)
-        return total
-
-    def _loss(self, hidden: Tensor, labels: Tensor, scale: float, first: int) -> Tensor:
-        """``scale`` times the sum of the losses of a pass, whose windows are those from ``first`` on of the step."""
-        head = self.model.head
-        return linear_cross_entropy(hidden, head, labels, scale=scale, gradient=head.grad)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The steps taken, as rows of the trajectory."""
-        training = self.spec.training
-        tokens = training.windows_per_step * self.spec.model.context
-        losses, norms = (tensor[: self.taken].tolist() for tensor in (self.losses, self.norms))
-        return [
-            {
-                "step": step + 1,
-                "tokens": (step + 1) * tokens,
-                "training_loss": loss,
-                "gradient_norm": norm,
-                "learning_rate": training.learning_rate_at(step, self.steps),
-            }
-            for step, (loss, norm) in enumerate(zip(losses, norms, strict=True))
-        ]
-
-    def check(self) -> None:
-        """Look at the losses so far.
-
-        Raises:
-            ProxyError: one is not finite; names the proxy and the first such step.
-        """
-        finite = torch.isfinite(self.losses[: self.taken])
-        if not bool(finite.all()):
-            first = int((~finite).nonzero()[0]) + 1
-            raise ProxyError(
-                f"the training loss is {float(self.losses[first - 1])}",
-                where=f"proxy {self.spec.id} step {first}",
-                remedy=_NOT_FINITE,
-            )
-
-
-def flattened(model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Move all parameters into one flat one, of which they become views; the same for their gradients, set to zero.
-
-    Returns:
-        The flat parameters and their flat gradient, both of shape (parameters,).
-    """
-    parameters = list(model.parameters())
-    flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-    gradient = torch.zeros_like(flat)
-    become_views(model, flat, gradient)
-    return flat, gradient
-
-
-def become_views(model: nn.Module, flat: Tensor, gradient: Tensor) -> None:
-    """Let all parameters be views of ``flat``, and their gradients of ``gradient``, both of shape (parameters,)."""
-    start = 0
-    for parameter in model.parameters():
-        end = start + parameter.numel()
-        shape = parameter.shape
-        parameter.data = flat[start:end].view(shape)
-        parameter.grad = gradient[start:end].view(shape)
-        start = end
 
 
 def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[str, Any]:
@@ -242,18 +68,19 @@ def starting_again_after_errors(spec: ProxySpec) -> Iterator[None]:
     try:
         yield
     except ProxyError:
-        spec.snapshot.unlink(missing_ok=True)
+        for path in (spec.snapshot, spec.live_steps):
+            path.unlink(missing_ok=True)
         raise
 
 
-class Laps:
-    """A stopwatch."""
+class Stopwatch:
+    """Measures one piece of work after the other."""
 
     def __init__(self) -> None:
         self._mark = time.monotonic()
 
-    def lap(self) -> float:
-        """Seconds since the last lap."""
+    def since_last(self) -> float:
+        """Seconds since it was last asked, or made."""
         before, self._mark = self._mark, time.monotonic()
         return self._mark - before
 
@@ -265,7 +92,7 @@ class TrainingRun:
         spec: the proxy, whose lock the caller holds.
         device: where it is trained.
         say: as in `train_proxy`.
-        laps: the stopwatch of all trainings that take their steps together; default one of its own.
+        stopwatch: of all trainings that take their steps together; default one of its own.
         together: how many those are.
         loop: the kind of training.
 
@@ -278,12 +105,12 @@ class TrainingRun:
         spec: ProxySpec,
         device: torch.device,
         say: Say = to_nobody,
-        laps: Laps | None = None,
+        stopwatch: Stopwatch | None = None,
         together: int = 1,
         loop: type[TrainingLoop] = TrainingLoop,
     ) -> None:
         started = time.monotonic()
-        self.spec, self.laps, self.together = spec, laps or Laps(), together
+        self.spec, self.stopwatch, self.together = spec, stopwatch or Stopwatch(), together
         self.trainer = loop(spec, device)
         self.samples = [
             sample_on_the_way(name, file, spec.model.context, spec.evaluation) for name, file in spec.targets.items()
@@ -296,12 +123,13 @@ class TrainingRun:
         self.seconds = {"steps": 0.0, "evaluation": 0.0, "snapshots": 0.0} | (before.seconds if before else {})
         self._sample_at = set(spec.evaluation.trajectory_steps(self.trainer.steps)) if self.samples else set()
         self.speed: list[dict[str, Any]] = []
+        self._live, self._shown = LiveSteps(spec.live_steps), (0, 0)
         self._tokens = spec.training.windows_per_step * spec.model.context
         self._timed = self.trainer.taken, self.seconds["steps"]
         self._within = Within(spec.id, self.trainer.last, self._tokens, say, self.trainer.taken)
         self._pause, self._saved = spec.snapshot_seconds, time.monotonic()
         self._loading = time.monotonic() - started
-        self.laps.lap()
+        self.stopwatch.since_last()
 
     @property
     def goes_on(self) -> bool:
@@ -316,7 +144,8 @@ class TrainingRun:
         """
         spec, trainer = self.spec, self.trainer
         self._within.at(trainer.taken)
-        if trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in self._sample_at:
+        looks = trainer.taken % _CHECK_EVERY == 0 or trainer.taken == trainer.last or trainer.taken in self._sample_at
+        if looks:
             trainer.check()
             self._clock("steps")
             steps, passed = trainer.taken - self._timed[0], self.seconds["steps"] - self._timed[1]
@@ -325,6 +154,8 @@ class TrainingRun:
         if trainer.taken in self._sample_at:
             self.rows.extend(_sampled(trainer, self.samples))
             self._clock("evaluation")
+        if looks and self.goes_on:
+            self._show()
         if trainer.taken == spec.landmark:
             trainer.check()
             self._clock("steps")
@@ -340,8 +171,16 @@ class TrainingRun:
             self._pause = max(spec.snapshot_seconds, longest) if spec.snapshot_seconds else 0.0
             self._saved = time.monotonic()
 
+    def _show(self) -> None:
+        """Write the steps since the last time where others can read them."""
+        steps, losses = self._shown
+        new = self.trainer.rows(steps)
+        new[-1]["tokens_per_second"] = self.speed[-1]["tokens_per_second"]
+        self._live.add([*new, *self.rows[losses:]])
+        self._shown = self.trainer.taken, len(self.rows)
+
     def _clock(self, what: str) -> float:
-        took = self.laps.lap()
+        took = self.stopwatch.since_last()
         self.seconds[what] += took
         return took
 
@@ -353,9 +192,10 @@ class TrainingRun:
         """
         self._clock("steps")
         seconds = {what: round(value, 4) for what, value in self.seconds.items()} | {"loading": round(self._loading, 4)}
+        self.spec.live_steps.unlink(missing_ok=True)  # its place may be needed
         _write(self.spec, self.trainer, self.rows, self.speed, seconds, self.continued, self.together)
         self.spec.snapshot.unlink(missing_ok=True)
-        self.laps.lap()
+        self.stopwatch.since_last()
         return read_json(self.spec.output / "proxy.json")
 
 
@@ -364,7 +204,7 @@ def _sampled(trainer: TrainingLoop, samples: Sequence[AnySample]) -> list[dict[s
     try:
         losses = losses_on(trainer.model, samples)
     except ProxyError as error:
-        raise ProxyError(error.problem, where=f"proxy {spec.id} step {step}", remedy=_NOT_FINITE) from error
+        raise ProxyError(error.problem, where=f"proxy {spec.id} step {step}", remedy=NOT_FINITE) from error
     tokens = step * spec.training.windows_per_step * spec.model.context
     return [
         {

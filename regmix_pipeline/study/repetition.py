@@ -11,6 +11,9 @@ from regmix_pipeline.study.settings.search import GroupLimit
 if TYPE_CHECKING:
     from regmix_pipeline.study.study import Study
 
+MAX_EPOCHS = 4.0
+"""How often a large run may see a token where nothing is said: up to 4 is nearly free (arXiv 2305.16264)."""
+
 
 @dataclass(frozen=True)
 class EpochLimit:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.errors import StudyError
+from regmix_pipeline.study.repetition import MAX_EPOCHS
 from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings
 from regmix_pipeline.study.settings.tokens import TokenizerSettings, TokenizerTraining
 from regmix_pipeline.study_init.found import found_domains
 from regmix_pipeline.study_init.sampled import Sampled, bytes_per_token, sample_of
 
-MAX_EPOCHS = 4.0
 SMALL, LARGE = 50_000_000, 10_000_000_000
 """Tokens below which the demo's proxies fit, and from which RegMix's own training does."""
 MIXTURES, MIXTURES_PER_DOMAIN = 64, 8

@@ -11,9 +11,10 @@ from regmix_pipeline.errors import DocumentError, RegmixError, StudyError
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.hub import hub_problem
 from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.repetition import MAX_EPOCHS
 from regmix_pipeline.study.settings.documents import check_name
 from regmix_pipeline.study_init.found import domain_name, is_remote, place_of
-from regmix_pipeline.study_init.proposal import MAX_EPOCHS, PAPERS_MIXTURES, Proposal, Proposed, proposed
+from regmix_pipeline.study_init.proposal import PAPERS_MIXTURES, Proposal, Proposed, proposed
 
 
 def init_study(folder: Path | str, out: Path, target: str | None = None, tokens: int | None = None) -> Proposal:

@@ -1,7 +1,8 @@
-"""What a tracker gets: a finished proxy as a run of an experiment tracker."""
+"""What a tracker gets: a proxy as a run of an experiment tracker, while it trains and when it is finished."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,17 @@ SERIES = {
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A finished proxy.
+    """A proxy, with all that is known of it so far.
 
     Attributes:
         proxy: its id, which names the run.
         study: name of the study, which groups the runs.
         mixture: id of its mixture.
         weights: domain -> weight, summing to 1.
-        settings: name -> number or text: seed, tokens, parameters and such.
+        settings: name -> number or text: seed, parameters and such; tokens, steps and device once it is finished.
         steps: a row an optimiser step, increasing: step, and of `SERIES` what is known (losses in nats per token).
         losses: a row a target and step: target, step, loss (nats per token).
+        finished: whether there will be no more.
     """
 
     proxy: str
@@ -39,21 +41,32 @@ class TrackedRun:
     settings: Mapping[str, Any]
     steps: Sequence[Mapping[str, Any]]
     losses: Sequence[Mapping[str, Any]]
+    finished: bool = True
 
     @property
     def tags(self) -> list[str]:
         """The mixture as short texts, the heaviest domain first: ``web=0.600``."""
         return [f"{name[:56]}={weight:.3f}" for name, weight in sorted(self.weights.items(), key=lambda one: -one[1])]
 
-    def series(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Step -> values of the series there, increasing; target losses are ``loss/<target>``."""
+    @property
+    def last_step(self) -> int:
+        """The last step that is known; 0 where none is."""
+        return max((rows[-1]["step"] for rows in (self.steps, self.losses) if rows), default=0)
+
+    def series(self, after: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
+        """Step -> values of the series there, increasing, past the step ``after``; target losses are
+        ``loss/<target>``."""
         found: dict[int, dict[str, float]] = {}
-        for row in self.steps:
+        for row in self._past(self.steps, after):
             values = {name: row[column] for column, name in SERIES.items() if row.get(column) is not None}
             found.setdefault(row["step"], {}).update(values)
-        for row in self.losses:
+        for row in self._past(self.losses, after):
             found.setdefault(row["step"], {})[f"loss/{row['target']}"] = row["loss"]
         yield from sorted(found.items())
+
+    @staticmethod
+    def _past(rows: Sequence[Mapping[str, Any]], after: int) -> Sequence[Mapping[str, Any]]:
+        return rows[bisect_right(rows, after, key=lambda row: row["step"]) :]
 
     def last(self) -> dict[str, float]:
         """The last value of each series."""
@@ -62,7 +75,12 @@ class TrackedRun:
 
 class Tracker(Protocol):
     """Takes runs. A class with this constructor and `send` is a tracker; the registry or ``package.module:Class`` names
-    it."""
+    it.
+
+    One with ``live = True`` is sent a run again and again while its proxy trains, each time with all steps so far, and
+    takes those that it has not. Where another process sent the first of them, the tracker knows, or begins the run
+    again. It may have ``close()``, called when no more is sent.
+    """
 
     def __init__(self, study: str, home: Path, options: Mapping[str, Any]) -> None:
         """Args:
@@ -76,7 +94,7 @@ class Tracker(Protocol):
         ...
 
     def send(self, run: TrackedRun) -> None:
-        """Take a finished run. Any exception means that it was not taken, and it is sent again later."""
+        """Take a run. Any exception means that it was not taken, and it is sent again later."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A real project of Dagster's `dg` that adds a study by the component, checked and listed by `dg` itself."""
+"""A real project of Dagster's `dg` that adds studies by the component, checked and listed by `dg` itself."""
 
 import json
 import os
@@ -86,6 +86,20 @@ def test_dg_lists_its_assets_jobs_and_sensors_beside_the_projects_own(project):
     assert {f"tiny_{job}" for job in ("decide", "refit", "prepare_data", "train_proxies")} <= jobs
     sensors = {sensor["name"] for sensor in found["sensors"]}
     assert {"tiny_new_domains", "tiny_automation", "tiny_run_failures"} <= sensors
+
+
+def test_two_studies_stand_side_by_side(project, tmp_path):
+    two = shutil.copytree(project, tmp_path / "two")
+    defs = two / "src" / "lab" / "defs"
+    shutil.copytree(defs / "mix", defs / "other")
+    study = defs / "other" / "tiny.yaml"
+    study.write_text(study.read_text().replace("name: tiny", "name: other"))
+    assert "All definitions loaded successfully" in dg(two, "check", "defs")
+    found = json.loads(dg(two, "list", "defs", "--json"))
+    for study in ("tiny", "other"):
+        assert f"{study}/mixture_decision" in {asset["asset_key"] for asset in found["assets"]}
+        assert f"{study}_refit" in {job["name"] for job in found["jobs"]}
+        assert f"{study}_run_failures" in {sensor["name"] for sensor in found["sensors"]}
 
 
 def test_a_mistake_in_the_yaml_is_named_by_dg(project, tmp_path):

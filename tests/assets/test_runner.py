@@ -17,7 +17,7 @@ from regmix_pipeline.search.stage import OPTIMAL_MIXTURE
 from regmix_pipeline.stages import up_to
 
 
-def test_partitions_that_dagster_was_not_told_of_are_told_by_the_next_run_and_not_made_again(world):
+def test_partitions_that_dagster_does_not_know_are_reported_by_the_next_run_and_not_made_again(world):
     losses = world.key(PROXY_LOSSES)
     keys = sorted(world.instance.get_materialized_partitions(losses))
     assert len(keys) > 2

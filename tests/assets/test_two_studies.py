@@ -1,4 +1,4 @@
-"""Two studies in one workspace and one Dagster instance: neither touches what the other has."""
+"""Two studies in one workspace, instance or code location: neither touches what the other has."""
 
 import dagster as dg
 import yaml
@@ -10,9 +10,9 @@ from regmix_pipeline.definitions import build_definitions
 from regmix_pipeline.stages import STAGES
 
 
-def materialise(instance, names, study_file, home):
+def materialise(instance, names, definitions):
     """Run a study's data assets as the UI does: what is observed first, then the partitions that this registers."""
-    job = build_definitions(study_file, home).resolve_implicit_global_asset_job_def()
+    job = definitions.resolve_implicit_global_asset_job_def()
 
     def run(*assets, tags=None):
         assert job.execute_in_process(instance=instance, asset_selection=names.asset_keys(assets), tags=tags).success
@@ -35,15 +35,31 @@ def test_they_share_an_instance_and_keep_their_partitions(study_file, tmp_path):
     other_file.write_text(yaml.safe_dump({k: v for k, v in (settings | small).items() if v is not None}))
     tiny, other = StudyNames.of("tiny"), StudyNames.of("other")
     with dg.DagsterInstance.ephemeral() as instance:
-        materialise(instance, tiny, study_file, tmp_path / "home")
+        materialise(instance, tiny, build_definitions(study_file, tmp_path / "home"))
         before = {each.name: instance.get_dynamic_partitions(each.name) for each in (tiny.sources, tiny.mixtures)}
         assert len(before["tiny/domain"]) == 4
-        materialise(instance, other, other_file, tmp_path / "other-home")
+        materialise(instance, other, build_definitions(other_file, tmp_path / "other-home"))
         assert {name: instance.get_dynamic_partitions(name) for name in before} == before
         assert instance.get_dynamic_partitions(other.sources.name) == ["code", "licences"]
         for names, count in ((tiny, 4), (other, 2)):
             assert len(instance.get_materialized_partitions(names.asset_key("token_shards"))) == count
             assert instance.get_latest_materialization_event(names.asset_key("mixtures")) is not None
+
+
+def test_one_code_location_runs_both(study_file, tmp_path):
+    locations = []
+    for name in ("one", "two"):
+        path = study_file.with_name(f"{name}.yaml")
+        path.write_text(study_file.read_text().replace("name: tiny", f"name: {name}"))
+        locations.append(build_definitions(path, tmp_path / name, prefix=f"{name}_", executor=dg.in_process_executor))
+    both = dg.Definitions.merge(*locations)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name in ("one", "two"):
+            names = StudyNames.of(name)
+            assert not (tmp_path / name).exists()
+            materialise(instance, names, both)
+            assert instance.get_latest_materialization_event(names.asset_key("mixtures")) is not None
+            assert (tmp_path / name / "records").is_dir()
 
 
 def test_one_workspace_lists_both(study_file, tmp_path):

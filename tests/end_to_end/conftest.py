@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
+
+from tests.end_to_end.test_changes import regmix, write
 
 PATIENCE = 300
 """Seconds after which something that has to happen counts as never happening."""
@@ -176,6 +179,26 @@ class Study:
                     map(repr, ledger.execute(f"select {kept} from {table}{ONLY_CURRENT.get(table, '')}").fetchall())
                 )
         return found
+
+
+@pytest.fixture(scope="module")
+def decided(real_text, settings, tmp_path_factory):
+    """The folder of a module's ``settings``, what `regmix status` said before, and what `regmix run` said."""
+    folder = tmp_path_factory.mktemp("decided")
+    shutil.copytree(real_text, folder / "text")
+    for path in (folder / "text").iterdir():
+        # Of another machine, whose clock is ahead: never older than a moment.
+        os.utime(path, (time.time() + 3600,) * 2)
+    write(folder, settings)
+    return folder, json.loads(regmix(folder, "status", "--json")), json.loads(regmix(folder, "run", "--json"))
+
+
+@pytest.fixture
+def place(decided, tmp_path):
+    """A copy of the folder."""
+    folder = tmp_path / "study"
+    shutil.copytree(decided[0], folder)
+    return folder
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A cluster that loses a node or its head, by the real command: Ray's words are in a log, and the user is told."""
+"""A cluster that loses a node or its head, by the real command: Ray's words are in a log, and the user is informed."""
 
 import json
 import re

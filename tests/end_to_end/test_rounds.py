@@ -1,9 +1,6 @@
 """A study in rounds, by the real command: each is chosen by what those before taught, and nothing is done twice."""
 
 import json
-import os
-import shutil
-import time
 
 import pytest
 
@@ -17,25 +14,8 @@ def settings(tiny_settings):
         "mixtures": {"count": 20, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 3}},
         "regression": {"regressors": ["exponential", "gaussian_process"], "bootstrap": 50},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
+        "tracking": {"to": ["tensorboard"]},
     }
-
-
-@pytest.fixture(scope="module")
-def decided(real_text, settings, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rounds")
-    shutil.copytree(real_text, folder / "text")
-    for path in (folder / "text").iterdir():
-        # Of another machine, whose clock is ahead: never older than a moment.
-        os.utime(path, (time.time() + 3600,) * 2)
-    write(folder, settings)
-    return folder, json.loads(regmix(folder, "status", "--json")), json.loads(regmix(folder, "run", "--json"))
-
-
-@pytest.fixture
-def place(decided, tmp_path):
-    folder = tmp_path / "study"
-    shutil.copytree(decided[0], folder)
-    return folder
 
 
 def rounds(folder):
@@ -51,6 +31,15 @@ def test_the_price_of_all_rounds_is_said_before_and_is_what_they_take(decided):
     folder, said, _ = decided
     assert said["later_rounds"] == {"rounds": 2, "mixtures": 4, "models": 4, "tokens": 4 * 16_384, "at_most": False}
     assert said["training_tokens"] == 21 * 16_384 == len(proxies(folder)) * 16_384
+
+
+def test_the_proxies_of_all_rounds_are_with_the_tracker(decided):
+    home = decided[0] / ".regmix" / "tiny"
+    trained = {path.name for path in (home / "proxies").glob("p*")}
+    assert len(trained) == 21
+    assert {path.parent.name for path in home.glob("tensorboard/tiny/p*/events*")} == trained
+    assert {path.stem for path in home.glob("tracking/tensorboard/*.json")} == trained
+    assert not list((home / "proxies").glob(".*.steps.jsonl*"))
 
 
 def test_every_round_is_visible_with_what_it_promised_and_what_it_brought(decided):

@@ -35,22 +35,6 @@ def settings(quick_settings):
     }
 
 
-@pytest.fixture(scope="module")
-def decided(real_text, settings, tmp_path_factory):
-    """The folder, what `regmix status` said before, and what `regmix run` said."""
-    folder = tmp_path_factory.mktemp("sizes")
-    shutil.copytree(real_text, folder / "text")
-    write(folder, settings)
-    return folder, json.loads(regmix(folder, "status", "--json")), json.loads(regmix(folder, "run", "--json"))
-
-
-@pytest.fixture
-def place(decided, tmp_path):
-    folder = tmp_path / "study"
-    shutil.copytree(decided[0], folder)
-    return folder
-
-
 def larger(folder):
     return {path.name: path.stat().st_mtime_ns for path in sorted((folder / ".regmix/tiny/sizes").glob("p*"))}
 

@@ -38,7 +38,8 @@ SOURCES = {
         f"proxies/{name}.py"
         for name in (
             *("attention", "loss", "model", "optimiser", "permutation", "quota"),
-            *("stack/model", "stack/steps", "stack/train", "train", "windows", "workers/parallel", "workers/prepare"),
+            *("stack/model", "stack/steps", "stack/train", "train", "training_loop", "windows"),
+            *("workers/parallel", "workers/prepare"),
         )
     ],
     "proxy_losses": [
@@ -49,7 +50,7 @@ SOURCES = {
         )
     ],
     "earlier_runs": ["proxies/earlier.py", "proxies/evaluate.py", "study/changes.py"],
-    "size_runs": ["proxies/size_runs.py", "proxies/evaluate.py", "proxies/train.py"],
+    "size_runs": [f"proxies/{name}.py" for name in ("evaluate", "larger", "size_runs", "train", "training_loop")],
     "imported_runs": [
         *(f"proxies/run_{name}.py" for name in ("facts", "files", "ids", "names", "tables")),
         "mixtures/mixture.py",
@@ -78,7 +79,10 @@ SOURCES = {
     "mixture_decision": [
         f"decisions/{name}.py" for name in ("alternatives", "caveats", "evidence", "families", "record", "rounds")
     ],
-    "confirmation": ["decisions/confirmation.py", "decisions/guardrails.py", "proxies/evaluate.py", "proxies/train.py"],
+    "confirmation": [
+        *("decisions/confirmation.py", "decisions/guardrails.py", "proxies/evaluate.py", "proxies/larger.py"),
+        *("proxies/train.py", "proxies/training_loop.py"),
+    ],
     "mixture_report": ["report/*.py"],
     "strategy_comparison": ["strategies/*.py", "strategies/methods/*.py", "strategies/comparison/*.py"],
 }

@@ -25,6 +25,6 @@ def test_a_time_zone_has_a_name():
         Refit(cron="0 3 * * *", timezone="Mars/Olympus")
 
 
-def test_many_reasons_are_told_briefly():
+def test_many_reasons_are_reported_briefly():
     stale = {f"m{number}": "new" for number in range(5)} | {"books": "changed: documents/books"}
     assert in_words(stale) == "m0, m1, m2 and 2 more (new); books (changed: documents/books)"

@@ -32,7 +32,7 @@ def test_every_value_is_whole_at_any_width(width, columns, data):
         assert max(map(len, text.splitlines())) <= width
 
 
-def test_columns_line_up_where_they_fit_and_rows_are_told_where_they_do_not():
+def test_columns_line_up_where_they_fit_and_rows_are_listed_where_they_do_not():
     headings, rows = (
         ("", "models", "FLOPs each"),
         [("proxies", "16", ("2.72e09", "red")), ("confirmation", "3", "1e10")],

@@ -11,7 +11,7 @@ import torch
 from regmix_pipeline.proxies.memory import worker_memory
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stack.steps import Stack
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 
 SHARE = 0.9
 """Of the memory that is free."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from regmix_pipeline.proxies.device import autocast
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.stack.model import stacked_hidden
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 
 HEAD = "head"
 """The parameter whose gradient the loss itself adds up."""

@@ -15,7 +15,7 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stack.size import best_size
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.units import Outcome, in_stacks, shape_of
-from regmix_pipeline.proxies.train import Laps, TrainingRun, starting_again_after_errors, train_proxy
+from regmix_pipeline.proxies.train import Stopwatch, TrainingRun, starting_again_after_errors, train_proxy
 
 
 def train_in_stacks(
@@ -73,7 +73,7 @@ class _Together:
 
     def __init__(self, specs: Sequence[ProxySpec], found: dict[str, Outcome]) -> None:
         self.specs, self.found = specs, found
-        self.laps = Laps()
+        self.stopwatch = Stopwatch()
 
     def train(self, worker: int, say: Say) -> None:
         going: list[TrainingRun] = []
@@ -85,7 +85,7 @@ class _Together:
 
             def begin(spec: ProxySpec = spec, speaks: Say = speaks) -> None:
                 device = device_of(spec.device, worker)
-                going.append(TrainingRun(spec, device, speaks, self.laps, len(self.specs)))
+                going.append(TrainingRun(spec, device, speaks, self.stopwatch, len(self.specs)))
 
             self._try(spec, begin)
         stack = None
@@ -102,7 +102,7 @@ class _Together:
             except Exception as error:  # of the device, such as its memory: it is nobody's own
                 self.found |= {run.spec.id: error for run in going}
                 return
-            share = self.laps.lap() / len(going)
+            share = self.stopwatch.since_last() / len(going)
             for run in going:
                 run.seconds["steps"] += share
             for run in going:

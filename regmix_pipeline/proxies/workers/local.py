@@ -95,6 +95,11 @@ def commands_at_once(study: Study, engine: EngineSettings | None = None) -> int:
     return JOBS if kind == "slurm" else max(1, devices_here())
 
 
+def models_at_once(devices: int, gpus: int) -> int:
+    """Models that train at once on so many devices where each takes ``gpus`` of them, or all if there are fewer."""
+    return max(1, devices // gpus)
+
+
 def devices_here() -> int:
     """CUDA devices of this machine that this process may use."""
     devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
@@ -149,8 +154,8 @@ class LocalExecutor:
             require("torch", where_of(waiting[0]))
         units = in_stacks(waiting, most_in_stack(self.stack, devices_here()), self._stacking, shape_of)
         workers = self.workers if all(len(unit) == 1 for unit in units) else self._stacking
-        if self.gpus > 1 and any(isinstance(task, ProxySpec) for task in waiting):
-            workers = max(1, devices_here() // self.gpus)
+        if self.gpus > 1 and any(len(unit) == 1 and isinstance(unit[0], ProxySpec) for unit in units):
+            workers = models_at_once(devices_here(), self.gpus)
         lines = partial(line_of_unit, stack=self.stack, gpus=self.gpus)
         with closing(answers("regmix_pipeline.proxies.workers.worker", units, lines, workers)) as found:
             for unit, answer, code in found:

@@ -29,7 +29,8 @@ from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.processes import command, how_it_ended, module_search
 from regmix_pipeline.progress import to_stderr
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.train import TrainingLoop, TrainingRun, starting_again_after_errors
+from regmix_pipeline.proxies.train import TrainingRun, starting_again_after_errors
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers.local import explained, where_of
 from regmix_pipeline.proxies.workers.prepare import prepare_torch
 

@@ -116,19 +116,17 @@ class NgramLaw(_OfEvidence, MixtureRegressor):
 
     def _predict(self, X: Array, columns: Columns) -> Array:
         known = self.learned_
-        return np.column_stack(
-            [
-                known["level"][j]
-                + (self._features(X, j, float(known["decay"][j])) - known["centre"][j]) @ known["slope"][j]
-                for j in columns
-            ]
-        )
+        return np.column_stack([known["level"][j] + self._centred(X, j) @ known["slope"][j] for j in columns])
+
+    def _centred(self, X: Array, target: int) -> Array:
+        """The features at the decay that was learned, from their centre, (m, 2)."""
+        known = self.learned_
+        return self._features(X, target, float(known["decay"][target])) - known["centre"][target]
 
     def tangent(self, X: Array, target: int) -> Array:
         """What changes of a, b and c by the width of their prior do to one target's prediction, (m, 3)."""
         known = self.learned_
-        features = self._features(X, target, float(known["decay"][target]))
-        centred = (features - known["centre"][target]) / known["spread"][target]
+        centred = self._centred(X, target) / known["spread"][target]
         return known["scale"][target] * WIDTH * np.column_stack([np.ones(len(X)), centred])
 
     def help(self, X: Array, target: int) -> Array:

@@ -18,7 +18,7 @@ from regmix_pipeline.proxies.evaluate import AnySample, Sample, losses_on
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.measured import Loss
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.strategies.arena import Account, Array, Size
 from regmix_pipeline.strategies.session_checks import check_steps, checked_factors, checked_weights
 from regmix_pipeline.strategies.trained.windows import SteeredWindows

@@ -16,7 +16,7 @@ else:
 
 
 class TrackingSettings(Settings):
-    """Experiment trackers that every finished proxy is sent to. No part of any result."""
+    """Experiment trackers that every proxy is sent to while it trains. No part of any result."""
 
     to: tuple[TrackerName, ...] = ()
     """Trackers: tensorboard, wandb, mlflow (each an extra of the same name), or package.module:Class of your own."""

@@ -231,6 +231,12 @@ def _running():
     return running
 
 
+@pytest.fixture(scope="session")
+def dagster_at():
+    """``dagster_at(folder, port)``: a webserver that listens there, spoken to as the UI does."""
+    return Dagster
+
+
 @pytest.fixture(name="until", scope="session")
 def _until():
     """Asks until the answer is true."""

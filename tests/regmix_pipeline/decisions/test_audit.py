@@ -22,7 +22,7 @@ def differences(workspace, asked=None, **options):
     return {(each["place"].split("@")[0], each["kind"]) for link in found["chain"] for each in link["differences"]}
 
 
-def test_a_decision_whose_file_is_gone_is_told_from_the_ledger_alone(workspace):
+def test_a_decision_whose_file_is_gone_is_reported_from_the_ledger_alone(workspace):
     record = find_decision(workspace)
     shutil.rmtree(workspace.path("decisions"))
     assert find_decision(workspace, record["decision"]) == record

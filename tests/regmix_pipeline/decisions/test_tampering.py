@@ -224,7 +224,7 @@ def test_a_manifest_kept_elsewhere_knows_who_rewrote_the_whole_home(workspace, t
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs OpenSSH's ssh-keygen")
-def test_a_signed_verdict_is_told_from_a_forged_one(workspace, tmp_path):
+def test_a_signed_verdict_is_distinguished_from_a_forged_one(workspace, tmp_path):
     for name in ("ada", "eve"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
     signers = tmp_path / "allowed"

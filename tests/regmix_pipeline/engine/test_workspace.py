@@ -201,7 +201,7 @@ def test_folders_come_from_the_environment_unless_given(study_file, tmp_path, mo
     assert (given.home, given.data) == (tmp_path / "other", tmp_path / "texts")
 
 
-def test_outputs_that_follow_at_once_are_recorded_together_and_told_once_they_are(workspace, counter):
+def test_outputs_that_follow_at_once_are_recorded_together_and_reported_once_they_are(workspace, counter):
     counter.contents = {f"k{number}": str(number) for number in range(20)}
     made_when_reported = []
 

@@ -203,9 +203,47 @@ def test_devices_times_the_models_that_each_trains_at_once():
     held = plan_study(study(count=512), hardware=small)
     assert 1 < held.at_once["proxies"][1] < 64
     assert held.memory["proxies"].total <= 8e9
-    asked = study(count=512)
-    asked = asked.model_copy(update={"proxies": asked.proxies.model_copy(update={"engine": EngineSettings(stack=4)})})
-    assert on_h100(asked).at_once["proxies"] == (8, 4)
+    assert on_h100(with_engine(study(count=512), stack=4)).at_once["proxies"] == (8, 4)
+
+
+def with_engine(of, **engine):
+    """The study with such an engine."""
+    return of.model_copy(update={"proxies": of.proxies.model_copy(update={"engine": EngineSettings(**engine)})})
+
+
+def seconds_of(plan, name):
+    return next(stage.seconds for stage in plan.stages if stage.stage == name)
+
+
+def test_a_model_on_several_devices_keeps_them_busy_for_its_share_of_the_time():
+    pile = load_study(ROOT / "studies" / "pile.yaml")
+    alone, several = on_h100(pile), on_h100(with_engine(pile, gpus_per_model=4))
+    assert (alone.at_once["confirmation"], alone.per_model["confirmation"]) == ((3, 1), 1)
+    # Two of the three models at once, each on four devices: two rounds of a quarter of the time.
+    assert (several.at_once["confirmation"], several.per_model["confirmation"]) == ((8, 1), 4)
+    assert seconds_of(several, "confirmation") == pytest.approx(seconds_of(alone, "confirmation") / 2, rel=0.01)
+    shown = next(work for work in plan_as_json(several)["works"] if work["what"] == "confirmation")
+    assert (shown["devices"], shown["devices_per_model"]) == (8, 4)
+    # Stacked proxies share devices as before, and Ray does not know the setting.
+    assert seconds_of(several, "proxy_checkpoints") == seconds_of(alone, "proxy_checkpoints")
+    assert on_h100(with_engine(pile, kind="ray", gpus_per_model=4)).per_model["confirmation"] == 1
+
+
+def test_all_devices_for_one_model_cost_what_a_device_for_each_does():
+    pile = load_study(ROOT / "studies" / "pile.yaml")
+    alone = on_h100(pile, devices=3)
+    together = on_h100(with_engine(pile, gpus_per_model=8), devices=3)
+    assert together.per_model["confirmation"] == 3
+    assert seconds_of(together, "confirmation") == pytest.approx(seconds_of(alone, "confirmation"), rel=0.01)
+    assert together.device_hours() == pytest.approx(alone.device_hours(), rel=0.01)
+
+
+def test_a_step_of_fewer_windows_than_devices_is_warned_of():
+    few = study()
+    training = few.proxies.training_settings
+    asked = with_engine(few, gpus_per_model=training.windows_per_step + 1, stack=1)
+    plan = on_h100(asked, devices=2 * training.windows_per_step)
+    assert any("lower proxies.engine.gpus_per_model" in warning for warning in plan.warnings)
 
 
 def test_a_trial_of_stacked_models_says_what_each_of_them_takes():

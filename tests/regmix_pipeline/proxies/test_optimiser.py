@@ -7,7 +7,7 @@ import torch
 
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
-from regmix_pipeline.proxies.train import flattened
+from regmix_pipeline.proxies.training_loop import flattened
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 
 

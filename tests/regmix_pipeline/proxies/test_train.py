@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from regmix_pipeline.errors import ProxyError, StudyError, TokenError
 from regmix_pipeline.proxies.integrity import is_step, trajectory_of, trajectory_schema
 from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
-from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
+from regmix_pipeline.proxies.train import train_proxy
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 
 SpecOf = Callable[..., ProxySpec]
 

@@ -125,7 +125,7 @@ def test_a_training_continues_from_its_snapshot(spec_of: SpecOf, tmp_path: Path)
     import torch
 
     from regmix_pipeline.proxies.snapshot import Snapshot, save_snapshot
-    from regmix_pipeline.proxies.train import TrainingLoop
+    from regmix_pipeline.proxies.training_loop import TrainingLoop
 
     whole = spec_of(folder=tmp_path / "whole", targets={})
     cut = whole.model_copy(update={"folder": tmp_path / "cut"})
@@ -208,7 +208,7 @@ def test_a_damaged_snapshot_is_not_trusted(spec_of: SpecOf, harm: str, tmp_path:
     import torch
 
     from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snapshot
-    from regmix_pipeline.proxies.train import TrainingLoop
+    from regmix_pipeline.proxies.training_loop import TrainingLoop
 
     spec, cpu = spec_of(), torch.device("cpu")
     trainer = TrainingLoop(spec, cpu)

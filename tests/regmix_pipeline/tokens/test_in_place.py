@@ -250,7 +250,7 @@ def test_extents_read_as_one_row(tmp_path_factory, pieces, data):
     assert sha256_of_tokens(folder / "all.extents", "uint16") == sha256_of_tokens(folder / "all.ds", "uint16")
 
 
-def test_a_header_is_told_by_its_first_bytes_and_not_by_the_name(place, token_writer, shard):
+def test_a_header_is_known_by_its_first_bytes_and_not_by_the_name(place, token_writer, shard):
     flat = np.concatenate([np.array(each, np.uint16) for each in token_writer.tokens(place.sentences(30))])
     found = {}
     for name in ("raw", "saved"):

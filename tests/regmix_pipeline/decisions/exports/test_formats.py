@@ -192,7 +192,7 @@ def test_a_template_names_the_domain_and_nothing_else(export, template):
         export("streaming", template=template)
 
 
-def test_streams_are_told_where_to_read_and_where_to_keep(export, decision):
+def test_streams_are_given_where_to_read_and_where_to_keep(export, decision):
     streams = yaml.safe_load(export("streaming", template="s3://b/{domain}").files[0].read_text())["streams"]
     assert {name: stream["proportion"] for name, stream in streams.items()} == decision["mixture"]["weights"]
     assert streams["code"]["remote"] == "s3://b/code"
@@ -200,7 +200,7 @@ def test_streams_are_told_where_to_read_and_where_to_keep(export, decision):
     assert local["code"].keys() == {"local", "proportion"}
 
 
-def test_mixtera_is_told_the_property_and_the_least_chunk(export, decision):
+def test_mixtera_is_given_the_property_and_the_least_chunk(export, decision):
     text = export("mixtera", template="pile_set_name:the {domain}").files[0].read_text()
     assert 'PROPERTY = "pile_set_name"' in text
     assert '"the code"' in text

@@ -1,4 +1,4 @@
-"""Commands as real processes: what they are told, what counts of what they report, retries, silence, the end."""
+"""Commands as real processes: what they are given, what counts of what they report, retries, silence, the end."""
 
 import json
 import re
@@ -86,7 +86,7 @@ def test_losses_along_the_way_are_its_trajectory(executor, reporting):
     assert (row["target"], row["step"], row["tokens"], row["loss"]) == ("code", 3, 100, 4.5)
 
 
-def test_the_command_is_told_all_that_it_may_ask_for(executor, reporting, shards, targets):
+def test_the_command_is_given_all_that_it_may_ask_for(executor, reporting, shards, targets):
     spec = reporting()
     names = ("mixture", "proxy", "seed", "tokens", "slot", "shards")
     command = spec.trainer.settings.command + "; printf '%s\\n' " + " ".join(f"{{{name}}}" for name in names)

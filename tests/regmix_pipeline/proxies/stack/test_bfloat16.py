@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from regmix_pipeline.proxies.evaluate import Sample, losses_on
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile
 from regmix_pipeline.proxies.stack.steps import Stack
-from regmix_pipeline.proxies.train import TrainingLoop
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 
 SpecOf = Callable[..., ProxySpec]
 CPU = torch.device("cpu")

@@ -13,7 +13,8 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stack.size import best_size
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.train import train_stack
-from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
+from regmix_pipeline.proxies.train import train_proxy
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]

@@ -21,7 +21,8 @@ from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.train import train_stack
 from regmix_pipeline.proxies.stack.units import in_stacks, shape_of
-from regmix_pipeline.proxies.train import TrainingLoop, train_proxy
+from regmix_pipeline.proxies.train import train_proxy
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers.local import LocalExecutor
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 

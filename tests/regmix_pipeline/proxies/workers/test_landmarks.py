@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from regmix_pipeline.proxies import train
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers import watch
 from regmix_pipeline.proxies.workers.choose import ThroughStore
 from regmix_pipeline.proxies.workers.remote import done_through
@@ -28,7 +28,7 @@ def task(checked, put_tokens):
 def lost_past_landmark(store: Store, task, tmp_path, monkeypatch):
     """A machine dies once a snapshot past the landmark is in the store; returns what was put, in order."""
     monkeypatch.setattr(watch, "LOOK_SECONDS", 0.01)
-    past, order, real, step = threading.Event(), [], store.put, train.TrainingLoop.step
+    past, order, real, step = threading.Event(), [], store.put, TrainingLoop.step
 
     def noted(path, *parts):
         late = parts[-1].endswith(".snapshot") and watch.is_past_landmark(task, path)
@@ -44,7 +44,7 @@ def lost_past_landmark(store: Store, task, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "put", noted)
-        patch.setattr(train.TrainingLoop, "step", dying)
+        patch.setattr(TrainingLoop, "step", dying)
         with pytest.raises(KeyboardInterrupt):
             done_through(store, task, tmp_path / "lost")
     return order

@@ -11,6 +11,7 @@ import pytest
 from regmix_pipeline.errors import ProxyError, StudyError, TokenError
 from regmix_pipeline.files import sha256_of
 from regmix_pipeline.proxies.spec import EvaluationSpec
+from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers import watch
 from regmix_pipeline.proxies.workers.choose import ThroughStore
 from regmix_pipeline.proxies.workers.local import LocalExecutor
@@ -95,8 +96,6 @@ def test_a_training_whose_machine_is_lost_goes_on_at_another(
     store: Store, checked, tmp_path, monkeypatch, at_home, bits
 ):
     """The first machine dies after a snapshot has reached the store; the second continues from there."""
-    from regmix_pipeline.proxies import train
-
     monkeypatch.setattr(watch, "LOOK_SECONDS", 0.01)
     task = checked(snapshot_seconds=0.0)
     expected = at_home([task])
@@ -109,7 +108,7 @@ def test_a_training_whose_machine_is_lost_goes_on_at_another(
             put.set()
 
     monkeypatch.setattr(store, "put", noted)
-    step, steps = train.TrainingLoop.step, []
+    step, steps = TrainingLoop.step, []
 
     def dying(trainer):
         if len(steps) >= 4 and put.wait(20):
@@ -117,10 +116,10 @@ def test_a_training_whose_machine_is_lost_goes_on_at_another(
         steps.append(1)
         step(trainer)
 
-    monkeypatch.setattr(train.TrainingLoop, "step", dying)
+    monkeypatch.setattr(TrainingLoop, "step", dying)
     with pytest.raises(KeyboardInterrupt):
         done_through(store, task, tmp_path / "lost")
-    monkeypatch.setattr(train.TrainingLoop, "step", step)
+    monkeypatch.setattr(TrainingLoop, "step", step)
     value = done_through(store, task, tmp_path / "second")
     assert value["continued_from_step"] > 0
     store.get_proxy(task.output)

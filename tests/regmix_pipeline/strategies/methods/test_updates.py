@@ -19,7 +19,7 @@ def test_doremi_raises_weights_by_the_clipped_excess() -> None:
     assert found.sum() == pytest.approx(1)
 
 
-def test_doremi_steps_and_smooths_as_told() -> None:
+def test_doremi_steps_and_smooths_as_its_options_say() -> None:
     found = updated(np.array([0.5, 0.5]), np.array([np.log(3.0), 0.0]), step_size=2.0, smoothing=0.1)
     # 9 : 1 = .9 : .1; .9 x .9 + .05 = .86
     assert found == pytest.approx([0.86, 0.14], abs=1e-12)

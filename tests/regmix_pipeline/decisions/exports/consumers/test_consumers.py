@@ -63,21 +63,25 @@ def test_olmo_core_builds_the_mixture_over_the_studys_own_token_files(export, de
         build(budget * 100)
 
 
-def test_olmo_core_reads_the_tokens_that_the_study_wrote(export, decision, tmp_path):
+def olmo_core_dataset(path, folder):
+    """The samples that OLMo-core draws for 40,000 tokens of an exported mixture."""
     from olmo_core.data import NumpyFSLDatasetConfig, TokenizerConfig
     from olmo_core.data.source_mixture import SourceMixtureDatasetConfig, SourceMixtureList
 
-    path = export("olmo-core").files[0]
-    mixture = SourceMixtureDatasetConfig(
-        SourceMixtureList.from_yaml(path), 40_000, global_batch_size=8 * LENGTH, quiet=True
-    )
+    sources = SourceMixtureList.from_yaml(path)
     dataset = NumpyFSLDatasetConfig(
-        source_mixture_config=mixture,
+        source_mixture_config=SourceMixtureDatasetConfig(sources, 40_000, global_batch_size=8 * LENGTH, quiet=True),
         sequence_length=LENGTH,
         tokenizer=TokenizerConfig(vocab_size=512, eos_token_id=0, pad_token_id=0),
-        work_dir=str(tmp_path / "work"),
+        work_dir=str(folder),
     ).build()
     dataset.prepare()
+    return dataset
+
+
+def test_olmo_core_reads_the_tokens_that_the_study_wrote(export, decision, tmp_path):
+    path = export("olmo-core").files[0]
+    dataset = olmo_core_dataset(path, tmp_path / "work")
     ours = {}
     for source in yaml.safe_load(path.read_text())["sources"]:
         tokens = np.fromfile(source["paths"][0], np.uint16)
@@ -88,20 +92,10 @@ def test_olmo_core_reads_the_tokens_that_the_study_wrote(export, decision, tmp_p
 
 
 def test_a_run_of_olmo_core_is_verified_by_its_state_and_order(export, tmp_path):
-    from olmo_core.data import DataCollator, NumpyDataLoaderBase, NumpyFSLDatasetConfig, TokenizerConfig
-    from olmo_core.data.source_mixture import SourceMixtureDatasetConfig, SourceMixtureList
+    from olmo_core.data import DataCollator, NumpyDataLoaderBase
 
     main, plan = export("olmo-core", tokens=40_000).files
-    mixture = SourceMixtureDatasetConfig(
-        SourceMixtureList.from_yaml(main), 40_000, global_batch_size=8 * LENGTH, quiet=True
-    )
-    dataset = NumpyFSLDatasetConfig(
-        source_mixture_config=mixture,
-        sequence_length=LENGTH,
-        tokenizer=TokenizerConfig(vocab_size=512, eos_token_id=0, pad_token_id=0),
-        work_dir=str(tmp_path / "work"),
-    ).build()
-    dataset.prepare()
+    dataset = olmo_core_dataset(main, tmp_path / "work")
     loader = NumpyDataLoaderBase.wrap_numpy_dataset(
         dataset, global_batch_size=8 * LENGTH, collator=DataCollator(pad_token_id=0), work_dir=tmp_path / "work", seed=1
     )
