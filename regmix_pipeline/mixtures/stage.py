@@ -131,13 +131,15 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     named: dict[str, Mixture] = {}
     if workspace.study.trains:
         known = _known(workspace, taken)
+        # Of a domain that earlier phases used up no draw may hold any: almost all would be rejected.
+        drawn_from = np.where(limits.caps > 0, prior, 0.0) if workspace.study.phases else prior
         before = {name: known[key] for name, key in taken["anchors"].items()}
         today = anchor_mixtures(prior, limits, settings.anchors)
         named = {name: before.get(name, mixture) for name, mixture in today.items()}
         kept, arrivals = ([known[key] for key, _ in taken[origin]] for origin in ("sampled", "arrival"))
         stand_in = len({run.mixture.id for run in _earlier(workspace)})
         wanted = settings.model_copy(update={"count": max(sizes[0] - stand_in, len(kept))})
-        groups["sampled"] = sample(prior, limits, wanted, workspace.study.seed, kept)
+        groups["sampled"] = sample(drawn_from, limits, wanted, workspace.study.seed, kept)
         asked, first = adopted_mixtures(workspace), len(groups["sampled"]) + stand_in
         later = listed_of_rounds(settings, first, asked)
         following = after(settings.count, sizes, first, [number for _, number in later])
@@ -145,7 +147,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         groups["further"] = [mixture for mixture, number in asked if number is None]
         rounds = {mixture.id: 1 for mixture in groups["sampled"]} | {mixture.id: number for mixture, number in later}
         measured = groups["sampled"] + groups["round"] + groups["further"]
-        groups["arrival"] = _arrivals(workspace, prior, limits, measured, arrivals, taken["arrived"])
+        groups["arrival"] = _arrivals(workspace, drawn_from, limits, measured, arrivals, taken["arrived"])
     origins: dict[str, str] = {}
     mixtures: dict[str, Mixture] = {}
     for origin, group in groups.items():

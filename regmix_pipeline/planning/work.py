@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from regmix_pipeline.strategies import catalogue
+from regmix_pipeline.study.phases import tokens_before
 from regmix_pipeline.study.repetition import max_epochs_of
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 from regmix_pipeline.study.settings.strategies import RESERVED, StrategySettings
@@ -195,12 +196,13 @@ def vocabulary_of(study: Study, base: Path | None) -> int:
 
 def caps_of(study: Study) -> dict[str, float]:
     """Domain -> highest weight, for domains whose cap or available tokens the study states."""
-    target, epochs = study.limits.target_tokens, max_epochs_of(study)
+    target, epochs, before = study.limits.target_tokens, max_epochs_of(study), tokens_before(study)
     caps = {}
     for name, domain in study.domains.items():
         bounds = [domain.cap] if domain.cap is not None else []
         if target is not None and domain.available_tokens is not None:
-            bounds.append(epochs[name] * domain.available_tokens / target)
+            left = epochs[name] * domain.available_tokens - before.get(name, 0)
+            bounds.append(max(left, 0.0) / target)
         if bounds and min(bounds) < 1:
             caps[name] = min(bounds)
     return caps

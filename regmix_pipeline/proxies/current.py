@@ -60,7 +60,7 @@ def _as_trained_before(workspace: Workspace, spec: ProxySpec) -> ProxySpec:
         if as_trained(former, at).is_finished:
             return former
     revised = workspace.revised
-    if not revised & {domain for domain, _ in spec.exact_mixture.parts}:
+    if not revised & {domain for each in spec.phases for domain, _ in each.exact_mixture.parts}:
         return spec
     names, finished = workspace.renamed, finished_proxies(workspace)
     # The newest of several: they are in the order in which they were written.
@@ -83,6 +83,7 @@ def _alike(spec: ProxySpec, revised: set[str], names: Mapping[str, str]) -> str:
         spec.seed,
         {name: spec.shards[domain].version for domain, name in others},
         {name: spec.available_windows.get(domain) for domain, name in others},
+        *([] if spec.start is None else [_alike(spec.start, revised, names)]),
     )
 
 

@@ -34,7 +34,8 @@ from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
 from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snapshot
 from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
-from regmix_pipeline.proxies.windows import TrainingWindows, within_quota
+from regmix_pipeline.proxies.starts import load_optimiser, load_weights, save_optimiser
+from regmix_pipeline.proxies.windows import TrainingWindows, drawn_before, within_quota
 
 _CHECK_EVERY = 16
 _NOT_FINITE = "lower training.learning_rate, or look at the shards' text"
@@ -63,12 +64,18 @@ class TrainingLoop:
             spec.seed,
             spec.available_windows,
             training.draws,
+            drawn_before(spec),
         )
         self.model = Decoder(spec.model, spec.vocabulary)
-        initialise(self.model, spec.seed)
+        if spec.start is None:
+            initialise(self.model, spec.seed)
+        else:
+            load_weights(spec.start, self.model)
         self.model.to(device)
         self.flat, self.gradient = flattened(self.model)
         self.optimiser = FlatAdamW(self.flat, self.gradient, training)
+        if spec.start is not None:
+            load_optimiser(spec.start, self.optimiser)
         self.forward = torch.compile(self.model) if device.type == "cuda" else self.model
         per_pass = max(1, spec.model.tokens_per_pass(device.type) // context)
         self.passes = math.ceil(training.windows_per_step / per_pass)
@@ -94,7 +101,7 @@ class TrainingLoop:
         for name, tensor in self.tensors.items():
             if name in snapshot.tensors:  # those of earlier versions have no norms
                 tensor.copy_(snapshot.tensors[name])
-        self.optimiser.taken.fill_(snapshot.taken)
+        self.optimiser.taken.fill_(self.spec.steps_before + snapshot.taken)
         self.taken = snapshot.taken
 
     @torch.no_grad()
@@ -132,8 +139,15 @@ class TrainingLoop:
     def update(self, loss: Tensor) -> None:
         """Take the step that the gradient asks for, now that it is whole; ``loss`` is the step's, a scalar."""
         self.losses[self.taken] = loss
-        self.norms[self.taken] = self.optimiser.step(self.spec.training.learning_rate_at(self.taken, self.steps))
+        self.norms[self.taken] = self.optimiser.step(self._learning_rate_at(self.taken))
         self.taken += 1
+
+    def _learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step from 0, in one schedule over all phases."""
+        spec = self.spec
+        return spec.training.learning_rate_at(
+            spec.steps_before + step, spec.steps_before + self.steps + spec.steps_after
+        )
 
     def _gradients(self, rows: NDArray[np.int64]) -> Tensor:
         scale = 1.0 / (rows.shape[0] * self.spec.model.context)
@@ -163,7 +177,7 @@ class TrainingLoop:
                 "tokens": (step + 1) * tokens,
                 "training_loss": loss,
                 "gradient_norm": norm,
-                "learning_rate": training.learning_rate_at(step, self.steps),
+                "learning_rate": self._learning_rate_at(step),
             }
             for step, (loss, norm) in enumerate(zip(losses, norms, strict=True))
         ]
@@ -224,6 +238,7 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
         ProxyError: a loss is not finite, or what was executed is not what the mixture asks for.
         TokenError: a shard is missing, altered or too small.
     """
+    train_start(spec, worker, say)
     spec.lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(spec.lock):
         if spec.is_finished:
@@ -234,6 +249,12 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
                 run.trainer.step()
                 run.after_step()
         return run.finished()
+
+
+def train_start(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> None:
+    """Train the model that a proxy goes on from, unless it is there; raises as `train_proxy`."""
+    if spec.start is not None and not spec.is_finished:
+        train_proxy(spec.start, worker, say)
 
 
 @contextlib.contextmanager
@@ -414,12 +435,15 @@ def _write(
         "tokens_per_second": round(tokens / max(seconds["steps"], 1e-9), 1),
         "device": str(trainer.device),
         **({"stacked": together} if together > 1 else {}),
+        **({"goes_on_from": spec.start.id} if spec.start is not None else {}),
         "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
     }
     with folder_written_atomically(spec.output) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.model.state_dict().items()}
         save_file(weights, temporary / "model.safetensors", metadata={"proxy": spec.id})
         value["sha256"] = sha256_of(temporary / "model.safetensors")
+        if spec.steps_after:
+            value["optimiser_sha256"] = save_optimiser(temporary, trainer.optimiser)
         rows = pa.Table.from_pylist([*trajectory, *trainer.rows()], schema=trajectory_schema())
         pq.write_table(rows, temporary / TRAJECTORY)
         pq.write_table(pa.Table.from_pylist(speed, schema=speed_schema()), temporary / SPEED)

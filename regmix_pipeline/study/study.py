@@ -12,12 +12,14 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from regmix_pipeline.study.changes import Change
+from regmix_pipeline.study.phases import check_phases, with_target_tokens
 from regmix_pipeline.study.repetition import misplaced
 from regmix_pipeline.study.settings.base import Settings, inside
 from regmix_pipeline.study.settings.catalogue import CatalogueSettings
 from regmix_pipeline.study.settings.documents import Source, check_name
 from regmix_pipeline.study.settings.imports import ImportedTables
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
+from regmix_pipeline.study.settings.phases import Phase
 from regmix_pipeline.study.settings.proxies import (
     EarlyStoppingSettings,
     EvaluationSettings,
@@ -41,8 +43,9 @@ class Domain(Settings):
 
     source: Source | None = None
     """Where its documents come from. None, for all domains alike: nothing is trained, only imported runs are used."""
-    cap: float | None = Field(default=None, gt=0, le=1)
-    """Highest weight in any mixture; the tokens available may lower it further."""
+    cap: float | None = Field(default=None, ge=0, le=1)
+    """Highest weight in any mixture; the tokens available may lower it further. 0, in a study with phases: of earlier
+    phases alone."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Lowest weight in the chosen mixture."""
     available_tokens: int | None = Field(default=None, gt=0)
@@ -60,7 +63,8 @@ class LimitSettings(Settings):
     """What the large run can use."""
 
     target_tokens: int | None = Field(default=None, gt=0)
-    """Length of the large run in tokens. None: no availability caps."""
+    """Length of the large run in tokens. None: no availability caps. With `phases` it is the last one's tokens, and is
+    left out."""
     max_epochs: float = Field(default=4.0, gt=0)
     """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free), of
     domains that say nothing else."""
@@ -175,6 +179,9 @@ class Study(Settings):
     """The proxy models."""
     regression: RegressionSettings = RegressionSettings()
     """The regressors and how one is chosen."""
+    phases: tuple[Phase, ...] = ()
+    """Phases of the large run in order, where it has two or three. The mixture of the last is chosen; those before are
+    settled, and proxies go on from a model that was trained through them. None: the run has one phase."""
     limits: LimitSettings = LimitSettings()
     """Tokens and repetition of the large run."""
     search: SearchSettings = SearchSettings()
@@ -197,6 +204,11 @@ class Study(Settings):
     """Experiment trackers that proxies are sent to."""
     catalogue: CatalogueSettings = CatalogueSettings()
     """What Dagster's catalogue says of the assets."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokens_of_the_last_phase(cls, raw: Any) -> Any:
+        return with_target_tokens(raw)
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -233,6 +245,7 @@ class Study(Settings):
         for place, problem in misplaced(self):
             raise inside(place, problem)
         _check_larger_proxies(self)
+        check_phases(self)
         if self.proxies.repeat_as_target and self.limits.target_tokens is None:
             raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
         return self

@@ -99,6 +99,8 @@ def _cap_from(evidence: Evidence, domain: str) -> str:
     tokens = row["available_tokens"]
     most = evidence.counted.settings.get("max_epochs", {}).get(domain, asked["max_epochs"])
     said = f"{tokens:,} tokens, at most {most:g} times in {asked['target_tokens']:,}"
+    if seen := evidence.counted.settings.get("tokens_before", {}).get(domain):
+        said += f" after {seen:,} in earlier phases"
     limit = (evidence.decision.get("repetition") or {}).get(domain) or {"reason": ""}
     return f"{said}; {limit['set_by']}: {limit['reason']}" if limit["reason"] else said
 
