@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from regmix_pipeline.files import fingerprint
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.study.changes import Change
 
@@ -33,6 +34,29 @@ def _renamed(spec: ProxySpec, names: Mapping[str, str]) -> ProxySpec:
             "shards": renamed_keys(spec.shards, names),
             "available_windows": renamed_keys(spec.available_windows, names),
         }
+    )
+
+
+def alike(spec: ProxySpec, revised: Set[str], names: Mapping[str, str]) -> str:
+    """What two proxies have in common that differ by the documents of revised domains, and by former names, alone.
+
+    Args:
+        spec: one of them.
+        revised: domains whose documents were revised.
+        names: former name -> name of today.
+    """
+    others = [
+        (domain, names.get(domain, domain))
+        for domain, _ in spec.exact_mixture.parts
+        if names.get(domain, domain) not in revised
+    ]
+    start = spec.start
+    return fingerprint(
+        spec.exact_mixture.renamed(names).id,
+        spec.seed,
+        {name: spec.shards[domain].version for domain, name in others},
+        {name: spec.available_windows.get(domain) for domain, name in others},
+        *([] if start is None else [alike(start, revised, names), start.training.tokens, start.steps_after]),
     )
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: TID253  (tests of training)
 """Proxies that go on from a model of earlier phases: the same training, to the bit, as through all phases at once."""
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def test_a_killed_first_phase_goes_on_from_its_snapshot(phases_of: SpecOf) -> No
         run.trainer.step()
         run.after_step()
     del run  # as a killed process leaves it: a snapshot, and nothing finished
-    assert killed.start.snapshot.is_file() and not killed.start.is_finished
+    assert killed.start.snapshot.is_file()
+    assert not killed.start.is_finished
     train_proxy(killed)
     assert json.loads((killed.start.output / "proxy.json").read_text())["continued_from_step"] == 3
     assert equal(weights_of(killed), expected)
@@ -137,7 +139,8 @@ def test_no_window_comes_again_before_all_have_come(phases_of: SpecOf, seed: int
     first = domain_order(3, "books", np.arange(16), 31, 20)
     second = domain_order(seed, "books", np.arange(28), 31, 20, before["books"])
     drawn = [*first.tolist(), *second.tolist()]
-    assert len(set(drawn[:20])) == 20 and set(drawn[20:40]) == set(drawn[:20])
+    assert len(set(drawn[:20])) == 20
+    assert set(drawn[20:40]) == set(drawn[:20])
     at_once = domain_order(3, "books", np.arange(44), 31, 20).tolist()
     assert (drawn == at_once) == (seed == 3)
     windows = TrainingWindows(spec.exact_mixture, spec.shards, 16, 56, seed, {"books": 20}, before=before)
@@ -153,7 +156,7 @@ def test_what_was_altered_is_found_and_trained_again(phases_of: SpecOf) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(ProxyError, match="optimiser.safetensors was altered"):
+    with pytest.raises(ProxyError, match=r"optimiser\.safetensors was altered"):
         train_proxy(spec)
     assert not spec.start.is_finished
     assert train_proxy(spec)["goes_on_from"] == spec.start.id
