@@ -155,7 +155,7 @@ def proxy_specs(
         )
     start = None
     if trainer is None:
-        start = start_of(workspace, model, training, targets if trajectory else {}, folder)
+        start = start_of(workspace, model, training, targets if trajectory else {})
     return {
         key: [
             ProxySpec(
@@ -179,11 +179,7 @@ def proxy_specs(
 
 
 def start_of(
-    workspace: Workspace,
-    model: ModelSettings,
-    training: TrainingSettings,
-    targets: Mapping[str, TargetFile],
-    folder: str,
+    workspace: Workspace, model: ModelSettings, training: TrainingSettings, targets: Mapping[str, TargetFile]
 ) -> ProxySpec | None:
     """The model that was trained through the study's settled phases, from which all models of a kind go on.
 
@@ -191,7 +187,7 @@ def start_of(
 
     Args:
         workspace: the study on disk.
-        model, training, targets, folder: as of the models that go on from it.
+        model, training, targets: as of the models that go on from it.
     """
     study, phases = workspace.study, settled(workspace.study)
     if not phases:
@@ -218,8 +214,8 @@ def start_of(
             evaluation=study.proxies.evaluation,
             start=start,
             steps_after=sum(steps[number + 1 :]),
-            # Whoever names the model need not read it: it is a part of the ids of those that go on from it.
-            folder=workspace.path(folder).with_name(PHASES),
+            # No read: whoever knows the ids of those that go on from it names it.
+            folder=workspace.home / PHASES,
         )
     return start
 
@@ -227,7 +223,7 @@ def start_of(
 def start_of_proxies(workspace: Workspace) -> ProxySpec | None:
     """The same of the study's proxies."""
     proxies = workspace.study.proxies
-    return start_of(workspace, proxies.model_settings, proxies.training_settings, target_files(workspace), PHASES)
+    return start_of(workspace, proxies.model_settings, proxies.training_settings, target_files(workspace))
 
 
 def _available_elsewhere(workspace: Workspace, files: Mapping[str, TokenFile], training_tokens: int) -> dict[str, int]:

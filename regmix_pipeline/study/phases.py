@@ -160,7 +160,7 @@ def _wrong_mixture(study: Study, number: int, phase: Phase) -> Iterator[tuple[tu
     unknown = [name for name in phase.mixture if name not in study.domains]
     if unknown and study.watch is None:
         near = difflib.get_close_matches(unknown[0], study.domains, n=1)
-        remedy = f"did you mean {near[0]}?" if near else "list it among the domains"
+        remedy = f"did you mean {near[0]}?" if near else "list it among the domains."
         yield (
             (*place, unknown[0]),
             f"{unknown[0]!r} is not a domain of the study: {remedy} A domain of earlier phases alone has cap: 0",

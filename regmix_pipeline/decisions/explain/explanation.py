@@ -59,6 +59,7 @@ def explanation_of(
         "domain": domain,
         "answer": "",
         **{name: row.get(name) for name in ("weight", "prior", "cap", "floor", "epochs", "available_tokens")},
+        **({"epochs_before": row["epochs_before"], "phases": decision["phases"]} if decision.get("phases") else {}),
         "cap_from": _cap_from(evidence, domain),
         "at_cap": row["at_cap"],
         "at_floor": row["at_floor"],
