@@ -14,7 +14,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.adopted import adopted_mixtures, expected_of_rounds
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
-from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.rounds import after, listed_of_rounds, round_sizes
@@ -131,8 +131,9 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     named: dict[str, Mixture] = {}
     if workspace.study.trains:
         known = _known(workspace, taken)
-        # Of a domain that earlier phases used up no draw may hold any: almost all would be rejected.
-        drawn_from = np.where(limits.caps > 0, prior, 0.0) if workspace.study.phases else prior
+        # Earlier phases may have left next to nothing of large domains: around their prior almost all draws would be
+        # above the caps.
+        drawn_from = within_limits(prior, limits) if workspace.study.phases and settings.under_caps else prior
         before = {name: known[key] for name, key in taken["anchors"].items()}
         today = anchor_mixtures(prior, limits, settings.anchors)
         named = {name: before.get(name, mixture) for name, mixture in today.items()}

@@ -5,10 +5,13 @@ import shutil
 
 import duckdb
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.errors import MixtureError
+from regmix_pipeline.exports.decided import export_decision
 from regmix_pipeline.proxies.phase_checkpoints import phase_specs
 from regmix_pipeline.proxies.train import train_proxy
 from tests.end_to_end.test_changes import proxies, regmix, write
@@ -21,10 +24,11 @@ LAST = {"name": "annealing", "tokens": 300_000}
 @pytest.fixture(scope="module")
 def settings(tiny_settings):
     plain = {name: value for name, value in tiny_settings.items() if name != "confirmation"}
+    tokens = {"code": 150_000, "licences": 250_000, "descriptions": 150_000}
+    domains = {name: domain | {"available_tokens": tokens[name]} for name, domain in plain["domains"].items()}
     # The first phase sees the licences more than once, and leaves nothing of them.
-    licences = tiny_settings["domains"]["licences"] | {"max_epochs": 1}
     return plain | {
-        "domains": tiny_settings["domains"] | {"licences": licences},
+        "domains": domains | {"licences": domains["licences"] | {"max_epochs": 1}},
         "phases": [FIRST, LAST],
         "limits": {"max_epochs": 3},
         "mixtures": {"count": 8, "minimum": 0.05, "anchors": {"natural": True}, "rounds": {"number": 1}},
@@ -57,7 +61,7 @@ def test_the_first_phase_is_counted_before_and_trained_once(decided, workspace):
     folder, said, _ = decided
     row = next(each for each in said["stages"] if each["stage"] == "phase_checkpoints")
     assert (row["models"], row["tokens"]) == (1, 8_192)
-    assert said["training_tokens"] == 8_192 + 9 * TOKENS
+    assert said["training_tokens"] == 8_192 + 8 * TOKENS  # the natural mixture under the caps was sampled as well
     (model,) = (folder / ".regmix/tiny/phases").glob("p*/proxy.json")
     record = workspace.need("phase_checkpoints")
     kept = {f"phases/{model.parent.name}/{name}" for name in ("proxy.json", "optimiser.safetensors")}
@@ -65,7 +69,7 @@ def test_the_first_phase_is_counted_before_and_trained_once(decided, workspace):
     assert record.facts["phases"]["pretraining"]["proxy"] == model.parent.name
     trained = [json.loads((folder / f".regmix/tiny/proxies/{name}/proxy.json").read_text()) for name in proxies(folder)]
     assert {(each["goes_on_from"], each["tokens"]) for each in trained} == {(model.parent.name, TOKENS)}
-    assert len(trained) == 9
+    assert len(trained) == 8
     assert json.loads(regmix(folder, "status", "--json"))["training_tokens"] == 0
 
 
@@ -87,10 +91,9 @@ def test_epochs_are_summed_over_phases(decided, workspace):
         drawn = before + 300_000 * row["weight"]
         assert row["epochs_before"] == pytest.approx(before / row["available_tokens"])
         assert row["epochs"] == pytest.approx(drawn / row["available_tokens"])
-        left = (1 if name == "licences" else 3) * row["available_tokens"] - before
-        assert row["cap"] == pytest.approx(min(max(left / 300_000, 0), 1), abs=2e-6)
-    assert rows["licences"]["cap"] == rows["licences"]["weight"] == 0
-    assert 0 < rows["code"]["cap"] < 1
+    # Three times 150,000 tokens of code less the 300,000 before, of 300,000; once 250,000 of licences less 300,000.
+    assert {name: row["cap"] for name, row in rows.items()} == {"code": 0.5, "licences": 0, "descriptions": 1}
+    assert rows["licences"]["weight"] == 0
     assert [(row["name"], row["tokens"]) for row in record["phases"]] == [
         ("pretraining", 600_000),
         ("annealing", 300_000),
@@ -113,3 +116,52 @@ def test_what_is_said_of_a_decision_names_the_phases(decided, workspace):
     audited = " ".join(regmix(folder, "audit").split())
     assert "pretraining: 50.0% code, 50.0% licences" in audited
     assert f"{code['epochs_before']:.2f} of them in pretraining" in " ".join(regmix(folder, "explain", "code").split())
+
+
+def test_exports_write_a_schedule_or_say_how_the_phases_are_run(workspace, tmp_path):
+    def export(name, template=None):
+        out = tmp_path / name.replace("-", "_") / "mixture"
+        return export_decision(workspace, None, name, out=out, template=template, unapproved=True)
+
+    weights = find_decision(workspace)["mixture"]["weights"]
+    listed = json.loads(export("json").files[0].read_text())
+    assert [(row["name"], row["starts_at_token"], row["tokens"]) for row in listed["phases"]] == [
+        ("pretraining", 0, 600_000),
+        ("annealing", 600_000, 300_000),
+    ]
+    assert listed["phases"][1]["weights"] == weights == listed["weights"]
+    assert listed["domains"]["code"]["epochs"] == pytest.approx((300_000 + 300_000 * weights["code"]) / 150_000)
+
+    main, schedule, plan = export("streaming", "/data/{domain}").files
+    foundry = yaml.safe_load(schedule.read_text())
+    first = foundry["train_loader"]["dataset"]["streams"]
+    assert first == {name: {"local": f"/data/{name}", "proportion": 0.5} for name in ("code", "licences")}
+    callback = foundry["callbacks"]["curriculum_learning"]
+    assert (callback["duration"], callback["schedule"][0]["duration"]) == ("600000tok", "300000tok")
+    assert callback["schedule"][0]["dataset"]["streams"] == yaml.safe_load(main.read_text())["streams"]
+    assert json.loads(plan.read_text())["tokens_before"] == {"code": 300_000, "licences": 300_000}
+
+    module = export("mixtera", "domain:{domain}").files[0].read_text()
+    assert '"tokens": 600000' in module
+    assert "MixtureSchedule" in module
+    compile(module, "mixture.py", "exec")
+
+    next_study = yaml.safe_load(export("phases").files[0].read_text())["phases"]
+    assert [row["name"] for row in next_study] == ["pretraining", "annealing"]
+    assert next_study[1]["mixture"] == weights
+
+    for name in ("olmo-core", "regmix"):
+        text = " ".join(export(name).files[0].read_text().replace("#", "").split())
+        assert "Phases: pretraining (600,000 tokens), annealing (300,000 tokens)" in text
+        assert f"{name} takes one mixture a run: train each phase in a run of its own" in text
+    sources = yaml.safe_load(export("olmo-core").files[0].read_text())["sources"]
+    # Of three epochs of code two are gone.
+    assert {each["source_name"]: each["max_repetition_ratio"] for each in sources} == {"code": 1, "descriptions": 3}
+    blend = export("megatron", "/data/{domain}").files
+    assert "--phase-transition-iterations" in blend[1].read_text()
+
+
+def test_an_export_for_more_tokens_breaks_the_summed_epochs(workspace, tmp_path):
+    with pytest.raises(MixtureError, match=r"after 300,000 in earlier phases: .* epochs break the cap of 3") as caught:
+        export_decision(workspace, None, "json", out=tmp_path / "more", tokens=3_000_000, unapproved=True)
+    assert "a budget of at most" in caught.value.remedy
