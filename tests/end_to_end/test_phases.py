@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.exports.decided import export_decision
+from regmix_pipeline.mixtures.limits import limits_of
 from regmix_pipeline.proxies.phase_checkpoints import phase_specs
 from regmix_pipeline.proxies.train import train_proxy
+from regmix_pipeline.study.file import load_study
 from tests.end_to_end.test_changes import proxies, regmix, write
 
 TOKENS = 16_384
@@ -118,7 +119,7 @@ def test_what_is_said_of_a_decision_names_the_phases(decided, workspace):
     assert f"{code['epochs_before']:.2f} of them in pretraining" in " ".join(regmix(folder, "explain", "code").split())
 
 
-def test_exports_write_a_schedule_or_say_how_the_phases_are_run(workspace, tmp_path):
+def test_exports_write_a_schedule_or_say_how_the_phases_are_run(decided, workspace, tmp_path):
     def export(name, template=None):
         out = tmp_path / name.replace("-", "_") / "mixture"
         return export_decision(workspace, None, name, out=out, template=template, unapproved=True)
@@ -130,7 +131,8 @@ def test_exports_write_a_schedule_or_say_how_the_phases_are_run(workspace, tmp_p
         ("annealing", 600_000, 300_000),
     ]
     assert listed["phases"][1]["weights"] == weights == listed["weights"]
-    assert listed["domains"]["code"]["epochs"] == pytest.approx((300_000 + 300_000 * weights["code"]) / 150_000)
+    code = listed["domains"]["code"]
+    assert code["epochs"] == pytest.approx((300_000 + code["tokens"]) / code["available_tokens"])
 
     main, schedule, plan = export("streaming", "/data/{domain}").files
     foundry = yaml.safe_load(schedule.read_text())
@@ -149,6 +151,14 @@ def test_exports_write_a_schedule_or_say_how_the_phases_are_run(workspace, tmp_p
     next_study = yaml.safe_load(export("phases").files[0].read_text())["phases"]
     assert [row["name"] for row in next_study] == ["pretraining", "annealing"]
     assert next_study[1]["mixture"] == weights
+    # The study of a third phase sums what both drew: three times 150,000 tokens of code less 300,000 and those of phase 2.
+    content = yaml.safe_load((decided[0] / "tiny.yaml").read_text())
+    content["phases"] = [*next_study, {"name": "cooldown", "tokens": 100_000}]
+    (tmp_path / "next.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    study = load_study(tmp_path / "next.yaml")
+    caps = limits_of(study, {name: domain.available_tokens for name, domain in study.domains.items()}).caps
+    left = [150_000 - 300_000 * weights["code"], 0, 450_000 - 300_000 * weights["descriptions"]]
+    assert caps == pytest.approx([min(tokens / 100_000, 1) for tokens in left], abs=2e-5)
 
     for name in ("olmo-core", "regmix"):
         text = " ".join(export(name).files[0].read_text().replace("#", "").split())
@@ -159,9 +169,3 @@ def test_exports_write_a_schedule_or_say_how_the_phases_are_run(workspace, tmp_p
     assert {each["source_name"]: each["max_repetition_ratio"] for each in sources} == {"code": 1, "descriptions": 3}
     blend = export("megatron", "/data/{domain}").files
     assert "--phase-transition-iterations" in blend[1].read_text()
-
-
-def test_an_export_for_more_tokens_breaks_the_summed_epochs(workspace, tmp_path):
-    with pytest.raises(MixtureError, match=r"after 300,000 in earlier phases: .* epochs break the cap of 3") as caught:
-        export_decision(workspace, None, "json", out=tmp_path / "more", tokens=3_000_000, unapproved=True)
-    assert "a budget of at most" in caught.value.remedy
