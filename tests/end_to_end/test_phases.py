@@ -151,7 +151,7 @@ def test_exports_write_a_schedule_or_say_how_the_phases_are_run(decided, workspa
     next_study = yaml.safe_load(export("phases").files[0].read_text())["phases"]
     assert [row["name"] for row in next_study] == ["pretraining", "annealing"]
     assert next_study[1]["mixture"] == weights
-    # The study of a third phase sums what both drew: three times 150,000 tokens of code less 300,000 and those of phase 2.
+    # The study of a third phase sums what both drew: of three times 150,000 tokens of code, 300,000 and phase 2's.
     content = yaml.safe_load((decided[0] / "tiny.yaml").read_text())
     content["phases"] = [*next_study, {"name": "cooldown", "tokens": 100_000}]
     (tmp_path / "next.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
