@@ -20,11 +20,11 @@ from regmix_pipeline.stages import STAGES
 from regmix_pipeline.study.settings.catalogue import CatalogueSettings
 
 Asset = dg.AssetsDefinition | dg.SourceAsset
-RETRIED = ("token_shards", "proxy_checkpoints", "proxy_losses", "confirmation")
+RETRIED = ("token_shards", "phase_checkpoints", "proxy_checkpoints", "proxy_losses", "confirmation")
 """Stages that read from a network or keep what they have done when they end early: trying again goes on from there."""
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what nobody can act on, such as a connection that broke; errors of the study itself are not retried."""
-CAPPED = ("proxy_checkpoints", "confirmation", "strategy_comparison")
+CAPPED = ("phase_checkpoints", "proxy_checkpoints", "confirmation", "strategy_comparison")
 """Stages that train."""
 CAP = {
     "max_new_tokens": dg.Field(
@@ -114,7 +114,7 @@ def _materialised(
         ready = opened(context, workspace, stage)
         if stage.name in CAPPED:
             with plain_failures():
-                check_cap(ready, stage, (context.op_execution_context.op_config or {}).get("max_new_tokens"))
+                check_cap(ready, (context.op_execution_context.op_config or {}).get("max_new_tokens"), stage)
         if stale_keys is None:
             keys = late_partitions(context, ready, stage) if partitions else None
             yield from _made(context, ready, stage, keys)

@@ -21,12 +21,13 @@ from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.planning.forecast.cap import check_cap
 from regmix_pipeline.planning.forecast.forecast import forecast_of
+from regmix_pipeline.proxies.phase_checkpoints import PHASE_CHECKPOINTS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.stages import DATA
 
-TRAINING = (PROXY_CHECKPOINTS, PROXY_LOSSES)
+TRAINING = (PHASE_CHECKPOINTS, PROXY_CHECKPOINTS, PROXY_LOSSES)
 DECIDING = tuple(stage for stage in EVIDENCE if stage not in TRAINING)
 
 
@@ -85,7 +86,7 @@ def train(context: dg.OpExecutionContext, config: Launch, workspace: WorkspaceRe
     """Proxies and their losses, if their tokens are within the cap."""
     opened = workspace.open(context.run_id)
     with plain_failures():
-        check_cap(opened, PROXY_CHECKPOINTS, config.max_new_tokens)
+        check_cap(opened, config.max_new_tokens, PHASE_CHECKPOINTS, PROXY_CHECKPOINTS)
     _run(context, opened, TRAINING)
 
 

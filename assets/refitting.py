@@ -34,7 +34,7 @@ def refit_within(
     budget = _Budget(workspace, workspace.study.refit.max_new_tokens if allowed is None else allowed, instance)
     while True:
         budget.run(DATA)
-        if not budget.affords("proxy_checkpoints"):
+        if not (budget.affords("phase_checkpoints") and budget.affords("proxy_checkpoints")):
             return budget.done, budget.left_out
         budget.run(EVIDENCE)
         if not workspace.study.trains:

@@ -9,6 +9,7 @@ from regmix_pipeline.assets.triggers import WHY
 from regmix_pipeline.decisions.confirmation import CONFIRMATION
 from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.proxies.phase_checkpoints import PHASE_CHECKPOINTS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.report.stage import MIXTURE_REPORT
 from regmix_pipeline.resources.workspace import WorkspaceResource
@@ -17,7 +18,7 @@ from regmix_pipeline.stages import FIT
 from regmix_pipeline.status import confirmation_tokens, larger_proxies_cost, study_status
 from regmix_pipeline.study.settings.refit import Refit
 
-EVIDENCE = (*AWAITED, PROXY_CHECKPOINTS, PROXY_LOSSES)
+EVIDENCE = (*AWAITED, PHASE_CHECKPOINTS, PROXY_CHECKPOINTS, PROXY_LOSSES)
 DECISION = (*FIT, MIXTURE_DECISION)
 TARGETS = (*DECISION, CONFIRMATION, MIXTURE_REPORT)
 

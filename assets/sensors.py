@@ -22,11 +22,12 @@ from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
+from regmix_pipeline.proxies.phase_checkpoints import PHASE_CHECKPOINTS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.search.further import take_round
 from regmix_pipeline.stages import DATA, FIT
-from regmix_pipeline.status import in_words, larger_proxies_cost, study_status, training_cost
+from regmix_pipeline.status import in_words, larger_proxies_cost, phases_cost, study_status, training_cost
 
 AWAITED = tuple(stage for stage in DATA if stage not in (FINISHED_PROXIES, ADOPTED_MIXTURES))
 """What training waits for. The other two are looked at by whoever asks, and new ones alone make nothing stale."""
@@ -54,7 +55,7 @@ def sensors(
 
     @dg.sensor(
         name=names.of_location("proxies_within_budget"),
-        target=names.asset_keys([MIXTURES, PROXY_CHECKPOINTS, PROXY_LOSSES]),
+        target=names.asset_keys([MIXTURES, PHASE_CHECKPOINTS, PROXY_CHECKPOINTS, PROXY_LOSSES]),
         **running,
     )
     def proxies_within_budget(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -156,6 +157,18 @@ def _round(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Sens
     )
 
 
+def _phases(context: dg.SensorEvaluationContext, workspace: Workspace, stale: str) -> dg.SensorResult:
+    """Ask for the model that all proxies go on from, if the budget holds it."""
+    allowed, training = workspace.study.refit.max_new_tokens, phases_cost(workspace)
+    asked = f"earlier phases: {training}; the study's budget (refit.max_new_tokens) is {allowed:,}"
+    if training.tokens > allowed:
+        return dg.SensorResult(
+            skip_reason=f"{asked}, so this waits for a click on {PHASE_CHECKPOINTS.name}. Stale: {stale}"
+        )
+    recipes = [recipe.id for recipe in PHASE_CHECKPOINTS.expected_recipes(workspace).values()]
+    return ask(context, [PHASE_CHECKPOINTS.name, recipes], [asset_key(workspace, PHASE_CHECKPOINTS)], asked)
+
+
 def _mark(workspace: Workspace, source: str) -> Any:
     """Something that differs whenever the files of a source do."""
     from regmix_pipeline.documents.observe import names_sizes_times
@@ -178,6 +191,9 @@ def _proxies(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Se
         return ask(context, [MIXTURES.name, recipe], [asset_key(workspace, MIXTURES)], f"mixtures: {mixtures}")
     if waiting:
         return dg.SensorResult(skip_reason=f"proxies wait for what they are trained on: {waiting}")
+    earlier = study_status(workspace, PHASE_CHECKPOINTS).stale.get(PHASE_CHECKPOINTS.name, {})
+    if earlier:
+        return _phases(context, workspace, in_words(earlier))
     found = study_status(workspace, PROXY_CHECKPOINTS, PROXY_LOSSES)
     # Two runs, one after the other: a step that finds all its partitions reused yields none, and Dagster would skip the
     # step behind it.

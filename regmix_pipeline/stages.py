@@ -13,6 +13,7 @@ from regmix_pipeline.ngrams.stage import NGRAM_MODELS
 from regmix_pipeline.proxies.earlier_stage import EARLIER_RUNS
 from regmix_pipeline.proxies.finished import FINISHED_PROXIES
 from regmix_pipeline.proxies.imports import IMPORTED_RUNS
+from regmix_pipeline.proxies.phase_checkpoints import PHASE_CHECKPOINTS
 from regmix_pipeline.proxies.size_runs import SIZE_RUNS
 from regmix_pipeline.proxies.stage import PROXY_CHECKPOINTS, PROXY_LOSSES
 from regmix_pipeline.regression.stage import REGRESSOR
@@ -33,6 +34,7 @@ STAGES: tuple[Stage, ...] = (
     TEXT_CHECKS,
     DOMAIN_INVENTORY,
     MIXTURES,
+    PHASE_CHECKPOINTS,
     PROXY_CHECKPOINTS,
     PROXY_LOSSES,
     SIZE_RUNS,

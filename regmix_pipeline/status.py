@@ -11,7 +11,9 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import RegmixError
 from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.current import current_specs
+from regmix_pipeline.proxies.phase_checkpoints import phase_specs
 from regmix_pipeline.proxies.size_runs import chosen_mixtures, has_sizes, size_specs
+from regmix_pipeline.study.phases import proxy_tokens, settled
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ def training_cost(workspace: Workspace, keys: Collection[str]) -> TrainingCost:
     return TrainingCost(len(missing), sum(spec.training.tokens for spec in missing))
 
 
+def phases_cost(workspace: Workspace) -> TrainingCost:
+    """What training the model takes that all proxies go on from; nothing where it is there, or there is none."""
+    missing = [spec for spec in phase_specs(workspace) if not spec.is_finished]
+    return TrainingCost(len(missing), sum(spec.training.tokens for spec in missing))
+
+
 def larger_proxies_cost(workspace: Workspace) -> TrainingCost:
     """What training the study's larger proxies takes; nothing while rounds are to come, or where there are none.
 
@@ -90,11 +98,16 @@ def larger_proxies_cost(workspace: Workspace) -> TrainingCost:
     if not has_sizes(workspace):
         return TrainingCost(0, 0)
     groups = size_specs(workspace, chosen_mixtures(workspace))
-    missing = [spec for group in groups for each in group.values() for spec in each if not spec.is_finished]
+    specs = {each.id: each for group in groups for own in group.values() for spec in own for each in spec.phases}
+    missing = [spec for spec in specs.values() if not spec.is_finished]
     return TrainingCost(len(missing), sum(spec.training.tokens for spec in missing))
 
 
 def confirmation_tokens(workspace: Workspace) -> int:
-    """Tokens that the confirmation's models take: three mixtures, a model per seed."""
-    confirmation = workspace.study.confirmation
-    return 0 if confirmation is None else 3 * confirmation.seeds * confirmation.training_settings.tokens
+    """Tokens that the confirmation's models take: three mixtures, a model per seed, after earlier phases."""
+    study = workspace.study
+    if study.confirmation is None:
+        return 0
+    tokens = study.confirmation.training_settings.tokens
+    earlier = sum(proxy_tokens(study, phase, tokens) for phase in settled(study))
+    return earlier + 3 * study.confirmation.seeds * tokens

@@ -15,7 +15,9 @@ from regmix_pipeline.blends.faults import ROUNDING, Fault, Row, faults_of, in_th
 from regmix_pipeline.blends.read import read_blend, read_counts
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.numbers import NONE, amount, decimals, percent, signed
+from regmix_pipeline.study.phases import epochs_before
 from regmix_pipeline.study.repetition import MAX_EPOCHS, max_epochs_of
+from regmix_pipeline.study.study import Study
 from regmix_pipeline.tables import show_table
 
 
@@ -87,7 +89,7 @@ def audit_blend(
         evidence = evidence_behind(workspace, find_decision(workspace))
         limits = workspace.study.limits
         budget = budget or blend.budget or limits.target_tokens
-        own = {} if max_epochs is not None else max_epochs_of(workspace.study)
+        own = {} if max_epochs is not None else _epochs_left(workspace.study, evidence.inventory)
         max_epochs = limits.max_epochs if max_epochs is None else max_epochs
         domains = domains_of(blend, evidence.domains)
         known = _of_inventory(blend, evidence.inventory, domains, own) | known
@@ -100,6 +102,12 @@ def audit_blend(
         found, more = beside(evidence, domains, rows)
         faults += more
     return BlendAudit(blend, tuple(rows), tuple(faults), tuple(notes), found)
+
+
+def _epochs_left(study: Study, inventory: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Domain -> how often a run may see its tokens, less what earlier phases of the study's run saw."""
+    before = epochs_before(study, {name: row["available_tokens"] for name, row in inventory.items()})
+    return {name: max(most - before.get(name, 0.0), 0.0) for name, most in max_epochs_of(study).items()}
 
 
 def _of_inventory(
@@ -116,7 +124,7 @@ def _of_inventory(
         # What the large run can draw may be more than the study's own text, whose documents are as long.
         documents = tokens * row["train_documents"] / counted if tokens and counted else None
         counts = {"tokens": tokens, "documents": documents, "max_epochs": max_epochs.get(domains.get(source.name, ""))}
-        found[source.name] = {what: float(number) for what, number in counts.items() if number}
+        found[source.name] = {what: float(number) for what, number in counts.items() if number is not None}
     return {name: counts for name, counts in found.items() if counts}
 
 

@@ -14,6 +14,7 @@ from regmix_pipeline.decisions.alternatives import beyond_limits
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.journal_check import HeadSource, no_reported_heads
 from regmix_pipeline.decisions.manifest import manifest_link
+from regmix_pipeline.decisions.phases import phases_in_words
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.decisions.signed import signatures_link
 from regmix_pipeline.decisions.sizes import whose
@@ -126,7 +127,7 @@ def _circumstances(audit: Mapping[str, Any]) -> list[str]:
     lines.append(f"{len(record['checks']) - len(failed)} of {len(record['checks'])} checks passed")
     lines += [f"  failed: {check['check']}: {check['description']}" for check in failed]
     lines += [f"flag: {flag}" for flag in record["flags"]]
-    lines += [*epochs_in_words(record), *prices_in_words(record)]
+    lines += [*phases_in_words(record), *epochs_in_words(record), *prices_in_words(record)]
     for verdict in audit["verdicts"]:
         lines.append(f"{verdict['said']} by {verdict['by']}, {verdict['said_at']}: {verdict['reason']}")
     if not audit["verdicts"]:

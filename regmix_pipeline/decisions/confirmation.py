@@ -16,9 +16,10 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.anchors import reference_mixtures
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, EvaluationSpec, ProxySpec, files_of
+from regmix_pipeline.proxies.larger import train_larger, with_starts
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.stage import models_of
-from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
+from regmix_pipeline.proxies.tasks import PHASES, evaluation_specs, proxy_seed, proxy_specs, target_files
 
 CODE_VERSION = f"1-{TRAINING_CODE}-{EVALUATION_CODE}"
 
@@ -53,7 +54,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     tasks = evaluation_specs(workspace, models, target_files(workspace), workspace.study.proxies.evaluation)
     rows = _rows(workspace, mixtures, specs, tasks)
     path = workspace.write_rows("confirmations", version, rows)
-    files = files_of(models) + [task.output for task in tasks]
+    files = with_starts(models) + [task.output for task in tasks]
     yield Output(UNPARTITIONED, version, _facts(workspace, rows), [path, *files], sums=weights)
 
 
@@ -70,8 +71,6 @@ def confirmation_specs(workspace: Workspace, mixtures: Mapping[str, Mixture]) ->
 
 def _trained(workspace: Workspace, specs: list[ProxySpec]) -> dict[Path, str]:
     """Train the models; path -> SHA-256 of their weights."""
-    from regmix_pipeline.proxies.larger import train_larger
-
     workspace.say(f"  {models_of(specs)}, on the chosen, the natural and the uniform mixture")
     return train_larger(workspace, specs, "confirmation", "confirmation models trained")
 
@@ -152,7 +151,7 @@ CONFIRMATION = Stage(
     CODE_VERSION,
     _expected_recipes,
     _compute,
-    folders=("confirmations", "evaluations"),
+    folders=("confirmations", PHASES, "evaluations"),
     kinds=("torch",),
     group="decision",
     description=(

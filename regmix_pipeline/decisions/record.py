@@ -24,6 +24,7 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import next_round
+from regmix_pipeline.study.phases import phases_in_decision
 from regmix_pipeline.study.repetition import limits_in_decision
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def decision_record(workspace: Workspace) -> dict[str, Any]:
         "rank_correlation_floor": workspace.study.rank_correlation_floor,
         "limits": workspace.study.limits.recipe(),
         "repetition": limits_in_decision(workspace.study),
+        **phases_in_decision(workspace.study),
         "shadow_prices": optimum["shadow_prices"],
         "domains": optimum["domains"],
         "predictions": optimum["predictions"] + predictions_for(fitted, given, optimum["objective"]),

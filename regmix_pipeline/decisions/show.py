@@ -14,6 +14,7 @@ from regmix_pipeline.decisions.guardrails import (
     measured_in_words,
 )
 from regmix_pipeline.decisions.ngrams import ngrams_in_words
+from regmix_pipeline.decisions.phases import phases_in_words
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.decisions.rounds import rounds_in_words
 from regmix_pipeline.decisions.sizes import sizes_in_words
@@ -38,7 +39,7 @@ def show_decision(workspace: Workspace, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     for line in (*rounds_in_words(record["rounds"]), *ngrams_in_words(record["ngrams"])):
         console.print(line, markup=False, highlight=False)
-    for line in (*epochs_in_words(record), *prices_in_words(record)):
+    for line in (*phases_in_words(record), *epochs_in_words(record), *prices_in_words(record)):
         console.print(line, markup=False, highlight=False)
     for line in (*sizes_in_words(record), *families_in_words(record), *guardrails_in_words(record)):
         console.print(line, markup=False, highlight=False)

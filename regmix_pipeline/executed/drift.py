@@ -156,7 +156,7 @@ def _source(
     step = None if at == 0 else executed.readings["step"][at - 1]
     since = (drawn[-1] - before[0]) / max(end - before[1], 1)
     available = planned.available.get(domain)
-    epochs = None if available is None else float(drawn[-1] / available)
+    epochs = None if available is None else float((planned.before.get(domain, 0) + drawn[-1]) / available)
     return SourceRun(
         domain,
         share,

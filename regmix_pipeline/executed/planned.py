@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regmix_pipeline.errors import StudyError
+from regmix_pipeline.formats.export import drawn_before, earlier_phases
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Planned:
         max_epochs: how often the run may see the same token.
         addresses: address of a file or folder -> its domain.
         files: domain -> tokens drawn from each of its files, in the order of the export; empty without a plan.
+        before: domain -> tokens that earlier phases of the run drew.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Planned:
     max_epochs: float
     addresses: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    before: Mapping[str, int] = field(default_factory=dict)
 
 
 def plan_in(path: Path) -> Planned:
@@ -52,6 +55,7 @@ def plan_in(path: Path) -> Planned:
                 row["domain"]: tuple(int(each["tokens"]) for each in files if each["domain"] == row["domain"])
                 for row in domains
             },
+            {domain: int(tokens) for domain, tokens in plan.get("tokens_before", {}).items()},
         )
     except OSError as error:
         raise StudyError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
@@ -68,4 +72,5 @@ def plan_of(record: Mapping[str, Any]) -> Planned:
         {domain: weight for domain, weight in record["mixture"]["weights"].items() if weight > 0},
         {domain: tokens for domain, tokens in available.items() if tokens},
         float(record.get("limits", {}).get("max_epochs") or 4.0),
+        before=drawn_before(earlier_phases(record)),
     )

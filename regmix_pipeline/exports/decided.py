@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import regmix_pipeline
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.journal_check import HeadSource, heads_of, journal_differences, no_reported_heads
+from regmix_pipeline.decisions.phases import phases_in_words
 from regmix_pipeline.decisions.signed import need_signature
 from regmix_pipeline.decisions.verdicts import Verdict, need_approval, verdicts_of
 from regmix_pipeline.decisions.verification import decision_differences
@@ -18,7 +19,7 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, StudyError
 from regmix_pipeline.exports.data import basis_of, data_of
 from regmix_pipeline.formats.catalogue import FORMATS
-from regmix_pipeline.formats.export import Export, Origin
+from regmix_pipeline.formats.export import Export, Origin, drawn_before, earlier_phases
 from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
 from regmix_pipeline.formats.format import Format
 from regmix_pipeline.formats.plan import Drawn, by_domain, sampling_plan
@@ -138,14 +139,17 @@ def export_decision(
         if signers is not None:
             need_signature(workspace, record["decision"], signers)
     said = verdicts_of(workspace, record["decision"])
+    earlier = earlier_phases(record)
     basis = basis_of(workspace, record)
+    if made.schedule:
+        basis = replace(basis, domains=tuple(dict.fromkeys([*basis.domains, *drawn_before(earlier)])))
     data = data_of(workspace, basis, made.need, template)
     if template is not None:
         data = counted(data, made, basis.token_type)
     budget = tokens or record.get("limits", {}).get("target_tokens")
     main = out or main_file(Path(), record["decision"], name, made)
     export = Export(
-        origin_of(record, said[-1] if said else None),
+        _of_phases(origin_of(record, said[-1] if said else None), record, name, made),
         record["mixture"]["weights"],
         record["objective"],
         data,
@@ -154,12 +158,26 @@ def export_decision(
         budget,
         documents=bool(made.documents if documents is None else documents),
         own_epochs=own_epochs(record),
+        earlier=earlier,
+        phase=record["phases"][-1]["name"] if earlier else "",
     )
     caps = {row["domain"]: row.get("cap") for row in record["domains"]}
-    plan = sampling_plan(export.weights, data, budget, export.max_epochs, caps, export.own_epochs) if budget else []
+    limits = export.max_epochs, caps, export.own_epochs, export.tokens_before
+    plan = sampling_plan(export.weights, data, budget, *limits) if budget else []
     texts = texts_of(export, name, made, main, plan)
     write_texts(texts)
     return Written(export, tuple(texts), by_domain(plan, data), plan)
+
+
+def _of_phases(origin: Origin, record: Mapping[str, Any], name: str, made: Format) -> Origin:
+    """The same with the run's phases, and what they mean for the format; as it is for a run of one."""
+    phases = record.get("phases")
+    if not phases:
+        return origin
+    how = f"{name} {made.phases}."
+    listed = [{"name": row["name"], "tokens": row["tokens"]} for row in phases]
+    about = {**origin.about, "phases": listed, "phase": phases[-1]["name"], "how_phases_are_run": how}
+    return replace(origin, about=about, lines=(*origin.lines, *phases_in_words(record), how))
 
 
 def format_named(name: str, documents: bool | None, tokens: int | None) -> Format:

@@ -20,6 +20,7 @@ FORMATS = Registry(
         "streaming": "streaming:STREAMING",
         "csv": "csv_rows:CSV",
         "json": "json_tokens:JSON",
+        "phases": "phases:PHASES",
     },
 )
 """Name -> `Format`."""

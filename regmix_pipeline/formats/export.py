@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,35 @@ class TargetTokens:
 
 
 @dataclass(frozen=True)
+class EarlierPhase:
+    """A phase of the run that comes before the exported mixture.
+
+    Attributes:
+        name: its name.
+        tokens: tokens that it draws.
+        weights: domain -> share of them.
+    """
+
+    name: str
+    tokens: int
+    weights: Mapping[str, float]
+
+
+def earlier_phases(record: Mapping[str, Any]) -> tuple[EarlierPhase, ...]:
+    """The phases before the last of a decision's record; none for a run of one."""
+    return tuple(EarlierPhase(row["name"], row["tokens"], row["mixture"]) for row in (record.get("phases") or [])[:-1])
+
+
+def drawn_before(phases: Iterable[EarlierPhase]) -> dict[str, int]:
+    """Domain -> tokens that phases draw of it; domains that they do not draw on are left out."""
+    found: dict[str, int] = {}
+    for phase in phases:
+        for domain, weight in phase.weights.items():
+            found[domain] = found.get(domain, 0) + round(weight * phase.tokens)
+    return found
+
+
+@dataclass(frozen=True)
 class Export:
     """Everything that a format writes from.
 
@@ -51,6 +80,8 @@ class Export:
         main: name of the main file.
         targets: target -> its validation tokens; empty where the trainer gets none.
         own_epochs: domain -> how often the run may see its tokens.
+        earlier: phases of the run that come before the mixture, in order.
+        phase: name of the mixture's own phase; "" in a run of one.
     """
 
     origin: Origin
@@ -64,10 +95,18 @@ class Export:
     main: str = ""
     targets: Mapping[str, TargetTokens] = field(default_factory=dict)
     own_epochs: Mapping[str, float] = field(default_factory=dict)
+    earlier: tuple[EarlierPhase, ...] = ()
+    phase: str = ""
 
     def epochs_of(self, domain: str) -> float:
-        """How often the run may see a domain's tokens."""
-        return self.own_epochs.get(domain, self.max_epochs)
+        """How often the run may see a domain's tokens, less what earlier phases saw."""
+        most, available = self.own_epochs.get(domain, self.max_epochs), self.data[domain].available
+        return most - (self.tokens_before.get(domain, 0) / available if available else 0.0)
+
+    @property
+    def tokens_before(self) -> dict[str, int]:
+        """Domain -> tokens that earlier phases draw of it; domains that they do not draw on are left out."""
+        return drawn_before(self.earlier)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -77,13 +116,19 @@ class Export:
     @property
     def shares(self) -> dict[str, float]:
         """Domain -> share of the samples: of the documents where samples are documents, else of the tokens."""
-        return document_shares(self.weights, self.data) if self.documents else self.weights
+        return self.shares_of(self.weights)
+
+    def shares_of(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """The same of any mixture over the export's data."""
+        return document_shares(weights, self.data) if self.documents else dict(weights)
 
     @property
     def repeated(self) -> dict[str, float]:
-        """Domain -> epochs, of the domains that a run of the budget reads more than once, as far as that is known."""
+        """Domain -> epochs, of the domains that the run reads more than once, as far as that is known: a run of the
+        budget, and the phases before it."""
+        before = self.tokens_before
         epochs = {
-            domain: (self.budget or 0) * weight / available
+            domain: (before.get(domain, 0) + (self.budget or 0) * weight) / available
             for domain, weight in self.weights.items()
             if (available := self.data[domain].available)
         }

@@ -30,6 +30,7 @@ def texts_of(export: Export, name: str, form: Format, main: Path, plan: Sequence
             "budget": export.budget,
             "max_epochs": export.max_epochs,
             **({"max_epochs_of": dict(export.own_epochs)} if export.own_epochs else {}),
+            **({"tokens_before": export.tokens_before} if export.earlier else {}),
             "counts": counts_of(export),
             "domains": by_domain(plan, export.data),
             "files": [row.as_json() for row in plan],

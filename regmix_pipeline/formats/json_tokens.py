@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict
 from typing import Any
 
 from regmix_pipeline.files import json_text
 from regmix_pipeline.formats.count import token_files
-from regmix_pipeline.formats.export import Export
+from regmix_pipeline.formats.export import EarlierPhase, Export
 from regmix_pipeline.formats.format import Format
 from regmix_pipeline.formats.plan import sampling_plan
 
@@ -18,6 +19,7 @@ def tokens(export: Export) -> dict[str, str]:
     ``available_tokens`` of a file may be less than it holds: then the run may see its first tokens alone, so that it
     repeats the domain as often as the large run will.
     """
+    before = export.tokens_before
     plan = sampling_plan(export.weights, export.data, export.budget) if export.budget else []
     domains: dict[str, dict[str, Any]] = {}
     for domain, weight in export.weights.items():
@@ -28,7 +30,9 @@ def tokens(export: Export) -> dict[str, str]:
             "weight": weight,
             "tokens": drawn,
             "available_tokens": data.available,
-            "epochs": drawn / data.available if drawn is not None and data.available else None,
+            "epochs": (before.get(domain, 0) + drawn) / data.available
+            if drawn is not None and data.available
+            else None,
             "dtype": data.dtype or None,
             "files": [{name: item for name, item in row.items() if name != "domain"} for row in rows]
             or [{"file": file.address, "available_tokens": file.tokens} for file in data.listed],
@@ -39,10 +43,26 @@ def tokens(export: Export) -> dict[str, str]:
         "seed": export.seed,
         "weights": export.weights,
         "domains": domains,
+        **({"phases": _schedule(export)} if export.earlier else {}),
         "objective": dict(export.objective),
         "targets": {name: asdict(target) for name, target in export.targets.items()},
     }
     return {"": json_text(content)}
 
 
-JSON = Format(tokens, ".json", "token files", count=token_files)
+def _schedule(export: Export) -> list[dict[str, Any]]:
+    """Name, tokens, weights and first token of every phase, in order."""
+    phases = [*export.earlier, EarlierPhase(export.phase, export.budget or 0, export.weights)]
+    starts = itertools.accumulate((phase.tokens for phase in phases), initial=0)
+    return [asdict(phase) | {"starts_at_token": start} for phase, start in zip(phases, starts, strict=False)]
+
+
+JSON = Format(
+    tokens,
+    ".json",
+    "token files",
+    count=token_files,
+    schedule=True,
+    phases="lists all phases under `phases`, each with its first token; `weights` and `domains` are the last one's, "
+    "and epochs are of all together",
+)

@@ -58,5 +58,14 @@ def blend_of(export: Export) -> list[str]:
     return blend
 
 
-MEGATRON = Format(megatron, ".txt", "template", silent=True, count=megatron_prefix)
+MEGATRON = Format(
+    megatron,
+    ".txt",
+    "template",
+    silent=True,
+    phases="takes one blend a start: give --phase-transition-iterations the iteration at which this phase begins, "
+    "where Megatron-LM saves and exits, and start it again with this blend; Megatron Bridge and NeMo begin a run of "
+    "their own from the last checkpoint of the phase before",
+    count=megatron_prefix,
+)
 NEMO = Format(nemo, ".json", "template", silent=True, count=megatron_prefix)

@@ -9,6 +9,25 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.formats.export import Export
 from regmix_pipeline.formats.format import Format
 
+SCHEDULE = '''
+
+PHASES = {phases}
+"""Tokens and weights of the phases, in order; WEIGHTS above are the last one's."""
+
+
+def schedule(chunk_size, tokens_per_step, strict=False):
+    """All phases as `QueryExecutionArgs(mixture=...)` takes them; each begins at the step of its first token."""
+    from mixtera.core.query.mixture.mixture_schedule import MixtureSchedule, ScheduleEntry
+
+    entries, before = [], 0
+    for phase in PHASES:
+        keys = {MixtureKey({PROPERTY: [value]}): weight for value, weight in phase["weights"].items()}
+        mixture = StaticMixture(chunk_size=chunk_size, mixture=keys, strict=strict)
+        entries.append(ScheduleEntry(round(before / tokens_per_step), mixture))
+        before += phase["tokens"]
+    return MixtureSchedule(chunk_size, entries)
+'''
+
 MODULE = '''
 from mixtera.core.query.mixture import MixtureKey, StaticMixture
 
@@ -36,13 +55,14 @@ def mixtera(export: Export) -> dict[str, str]:
     Raises:
         StudyError: the template has no property.
     """
-    addresses = {domain: export.data[domain].address for domain in export.weights}
-    properties, values = set(), {}
+    addresses = {domain: data.address for domain, data in export.data.items()}
+    properties, names = set(), {}
     for domain, address in addresses.items():
         name, colon, value = address.rpartition(":")
         properties.add(name if colon else "domain")
-        values[value] = export.weights[domain]
-    if len(properties) != 1 or not all([*properties, *values]) or any("/" in value for value in values):
+        names[domain] = value
+    values = {names[domain]: weight for domain, weight in export.weights.items()}
+    if len(properties) != 1 or not all([*properties, *values]) or any("/" in value for value in names.values()):
         raise StudyError(
             "for Mixtera --data names the property that holds a sample's domain",
             where="--data",
@@ -58,7 +78,23 @@ def mixtera(export: Export) -> dict[str, str]:
         .replace("{weights}", json.dumps(values, indent=4, ensure_ascii=False))
         .replace("{smallest}", str(math.ceil(1 / min(values.values()))))
     )
+    if export.earlier:
+        phases = [
+            {"tokens": tokens, "weights": {names[domain]: weight for domain, weight in weights.items()}}
+            for tokens, weights in [
+                *((phase.tokens, phase.weights) for phase in export.earlier),
+                (export.budget, export.weights),
+            ]
+        ]
+        body += SCHEDULE.replace("{phases}", json.dumps(phases, indent=4, ensure_ascii=False))
     return {"": comment + body}
 
 
-MIXTERA = Format(mixtera, ".py", "nothing")
+MIXTERA = Format(
+    mixtera,
+    ".py",
+    "nothing",
+    schedule=True,
+    phases="changes from phase to phase by the module's schedule(chunk_size, tokens_per_step); mixture(chunk_size) is "
+    "the last phase alone",
+)

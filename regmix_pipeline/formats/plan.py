@@ -80,6 +80,7 @@ def sampling_plan(
     max_epochs: float = math.inf,
     caps: Mapping[str, float | None] | None = None,
     own_epochs: Mapping[str, float] | None = None,
+    before: Mapping[str, int] | None = None,
 ) -> list[Drawn]:
     """What a run of ``budget`` tokens draws from every file; the rows sum to the budget exactly.
 
@@ -93,6 +94,7 @@ def sampling_plan(
         max_epochs: how often the run may see the same token.
         caps: domain -> highest weight; None for no cap.
         own_epochs: domain -> how often the run may see its tokens, where that is not `max_epochs`.
+        before: domain -> tokens that earlier phases drew of it, which count as well.
 
     Raises:
         MixtureError: a domain would be repeated more often, or weighs more, than its cap.
@@ -102,7 +104,7 @@ def sampling_plan(
     for domain, weight in weights.items():
         _within_cap(domain, weight, (caps or {}).get(domain))
     most = {domain: (own_epochs or {}).get(domain, max_epochs) for domain in weights}
-    _within_epochs(dict(zip(weights, shares, strict=True)), data, most)
+    _within_epochs(dict(zip(weights, shares, strict=True)), data, most, before or {})
     plan: list[Drawn] = []
     for domain, tokens in zip(weights, shares, strict=True):
         plan += _spread(domain, tokens, data[domain].listed, data[domain].available)
@@ -118,18 +120,28 @@ def _within_cap(domain: str, weight: float, cap: float | None) -> None:
         )
 
 
-def _within_epochs(drawn: Mapping[str, int], data: Mapping[str, DomainData], allowed: Mapping[str, float]) -> None:
-    epochs = {domain: tokens / (data[domain].available or math.inf) for domain, tokens in drawn.items()}
-    # One token more is the rounding of a weight that sits on its cap.
-    over = [domain for domain in drawn if drawn[domain] > allowed[domain] * (data[domain].available or math.inf) + 1]
+def _within_epochs(
+    drawn: Mapping[str, int], data: Mapping[str, DomainData], allowed: Mapping[str, float], before: Mapping[str, int]
+) -> None:
+    together = {domain: tokens + before.get(domain, 0) for domain, tokens in drawn.items()}
+    epochs = {domain: tokens / (data[domain].available or math.inf) for domain, tokens in together.items()}
+    # One token more is the rounding of a weight that sits on its cap; one more, of what came before.
+    over = [
+        domain
+        for domain in drawn
+        if together[domain] > allowed[domain] * (data[domain].available or math.inf) + 1 + (domain in before)
+    ]
     if not over:
         return
     worst = max(over, key=lambda domain: epochs[domain] / allowed[domain])
     others = f" (and so would {', '.join(domain for domain in over if domain != worst)})" if len(over) > 1 else ""
-    most = int(sum(drawn.values()) * allowed[worst] / epochs[worst])
+    earlier = before.get(worst, 0)
+    left = allowed[worst] * (data[worst].available or math.inf) - earlier
+    most = max(int(sum(drawn.values()) * left / drawn[worst]), 0)
     raise MixtureError(
-        f"{drawn[worst]:,} tokens would be drawn from {data[worst].available:,}: {epochs[worst]:.2f} epochs break the "
-        f"cap of {allowed[worst]:g}{others}",
+        f"{drawn[worst]:,} tokens would be drawn from {data[worst].available:,}"
+        f"{f', after {earlier:,} in earlier phases' if earlier else ''}: {epochs[worst]:.2f} epochs break the cap of "
+        f"{allowed[worst]:g}{others}",
         where=f"domains.{worst}",
         remedy=f"a budget of at most {most:,} tokens keeps every cap; or {data[worst].remedy}; or raise "
         "max_epochs of the domain or of limits, and decide again",

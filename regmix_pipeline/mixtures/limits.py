@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS
+from regmix_pipeline.study.phases import epochs_before, largest_draw, tokens_before
+from regmix_pipeline.study.repetition import epoch_limits, max_epochs_of
+from regmix_pipeline.study.study import Study
 
 ROUNDED = 1e-4
 """Slack of limits for mixtures that were not rounded to keep them to the last digit."""
@@ -79,25 +83,74 @@ def availability_caps(
     target_tokens: int | None,
     max_epochs: float | Sequence[float],
     own_caps: Sequence[float | None],
+    tokens_before: Sequence[float] | None = None,
 ) -> NDArray[np.float64]:
-    """The highest weight each domain's tokens allow: max_epochs x available / target, and never above its own cap.
+    """The highest weight each domain's tokens allow, and never above its own cap.
+
+    The tokens allow (max_epochs x available - before) / target.
 
     Args:
         available_tokens: training tokens per domain, shape (d,); infinite where unknown.
         target_tokens: length of the large run in tokens; None leaves only the domains' own caps.
         max_epochs: how often the large run may see a token, for all domains alike or for each, (d,).
         own_caps: a domain's cap from the study file, or None.
+        tokens_before: tokens per domain that earlier phases of the run drew, (d,): they count against its epochs.
+            Default: none.
 
     >>> availability_caps([2e9, 1e9], target_tokens=10**10, max_epochs=4, own_caps=[None, 0.3]).tolist()
     [0.8, 0.3]
     >>> availability_caps([2e9, 1e9], target_tokens=10**10, max_epochs=[2, 6], own_caps=[None, None]).tolist()
     [0.4, 0.6]
+    >>> availability_caps([2e9], target_tokens=10**10, max_epochs=4, own_caps=[None], tokens_before=[5e9]).tolist()
+    [0.3]
     """
     caps = np.array([1.0 if cap is None else cap for cap in own_caps])
     if target_tokens is not None:
         epochs, available = (np.asarray(each, dtype=float) for each in (max_epochs, available_tokens))
-        caps = np.minimum(caps, epochs * available / target_tokens)
+        left = epochs * available - np.asarray(0.0 if tokens_before is None else tokens_before)
+        caps = np.minimum(caps, np.maximum(left, 0.0) / target_tokens)
     return np.minimum(caps, 1.0)
+
+
+def limits_of(study: Study, available: Mapping[str, float | None]) -> Limits:
+    """Caps and floors of a study's domains; only known tokens limit a weight.
+
+    Args:
+        study: the study.
+        available: domain -> tokens that the large run can draw; None where nobody knows.
+    """
+    domains, before = study.domains, tokens_before(study)
+    tokens = [available[name] for name in domains]
+    caps = availability_caps(
+        [math.inf if each is None else each for each in tokens],
+        study.limits.target_tokens,
+        list(max_epochs_of(study).values()),
+        [domain.cap for domain in domains.values()],
+        [before.get(name, 0.0) for name in domains],
+    )
+    return Limits(tuple(domains), caps, np.array([domain.floor for domain in domains.values()]))
+
+
+def check_limits_of(study: Study, limits: Limits, available: Mapping[str, float | None]) -> None:
+    """`Limits.check` of a study's limits, which says as well what earlier phases of the run have left.
+
+    Raises:
+        MixtureError: no mixture satisfies them, naming field and remedy.
+    """
+    try:
+        limits.check()
+    except MixtureError as error:
+        used, most = epochs_before(study, available), epoch_limits(study)
+        if not used:
+            raise
+        said = ", ".join(f"{name} {times:.3g} of {most[name].most:g}" for name, times in used.items())
+        worst = max(used, key=lambda name: used[name] / most[name].most)
+        raise MixtureError(
+            f"{error.problem}; of the epochs allowed, earlier phases saw {said}",
+            where=f"phases.{largest_draw(study, worst)}.mixture.{worst}",
+            remedy=f"raise {most[worst].field}, add text of {worst} or of other domains, or lower the tokens of the "
+            "last phase",
+        ) from None
 
 
 def within_limits(weights: NDArray[np.float64], limits: Limits) -> NDArray[np.float64]:

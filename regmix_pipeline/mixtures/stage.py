@@ -14,7 +14,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.adopted import adopted_mixtures, expected_of_rounds
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
-from regmix_pipeline.mixtures.limits import Limits
+from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.rounds import after, listed_of_rounds, round_sizes
@@ -131,13 +131,16 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     named: dict[str, Mixture] = {}
     if workspace.study.trains:
         known = _known(workspace, taken)
+        # Earlier phases may have left next to nothing of large domains: around their prior almost all draws would be
+        # above the caps.
+        drawn_from = within_limits(prior, limits) if workspace.study.phases and settings.under_caps else prior
         before = {name: known[key] for name, key in taken["anchors"].items()}
         today = anchor_mixtures(prior, limits, settings.anchors)
         named = {name: before.get(name, mixture) for name, mixture in today.items()}
         kept, arrivals = ([known[key] for key, _ in taken[origin]] for origin in ("sampled", "arrival"))
         stand_in = len({run.mixture.id for run in _earlier(workspace)})
         wanted = settings.model_copy(update={"count": max(sizes[0] - stand_in, len(kept))})
-        groups["sampled"] = sample(prior, limits, wanted, workspace.study.seed, kept)
+        groups["sampled"] = sample(drawn_from, limits, wanted, workspace.study.seed, kept)
         asked, first = adopted_mixtures(workspace), len(groups["sampled"]) + stand_in
         later = listed_of_rounds(settings, first, asked)
         following = after(settings.count, sizes, first, [number for _, number in later])
@@ -145,7 +148,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         groups["further"] = [mixture for mixture, number in asked if number is None]
         rounds = {mixture.id: 1 for mixture in groups["sampled"]} | {mixture.id: number for mixture, number in later}
         measured = groups["sampled"] + groups["round"] + groups["further"]
-        groups["arrival"] = _arrivals(workspace, prior, limits, measured, arrivals, taken["arrived"])
+        groups["arrival"] = _arrivals(workspace, drawn_from, limits, measured, arrivals, taken["arrived"])
     origins: dict[str, str] = {}
     mixtures: dict[str, Mixture] = {}
     for origin, group in groups.items():

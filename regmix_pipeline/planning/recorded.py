@@ -15,6 +15,7 @@ from regmix_pipeline.planning.forecast.forecast import Forecast, StageForecast, 
 from regmix_pipeline.planning.rates import evaluation_seconds
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import LARGER, SIZES, STRATEGIES, Comparison, Work
+from regmix_pipeline.proxies.tasks import PHASES
 from regmix_pipeline.stages import STAGES
 
 _FOLDERS = {"proxies": "proxies", "confirmation": "confirmations", **dict.fromkeys(Comparison, "compared")}
@@ -95,6 +96,10 @@ def _all_of(work: Work, *, at_most: bool = False) -> ToTrain:
 
 def _to_train(found: Forecast, work: Work) -> ToTrain:
     """What the forecast says of a batch; all of it where the forecast does not know."""
+    if work.before:
+        row = found.of({"proxies": "phase_checkpoints", "confirmation": "confirmation"}.get(work.before, SIZES))
+        # The forecast counts all phases together.
+        return _all_of(work, at_most=bool(row.problem)) if row.models or row.problem else ToTrain(0, 0)
     if isinstance(work.what, Comparison):
         row = found.of(STRATEGIES)
         return _all_of(work, at_most=True) if row.models or row.problem else ToTrain(0, 0)
@@ -111,7 +116,7 @@ def _to_train(found: Forecast, work: Work) -> ToTrain:
 def recorded_speed(workspace: Workspace, work: Work) -> Speed | None:
     """The speed at which this home's models of the same shape were trained; None where there are none."""
     found: list[dict[str, Any]] = []
-    for path in sorted(workspace.path(_FOLDERS[work.what]).glob("p*/proxy.json")):
+    for path in sorted(workspace.path(PHASES if work.before else _FOLDERS[work.what]).glob("p*/proxy.json")):
         try:
             value = read_json(path)
             spec = value["spec"]

@@ -13,7 +13,7 @@ from regmix_pipeline.planning.work import LARGER, SIZES, STRATEGIES, Comparison,
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.study.study import Study
 
-TRAINING = ("proxy_checkpoints", "proxy_losses", SIZES, "confirmation", STRATEGIES)
+TRAINING = ("phase_checkpoints", "proxy_checkpoints", "proxy_losses", SIZES, "confirmation", STRATEGIES)
 """Stages that run on the devices."""
 
 
@@ -69,7 +69,13 @@ def stage_plans(
     for work in works:
         left, busy, source = made.to_train[work.what].models, trainers.devices(work), trainers.source(work)
         train, measure = trainers.training(work, work.models), trainers.measuring(work, work.models)
-        if isinstance(work.what, Comparison):
+        if work.before:
+            # Of larger models the stage that trains them trains this one first.
+            stage = {"proxies": "phase_checkpoints", "confirmation": "confirmation"}.get(work.before, SIZES)
+            before = own.get(stage, (0.0, 0.0, 0, source))
+            rest = trainers.training(work, left)
+            own[stage] = before[0] + train, before[1] + rest, max(before[2], busy), source
+        elif isinstance(work.what, Comparison):
             before = own.get(STRATEGIES, (0.0, 0.0, 0, source))
             rest = trainers.training(work, left) + measure * made.left_of(STRATEGIES)
             parts = before[0] + train + measure, before[1] + rest, max(before[2], busy)

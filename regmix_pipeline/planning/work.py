@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from regmix_pipeline.strategies import catalogue
+from regmix_pipeline.study.phases import proxy_tokens, settled, tokens_before
 from regmix_pipeline.study.repetition import max_epochs_of
 from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettings
 from regmix_pipeline.study.settings.strategies import RESERVED, StrategySettings
@@ -45,6 +46,7 @@ class Work:
         windows: windows measured for each of them.
         sampled_windows: windows measured along the way, all targets and points together.
         command: whether a command of the user's own trains them: their shape is then not known.
+        before: batch whose models all go on from this one, which is of an earlier phase; "" for others.
     """
 
     what: str
@@ -56,6 +58,7 @@ class Work:
     windows: int
     sampled_windows: int
     command: bool = False
+    before: str = ""
 
     @property
     def parameters(self) -> int:
@@ -96,8 +99,10 @@ class Work:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all checkpoints; of a command's, which it keeps as it likes, none."""
-        return 0 if self.command else self.models * self.parameters * BYTES_PER_PARAMETER
+        """Bytes of all checkpoints; of a command's, which it keeps as it likes, none. Those that others go on from have
+        AdamW's averages as well."""
+        kept = 3 if self.before else 1
+        return 0 if self.command else self.models * self.parameters * BYTES_PER_PARAMETER * kept
 
 
 def works_of(study: Study, base: Path | None = None) -> tuple[Work, ...]:
@@ -127,7 +132,23 @@ def works_of(study: Study, base: Path | None = None) -> tuple[Work, ...]:
         model, training = confirmation.model_settings, confirmation.training_settings
         count = COMPARED * confirmation.seeds
         works.append(Work("confirmation", count, model, training, vocabulary, targets, evaluation.windows, 0))
-    return (*works, *_comparison(study, works[0]))
+    earlier = [phase for work in works if not work.command for phase in _earlier(study, work)]
+    return (*works, *earlier, *_comparison(study, works[0]))
+
+
+def _earlier(study: Study, work: Work) -> list[Work]:
+    """The model of each earlier phase that a batch's models go on from; its losses are sampled along the way alone."""
+    return [
+        replace(
+            work,
+            what=f"{phase.name} of {work.what}",
+            models=1,
+            training=work.training.model_copy(update={"tokens": proxy_tokens(study, phase, work.training.tokens)}),
+            targets=0,
+            before=work.what,
+        )
+        for phase in settled(study)
+    ]
 
 
 def _comparison(study: Study, proxies: Work) -> list[Work]:
@@ -195,12 +216,13 @@ def vocabulary_of(study: Study, base: Path | None) -> int:
 
 def caps_of(study: Study) -> dict[str, float]:
     """Domain -> highest weight, for domains whose cap or available tokens the study states."""
-    target, epochs = study.limits.target_tokens, max_epochs_of(study)
+    target, epochs, before = study.limits.target_tokens, max_epochs_of(study), tokens_before(study)
     caps = {}
     for name, domain in study.domains.items():
         bounds = [domain.cap] if domain.cap is not None else []
         if target is not None and domain.available_tokens is not None:
-            bounds.append(epochs[name] * domain.available_tokens / target)
+            left = epochs[name] * domain.available_tokens - before.get(name, 0)
+            bounds.append(max(left, 0.0) / target)
         if bounds and min(bounds) < 1:
             caps[name] = min(bounds)
     return caps

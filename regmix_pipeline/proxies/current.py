@@ -21,7 +21,7 @@ from regmix_pipeline.proxies.early_stopping import (
     stopped,
     with_landmark,
 )
-from regmix_pipeline.proxies.renamed import under_former_names
+from regmix_pipeline.proxies.renamed import alike, under_former_names
 from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.tasks import evaluation_specs, proxy_seed, proxy_specs, target_files
@@ -60,30 +60,15 @@ def _as_trained_before(workspace: Workspace, spec: ProxySpec) -> ProxySpec:
         if as_trained(former, at).is_finished:
             return former
     revised = workspace.revised
-    if not revised & {domain for domain, _ in spec.exact_mixture.parts}:
+    if not revised & {domain for each in spec.phases for domain, _ in each.exact_mixture.parts}:
         return spec
     names, finished = workspace.renamed, finished_proxies(workspace)
     # The newest of several: they are in the order in which they were written.
     former = workspace.once(
         f"before revision {fingerprint(list(finished))}",
-        lambda: {_alike(old, revised, names): old for old in finished.values()},
+        lambda: {alike(old, revised, names): old for old in finished.values()},
     )
-    return former.get(_alike(spec, revised, names), spec)
-
-
-def _alike(spec: ProxySpec, revised: set[str], names: Mapping[str, str]) -> str:
-    """What two proxies have in common that differ by the documents of revised domains, and by former names, alone."""
-    others = [
-        (domain, names.get(domain, domain))
-        for domain, _ in spec.exact_mixture.parts
-        if names.get(domain, domain) not in revised
-    ]
-    return fingerprint(
-        spec.exact_mixture.renamed(names).id,
-        spec.seed,
-        {name: spec.shards[domain].version for domain, name in others},
-        {name: spec.available_windows.get(domain) for domain, name in others},
-    )
+    return former.get(alike(spec, revised, names), spec)
 
 
 def trained_specs(workspace: Workspace, mixtures: Mapping[str, Mixture]) -> Specs:

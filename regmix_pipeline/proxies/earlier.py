@@ -10,9 +10,18 @@ from regmix_pipeline.files import fingerprint, read_json
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.commands.trainer import trainer_of
 from regmix_pipeline.proxies.finished import observed_proxies
+from regmix_pipeline.proxies.renamed import alike
 from regmix_pipeline.proxies.spec import ProxySpec, TargetFile
-from regmix_pipeline.proxies.tasks import available_windows, proxy_seed, target_files, training_files, vocabulary_of
+from regmix_pipeline.proxies.tasks import (
+    available_windows,
+    proxy_seed,
+    start_of_proxies,
+    target_files,
+    training_files,
+    vocabulary_of,
+)
 from regmix_pipeline.study.changes import Reading, read_today
+from regmix_pipeline.study.phases import goes_on
 from regmix_pipeline.tokens.stage import current_manifest
 
 
@@ -47,6 +56,7 @@ def _trained_alike(workspace: Workspace, observed: Sequence[str]) -> dict[str, P
     seeds = {proxy_seed(workspace, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
     model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(workspace)
     trainer = trainer_of(workspace)
+    start = start_of_proxies(workspace) if goes_on(workspace.study) else None
     written = {path: path.stat().st_mtime_ns for name in observed if (path := folder / name / "proxy.json").is_file()}
     for path in sorted(written, key=lambda path: (written[path], path)):
         try:
@@ -55,13 +65,19 @@ def _trained_alike(workspace: Workspace, observed: Sequence[str]) -> dict[str, P
             continue  # of other code, or damaged: no evidence
         spec = spec.model_copy(update={"folder": folder})
         if trainer is None:
-            alike = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
+            as_today = (spec.model, spec.training, spec.vocabulary, spec.stop_at) == (model, training, vocabulary, None)
         else:
-            alike = spec.training.tokens == training.tokens
+            as_today = spec.training.tokens == training.tokens
+        as_today = as_today and _in_common(workspace, spec.start) == _in_common(workspace, start)
         same = (spec.trainer and spec.trainer.identity) == (trainer and trainer.identity)
-        if alike and same and spec.seed in seeds and spec.id == path.parent.name:
+        if as_today and same and spec.seed in seeds and spec.id == path.parent.name:
             found[spec.id] = spec
     return found
+
+
+def _in_common(workspace: Workspace, start: ProxySpec | None) -> str:
+    """What the models of earlier phases have in common whose proxies compare; "" where there is none."""
+    return "" if start is None else alike(start, workspace.revised, workspace.renamed)
 
 
 def runs_of_other_domains(workspace: Workspace) -> list[EarlierRun]:

@@ -15,6 +15,8 @@ RECORD, TRAJECTORY = "proxy.json", "trajectory.parquet"
 SPEED = "speed.parquet"
 """Tokens per second during training. No part of what is recorded of a proxy: a clock's answer differs each time."""
 WEIGHTS, REPORTED = "model.safetensors", "losses.json"
+STATE = "optimiser.safetensors"
+"""AdamW's averages, beside the weights of a model that others go on from."""
 
 
 def evidence_of(folder: Path) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.progress import Progress
 from regmix_pipeline.proxies.reuse import drop_altered
-from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
+from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec, files_of, starts_of
 from regmix_pipeline.proxies.workers.choose import executor_of
 
 
 def train_larger(workspace: Workspace, specs: Sequence[ProxySpec], stage: str, what: str) -> dict[Path, str]:
     """Train models, or take those that are there; path -> SHA-256 of their weights.
+
+    The models of earlier phases that they go on from are trained first.
 
     Args:
         workspace: the study on disk.
@@ -25,6 +27,18 @@ def train_larger(workspace: Workspace, specs: Sequence[ProxySpec], stage: str, w
     Raises:
         RegmixError: the first that failed; the others are trained all the same.
     """
+    weights: dict[Path, str] = {}
+    for starts in starts_of(specs):
+        weights |= _trained(workspace, starts, stage, "models of earlier phases trained")
+    return weights | _trained(workspace, specs, stage, what)
+
+
+def with_starts(specs: Sequence[ProxySpec]) -> list[Path]:
+    """All files of finished models, and of those that they go on from."""
+    return [path for group in (*starts_of(specs), specs) for path in files_of(group)]
+
+
+def _trained(workspace: Workspace, specs: Sequence[ProxySpec], stage: str, what: str) -> dict[Path, str]:
     progress = Progress(stage, len(specs), workspace.say, what=what)
     drop_altered(workspace, specs)
     failed, weights = [], {}

@@ -13,7 +13,7 @@ from regmix_pipeline.proxies.integrity import set_aside
 from regmix_pipeline.proxies.spec import EvaluationSpec, ProxySpec
 from regmix_pipeline.proxies.workers.local import Task
 
-RECORDED = ("proxy_checkpoints", "proxy_losses", "earlier_runs", "size_runs", "confirmation")
+RECORDED = ("phase_checkpoints", "proxy_checkpoints", "proxy_losses", "earlier_runs", "size_runs", "confirmation")
 """Assets whose records name proxies and evaluations."""
 
 

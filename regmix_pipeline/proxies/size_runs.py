@@ -20,10 +20,11 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import has_pilots, next_round
 from regmix_pipeline.mixtures.stage import current_mixtures, rounds_of_mixtures
-from regmix_pipeline.proxies.larger import measure_larger, train_larger
-from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, files_of
+from regmix_pipeline.proxies.larger import measure_larger, train_larger, with_starts
+from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec
 from regmix_pipeline.proxies.stage import models_of
 from regmix_pipeline.proxies.tasks import (
+    PHASES,
     evaluation_specs,
     proxy_seed,
     proxy_specs,
@@ -186,7 +187,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     }
     if not models:
         facts["waits for"] = "the study's rounds"
-    files = files_of(models) + [task.output for task in tasks]
+    files = with_starts(models) + [task.output for task in tasks]
     yield Output(UNPARTITIONED, version, facts, [path, table, *files], sums=sums)
 
 
@@ -218,7 +219,7 @@ SIZE_RUNS = Stage(
     CODE_VERSION,
     _expected_recipes,
     _compute,
-    folders=(FOLDER, "size_runs", "evaluations"),
+    folders=(FOLDER, PHASES, "size_runs", "evaluations"),
     kinds=("torch",),
     group="proxies",
     description="Some of the mixtures trained again as larger models, from which it is learned what moves with size.",

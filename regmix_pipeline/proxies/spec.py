@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.commands.trainer import Trainer
-from regmix_pipeline.proxies.integrity import RECORD, REPORTED, TRAJECTORY, WEIGHTS
+from regmix_pipeline.proxies.integrity import RECORD, REPORTED, STATE, TRAJECTORY, WEIGHTS
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.registry import code_version
 from regmix_pipeline.study.settings.base import Settings
@@ -90,6 +90,11 @@ class ProxySpec(Settings):
     """Target -> validation tokens, for the losses sampled during training. Not part of the proxy's identity."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """How losses are sampled during training. Not part of the proxy's identity."""
+    start: ProxySpec | None = None
+    """The model of an earlier phase that it goes on from: weights, AdamW's averages, and what was drawn of each domain.
+    Its steps come before this one's in the schedule of learning rates. None: it begins with weights of its own."""
+    steps_after: int = Field(default=0, ge=0)
+    """Steps of the phases that go on from it, which the schedule of learning rates counts. 0: none goes on."""
     stop_at: int | None = Field(default=None, gt=0)
     """Step after which to stop, on the way to ``training.tokens``. Default: none."""
     landmark: int | None = Field(default=None, gt=0)
@@ -144,6 +149,8 @@ class ProxySpec(Settings):
             {domain: self.shards[domain].version for domain in drawn},
             {domain: self.available_windows[domain] for domain in drawn if domain in self.available_windows},
             *([] if self.stop_at is None else [["stop", self.stop_at]]),
+            *([] if self.start is None else [["goes on from", self.start.id]]),
+            *([["steps after", self.steps_after]] if self.steps_after else []),
         )
 
     def _by_command(self, trainer: Trainer, drawn: list[str]) -> str:
@@ -171,6 +178,16 @@ class ProxySpec(Settings):
         return found
 
     @property
+    def phases(self) -> list[ProxySpec]:
+        """The model of every phase: the first one's first, this one last."""
+        return [*([] if self.start is None else self.start.phases), self]
+
+    @property
+    def steps_before(self) -> int:
+        """Steps of the earlier phases, as the schedule of learning rates counts them."""
+        return sum(each.training.steps(each.model.context) for each in self.phases[:-1])
+
+    @property
     def evidence(self) -> str:
         """The file of a finished proxy whose checksum is in its record: its weights, or the losses reported of it."""
         return PROXY_FILES[0] if self.trainer is None else REPORTED
@@ -178,7 +195,7 @@ class ProxySpec(Settings):
     @property
     def files(self) -> tuple[str, ...]:
         """What a finished proxy's folder holds."""
-        return (self.evidence, *PROXY_FILES[1:])
+        return (self.evidence, *PROXY_FILES[1:], *((STATE,) if self.steps_after else ()))
 
     @property
     def output(self) -> Path:
@@ -210,6 +227,12 @@ class ProxySpec(Settings):
     def lock(self) -> Path:
         """Lock that whoever trains the proxy holds, so that two runs do not train it twice."""
         return self.folder.with_name(f"{self.folder.name}-locks") / self.id
+
+
+def starts_of(specs: Iterable[ProxySpec]) -> list[list[ProxySpec]]:
+    """The models of earlier phases that ``specs`` go on from, each once: a list for each phase."""
+    phases = zip(*(spec.phases[:-1] for spec in specs), strict=True)
+    return [list({spec.id: spec for spec in each}.values()) for each in phases]
 
 
 def files_of(specs: Sequence[ProxySpec]) -> list[Path]:

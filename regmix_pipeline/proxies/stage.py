@@ -30,18 +30,20 @@ from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile, files_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.workers.choose import executor_of
+from regmix_pipeline.study.phases import goes_on
 
 
 def _expected_checkpoints(workspace: Workspace) -> dict[str, Recipe]:
     mixtures = current_mixtures(workspace)
     recipes = {}
     early, first = workspace.study.proxies.early_stopping, set(pilots(workspace))
+    earlier = workspace.versions("phase_checkpoints") if mixtures and goes_on(workspace.study) else {}
     for key, specs in current_specs(workspace, mixtures).items():
         drawn = [domain for domain, _ in mixtures[key].parts]
         settings: dict[str, Any] = {"proxies": [spec.id for spec in specs], "code": TRAINING_CODE}
         if early is not None:
             settings |= {"early_stopping": early.model_dump(mode="json"), "pilot": key in first}
-        recipes[key] = Recipe(workspace.versions("token_shards", drawn), settings)
+        recipes[key] = Recipe(workspace.versions("token_shards", drawn) | earlier, settings)
     return recipes
 
 
@@ -346,7 +348,7 @@ def _ending(
 
 PROXY_CHECKPOINTS = Stage(
     "proxy_checkpoints",
-    ("mixtures", "token_shards", "finished_proxies"),
+    ("mixtures", "token_shards", "phase_checkpoints", "finished_proxies"),
     "mixture",
     TRAINING_CODE,
     _expected_checkpoints,

@@ -11,8 +11,12 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.commands.trainer import Trainer
 from regmix_pipeline.proxies.spec import TASK, TASK_CODE, EvaluationSpec, ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
+from regmix_pipeline.study.phases import proxy_tokens, settled, shares_of
 from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.tokens.stage import current_manifest, current_shard
+
+PHASES = "phases"
+"""Folder of a home that holds models of the phases before the last."""
 
 
 def training_files(workspace: Workspace) -> dict[str, TokenFile]:
@@ -149,6 +153,9 @@ def proxy_specs(
             where="mixtures",
             remedy="draw them again: `regmix run`; `regmix status` says what that costs",
         )
+    start = None
+    if trainer is None:
+        start = start_of(workspace, model, training, targets if trajectory else {})
     return {
         key: [
             ProxySpec(
@@ -161,6 +168,7 @@ def proxy_specs(
                 available_windows={domain: windows[domain] for domain, _ in mixture.parts if domain in windows},
                 targets=targets if trajectory or trainer is not None else {},
                 evaluation=workspace.study.proxies.evaluation,
+                start=start,
                 trainer=trainer,
                 folder=workspace.path(folder),
             )
@@ -168,6 +176,54 @@ def proxy_specs(
         ]
         for key, mixture in mixtures.items()
     }
+
+
+def start_of(
+    workspace: Workspace, model: ModelSettings, training: TrainingSettings, targets: Mapping[str, TargetFile]
+) -> ProxySpec | None:
+    """The model that was trained through the study's settled phases, from which all models of a kind go on.
+
+    It has the study's first seed, whatever theirs are. None where the study states no phases.
+
+    Args:
+        workspace: the study on disk.
+        model, training, targets: as of the models that go on from it.
+    """
+    study, phases = workspace.study, settled(workspace.study)
+    if not phases:
+        return None
+    files, vocabulary = training_files(workspace), vocabulary_of(workspace)
+    # One choice of windows for all phases, as many as the last one's proportion gives: epochs go on where they were.
+    windows = available_windows(workspace, files, training.tokens, model.context)
+    trainings = [
+        training.model_copy(update={"tokens": proxy_tokens(study, phase, training.tokens)}) for phase in phases
+    ]
+    steps = [each.steps(model.context) for each in (*trainings, training)]
+    start = None
+    for number, (phase, each) in enumerate(zip(phases, trainings, strict=True)):
+        mixture = dict(Mixture.from_weights(shares_of(phase)).parts)
+        start = ProxySpec(
+            mixture=mixture,
+            model=model,
+            vocabulary=vocabulary,
+            training=each,
+            seed=proxy_seed(workspace, 0),
+            shards={domain: files[domain] for domain in mixture},
+            available_windows={domain: windows[domain] for domain in mixture if domain in windows},
+            targets=dict(targets),
+            evaluation=study.proxies.evaluation,
+            start=start,
+            steps_after=sum(steps[number + 1 :]),
+            # No read: whoever knows the ids of those that go on from it names it.
+            folder=workspace.home / PHASES,
+        )
+    return start
+
+
+def start_of_proxies(workspace: Workspace) -> ProxySpec | None:
+    """The same of the study's proxies."""
+    proxies = workspace.study.proxies
+    return start_of(workspace, proxies.model_settings, proxies.training_settings, target_files(workspace))
 
 
 def _available_elsewhere(workspace: Workspace, files: Mapping[str, TokenFile], training_tokens: int) -> dict[str, int]:

@@ -28,6 +28,7 @@ from regmix_pipeline.proxies.integrity import RECORD, SPEED, TRAJECTORY, speed_s
 from regmix_pipeline.proxies.live import LiveSteps
 from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snapshot
 from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
+from regmix_pipeline.proxies.starts import save_optimiser
 from regmix_pipeline.proxies.training_loop import NOT_FINITE, TrainingLoop
 from regmix_pipeline.proxies.windows import within_quota
 
@@ -50,6 +51,7 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
         ProxyError: a loss is not finite, or what was executed is not what the mixture asks for.
         TokenError: a shard is missing, altered or too small.
     """
+    train_start(spec, worker, say)
     spec.lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(spec.lock):
         if spec.is_finished:
@@ -60,6 +62,12 @@ def train_proxy(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> dict[
                 run.trainer.step()
                 run.after_step()
         return run.finished()
+
+
+def train_start(spec: ProxySpec, worker: int = 0, say: Say = to_nobody) -> None:
+    """Train the model that a proxy goes on from, unless it is there; raises as `train_proxy`."""
+    if spec.start is not None and not spec.is_finished:
+        train_proxy(spec.start, worker, say)
 
 
 @contextlib.contextmanager
@@ -254,12 +262,15 @@ def _write(
         "tokens_per_second": round(tokens / max(seconds["steps"], 1e-9), 1),
         "device": str(trainer.device),
         **({"stacked": together} if together > 1 else {}),
+        **({"goes_on_from": spec.start.id} if spec.start is not None else {}),
         "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
     }
     with folder_written_atomically(spec.output) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.model.state_dict().items()}
         save_file(weights, temporary / "model.safetensors", metadata={"proxy": spec.id})
         value["sha256"] = sha256_of(temporary / "model.safetensors")
+        if spec.steps_after:
+            value["optimiser_sha256"] = save_optimiser(temporary, trainer.optimiser)
         rows = pa.Table.from_pylist([*trajectory, *trainer.rows()], schema=trajectory_schema())
         pq.write_table(rows, temporary / TRAJECTORY)
         pq.write_table(pa.Table.from_pylist(speed, schema=speed_schema()), temporary / SPEED)

@@ -18,7 +18,8 @@ from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
 from regmix_pipeline.proxies.snapshot import Snapshot
 from regmix_pipeline.proxies.spec import ProxySpec
-from regmix_pipeline.proxies.windows import TrainingWindows
+from regmix_pipeline.proxies.starts import load_optimiser, load_weights
+from regmix_pipeline.proxies.windows import TrainingWindows, drawn_before
 
 NOT_FINITE = "lower training.learning_rate, or look at the shards' text"
 """Remedy for a loss that is not finite."""
@@ -47,12 +48,18 @@ class TrainingLoop:
             spec.seed,
             spec.available_windows,
             training.draws,
+            drawn_before(spec),
         )
         self.model = Decoder(spec.model, spec.vocabulary)
-        initialise(self.model, spec.seed)
+        if spec.start is None:
+            initialise(self.model, spec.seed)
+        else:
+            load_weights(spec.start, self.model)
         self.model.to(device)
         self.flat, self.gradient = flattened(self.model)
         self.optimiser = FlatAdamW(self.flat, self.gradient, training)
+        if spec.start is not None:
+            load_optimiser(spec.start, self.optimiser)
         self.forward = torch.compile(self.model) if device.type == "cuda" else self.model
         per_pass = max(1, spec.model.tokens_per_pass(device.type) // context)
         self.passes = math.ceil(training.windows_per_step / per_pass)
@@ -78,7 +85,7 @@ class TrainingLoop:
         for name, tensor in self.tensors.items():
             if name in snapshot.tensors:  # those of earlier versions have no norms
                 tensor.copy_(snapshot.tensors[name])
-        self.optimiser.taken.fill_(snapshot.taken)
+        self.optimiser.taken.fill_(self.spec.steps_before + snapshot.taken)
         self.taken = snapshot.taken
 
     @torch.no_grad()
@@ -116,8 +123,15 @@ class TrainingLoop:
     def update(self, loss: Tensor) -> None:
         """Take the step that the gradient asks for, now that it is whole; ``loss`` is the step's, a scalar."""
         self.losses[self.taken] = loss
-        self.norms[self.taken] = self.optimiser.step(self.spec.training.learning_rate_at(self.taken, self.steps))
+        self.norms[self.taken] = self.optimiser.step(self._learning_rate_at(self.taken))
         self.taken += 1
+
+    def _learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step from 0, in one schedule over all phases."""
+        spec = self.spec
+        return spec.training.learning_rate_at(
+            spec.steps_before + step, spec.steps_before + self.steps + spec.steps_after
+        )
 
     def _gradients(self, rows: NDArray[np.int64]) -> Tensor:
         scale = 1.0 / (rows.shape[0] * self.spec.model.context)
@@ -147,7 +161,7 @@ class TrainingLoop:
                 "tokens": (step + 1) * tokens,
                 "training_loss": loss,
                 "gradient_norm": norm,
-                "learning_rate": training.learning_rate_at(step, self.steps),
+                "learning_rate": self._learning_rate_at(step),
             }
             for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), start=first)
         ]

@@ -20,7 +20,7 @@ from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.proxies.permutation import key_of, permuted
 from regmix_pipeline.proxies.quota import draw_numbers, multinomial_schedule, quota_schedule
-from regmix_pipeline.proxies.spec import TokenFile
+from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
 from regmix_pipeline.tokens.extents import BACK, ENDING, Tokens, altered_file, opened_tokens, sha256_of_tokens, stamps
 from regmix_pipeline.tokens.manifest import BYTES_OF
 
@@ -114,7 +114,27 @@ class Windows:
         return ((2 * np.arange(number, dtype=np.int64) + 1) * self.count) // (2 * number)
 
 
-def domain_order(seed: int, domain: str, draws: NDArray[np.int64], windows: int, available: int) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class Before:
+    """What earlier phases drew of a domain.
+
+    Attributes:
+        draws: windows, repetition counted.
+        seed: of the model that drew them.
+    """
+
+    draws: int
+    seed: int
+
+
+def domain_order(
+    seed: int,
+    domain: str,
+    draws: NDArray[np.int64],
+    windows: int,
+    available: int,
+    before: Before | None = None,
+) -> NDArray[np.int64]:
     """The window of each of a domain's draws.
 
     Args:
@@ -124,12 +144,39 @@ def domain_order(seed: int, domain: str, draws: NDArray[np.int64], windows: int,
         windows: windows in the shard.
         available: windows the proxy may see, at most ``windows``; which ones is a keyed choice, the same in every
             epoch, and a smaller choice is part of a larger one.
+        before: what earlier phases drew. The epoch that they began is drawn to its end first, in an order of this
+            seed, so that no window comes again before all have come; with their own seed their order goes on.
 
     Returns:
         Window indices, shape (m,): a permutation of the available ones in each epoch of ``available`` draws.
     """
-    order = permuted(draws % available, available, key_of("order", seed, domain), draws // available)
-    return order if available == windows else permuted(order, windows, key_of("choice", seed, domain))
+    first = before or Before(0, seed)
+    draws = draws + first.draws
+    epochs, places = np.divmod(draws, available)
+    order = permuted(places, available, key_of("order", seed, domain), epochs)
+    if first.seed != seed and (begun := first.draws % available):
+        rest = epochs == first.draws // available
+        left = begun + permuted(places[rest] - begun, available - begun, key_of("rest", seed, domain))
+        order[rest] = permuted(left, available, key_of("order", first.seed, domain), first.draws // available)
+    return order if available == windows else permuted(order, windows, key_of("choice", first.seed, domain))
+
+
+def drawn_before(spec: ProxySpec) -> dict[str, Before]:
+    """Domain -> what the earlier phases of a proxy drew of it; domains that they did not draw on are left out."""
+    if spec.start is None:
+        return {}
+    start, found = spec.start, drawn_before(spec.start)
+    windows = start.training.steps(start.model.context) * start.training.windows_per_step
+    schedule = schedule_of(start.exact_mixture, windows, start.training.draws, start.seed)
+    counts = np.bincount(schedule, minlength=len(start.exact_mixture.parts)).tolist()
+    for (domain, _), count in zip(start.exact_mixture.parts, counts, strict=True):
+        found[domain] = Before(count + (found[domain].draws if domain in found else 0), start.seed)
+    return found
+
+
+def schedule_of(mixture: Mixture, windows: int, draws: Literal["quota", "multinomial"], seed: int) -> NDArray[np.int32]:
+    """The domain of each window, as an index into ``mixture.parts``, shape (windows,); see `TrainingSettings.draws`."""
+    return quota_schedule(mixture, windows) if draws == "quota" else multinomial_schedule(mixture, windows, seed)
 
 
 @dataclass(frozen=True)
@@ -160,6 +207,7 @@ class TrainingWindows:
         seed: the proxy's seed.
         available: domain -> windows the proxy may see; default all.
         draws: how each window's domain is chosen; see `TrainingSettings.draws`.
+        before: domain -> what earlier phases drew of it; default nothing.
 
     Raises:
         TokenError: see `Windows`.
@@ -174,12 +222,12 @@ class TrainingWindows:
         seed: int,
         available: Mapping[str, int] | None = None,
         draws: Literal["quota", "multinomial"] = "quota",
+        before: Mapping[str, Before] | None = None,
     ) -> None:
         self.mixture, self.context, self.total = mixture, context, total
         self.domains = [domain for domain, _ in mixture.parts]
         self.windows = [Windows(shards[domain], context) for domain in self.domains]
-        by_quota = draws == "quota"
-        self.schedule = quota_schedule(mixture, total) if by_quota else multinomial_schedule(mixture, total, seed)
+        self.schedule = schedule_of(mixture, total, draws, seed)
         numbers, _ = draw_numbers(self.schedule, len(self.domains))
         self.available = [
             min(windows.count, (available or {}).get(domain, windows.count))
@@ -189,7 +237,8 @@ class TrainingWindows:
         for number, domain in enumerate(self.domains):
             mine = self.schedule == number
             count = self.windows[number].count
-            order[mine] = domain_order(seed, domain, numbers[mine], count, self.available[number])
+            earlier = (before or {}).get(domain)
+            order[mine] = domain_order(seed, domain, numbers[mine], count, self.available[number], earlier)
         self._starts: list[int] = (order * context).tolist()
         self._domains: list[int] = self.schedule.tolist()
 

@@ -68,7 +68,7 @@ def _usual(fitted: FittedRegressor) -> float:
 
 
 def _domain(row: Mapping[str, Any], most: float) -> dict[str, Any]:
-    names = ("prior", "cap", "floor", "available_tokens")
+    names = ("prior", "cap", "floor", "available_tokens", "epochs_before")
     return {"name": row["domain"], "most": float(most)} | {name: finite(row.get(name)) for name in names}
 
 

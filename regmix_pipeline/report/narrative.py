@@ -185,12 +185,19 @@ def _search(decision: Mapping[str, Any]) -> str:
     given = "; ".join(f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in search.items()) or NOT_RECORDED
     tokens = limits.get("target_tokens")
     run = (
-        f"The large run is to draw {amount(tokens)} tokens and may see a token {short(limits.get('max_epochs'))} "
+        f"{_run(decision)} is to draw {amount(tokens)} tokens and may see a token {short(limits.get('max_epochs'))} "
         f"times at most{_others(decision)}, which caps the domains."
         if tokens
         else "The study gives no length of the large run, so availability caps no domain."
     )
     return f"The best mixture was searched under caps and floors ({given}). {run}"
+
+
+def _run(decision: Mapping[str, Any]) -> str:
+    """Whose mixture was searched: that of the large run, or of its last phase."""
+    phases = decision.get("phases") or []
+    before = ", ".join(row["name"] for row in phases[:-1])
+    return f"After {before}, the large run's phase {phases[-1]['name']}" if phases else "The large run"
 
 
 def _others(decision: Mapping[str, Any]) -> str:

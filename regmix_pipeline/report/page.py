@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regmix_pipeline import numbers
 from regmix_pipeline.decisions.caveats import open_weights, price_of
 from regmix_pipeline.decisions.guardrails import measured_guardrails
+from regmix_pipeline.decisions.phases import phases_in_words
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.decisions.sizes import moved, whose
 from regmix_pipeline.engine.ledger import read_ledger
@@ -115,6 +116,7 @@ def build_context(
         "few_domains": FEW_DOMAINS,
         "overlap_shown": OVERLAP_SHOWN,
         "flags_recorded": "flags" in decision,
+        "phases": phases_in_words(decision),
         "epochs_allowed": epochs_in_words(decision),
         "prices": prices_in_words(decision),
         "drift": narrative.drift(decided["versions"], data.versions),

@@ -23,6 +23,7 @@ FURTHER = 1.5
 """By how much it is raised to say what more room would gain: 6 epochs instead of 4."""
 DESCENT = 60
 """Steps of a descent at most."""
+_NONE: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Cap:
         value: the highest sum of their weights.
         group: its row among the region's groups; None for the cap of one domain.
         rate: epochs of the domain at weight 1 in the large run; None where nobody knows, and for a group.
+        before: epochs of the domain that earlier phases of the run saw.
     """
 
     name: str
@@ -42,6 +44,11 @@ class Cap:
     value: float
     group: int | None = None
     rate: float | None = None
+    before: float = 0.0
+
+    def epochs(self, weight: float) -> float | None:
+        """Epochs of the domain at a weight, earlier phases' among them; None where nobody knows."""
+        return None if self.rate is None else self.before + weight * self.rate
 
     def raised(self, region: Region, to: float) -> Region:
         """The region with this cap at another value."""
@@ -54,13 +61,16 @@ class Cap:
         return replace(region, limits=Limits(region.limits.domains, caps, region.limits.floors))
 
 
-def active_caps(region: Region, at: Array, rates: Mapping[str, float]) -> Iterator[Cap]:
+def active_caps(
+    region: Region, at: Array, rates: Mapping[str, float], before: Mapping[str, float] = _NONE
+) -> Iterator[Cap]:
     """The caps that a mixture (d,) touches, domains' first.
 
     Args:
         region: where the answer may lie.
         at: the answer, (d,).
         rates: domain -> epochs at weight 1 in the large run (its tokens / tokens available).
+        before: domain -> epochs that earlier phases of the run saw.
 
     >>> from regmix_pipeline.study.settings.search import SearchSettings
     >>> limits = Limits(("web", "code"), caps=np.array([1.0, 0.2]), floors=np.zeros(2))
@@ -71,7 +81,13 @@ def active_caps(region: Region, at: Array, rates: Mapping[str, float]) -> Iterat
     limits = region.limits
     for j in np.flatnonzero((limits.caps < 1) & (limits.caps > 0) & (at >= limits.caps - AT_LIMIT)):
         domain = limits.domains[j]
-        yield Cap(f"cap of {domain}", np.array([j]), float(limits.caps[j]), rate=rates.get(domain))
+        yield Cap(
+            f"cap of {domain}",
+            np.array([j]),
+            float(limits.caps[j]),
+            rate=rates.get(domain),
+            before=before.get(domain, 0.0),
+        )
     for number, (member, cap) in enumerate(zip(region.groups, region.group_caps, strict=True)):
         inside = np.flatnonzero(member)
         if cap < 1 and at[inside].sum() >= cap - AT_LIMIT:
@@ -80,7 +96,12 @@ def active_caps(region: Region, at: Array, rates: Mapping[str, float]) -> Iterat
 
 
 def shadow_prices(
-    objective: Objective, region: Region, chosen: Array, rates: Mapping[str, float], level: float = 0.9
+    objective: Objective,
+    region: Region,
+    chosen: Array,
+    rates: Mapping[str, float],
+    level: float = 0.9,
+    before: Mapping[str, float] = _NONE,
 ) -> list[dict[str, Any]]:
     """A row for each cap that holds the answer: what a little more room is worth, and what half as much again is.
 
@@ -97,20 +118,20 @@ def shadow_prices(
         chosen: the answer, (d,).
         rates: domain -> epochs at weight 1 in the large run.
         level: coverage of the intervals.
+        before: domain -> epochs that earlier phases of the run saw, which every number of epochs holds.
     """
     base = settled(objective, region, chosen)
     rows = []
-    for cap in active_caps(region, chosen, rates):
+    for cap in active_caps(region, chosen, rates, before):
         little = gain_at(objective, region, base, cap, min(cap.value * STEP, 1.0), level)
         wider = (little["cap"] - cap.value) / POINT
-        epochs = None if cap.rate is None else cap.value * cap.rate
         further = None if cap.rate is None else (little["cap"] - cap.value) * cap.rate
         rows.append(
             {
                 "limit": cap.name,
                 "domain": None if cap.group is not None else region.limits.domains[int(cap.domains[0])],
                 "cap": cap.value,
-                "epochs": epochs,
+                "epochs": cap.epochs(cap.value),
                 "price_per_point": little["gain"] / wider,
                 "price_per_epoch": None if further is None else little["gain"] / further,
                 "further": gain_at(objective, region, base, cap, min(cap.value * FURTHER, 1.0), level),
@@ -159,7 +180,7 @@ def gain_at(
     low, high = _interval(objective, base, found, gain, level)
     return {
         "cap": to,
-        "epochs": None if cap.rate is None else to * cap.rate,
+        "epochs": cap.epochs(to),
         "weight": weight,
         "gain": gain,
         "low": low,

@@ -20,6 +20,7 @@ from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.numbers import amount
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.regression.stage import unexplained_loss
+from regmix_pipeline.study.phases import epochs_before
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -62,13 +63,15 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     found["flags"] += flags_of_other_sizes(fitted.scores, objective)
     found["flags"] += [*noisy, *(unexplained_loss(each, workspace.study.regression) for each in unexplained)]
     available = {row["source"]: row["available_tokens"] for row in workspace.json("domain_inventory")["sources"]}
+    before = epochs_before(workspace.study, available)
     found["shadow_prices"] = shadow_prices(
         *asked(fitted, prior, limits, objective, settings),
         answer.mixture.vector(fitted.domains),
         _rates(workspace, available),
+        before=before,
     )
     found["domains"] = [
-        row | _repetition(workspace, row, available[row["domain"]])
+        row | _repetition(workspace, row, available[row["domain"]], before)
         for row in found["domains"]
         if row["domain"] in available
     ]
@@ -183,11 +186,14 @@ def _rates(workspace: Workspace, available: Mapping[str, int | None]) -> dict[st
     return {} if target is None else {name: target / tokens for name, tokens in available.items() if tokens}
 
 
-def _repetition(workspace: Workspace, row: Mapping[str, Any], available: int | None) -> dict[str, Any]:
-    """How much of a domain there is, and how often the large run would see it."""
-    target = workspace.study.limits.target_tokens
-    epochs = None if target is None or available is None else row["weight"] * target / available
-    return {"available_tokens": available, "epochs": epochs}
+def _repetition(
+    workspace: Workspace, row: Mapping[str, Any], available: int | None, before: Mapping[str, float]
+) -> dict[str, Any]:
+    """How much of a domain there is, and how often the large run would see it, in all its phases together."""
+    target, seen = workspace.study.limits.target_tokens, before.get(row["domain"], 0.0)
+    epochs = None if target is None or available is None else seen + row["weight"] * target / available
+    found = {"available_tokens": available, "epochs": epochs}
+    return found | ({"epochs_before": seen} if workspace.study.phases else {})
 
 
 OPTIMAL_MIXTURE = Stage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from regmix_pipeline.study.phases import check_phases
 from regmix_pipeline.study.repetition import misplaced
 from regmix_pipeline.study.settings.base import inside
 from regmix_pipeline.study.settings.documents import Source, check_name
@@ -60,6 +61,7 @@ def check_consistent(study: Study) -> None:
     for place, problem in misplaced(study):
         raise inside(place, problem)
     _check_larger_proxies(study)
+    check_phases(study)
     if study.proxies.repeat_as_target and study.limits.target_tokens is None:
         raise ValueError("proxies.repeat_as_target needs limits.target_tokens")
 

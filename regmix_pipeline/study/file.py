@@ -188,6 +188,9 @@ def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
     """The line where the named field stands, or where its nearest parent does."""
     line = node.start_mark.line + 1 if node else 1
     for part in location:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            line, node = node.value[part].start_mark.line + 1, node.value[part]
+            continue
         if not isinstance(node, yaml.MappingNode):
             break
         match = next((pair for pair in node.value if pair[0].value == str(part)), None)

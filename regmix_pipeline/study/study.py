@@ -12,12 +12,14 @@ from pydantic import Field, model_validator
 
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.consistency import check_consistent
+from regmix_pipeline.study.phases import with_target_tokens
 from regmix_pipeline.study.repetition import MAX_EPOCHS
 from regmix_pipeline.study.settings.base import Settings
 from regmix_pipeline.study.settings.catalogue import CatalogueSettings
 from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.imports import ImportedTables
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
+from regmix_pipeline.study.settings.phases import Phase
 from regmix_pipeline.study.settings.proxies import (
     EarlyStoppingSettings,
     EvaluationSettings,
@@ -44,8 +46,9 @@ class Domain(Settings):
 
     source: Source | None = None
     """Where its documents come from. None, for all domains alike: nothing is trained, only imported runs are used."""
-    cap: float | None = Field(default=None, gt=0, le=1)
-    """Highest weight in any mixture; the tokens available may lower it further."""
+    cap: float | None = Field(default=None, ge=0, le=1)
+    """Highest weight in any mixture; the tokens available may lower it further. 0, in a study with phases: of earlier
+    phases alone."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Lowest weight in the chosen mixture."""
     available_tokens: int | None = Field(default=None, gt=0)
@@ -63,7 +66,8 @@ class LimitSettings(Settings):
     """What the large run can use."""
 
     target_tokens: int | None = Field(default=None, gt=0)
-    """Length of the large run in tokens. None: no availability caps."""
+    """Length of the large run in tokens. None: no availability caps. With `phases` it is the last one's tokens, and is
+    left out."""
     max_epochs: float = Field(default=MAX_EPOCHS, gt=0)
     """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free), of
     domains that say nothing else."""
@@ -178,6 +182,9 @@ class Study(Settings):
     """The proxy models."""
     regression: RegressionSettings = RegressionSettings()
     """The regressors and how one is chosen."""
+    phases: tuple[Phase, ...] = ()
+    """Phases of the large run in order, where it has two or three. The mixture of the last is chosen; those before are
+    settled, and proxies go on from a model that was trained through them. None: the run has one phase."""
     limits: LimitSettings = LimitSettings()
     """Tokens and repetition of the large run."""
     search: SearchSettings = SearchSettings()
@@ -200,6 +207,11 @@ class Study(Settings):
     """Experiment trackers that proxies are sent to."""
     catalogue: CatalogueSettings = CatalogueSettings()
     """What Dagster's catalogue says of the assets."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokens_of_the_last_phase(cls, raw: Any) -> Any:
+        return with_target_tokens(raw)
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:

@@ -10,8 +10,9 @@ import numpy as np
 
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.mixtures.limits import FULL, Limits, availability_caps
+from regmix_pipeline.mixtures.limits import FULL, Limits, check_limits_of, limits_of
 from regmix_pipeline.numbers import amount
+from regmix_pipeline.study.phases import settled
 from regmix_pipeline.study.repetition import epoch_limits, max_epochs_of
 from regmix_pipeline.study.study import Study
 from regmix_pipeline.study_check.text import TextHere
@@ -41,53 +42,54 @@ def check_limits(workspace: Workspace, texts: Mapping[str, TextHere]) -> list[st
     )
     said = " (estimated from the size of the files)" if estimated else ""
     _check_enough(study, most, guess, said)
-    limits, own = _limits(study, most), _limits(study, [math.inf] * len(most))
+    limits, own = limits_of(study, most), limits_of(study, dict.fromkeys(most))
     own.check()
     try:
-        limits.check()
+        check_limits_of(study, limits, most)
     except MixtureError as error:
         raise MixtureError(error.problem + said, where=error.where, remedy=error.remedy) from None
     _check_groups(study, limits)
-    caps = _limits(study, guess).caps
+    caps = limits_of(study, guess).caps
     if caps.sum() < FULL:
         return [
             f"limits: by the estimated tokens the caps sum to {caps.sum():.3g}, below 1, so that no mixture may be "
-            "left: lower limits.target_tokens, raise max_epochs of limits or of domains, or add text"
+            f"left: lower {_tokens_field(study)}, raise max_epochs of limits or of domains, or add text"
         ]
     return []
 
 
-def _available(study: Study, texts: Mapping[str, TextHere], of: Callable[[TextHere], float]) -> list[float]:
-    """Tokens of every domain: as stated, else of its text, else without end."""
-    return [
-        float(domain.available_tokens or (of(texts[name]) if name in texts else math.inf))
+def _available(study: Study, texts: Mapping[str, TextHere], of: Callable[[TextHere], float]) -> dict[str, float]:
+    """Domain -> its tokens: as stated, else of its text, else without end."""
+    return {
+        name: float(domain.available_tokens or (of(texts[name]) if name in texts else math.inf))
         for name, domain in study.domains.items()
-    ]
+    }
 
 
-def _limits(study: Study, available: list[float]) -> Limits:
-    domains, limits = study.domains.values(), study.limits
-    epochs = list(max_epochs_of(study).values())
-    caps = availability_caps(available, limits.target_tokens, epochs, [each.cap for each in domains])
-    return Limits(tuple(study.domains), caps, np.array([each.floor for each in domains]))
-
-
-def _check_enough(study: Study, most: list[float], guess: list[float], said: str) -> None:
-    """The large run must not need more tokens than all domains together have."""
-    target, epochs = study.limits.target_tokens, list(max_epochs_of(study).values())
-    if target is None or sum(map(operator.mul, epochs, most)) >= target * FULL:
+def _check_enough(study: Study, most: Mapping[str, float], guess: Mapping[str, float], said: str) -> None:
+    """The large run, all its phases together, must not need more tokens than all domains together have."""
+    if study.limits.target_tokens is None:
         return
-    tokens = max(sum(guess), 1.0)
-    drawn = max(sum(map(operator.mul, epochs, guess)), 1.0)
+    target = study.limits.target_tokens + sum(phase.tokens for phase in settled(study))
+    epochs = list(max_epochs_of(study).values())
+    if sum(map(operator.mul, epochs, most.values())) >= target * FULL:
+        return
+    tokens = max(sum(guess.values()), 1.0)
+    drawn = max(sum(map(operator.mul, epochs, guess.values())), 1.0)
     feasible = math.floor(drawn)
     lower = f"lower it to less than {amount(feasible)}, " if feasible >= LEAST_TARGET else ""
     raise MixtureError(
         f"the large run needs {amount(target)} tokens, and all domains together hold {amount(tokens)}{said}: at most "
         f"{_range(epochs)} epochs of them are {amount(drawn)} tokens, so no mixture is feasible",
-        where="limits.target_tokens",
+        where=_tokens_field(study),
         remedy=f"{lower}raise {_where(study)} to {_rounded_up(target / tokens)} or more, add text, or state what the "
         "large run has as available_tokens of the domains",
     )
+
+
+def _tokens_field(study: Study) -> str:
+    """The field that says how many tokens the mixture is for."""
+    return f"phases.{len(study.phases) - 1}.tokens" if study.phases else "limits.target_tokens"
 
 
 def _range(epochs: Sequence[float]) -> str:

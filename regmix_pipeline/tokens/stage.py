@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -21,9 +20,10 @@ from regmix_pipeline.engine.tables import TABLES
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, sha256_of
-from regmix_pipeline.mixtures.limits import Limits, availability_caps
+from regmix_pipeline.mixtures.limits import check_limits_of, limits_of
 from regmix_pipeline.progress import Progress
-from regmix_pipeline.study.repetition import max_epochs_of, stated
+from regmix_pipeline.study.phases import tokens_before
+from regmix_pipeline.study.repetition import stated
 from regmix_pipeline.study.settings.documents import Source
 from regmix_pipeline.study.settings.tokens import ShardSettings
 from regmix_pipeline.tokens.distribute import ShardRequest, Tokenization
@@ -235,6 +235,8 @@ def _expected_inventory(workspace: Workspace) -> dict[str, Recipe]:
     }
     if own := stated(workspace.study):
         asked["max_epochs"] = own
+    if before := tokens_before(workspace.study):
+        asked["tokens_before"] = before
     inputs = workspace.versions(DOMAINS.name) | workspace.versions("token_shards", list(workspace.study.sources))
     return {UNPARTITIONED: Recipe(inputs, asked)}
 
@@ -246,8 +248,8 @@ def _compute_inventory(workspace: Workspace, recipes: Mapping[str, Recipe]) -> I
     rows |= {name: _empty_row(name) for name in domains if name not in rows}
     available = _available_tokens(workspace, manifests)
     natural = np.array([available[name] or domain.prior for name, domain in domains.items()], dtype=float)
-    bounds = _bounds(workspace, available)
-    bounds.check()
+    bounds = limits_of(workspace.study, available)
+    check_limits_of(workspace.study, bounds, available)
     for index, name in enumerate(domains):
         rows[name] |= {
             "available_tokens": available[name],
@@ -275,18 +277,6 @@ def _available_tokens(workspace: Workspace, manifests: Mapping[str, Manifest]) -
         name: domain.available_tokens or (manifests[name].splits["train"].tokens if name in manifests else None)
         for name, domain in workspace.study.domains.items()
     }
-
-
-def _bounds(workspace: Workspace, available: Mapping[str, int | None]) -> Limits:
-    """Caps and floors of the domains; only known tokens limit a weight."""
-    limits, domains = workspace.study.limits, workspace.study.domains
-    caps = availability_caps(
-        [math.inf if tokens is None else tokens for tokens in available.values()],
-        limits.target_tokens,
-        list(max_epochs_of(workspace.study).values()),
-        [domain.cap for domain in domains.values()],
-    )
-    return Limits(tuple(domains), caps, np.array([domain.floor for domain in domains.values()]))
 
 
 def _empty_row(name: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from regmix_pipeline.decisions.stage import MIXTURE_DECISION
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.proxies.phase_checkpoints import PHASE_CHECKPOINTS
 from regmix_pipeline.proxies.size_runs import SIZE_RUNS
 from regmix_pipeline.stages import STAGES, up_to
 from regmix_pipeline.strategies.stage import STRATEGY_COMPARISON
@@ -92,7 +93,8 @@ def query(place, sql):
 def test_every_stage_is_made_in_order_with_an_eta(first_run):
     done, said, progress = first_run
     assert [stage.stage for stage in done] == ORDER
-    assert [stage.stage for stage in done if not stage.stale] == ["size_runs", "imported_runs", "strategy_comparison"]
+    unasked = ["phase_checkpoints", "size_runs", "imported_runs", "strategy_comparison"]
+    assert [stage.stage for stage in done if not stage.stale] == unasked
     assert re.search(r"proxy_checkpoints\s+\d+/16 · ETA", progress)
     assert [line for line in said if line.startswith(f"[{len(ORDER) - 1}/{len(ORDER)}] mixture_report: done")]
 
@@ -131,8 +133,10 @@ def test_training_on_code_helps_on_code(place, first_run):
 def test_every_stage_reads_all_that_it_declares(first_run, reads):
     unread = {stage.name: set(stage.upstream) - reads[stage.name] for stage in STAGES}
     assert {name: missing for name, missing in unread.items() if missing} == {
+        # Of a study with `phases`.
+        "phase_checkpoints": set(PHASE_CHECKPOINTS.upstream),
         # After a revision of documents alone.
-        "proxy_checkpoints": {"finished_proxies"},
+        "proxy_checkpoints": {"finished_proxies", "phase_checkpoints"},
         "proxy_losses": {"finished_proxies"},
         # Of imported runs whose tokens are known, and of a second size.
         "regressor": {"domain_inventory", "size_runs"},
@@ -150,7 +154,12 @@ def test_the_decision_keeps_the_limits_and_names_its_evidence(place, first_run):
     for row in record["domains"]:
         assert row["floor"] - 1e-9 <= row["weight"] <= row["cap"] + 1e-9
     assets = {place.split("/")[0] for place in record["versions"]}
-    assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {"size_runs", "imported_runs", *OBSERVED_BACK}
+    assert assets == set(ORDER[: ORDER.index("further_mixtures") + 1]) - {
+        "phase_checkpoints",
+        "size_runs",
+        "imported_runs",
+        *OBSERVED_BACK,
+    }
     names = {row["name"] for row in record["predictions"]}
     assert {"chosen", "natural", "uniform", "best_observed"} <= names
     exported = yaml.safe_load(workspace_at(place).artefact("mixture_decision", suffix="mixture.yaml").read_text())

@@ -29,15 +29,16 @@ SOURCES = {
         *(f"tokens/{name}.py" for name in ("shards", "split", "steps", "task_items", "text_of_tokens")),
     ],
     "text_checks": ["tokens/coverage.py", "tokens/overlap.py"],
-    "domain_inventory": ["mixtures/limits.py", "study/repetition.py"],
+    "domain_inventory": ["mixtures/limits.py", "study/phases.py", "study/repetition.py"],
     "ngram_models": ["ngrams/counts.py", "proxies/windows.py", "tokens/extents.py"],
     "mixtures": [
         f"mixtures/{name}.py" for name in ("anchors", "limits", "mixture", "previous_list", "rounds", "sampler")
     ],
+    "phase_checkpoints": ["proxies/phase_checkpoints.py", "proxies/starts.py", "proxies/train.py", "study/phases.py"],
     "proxy_checkpoints": [
         f"proxies/{name}.py"
         for name in (
-            *("attention", "loss", "model", "optimiser", "permutation", "quota"),
+            *("attention", "loss", "model", "optimiser", "permutation", "quota", "starts"),
             *("stack/model", "stack/steps", "stack/train", "train", "training_loop", "windows"),
             *("workers/parallel", "workers/prepare"),
         )

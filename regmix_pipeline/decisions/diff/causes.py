@@ -46,6 +46,7 @@ def content_of(evidence: Evidence) -> dict[str, Any]:
         "limits": {
             **evidence.counted.settings["limits"],
             "own epochs": evidence.counted.settings.get("max_epochs", {}),
+            "tokens before": evidence.counted.settings.get("tokens_before", {}),
             "domains": {name: asked[name][:2] for name in rows},
             **{name: search[name] for name in LIMITING},
         },
@@ -138,6 +139,7 @@ class Replay:
             asked["target_tokens"],
             [asked["own epochs"].get(name, asked["max_epochs"]) for name in domains],
             [cap for cap, _ in own],
+            [asked["tokens before"].get(name, 0) for name in domains],
         )
         there = np.array([name in inventory for name in domains])
         caps = np.where(there, caps, 0.0)

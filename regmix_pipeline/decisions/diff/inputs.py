@@ -151,6 +151,7 @@ def _limits(workspace: Workspace, decision: Decision, domains: set[str], renamed
     search = searched.settings["search"] if searched else {}
     found: dict[str, Any] = {"limits": decision.get("limits", {})}
     found["search"] = {name: value for name, value in search.items() if name in LIMITING}
+    found["phases"] = {row["name"]: row for row in decision.get("phases", [])}
     for row in decision["domains"]:
         name = renamed.get(row["domain"], row["domain"])
         if name not in domains:

@@ -59,6 +59,7 @@ def explanation_of(
         "domain": domain,
         "answer": "",
         **{name: row.get(name) for name in ("weight", "prior", "cap", "floor", "epochs", "available_tokens")},
+        **({"epochs_before": row["epochs_before"], "phases": decision["phases"]} if decision.get("phases") else {}),
         "cap_from": _cap_from(evidence, domain),
         "at_cap": row["at_cap"],
         "at_floor": row["at_floor"],
@@ -99,6 +100,8 @@ def _cap_from(evidence: Evidence, domain: str) -> str:
     tokens = row["available_tokens"]
     most = evidence.counted.settings.get("max_epochs", {}).get(domain, asked["max_epochs"])
     said = f"{tokens:,} tokens, at most {most:g} times in {asked['target_tokens']:,}"
+    if seen := evidence.counted.settings.get("tokens_before", {}).get(domain):
+        said += f" after {seen:,} in earlier phases"
     limit = (evidence.decision.get("repetition") or {}).get(domain) or {"reason": ""}
     return f"{said}; {limit['set_by']}: {limit['reason']}" if limit["reason"] else said
 

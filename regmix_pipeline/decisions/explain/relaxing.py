@@ -92,10 +92,11 @@ def at_epochs(evidence: Evidence, row: Mapping[str, Any], epochs: float) -> dict
             remedy="state limits.target_tokens in the study, and available_tokens of the domain; then decide again",
         )
     rate, region, j = target / row["available_tokens"], evidence.region, evidence.domains.index(row["domain"])
-    cap = Cap(f"cap of {row['domain']}", np.array([j]), float(region.limits.caps[j]), rate=rate)
+    before = row.get("epochs_before", 0.0)
+    cap = Cap(f"cap of {row['domain']}", np.array([j]), float(region.limits.caps[j]), rate=rate, before=before)
     base = settled(evidence.objective, region, evidence.chosen)
-    found = gain_at(evidence.objective, region, base, cap, min(epochs / rate, 1.0))
-    return found | {"now": {"cap": cap.value, "epochs": cap.value * rate}}
+    found = gain_at(evidence.objective, region, base, cap, min(max(epochs - before, 0.0) / rate, 1.0))
+    return found | {"now": {"cap": cap.value, "epochs": cap.epochs(cap.value)}}
 
 
 def _best(evidence: Evidence, objective: Objective, region: Region, convex: bool) -> Array | None:

@@ -38,7 +38,9 @@ def _facts(found: Mapping[str, Any]) -> str:
         f"floor {percent(found['floor'])}",
     ]
     if found["epochs"] is not None:
-        parts.append(f"{found['epochs']:.2f} epochs")
+        earlier = ", ".join(row["name"] for row in found.get("phases", [])[:-1])
+        before = f", {found['epochs_before']:.2f} of them in {earlier}" if earlier else ""
+        parts.append(f"{found['epochs']:.2f} epochs{before}")
     parts.append(f"within one standard error: {percent(found['low'])} to {percent(found['high'])}")
     parts.append(
         f"{found['with_weight']} of {found['mixtures']} trained mixtures hold some, at most "

@@ -18,6 +18,7 @@ from regmix_pipeline.planning.forecast.scratch import ScratchWorkspace
 from regmix_pipeline.planning.work import VOCABULARY_UNKNOWN
 from regmix_pipeline.proxies.size_runs import chosen_mixtures, size_specs
 from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.study.phases import proxy_tokens, settled
 from regmix_pipeline.study.study import ProxySize
 from regmix_pipeline.tokens.manifest import MANIFEST, Manifest, SplitFile, read_manifest
 from regmix_pipeline.tokens.shards import SPLITS, shard_folder
@@ -171,8 +172,14 @@ def sizes_to_train(workspace: ScratchWorkspace) -> tuple[int, int, bool]:
     except LedgerError:
         chosen = None
     if chosen is None or not all(chosen):
-        return sum(size.mixtures for size in sizes), sum(_tokens(size) for size in sizes), False
-    missing = to_train([spec for group in size_specs(workspace, chosen) for each in group.values() for spec in each])
+        study = workspace.study
+        earlier = [
+            proxy_tokens(study, phase, size.training_settings.tokens) for size in sizes for phase in settled(study)
+        ]
+        models, tokens = sum(size.mixtures for size in sizes), sum(_tokens(size) for size in sizes)
+        return models + len(earlier), tokens + sum(earlier), False
+    specs = [spec for group in size_specs(workspace, chosen) for each in group.values() for spec in each]
+    missing = to_train([each for spec in specs for each in spec.phases])
     return len(missing), sum(spec.training.tokens for spec in missing), True
 
 
@@ -194,6 +201,8 @@ def confirmation_to_train(workspace: ScratchWorkspace) -> tuple[int, int, bool]:
     record = workspace.need("optimal_mixture")
     known = bool(record.files) and all(os.path.exists(workspace.home / name) for name in record.files)
     mixtures = compared_mixtures(workspace) if known else reference_mixtures(*prior_and_limits(workspace))
-    missing = to_train([spec for group in confirmation_specs(workspace, mixtures).values() for spec in group])
-    models = len(missing) + (0 if known else confirmation.seeds)
-    return models, models * confirmation.training_settings.tokens, known
+    specs = [spec for group in confirmation_specs(workspace, mixtures).values() for spec in group]
+    missing = to_train([each for spec in specs for each in spec.phases])
+    more = 0 if known else confirmation.seeds
+    tokens = sum(spec.training.tokens for spec in missing) + more * confirmation.training_settings.tokens
+    return len(missing) + more, tokens, known

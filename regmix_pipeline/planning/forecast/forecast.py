@@ -27,6 +27,7 @@ from regmix_pipeline.planning.forecast.estimates import (
 )
 from regmix_pipeline.planning.forecast.scratch import ScratchWorkspace, scratch_workspace
 from regmix_pipeline.proxies.current import current_specs, trained_specs
+from regmix_pipeline.proxies.phase_checkpoints import PHASE_CHECKPOINTS, phase_specs, phases_version
 from regmix_pipeline.proxies.size_runs import SIZE_RUNS
 from regmix_pipeline.proxies.stage import checkpoint_version, losses_version
 from regmix_pipeline.search.further import FURTHER_MIXTURES
@@ -259,6 +260,12 @@ class _Walk:
             guessed = expected_shards(workspace, recipes, self.shards)
             row.tokens = sum(guessed.values())
             self.guesses += [f"{name} is not tokenised yet" for name in guessed]
+        elif stage.name == PHASE_CHECKPOINTS.name:
+            specs = phase_specs(workspace)
+            missing = to_train(specs)
+            row.models, row.tokens = len(missing), sum(spec.training.tokens for spec in missing)
+            for key, recipe in recipes.items():
+                workspace.suppose(stage, key, recipe, phases_version(specs))
         elif stage.name in ("proxy_checkpoints", "proxy_losses"):
             self._proxies(stage, row, recipes)
         else:

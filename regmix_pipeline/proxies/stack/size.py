@@ -93,4 +93,4 @@ def _short(spec: ProxySpec, stack: int, device: torch.device) -> ProxySpec:
     windows = min(per_pass, spec.training.windows_per_step)
     tokens = 8 * windows * spec.model.context
     training = spec.training.model_copy(update={"windows_per_step": windows, "tokens": tokens, "warmup_steps": 2})
-    return spec.model_copy(update={"training": training, "stop_at": None, "landmark": None})
+    return spec.model_copy(update={"training": training, "start": None, "stop_at": None, "landmark": None})

@@ -15,7 +15,7 @@ from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.stack.size import best_size
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.stack.units import Outcome, in_stacks, shape_of
-from regmix_pipeline.proxies.train import Stopwatch, TrainingRun, starting_again_after_errors, train_proxy
+from regmix_pipeline.proxies.train import Stopwatch, TrainingRun, starting_again_after_errors, train_proxy, train_start
 
 
 def train_in_stacks(
@@ -52,6 +52,9 @@ def train_stack(specs: Sequence[ProxySpec], worker: int = 0, say: Say = to_nobod
     """
     found: dict[str, Outcome] = {}
     busy = []
+    for spec in specs:
+        _outcome_of(spec, found, lambda spec=spec: train_start(spec, worker, say))
+    specs = [spec for spec in specs if spec.id not in found]
     with ExitStack() as locks:
         held = []
         for spec in specs:

@@ -104,6 +104,8 @@ class ThroughStore:
             self._fetch(task)
             if not task.is_finished:
                 self._put_tokens([*task.shards.values(), *task.targets.values()])
+                if task.start is not None:
+                    self.store.put_missing(task.start.output)
         elif read_evaluation(task.output) is None:
             self._put_tokens([task.tokens])
             self.store.put_missing(task.proxy)

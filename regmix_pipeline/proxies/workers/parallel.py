@@ -60,7 +60,7 @@ class ParallelLoop(TrainingLoop):
         for tensor in (taken, *self.tensors.values()):
             distributed.broadcast(tensor, 0)
         self.taken = int(taken)
-        self.optimiser.taken.fill_(self.taken)
+        self.optimiser.taken.fill_(self.spec.steps_before + self.taken)
 
 
 def train_in_parallel(spec: ProxySpec, devices: list[int] | int) -> dict[str, Any]:
@@ -84,6 +84,8 @@ def train_in_parallel(spec: ProxySpec, devices: list[int] | int) -> dict[str, An
             where=where_of(spec),
             remedy=f"lower proxies.engine.gpus_per_model to {windows} or less",
         )
+    if spec.start is not None and not spec.is_finished:
+        train_in_parallel(spec.start, devices)
     spec.lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(spec.lock), tempfile.TemporaryDirectory(prefix="regmix-parallel-") as folder:
         if spec.is_finished:

@@ -98,10 +98,12 @@ def brought_here(store: Store, spec: ProxySpec, cache: Path) -> ProxySpec:
 
     Raises:
         TokenError: the store does not hold its shards.
+        ProxyError: the store does not hold the model of earlier phases that it goes on from.
     """
     here = spec.model_copy(
         update={
             "folder": cache / spec.folder.name,
+            "start": start_here(store, spec.start, cache),
             "shards": {name: store.cached_tokens(file, cache) for name, file in spec.shards.items()},
             "targets": {name: store.cached_tokens(file, cache) for name, file in spec.targets.items()},
         }
@@ -114,6 +116,20 @@ def brought_here(store: Store, spec: ProxySpec, cache: Path) -> ProxySpec:
         store.get(here.snapshot, *place)
     if not complete and here.snapshot.is_file() and is_past_landmark(here, here.snapshot):
         here.snapshot.unlink()
+    return here
+
+
+def start_here(store: Store, start: ProxySpec | None, cache: Path) -> ProxySpec | None:
+    """The model of earlier phases that a proxy goes on from, finished and in this machine's cache.
+
+    Raises:
+        ProxyError: the store does not hold it.
+    """
+    if start is None:
+        return None
+    here = start.model_copy(update={"folder": cache / start.folder.name})
+    if not here.is_finished:
+        store.get_proxy(here.output)
     return here
 
 

@@ -59,6 +59,14 @@ def of_slice(specs: Sequence[ProxySpec], number: int, total: int) -> list[ProxyS
 def publish(workspace: Workspace, store: Store) -> int:
     """Put the list of proxies to train, and their shards, into the store; returns how many."""
     specs = specs_to_train(workspace)
+    for start in {spec.start.id: spec.start for spec in specs if spec.start is not None}.values():
+        if not start.is_finished:
+            raise StudyError(
+                "the model of earlier phases that proxies go on from is not trained",
+                where="phases",
+                remedy="train it first: materialise phase_checkpoints, or `regmix run` up to it",
+            )
+        store.put_missing(start.output)
     store.put_tokens(file for spec in specs for file in (*spec.shards.values(), *spec.targets.values()))
     path = workspace.path(TASKS)
     write_json(path, [spec.model_dump(mode="json") for spec in specs])
@@ -92,7 +100,7 @@ def published(store: Store) -> list[ProxySpec]:
 
 def _names(spec: ProxySpec) -> Iterator[str]:
     """What becomes part of a path in this machine's cache. The list comes from a store that others can write to."""
-    yield spec.folder.name
+    yield from (each.folder.name for each in spec.phases)
     for file in (*spec.shards.values(), *spec.targets.values()):
         yield from (file.version, file.path.name)
 

@@ -20,11 +20,14 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 
 from regmix_pipeline.errors import ProxyError, TokenError
 from regmix_pipeline.files import folder_written_atomically, sha256_of, written_atomically
-from regmix_pipeline.proxies.integrity import RECORD, SPEED, damage_of, require_intact
+from regmix_pipeline.proxies.integrity import RECORD, SPEED, STATE, damage_of, require_intact
 from regmix_pipeline.proxies.spec import PROXY_FILES, ProxySpec, TokenFile
 from regmix_pipeline.tokens.extents import ENDING, token_blocks
 
 COMMIT = RECORD
+BESIDES = (SPEED, STATE)
+"""Files that not every proxy has: earlier versions wrote no speeds, and only models that others go on from keep AdamW's
+averages."""
 
 _patiently = retry(
     retry=retry_if_exception_type((TimeoutError, ConnectionError)),
@@ -165,8 +168,9 @@ class Store:
             ProxyError: its weights are not the ones that were written; it is set aside, and nothing is put.
         """
         require_intact(folder, _missing_of(folder))
-        if (folder / SPEED).is_file():
-            self.put(folder / SPEED, folder.parent.name, folder.name, SPEED)
+        for name in BESIDES:
+            if (folder / name).is_file():
+                self.put(folder / name, folder.parent.name, folder.name, name)
         for name in sorted(PROXY_FILES, key=lambda name: name == COMMIT):
             self.put(folder / name, folder.parent.name, folder.name, name)
 
@@ -193,8 +197,9 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 for name in PROXY_FILES:
                     self.get(temporary / name, folder.parent.name, folder.name, name)
-            with contextlib.suppress(FileNotFoundError):  # earlier versions wrote none, and nothing depends on it
-                self.get(temporary / SPEED, folder.parent.name, folder.name, SPEED)
+            for name in BESIDES:
+                with contextlib.suppress(FileNotFoundError):
+                    self.get(temporary / name, folder.parent.name, folder.name, name)
             problem = _missing_of(temporary) or damage_of(temporary)
             if problem:
                 self.drop_proxy(folder)

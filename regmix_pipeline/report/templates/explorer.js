@@ -83,8 +83,8 @@ function startExplorer(study) {
   const under = (j) => study.domains[j].floor !== null && weights[j] < study.domains[j].floor - 2e-6;
 
   function epochs(j) {
-    const available = study.domains[j].available_tokens;
-    return study.target_tokens && available ? (weights[j] * study.target_tokens) / available : null;
+    const { available_tokens: available, epochs_before: before } = study.domains[j];
+    return study.target_tokens && available ? (before ?? 0) + (weights[j] * study.target_tokens) / available : null;
   }
 
   function show() {

@@ -81,8 +81,12 @@ def test_recorded_training_is_what_the_models_clocks_say(place, after):
         rounds = -(-len(clocks) // min(after.workers, len(clocks)))
         trained = rounds * sum(clock["total"] for clock in clocks) / len(clocks)
         assert trained < planned[stage] < 1.1 * trained + 8.0
-    # This study has one size and compares no strategies.
-    assert {stage.stage for stage in after.stages if stage.devices} == set(TRAINING) - {STRATEGIES, "size_runs"}
+    # This study has one size, one phase, and compares no strategies.
+    assert {stage.stage for stage in after.stages if stage.devices} == set(TRAINING) - {
+        STRATEGIES,
+        "size_runs",
+        "phase_checkpoints",
+    }
 
 
 def test_rows_of_the_ledger_are_as_planned(place, after):

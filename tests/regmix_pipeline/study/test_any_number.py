@@ -32,6 +32,7 @@ NEEDED = {
     "alternatives": {"key": {}},
     "changes": [{}],
     "strategies": {"target": {}},
+    "phases": [{"name": "first", "tokens": 10, "mixture": {"a": 1}}, {"name": "last", "tokens": 10}],
 }
 """What else a section needs, so that the number is what is wrong."""
 

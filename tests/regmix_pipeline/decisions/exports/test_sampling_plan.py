@@ -30,6 +30,16 @@ def data_of(files):
     }
 
 
+def test_tokens_of_earlier_phases_count_against_the_epochs():
+    data = data_of({"web": [1_000], "code": [100]})
+    limits = {"max_epochs": 4, "before": {"code": 300}}
+    plan = sampling_plan({"web": 0.75, "code": 0.25}, data, 400, **limits)
+    assert [row.tokens for row in plan] == [300, 100]
+    with pytest.raises(MixtureError, match=r"after 300 in earlier phases: 5\.00 epochs break the cap of 4") as caught:
+        sampling_plan({"web": 0.75, "code": 0.25}, data, 800, **limits)
+    assert "a budget of at most 400 tokens" in caught.value.remedy
+
+
 @given(st.integers(0, 10**15), st.lists(st.integers(0, 10**13), min_size=1, max_size=20))
 def test_apportioned_numbers_sum_exactly_and_are_within_one_of_their_share(total, sizes):
     assume(any(sizes))

@@ -41,6 +41,30 @@ def test_a_proxy_trained_through_the_store_is_the_same_to_the_bit(store: Store, 
     assert not (tmp_path / "other").exists()
 
 
+def test_a_proxy_of_a_later_phase_goes_on_elsewhere_from_the_model_in_the_store(
+    store: Store, checked, tmp_path, at_home, bits
+):
+    training = checked().training
+    start = checked(mixture={"web": 1_000_000}, steps_after=12, training=training, folder=tmp_path / "phases")
+    task = checked(start=start)
+    store.put_tokens(tokens_of(task))
+    with pytest.raises(ProxyError, match="the store does not hold it"):
+        done_through(store, task, tmp_path / "machine")
+    expected = at_home([task])  # which trains the earlier phase
+    store.put_proxy(start.output)
+    done_through(store, task, tmp_path / "machine")
+    store.get_proxy(task.output)
+    assert {task.id: bits(task.output)} == expected
+    # The study's home hands the model over by itself.
+    other = checked(start=start, mixture={"code": 1_000_000})
+    assert [result.error for result in ThroughStore(LocalExecutor(1), store).run([other])] == [None]
+    store.drop_proxy(start.output)
+    assert [result.error for result in ThroughStore(LocalExecutor(1), store).run([checked(start=start, seed=9)])] == [
+        None
+    ]
+    assert store.has_proxy(start)
+
+
 def test_an_evaluation_elsewhere_needs_the_store_alone(store: Store, checked, tmp_path):
     task = checked()
     store.put_tokens(tokens_of(task))

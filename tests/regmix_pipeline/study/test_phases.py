@@ -1,0 +1,124 @@
+"""Phases of the large run: what they leave of each domain's epochs, and what is said of phases that make no sense."""
+
+import re
+
+import pytest
+import yaml
+
+from regmix_pipeline.errors import MixtureError, StudyError
+from regmix_pipeline.mixtures.limits import check_limits_of, limits_of
+from regmix_pipeline.planning.work import caps_of, works_of
+from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.phases import epochs_before, phases_in_decision, proxy_tokens, tokens_before
+
+FIRST = {"name": "pretraining", "tokens": 600, "mixture": {"web": 0.9, "books": 0.1}}
+LAST = {"name": "annealing", "tokens": 200}
+STUDY = {
+    "name": "tiny",
+    "domains": {
+        "web": {"source": {"jsonl": "web.jsonl"}, "available_tokens": 1000},
+        "books": {"source": {"jsonl": "books.jsonl"}, "available_tokens": 50},
+        "code": {"source": {"jsonl": "code.jsonl"}, "available_tokens": 20, "max_epochs": 5},
+    },
+    "targets": {"web": {"weight": 1}},
+    "tokenizer": {"train": {"vocab_size": 400}},
+    "proxies": {"preset": "demo", "training": {"tokens": 12_800}},
+    "limits": {"max_epochs": 2},
+}
+AVAILABLE = {name: domain["available_tokens"] for name, domain in STUDY["domains"].items()}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read the study with these phases; keyword arguments change its other fields."""
+
+    def study(*phases, **changes):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(STUDY | {"phases": list(phases)} | changes, sort_keys=False))
+        return load_study(path)
+
+    return study
+
+
+def test_earlier_phases_count_against_the_epochs_of_the_last(read):
+    study = read(FIRST, LAST)
+    assert tokens_before(study) == {"web": 540, "books": 60}
+    assert epochs_before(study, AVAILABLE) == {"web": 0.54, "books": 1.2}
+    # (max_epochs x available - before) / tokens of the last phase: (2 x 50 - 60) / 200, (5 x 20 - 0) / 200
+    assert limits_of(study, AVAILABLE).caps.tolist() == [1.0, 0.2, 0.5]
+    assert caps_of(study) == {"books": 0.2, "code": 0.5}
+    assert study.limits.target_tokens == 200
+    shown = phases_in_decision(study)["phases"]
+    assert shown == [FIRST, LAST | {"mixture": None}]
+
+
+def test_three_phases_sum(read):
+    middle = {"name": "midtraining", "tokens": 100, "mixture": {"books": 0.2, "code": 0.8}}
+    study = read(FIRST, middle, LAST)
+    assert tokens_before(study) == {"web": 540, "books": 80, "code": 80}
+    assert limits_of(study, AVAILABLE).caps.tolist() == [1.0, 0.1, 0.1]
+    # Proxies are trained through them in the large run's proportion, or as long as each says.
+    assert [proxy_tokens(study, phase, 12_800) for phase in study.phases[:2]] == [38_400, 6_400]
+    own = read(FIRST | {"proxy_tokens": 25_600}, middle, LAST)
+    assert [proxy_tokens(own, phase, 2 * 12_800) for phase in own.phases[:2]] == [51_200, 12_800]
+    works = {work.what: (work.models, work.training.tokens) for work in works_of(own)}
+    assert works["pretraining of proxies"] == (1, 25_600)
+    assert works["midtraining of proxies"] == (1, 6_400)
+
+
+def test_without_phases_nothing_is_added(read):
+    study = read(limits={"target_tokens": 200, "max_epochs": 2})
+    assert (tokens_before(study), phases_in_decision(study)) == ({}, {})
+    assert limits_of(study, AVAILABLE).caps.tolist() == [1.0, 0.5, 0.5]
+    assert [work.what for work in works_of(study)] == ["proxies"]
+
+
+def test_domains_that_were_used_up_leave_no_mixture(read):
+    study = read(FIRST | {"mixture": {"web": 0.7, "books": 0.3}, "tokens": 2500}, LAST)
+    limits = limits_of(study, AVAILABLE)
+    assert limits.caps.tolist() == [1.0, 0.0, 0.5]
+    check_limits_of(study, limits, AVAILABLE)
+    study = read(FIRST | {"mixture": {"web": 0.9, "books": 0.1}, "tokens": 2200}, LAST)
+    with pytest.raises(MixtureError, match=r"caps sum to 0\.6, below 1.*earlier phases saw web 1\.98 of 2") as caught:
+        check_limits_of(study, limits_of(study, AVAILABLE), AVAILABLE)
+    assert caught.value.where == "phases.0.mixture.books"
+    assert "raise limits.max_epochs" in caught.value.remedy
+    assert "tokens of the last phase" in caught.value.remedy
+
+
+OTHER = {"limits": {"target_tokens": 300, "max_epochs": 2}}
+COMPARED = {"strategies": {"names": ["natural"], "budget_proxies": 4, "target": {"preset": "demo"}}}
+WRONG = [
+    # Phases, other fields of the study, the field that is named, the line that is shown, and what is said.
+    ([FIRST], {}, "phases", "phases:", "two or three phases, and 1 are stated"),
+    ([FIRST, {"name": "annealing"}], {}, "phases.1.tokens", "- name: annealing", "this field is needed"),
+    ([{"name": "a", "tokens": 600}, LAST], {}, "phases.0.mixture", "- name: a", "its mixture has to be given"),
+    ([FIRST, LAST | {"mixture": {"web": 1}}], {}, "phases.1.mixture", "mixture:", "is what the study chooses"),
+    ([FIRST | {"mixture": {"wbe": 1}}, LAST], {}, "phases.0.mixture.wbe", "wbe: 1", "did you mean web?"),
+    ([FIRST | {"mixture": {"wiki": 1}}, LAST], {}, "phases.0.mixture.wiki", "wiki: 1", "cap: 0"),
+    ([FIRST | {"mixture": {"web": 90, "books": 10}}, LAST], {}, "phases.0.mixture", "mixture:", "not percent"),
+    ([FIRST, LAST | {"name": FIRST["name"]}], {}, "phases.1.name", "- name: pretraining", "another phase is called"),
+    ([FIRST | {"name": "Pre training"}, LAST], {}, "phases.0.name", "- name: Pre training", "not a safe name"),
+    ([FIRST, LAST | {"proxy_tokens": 100}], {}, "phases.1.proxy_tokens", "proxy_tokens: 100", "leave it out"),
+    ([FIRST | {"proxy_tokens": 100}, LAST], {}, "phases.0.proxy_tokens", "proxy_tokens: 100", "than a step of 512"),
+    ([FIRST | {"tokens": 1}, LAST], {}, "phases.0.proxy_tokens", "- name: pretraining", "state proxy_tokens"),
+    ([FIRST, LAST], OTHER, "limits.target_tokens", "target_tokens: 300", "the last of the phases has 200"),
+    ([FIRST, LAST], COMPARED, "strategies", "strategies:", "runs of one phase"),
+    ([FIRST, LAST | {"minutes": 3}], {}, "phases.1.minutes", "minutes: 3", "the fields here are"),
+]
+
+
+@pytest.mark.parametrize(("phases", "changes", "field", "line", "said"), WRONG, ids=lambda each: str(each)[:30])
+def test_what_makes_no_sense_is_named_by_file_line_field_and_remedy(read, tmp_path, phases, changes, field, line, said):
+    with pytest.raises(StudyError, match=re.escape(said)) as caught:
+        read(*phases, **changes)
+    place = re.search(rf"tiny\.yaml:(\d+): {re.escape(field)}: ", str(caught.value))
+    assert place, str(caught.value)
+    assert (tmp_path / "tiny.yaml").read_text().splitlines()[int(place[1]) - 1].strip() == line
+
+
+def test_a_cap_of_nothing_is_for_domains_of_earlier_phases(read):
+    kept_out = {"domains": STUDY["domains"] | {"web": STUDY["domains"]["web"] | {"cap": 0}}}
+    assert limits_of(read(FIRST, LAST, **kept_out), AVAILABLE).caps.tolist() == [0.0, 0.2, 0.5]
+    with pytest.raises(StudyError, match=r"domains\.web\.cap: no mixture could hold any of it: remove the domain"):
+        read(**kept_out, limits={"target_tokens": 200})
