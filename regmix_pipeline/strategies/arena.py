@@ -138,7 +138,7 @@ class Arena(Protocol):
     """A mixture made by hand, where the study gives one."""
     proxy: Size
     small_proxy: Size | None
-    """A smaller model, for strategies that train two sizes, or many small models."""
+    """A smaller model, for strategies that train two sizes or small models."""
     target: Size
     account: Account
     epochs: Array | None

@@ -37,8 +37,7 @@ class StrategySettings(Settings):
     target: ModelAndTraining | None = None
     """The model that represents the large run. Default: the confirmation's."""
     small_proxy: ModelAndTraining | None = None
-    """A model smaller than the proxies, for strategies that train two sizes, or many small models. None: there is
-    none."""
+    """A model smaller than the proxies, for strategies that train two sizes or small models. None: there is none."""
     candidates: int = Field(default=0, ge=0)
     """Mixtures trained at every size, to see how well small models rank large ones; the strategies' choices are counted
     in, up to half of them. 0: none."""
