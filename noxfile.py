@@ -1,8 +1,8 @@
 """The tests on every supported Python: `nox`, or `nox -s base` and `nox -s tests` apart; `nox -s base-3.13` for one.
 
 `base` is what `pip install regmix-pipeline` gives, without torch: runs that were imported, regressors, search and
-decisions. `lowest` is the same with the oldest versions that pyproject.toml allows. `tests` is the whole suite, which
-trains. An interpreter that is not here is skipped, and named.
+decisions. `lowest` is the same with the oldest versions that pyproject.toml allows. `training` adds torch, and trains
+and measures proxies. `tests` is the whole suite. An interpreter that is not here is skipped, and named.
 """
 
 import json
@@ -29,13 +29,15 @@ TRAINED = [
     "test_the_command_audits_against_a_study_and_leaves_with_status_1_when_anything_is_wrong",
 ]
 """Tests of those folders that train a study."""
+TRAINING = [f"tests/regmix_pipeline/proxies/test_{name}.py" for name in ("train", "evaluate", "optimiser", "parallel")]
+"""Tests that train a proxy, of a minute together."""
 TOOLS = [
     *("pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.8", "hypothesis>=6.140", "syrupy>=7,<8"),
     *("moto[s3]>=5.1", "pandas>=2.3", "pip>=25", "setuptools>=77"),
 ]
 
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["base", "lowest", "tests"]
+nox.options.sessions = ["base", "lowest", "training", "tests"]
 
 
 @nox.session(python=PYTHONS)
@@ -50,6 +52,13 @@ def lowest(session: nox.Session) -> None:
     """The base install with the lowest versions of what it names itself; needs uv."""
     session.install("--resolution", "lowest-direct", ".", *TOOLS)
     session.run("pytest", *(session.posargs or [*TORCH_FREE, *TRAINED]))
+
+
+@nox.session(python=PYTHONS)
+def training(session: nox.Session) -> None:
+    """The extra `train`: proxies trained, continued and measured."""
+    session.install("-c", "constraints.txt", ".[train]", *TOOLS)
+    session.run("pytest", *(session.posargs or TRAINING))
 
 
 @nox.session(python=PYTHONS)

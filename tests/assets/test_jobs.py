@@ -201,6 +201,7 @@ def test_a_failed_run_is_posted_to_the_webhook(place, monkeypatch):
     assert status_of(place, "run_failures") == "STOPPED"
     monkeypatch.setenv("REGMIX_ALERT_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
     assert status_of(place, "run_failures") == "RUNNING"
+    place.change(proxies={"replicates": 2})
     failed = place.run("train_proxies", ops={"train_and_measure": {"config": {"max_new_tokens": 0}}})
     context = dg.build_run_status_sensor_context(
         sensor_name="run_failures",
