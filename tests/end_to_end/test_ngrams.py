@@ -49,6 +49,7 @@ def test_trusted_counts_end_the_rounds_and_the_decision_says_how_far_it_relies_o
     assert json.loads(regmix(folder, "run", "--json"))["made"] == []
 
 
+@pytest.mark.slow
 def test_counts_that_are_not_trusted_any_more_let_the_rounds_go_on(trusted, settings, tmp_path):
     folder = tmp_path / "study"
     shutil.copytree(trusted[0], folder)

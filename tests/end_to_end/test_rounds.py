@@ -69,6 +69,7 @@ def test_running_again_trains_and_decides_nothing(place):
     assert proxies(place) == before
 
 
+@pytest.mark.kills
 def test_killed_between_rounds_and_inside_one_it_ends_with_the_same_bits(decided, study_in, tmp_path):
     study = study_in(decided[0], ".regmix/tiny").without_home(tmp_path / "killed")
     # The next mixtures are asked for and none of them is trained; then some of them are.

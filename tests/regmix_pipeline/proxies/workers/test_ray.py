@@ -86,7 +86,15 @@ def kill_in_training(specs, wait=60):
     raise AssertionError("nothing was trained")
 
 
-@pytest.mark.parametrize(("through", "stack"), [("disk", 1), ("disk", 4), ("store", 1), ("store", 4)])
+@pytest.mark.parametrize(
+    ("through", "stack"),
+    [
+        ("disk", 1),
+        pytest.param("disk", 4, marks=pytest.mark.slow),
+        pytest.param("store", 1, marks=pytest.mark.slow),
+        ("store", 4),
+    ],
+)
 def test_a_cluster_trains_the_same_proxies_as_this_machine(cluster, spec_of, tmp_path, at_home, bits, through, stack):
     from regmix_pipeline.proxies.workers.choose import ThroughStore
     from regmix_pipeline.proxies.workers.store import Store
