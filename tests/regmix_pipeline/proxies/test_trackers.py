@@ -101,8 +101,10 @@ def test_wandb_offline_has_group_tags_and_history(proxy, workspace, monkeypatch)
 
 def wandb_records(home):
     """Records of the only run that was written offline."""
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
+    wandb.teardown()  # its service has written all that it was sent once it has ended
     (file,) = (home / "wandb").rglob("*.wandb")
     return [Record.FromString(content) for content in records_in(file.read_bytes())]
 
