@@ -17,7 +17,6 @@ what there is. What a strategy chose is kept in the study's home.
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -183,6 +182,7 @@ def between_seeds(rows: pl.DataFrame) -> float | None:
 def draw(rows: pl.DataFrame, path: Path) -> None:
     """Regret against compute, a line for each strategy, as PNG; by Chromium."""
     import plotly.graph_objects as go
+    from pictures import browser_of
     from playwright.sync_api import sync_playwright
 
     best = float(rows["objective"].to_numpy().min())
@@ -212,9 +212,7 @@ def draw(rows: pl.DataFrame, path: Path) -> None:
         height=520,
     )
     with sync_playwright() as playwright, written_atomically(path) as temporary:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = browser_of(playwright)
         page = browser.new_page(viewport={"width": 920, "height": 540})
         page.set_content(figure.to_html(include_plotlyjs=True))
         page.wait_for_selector("svg.main-svg")

@@ -11,7 +11,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import FloatRect, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Playwright, sync_playwright
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images" / "report"
 WIDTH, HIGHEST = 1100, 1100
@@ -32,16 +32,21 @@ def report_of(home: Path) -> Path:
     return found[-1]
 
 
+def browser_of(playwright: Playwright) -> Browser:
+    """The machine's Chromium, where it has one; else playwright's own."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+
+
 def main() -> None:
     """Write a picture of each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
     parser.add_argument("--out", type=Path, default=FOLDER)
     given = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     given.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = browser_of(playwright)
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         page.goto(report_of(given.home).resolve().as_uri())
         page.wait_for_load_state("networkidle")

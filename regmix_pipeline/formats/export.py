@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regmix_pipeline.formats.data import DomainData
+from regmix_pipeline.study.phases import tokens_drawn
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,7 @@ def earlier_phases(record: Mapping[str, Any]) -> tuple[EarlierPhase, ...]:
 
 def drawn_before(phases: Iterable[EarlierPhase]) -> dict[str, int]:
     """Domain -> tokens that phases draw of it; domains that they do not draw on are left out."""
-    found: dict[str, int] = {}
-    for phase in phases:
-        for domain, weight in phase.weights.items():
-            found[domain] = found.get(domain, 0) + round(weight * phase.tokens)
-    return found
+    return tokens_drawn((phase.tokens, phase.weights) for phase in phases)
 
 
 @dataclass(frozen=True)

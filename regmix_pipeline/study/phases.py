@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from regmix_pipeline.study.settings.base import inside
@@ -41,13 +41,23 @@ def shares_of(phase: Phase) -> dict[str, float]:
     return {name: weight / total for name, weight in mixture.items() if weight > 0}
 
 
-def tokens_before(study: Study) -> dict[str, int]:
-    """Domain -> tokens that the phases before the last drew of it; domains that they did not draw on are left out."""
+def tokens_drawn(phases: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, int]:
+    """Domain -> tokens that phases draw of it, each given by its tokens and shares; domains that they do not draw on
+    are left out.
+
+    >>> tokens_drawn([(100, {"web": 0.75, "code": 0.25}), (10, {"web": 1.0})])
+    {'web': 85, 'code': 25}
+    """
     found: dict[str, int] = {}
-    for phase in settled(study):
-        for name, share in shares_of(phase).items():
-            found[name] = found.get(name, 0) + round(share * phase.tokens)
+    for tokens, shares in phases:
+        for name, share in shares.items():
+            found[name] = found.get(name, 0) + round(share * tokens)
     return found
+
+
+def tokens_before(study: Study) -> dict[str, int]:
+    """`tokens_drawn` of the phases before the last."""
+    return tokens_drawn((phase.tokens, shares_of(phase)) for phase in settled(study))
 
 
 def largest_draw(study: Study, domain: str) -> int:

@@ -67,7 +67,6 @@ class MLflow:
         return found
 
     def _begun(self, run: TrackedRun) -> str:
-
         tags = {"regmix.study": run.study, "regmix.proxy": run.proxy, "regmix.mixture": run.mixture}
         tags |= {f"weight.{name}": f"{weight:.6f}" for name, weight in run.weights.items()}
         return self.client.create_run(self._experiment(), run_name=run.proxy, tags=tags).info.run_id
