@@ -38,7 +38,10 @@ from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
 FEWEST = 24
-"""Rows below which a search's regressors are fitted to all alike: a few good ones are good by luck."""
+"""Rows below which a search's regressors are fitted to resampled rows: a few good ones are good by luck, and one fit
+follows that luck."""
+RESAMPLES = 12
+"""Fits of resampled rows."""
 DEVIATIONS = 2.0
 """Standard deviations of a proxy's noise by which two measured losses have to differ to say which mixture is better."""
 
@@ -146,7 +149,7 @@ def fit(
         # Trusted counts are the steadier law, and with few rows the better one.
         law_share=0.0 if process == NGRAM_PROCESS else law_share,
     )
-    return _with_near(fitted, make, row_weight, settings.near, counted, workers, rates)
+    return _with_near(fitted, make, row_weight, settings.near, counted, workers, rates, seed)
 
 
 def fit_again(
@@ -259,13 +262,23 @@ def _with_near(
     counted: Mapping[str, float] | None,
     workers: int,
     rates: Array | None,
+    seed: int = 0,
 ) -> FittedRegressor:
-    """The same with its models fitted once more, with more weight on good mixtures."""
+    """The same with its models fitted once more for a search: with more weight on good mixtures, or with fewer than
+    `FEWEST` rows to reweighted rows again and again (the Bayesian bootstrap, Rubin 1981)."""
+    X, Y = fitted.weights, fitted.losses
+    if not near:
+        return replace(fitted, near=())
+    if len(X) < FEWEST:
+        needed = {name for blend in fitted.blend.values() for name in blend}
+        needed |= {fitted.law} if fitted.law and fitted.law_share else set()
+        draws = np.random.Generator(np.random.PCG64(seed)).standard_exponential((RESAMPLES, len(X)))
+        weights = weight * draws / draws.mean(axis=1, keepdims=True)
+        return replace(fitted, near=tuple(_final(make, needed, X, Y, each, workers, rates) for each in weights))
     emphasis = emphasis_of(fitted, counted, near)
     if emphasis is None:
-        return replace(fitted, near={})
-    X, Y = fitted.weights, fitted.losses
-    return replace(fitted, near=_final(make, set(fitted.models), X, Y, weight * emphasis, workers, rates))
+        return replace(fitted, near=())
+    return replace(fitted, near=(_final(make, set(fitted.models), X, Y, weight * emphasis, workers, rates),))
 
 
 def emphasis_of(fitted: FittedRegressor, counted: Mapping[str, float] | None, near: float) -> Array | None:
