@@ -78,6 +78,12 @@ class FittedRegressor:
         return tuple(replace(self, models=models, near=()) for models in self.near) or (self,)
 
     @property
+    def used(self) -> set[str]:
+        """Names of the models that predictions, and the law's share in a search, are made of."""
+        names = {name for blend in self.blend.values() for name in blend}
+        return names | ({self.law} if self.law and self.law_share else set())
+
+    @property
     def law(self) -> str | None:
         """The pure law that was fitted beside the chosen regressors, for extrapolation; None if none was asked for."""
         return next((name for name in LAWS if name in self.models), None)

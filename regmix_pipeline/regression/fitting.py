@@ -32,18 +32,12 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.folds import random_folds, region_folds
 from regmix_pipeline.regression.intervals import coverage_rows
 from regmix_pipeline.regression.metrics import rmse
+from regmix_pipeline.regression.search_weights import search_weights
 from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.regression.validate import checked
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
-FEWEST = 24
-"""Rows below which a search's regressors are fitted to resampled rows: a few good ones are good by luck, and one fit
-follows that luck."""
-RESAMPLES = 12
-"""Fits of resampled rows."""
-DEVIATIONS = 2.0
-"""Standard deviations of a proxy's noise by which two measured losses have to differ to say which mixture is better."""
 
 
 def fit(
@@ -149,7 +143,7 @@ def fit(
         # Trusted counts are the steadier law, and with few rows the better one.
         law_share=0.0 if process == NGRAM_PROCESS else law_share,
     )
-    return _with_near(fitted, make, row_weight, settings.near, counted, workers, rates, seed)
+    return replace(fitted, near=_near(fitted, make, row_weight, settings.near, counted, workers, rates, seed))
 
 
 def fit_again(
@@ -183,7 +177,7 @@ def fit_again(
         spread=spread,
         models=_final(make, set(make), X, losses, weight, workers, rates),
     )
-    return _with_near(again, make, weight, settings.near, counted, workers, rates)
+    return replace(again, near=_near(again, make, weight, settings.near, counted, workers, rates))
 
 
 def _best_process(
@@ -254,56 +248,22 @@ def _final(
         return {name: regressor for job in jobs for name, regressor in job.result().items()}
 
 
-def _with_near(
+def _near(
     fitted: FittedRegressor,
     make: Make,
     weight: Array,
-    near: float,
+    share: float,
     counted: Mapping[str, float] | None,
     workers: int,
     rates: Array | None,
     seed: int = 0,
-) -> FittedRegressor:
-    """The same with its models fitted once more for a search: with more weight on good mixtures, or with fewer than
-    `FEWEST` rows to reweighted rows again and again (the Bayesian bootstrap, Rubin 1981)."""
+) -> tuple[dict[str, MixtureRegressor], ...]:
+    """The regressors that a search minimises the mean of, one fit for each row of `search_weights`."""
     X, Y = fitted.weights, fitted.losses
-    if not near:
-        return replace(fitted, near=())
-    if len(X) < FEWEST:
-        needed = {name for blend in fitted.blend.values() for name in blend}
-        needed |= {fitted.law} if fitted.law and fitted.law_share else set()
-        draws = np.random.Generator(np.random.PCG64(seed)).standard_exponential((RESAMPLES, len(X)))
-        weights = weight * draws / draws.mean(axis=1, keepdims=True)
-        return replace(fitted, near=tuple(_final(make, needed, X, Y, each, workers, rates) for each in weights))
-    emphasis = emphasis_of(fitted, counted, near)
-    if emphasis is None:
-        return replace(fitted, near=())
-    return replace(fitted, near=(_final(make, set(fitted.models), X, Y, weight * emphasis, workers, rates),))
-
-
-def emphasis_of(fitted: FittedRegressor, counted: Mapping[str, float] | None, near: float) -> Array | None:
-    """What a row weighs more the better its mixture is, (n,), mean 1: 1 / (1 + (gap / scale)^2) of its objective's gap
-    to the best one's. The scale is the gap that a share ``near`` of the rows stays below, and the root mean square of
-    that and `DEVIATIONS` of a proxy's noise as the Gaussian process estimates it: a smaller gap tells nothing. None
-    where the scale is 0, and with fewer than `FEWEST` rows.
-
-    A search asks which of the good mixtures is best, and there a law fitted to all rows alike follows the bad ones,
-    whose losses differ by more.
-    """
-    share = np.array([1.0 if counted is None else counted.get(target, 0.0) for target in fitted.targets])
-    share = share / share.sum()
-    gap = fitted.losses @ share
-    gap = gap - gap.min()
-    if not near or len(gap) < FEWEST:
-        return None
-    scale = float(np.quantile(gap, near))
-    if fitted.process is not None:
-        noise = fitted.process.joint_posterior(fitted.weights[:1], share).noise
-        scale = float(np.hypot(scale, DEVIATIONS * noise**0.5))
-    if scale <= 0:
-        return None
-    weight = 1 / (1 + (gap / scale) ** 2)
-    return weight / weight.mean()
+    factors = search_weights(fitted, counted, share, seed)
+    # What answers are made of and nothing else, where it is fitted again and again.
+    needed = set(fitted.models) if len(factors) < 2 else fitted.used
+    return tuple(_final(make, needed, X, Y, weight * factor, workers, rates) for factor in factors)
 
 
 def _row_weight(Y: Array, errors: Array | None) -> Array:

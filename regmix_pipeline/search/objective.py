@@ -63,8 +63,9 @@ class Objective:
         return worst_of(losses, natural, share[counted])
 
     def cautious(self, weights: Array) -> Array:
-        """Values of mixtures plus `CAUTION` deviations of the mean loss, (m, d) -> (m,): what a search minimises, because
-        the bare minimum of a flexible regressor is often one that only errors make. The pure law has its share in the
+        """Values of mixtures plus `CAUTION` deviations of the mean loss, (m, d) -> (m,): what a search minimises.
+
+        The bare minimum of a flexible regressor is often one that only errors make. The pure law has its share in the
         values where the fit gives it one.
 
         Deviations are those between fits of resampled rows where there are such, otherwise the process's: with few rows
