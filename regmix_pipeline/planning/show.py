@@ -37,6 +37,7 @@ def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
             "devices": plan.at_once[work.what][0],
             "models_per_device": plan.at_once[work.what][1],
             "devices_per_model": plan.per_model[work.what],
+            "divided": plan.divided[work.what],
             "memory": asdict(plan.memory[work.what]) | {"total": plan.memory[work.what].total},
             "measured_peak_bytes": plan.peaks.get(work.what),
         }
