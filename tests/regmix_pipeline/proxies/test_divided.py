@@ -47,7 +47,7 @@ def losses(spec: ProxySpec) -> list[float]:
 def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: float) -> None:
     assert one.keys() == other.keys()
     for name in one:
-        torch.testing.assert_close(one[name], other[name], rtol=0, atol=atol)
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=atol, equal_nan=True)
 
 
 def test_two_processes_that_share_a_model_give_the_losses_and_files_of_one(spec_of: SpecOf, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_two_processes_that_share_a_model_give_the_losses_and_files_of_one(spec_
 
 
 def test_windows_that_cannot_be_shared_are_refused(spec_of: SpecOf) -> None:
-    with pytest.raises(ProxyError, match=r"8 windows cannot be shared by the 3 devices .*gpus_per_model to 2"):
+    with pytest.raises(ProxyError, match=r"(?s)8 windows cannot be shared by the 3 devices .*gpus_per_model to 2"):
         train_in_parallel(spec_of(), 3, divide=True)
     assert [shares(8, devices) for devices in (8, 7, 3, 100)] == [8, 4, 2, 8]
 
@@ -162,9 +162,10 @@ def test_a_run_of_it_samples_and_is_written(spec_of: SpecOf, tmp_path: Path) -> 
 
 def test_a_part_takes_a_share_of_the_memory() -> None:
     model = ModelSettings(context=2048, layers=32, width=4096, heads=32, ffn_width=11008)
+    large = ModelSettings(context=2048, layers=22, width=2048, heads=32, ffn_width=5632)
     whole, part = (worker_memory(model, 50_432, 512, "cuda", parts=parts) for parts in (1, 8))
     assert whole.fixed > 100e9
     assert part.optimiser == whole.optimiser / 8
     assert part.total < 40e9
     assert not whole_fits(model, 50_432, 512, 8, 80e9)
-    assert whole_fits(ModelSettings.preset("regmix-1b"), 50_432, 512, 8, 80e9)
+    assert whole_fits(large, 50_432, 512, 8, 80e9)
