@@ -41,7 +41,9 @@ train_in_parallel(ProxySpec.model_validate_json(open(sys.argv[1]).read()), 2, di
 
 
 def losses(spec: ProxySpec) -> list[float]:
-    return [row["loss"] or row["training_loss"] for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()]
+    return [
+        row["loss"] or row["training_loss"] for row in pq.read_table(spec.output / "trajectory.parquet").to_pylist()
+    ]
 
 
 def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: float) -> None:
