@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,28 @@ def mps(setting: Setting) -> Iterator[dict[str, str] | None]:
         yield places if started.returncode == 0 else None
     finally:
         subprocess.run([control], input=b"quit\n", env=environment, capture_output=True, timeout=30)
+
+
+def products(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of the widest product of a layer for K proxies, forward and back: batched, and as a grouped one."""
+    kind = torch.float32 if setting.small else torch.bfloat16
+    width, inner = setting.model.width, 2 * setting.model.ffn_width
+    rates: dict[str, Any] = {}
+    for size in setting.sizes:
+        rows = setting.per_pass(size) * setting.model.context
+        x = torch.randn(size, rows, width, device=setting.device, dtype=kind, requires_grad=True)
+        weight = torch.randn(size, inner, width, device=setting.device, dtype=kind, requires_grad=True)
+        gradient = torch.randn(size, rows, inner, device=setting.device, dtype=kind)
+        rates[str(size)] = {
+            name: 1e3 * seconds_of(partial(there_and_back, product, x, weight, gradient), setting, 0.3)
+            for name, product in (("batched", torch.bmm), ("grouped", functional.grouped_mm))
+        }
+    return {"k": rates}
+
+
+def there_and_back(product: Any, x: Any, weight: Any, gradient: Any) -> None:
+    """A product of each of K proxies' rows with its weights, and both gradients."""
+    torch.autograd.grad(product(x, weight.mT), [x, weight], gradient)
 
 
 def heads(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
