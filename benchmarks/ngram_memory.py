@@ -4,8 +4,8 @@
 
 Every domain's tokens are Zipfian over a vocabulary in an order of its own, half of them a function of the one before.
 They are drawn into one file, a domain after the other, and counted by the code of the stage `ngram_models`, at most 20
-million of a domain. Then the counts of all domains are loaded, and losses of many mixtures predicted. Seconds are of the
-CPU, without the drawing; peaks are the process's own, with the pages of the mapped file.
+million of a domain. Then the counts of all domains are loaded, and losses of many mixtures predicted. Seconds are CPU
+time without the drawing; peaks are the process's own, with the pages of the mapped file.
 """
 
 from __future__ import annotations
