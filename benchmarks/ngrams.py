@@ -7,9 +7,9 @@ trusted, against the number of proxies.
     python benchmarks/ngrams.py studies/demo.yaml --arrivals 0 2 4 8 12
 
 The study must be decided (`regmix run`). Mixtures are drawn at random from the measured ones; the regressors are fitted
-to their losses and judged on the others. No model is trained, but for ``--repeat``: variants of the study with 32
-sampled mixtures, whose proxies repeat their text so many times as often, are run first, each in a home of its own.
-``--larger``: a variant with 16 sampled mixtures is, whose proxies are the preset `demo-large`.
+to their losses and judged on the others. No model is trained, but for ``--repeat``: variants of the study with
+``--count`` sampled mixtures, whose proxies repeat their text so many times as often, are run first, each in a home of
+its own. ``--larger``: a variant with 16 sampled mixtures is, whose proxies are the preset `demo-large`.
 
 ``--arrivals``: each domain in turn is the one that has just arrived. Mixtures without it are the earlier runs, and so
 many with it are trained; the regressors are judged on the others with it. Domains that too few mixtures lack are left
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 8, 12, 16, 24, 32])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--repeat", type=int, nargs="*", default=[])
+    parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--larger", action="store_true")
     parser.add_argument("--arrivals", type=int, nargs="*", default=[])
     parser.add_argument("--workers", type=int)
@@ -72,7 +73,7 @@ def main() -> None:
             run_stale(Workspace(lacking, home=asked.home, workers=asked.workers), up_to(REGRESSOR))
             report_arrivals(Workspace(lacking, home=asked.home, say=lambda line: None), asked.arrivals, asked.draws)
         return
-    variants = [repeating(asked.study, factor) for factor in asked.repeat]
+    variants = [repeating(asked.study, factor, asked.count) for factor in asked.repeat]
     for each in [*variants, *([larger(asked.study)] if asked.larger else [])]:
         with each as path:
             run_stale(Workspace(path, workers=asked.workers), up_to(REGRESSOR))
@@ -97,11 +98,11 @@ def variant(study: Path, suffix: str, **changed: dict[str, Any]) -> Iterator[Pat
         path.unlink()
 
 
-def repeating(study: Path, factor: int) -> AbstractContextManager[Path]:
+def repeating(study: Path, factor: int, count: int) -> AbstractContextManager[Path]:
     """A variant whose large run, and so its proxies, repeat the text ``factor`` times as often."""
     limits = yaml.safe_load(study.read_text())["limits"]
     more = {name: limits[name] * factor for name in ("target_tokens", "max_epochs")}
-    return variant(study, f"_repeats_{factor}", limits=more, mixtures={"count": 32, "rounds": {"number": 1}})
+    return variant(study, f"_repeats_{factor}", limits=more, mixtures={"count": count, "rounds": {"number": 1}})
 
 
 def larger(study: Path) -> AbstractContextManager[Path]:
