@@ -10,6 +10,7 @@ Phases, each with its own seconds; one that fails or finds no time left says so 
     tests       pytest -m cuda
     stacked     tokens/s and memory of the 1M preset (vocabulary 50,432, context 2,048), K proxies as one program
     processes   the same, one process a proxy; with NVIDIA's MPS where it starts
+    products    a layer's widest product for K proxies, batched and grouped
     heads       the head and its loss alone: chunks of several sizes, torch's own, Liger's where it is installed
     peers       transformers and litgpt where they are installed, in the passes that are fastest for them
     demo        64 proxies of the demo's preset end to end, and 16 mixtures ranked by bfloat16 here and float32 on a CPU
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_rates import heads, one_process, peers, processes, stacked
+from gpu_rates import heads, one_process, peers, processes, products, stacked
 from gpu_setting import TOKENS, Setting, seconds_of
 from proxy_throughput import token_file
 from scipy.stats import spearmanr
@@ -196,6 +197,7 @@ PHASES: dict[str, Callable[[Setting, dict[str, Any]], dict[str, Any]]] = {
     "tests": tests,
     "stacked": stacked,
     "processes": processes,
+    "products": products,
     "heads": heads,
     "peers": peers,
     "demo": demo,

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 
 from regmix_pipeline.proxies import loss
 from regmix_pipeline.proxies.device import autocast
+from regmix_pipeline.proxies.stack.graphs import StepGraphs, record
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.training_loop import TrainingLoop
 
@@ -36,18 +38,25 @@ def of_stack(setting: Setting, size: int) -> dict[str, Any]:
     """A pass and an update of a stack, and what a whole step takes."""
     reset_peak(setting)
     windows = setting.per_pass(size)
+    half = setting.seconds / 2
     stack = Stack([TrainingLoop(setting.spec(seed, windows), setting.device) for seed in range(size)])
     rows = [trainer.next_rows() for trainer in stack.trainers]
-    a_pass = seconds_of(lambda: stack.gradients(rows), setting)
+    parts = stack.passes(rows)
+    a_pass = seconds_of(lambda: stack.gradients(parts), setting, half)
     update = seconds_of(lambda: [trainer.optimiser.step(1e-4) for trainer in stack.trainers], setting, 1.0)
-    step = WINDOWS / windows * a_pass + update
-    return {
-        "windows_per_pass": windows,
-        "pass_seconds": a_pass,
-        "update_seconds": update,
-        "tokens_per_second": size * WINDOWS * setting.model.context / step,
-        "peak_gb": peak_gb(setting),
-    }
+    found = {"windows_per_pass": windows, "pass_seconds": a_pass, "update_seconds": update}
+    tokens = size * WINDOWS * setting.model.context
+    rates = {"kernel by kernel": tokens / (WINDOWS / windows * a_pass + update)}
+    try:
+        # On a CPU there is nothing to record: the same work is done each time.
+        graphs = StepGraphs(stack, parts, (lambda work: work) if setting.small else record)
+    except RuntimeError as error:
+        found["graphs"] = str(error)[:300]
+    else:
+        found["graph_pass_seconds"] = seconds_of(graphs.run_pass, setting, half)
+        found["graph_update_seconds"] = seconds_of(graphs.run_update, setting, 1.0)
+        rates["graphs"] = tokens / (WINDOWS / windows * found["graph_pass_seconds"] + found["graph_update_seconds"])
+    return found | {"rates": rates, "tokens_per_second": max(rates.values()), "peak_gb": peak_gb(setting)}
 
 
 def processes(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +124,28 @@ def mps(setting: Setting) -> Iterator[dict[str, str] | None]:
         yield places if started.returncode == 0 else None
     finally:
         subprocess.run([control], input=b"quit\n", env=environment, capture_output=True, timeout=30)
+
+
+def products(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of the widest product of a layer for K proxies, forward and back: batched, and as a grouped one."""
+    kind = torch.float32 if setting.small else torch.bfloat16
+    width, inner = setting.model.width, 2 * setting.model.ffn_width
+    rates: dict[str, Any] = {}
+    for size in setting.sizes:
+        rows = setting.per_pass(size) * setting.model.context
+        x = torch.randn(size, rows, width, device=setting.device, dtype=kind, requires_grad=True)
+        weight = torch.randn(size, inner, width, device=setting.device, dtype=kind, requires_grad=True)
+        gradient = torch.randn(size, rows, inner, device=setting.device, dtype=kind)
+        rates[str(size)] = {
+            name: 1e3 * seconds_of(partial(there_and_back, product, x, weight, gradient), setting, 0.3)
+            for name, product in (("batched", torch.bmm), ("grouped", functional.grouped_mm))
+        }
+    return {"k": rates}
+
+
+def there_and_back(product: Any, x: Any, weight: Any, gradient: Any) -> None:
+    """A product of each of K proxies' rows with its weights, and both gradients."""
+    torch.autograd.grad(product(x, weight.mT), [x, weight], gradient)
 
 
 def heads(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,13 @@ trusted, against the number of proxies.
 
     python benchmarks/ngrams.py studies/demo.yaml --rows 4 8 12 16 24 32
     python benchmarks/ngrams.py studies/demo.yaml --repeat 2 6
+    python benchmarks/ngrams.py studies/demo.yaml --larger --rows 4 8 12
     python benchmarks/ngrams.py studies/demo.yaml --arrivals 0 2 4 8 12
 
 The study must be decided (`regmix run`). Mixtures are drawn at random from the measured ones; the regressors are fitted
-to their losses and judged on the others. No model is trained, but for ``--repeat``: variants of the study with 32
-sampled mixtures, whose proxies repeat their text so many times as often, are run first, each in a home of its own.
+to their losses and judged on the others. No model is trained, but for ``--repeat``: variants of the study with
+``--count`` sampled mixtures, whose proxies repeat their text so many times as often, are run first, each in a home of
+its own. ``--larger``: a variant with 16 sampled mixtures is, whose proxies are the preset `demo-large`.
 
 ``--arrivals``: each domain in turn is the one that has just arrived. Mixtures without it are the earlier runs, and so
 many with it are trained; the regressors are judged on the others with it. Domains that too few mixtures lack are left
@@ -23,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -60,23 +63,27 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[4, 8, 12, 16, 24, 32])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--repeat", type=int, nargs="*", default=[])
+    parser.add_argument("--count", type=int, default=32)
+    parser.add_argument("--larger", action="store_true")
     parser.add_argument("--arrivals", type=int, nargs="*", default=[])
+    parser.add_argument("--workers", type=int)
     asked = parser.parse_args()
     if asked.arrivals:
         with lacking_domains(asked.study) as lacking:
-            run_stale(Workspace(lacking, home=asked.home), up_to(REGRESSOR))
+            run_stale(Workspace(lacking, home=asked.home, workers=asked.workers), up_to(REGRESSOR))
             report_arrivals(Workspace(lacking, home=asked.home, say=lambda line: None), asked.arrivals, asked.draws)
         return
-    for factor in asked.repeat:
-        with repeating(asked.study, factor) as variant:
-            run_stale(Workspace(variant), up_to(REGRESSOR))
-            report(Workspace(variant, say=lambda line: None), asked.rows, asked.draws)
-    if not asked.repeat:
+    variants = [repeating(asked.study, factor, asked.count) for factor in asked.repeat]
+    for each in [*variants, *([larger(asked.study)] if asked.larger else [])]:
+        with each as path:
+            run_stale(Workspace(path, workers=asked.workers), up_to(REGRESSOR))
+            report(Workspace(path, say=lambda line: None), asked.rows, asked.draws)
+    if not asked.repeat and not asked.larger:
         report(Workspace(asked.study, home=asked.home, say=lambda line: None), asked.rows, asked.draws)
 
 
 @contextmanager
-def variant(study: Path, suffix: str, **changed: dict[str, object]) -> Iterator[Path]:
+def variant(study: Path, suffix: str, **changed: dict[str, Any]) -> Iterator[Path]:
     """A variant of a study that ends with its decision: name -> what is different in that part of the file."""
     settings = yaml.safe_load(study.read_text())
     settings["name"] = f"{settings['name']}{suffix}"
@@ -91,11 +98,17 @@ def variant(study: Path, suffix: str, **changed: dict[str, object]) -> Iterator[
         path.unlink()
 
 
-def repeating(study: Path, factor: int) -> AbstractContextManager[Path]:
+def repeating(study: Path, factor: int, count: int) -> AbstractContextManager[Path]:
     """A variant whose large run, and so its proxies, repeat the text ``factor`` times as often."""
     limits = yaml.safe_load(study.read_text())["limits"]
     more = {name: limits[name] * factor for name in ("target_tokens", "max_epochs")}
-    return variant(study, f"_repeats_{factor}", limits=more, mixtures={"count": 32, "rounds": {"number": 1}})
+    return variant(study, f"_repeats_{factor}", limits=more, mixtures={"count": count, "rounds": {"number": 1}})
+
+
+def larger(study: Path) -> AbstractContextManager[Path]:
+    """A variant whose proxies have four times the demo's parameters and tokens."""
+    proxies = {"preset": "demo-large", "noise": {"mixtures": 0}, "training": {}}
+    return variant(study, "_larger", proxies=proxies, mixtures={"count": 16, "rounds": {"number": 1}})
 
 
 def lacking_domains(study: Path) -> AbstractContextManager[Path]:

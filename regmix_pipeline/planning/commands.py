@@ -55,6 +55,10 @@ class Commands:
         """One of a command's, which may use what it likes."""
         return 1 if work.command else self.others.per_model(work)
 
+    def divided(self, work: Work) -> bool:
+        """None of a command's."""
+        return not work.command and self.others.divided(work)
+
     def stack(self, work: Work) -> int:
         """One."""
         return 1 if work.command else self.others.stack(work)

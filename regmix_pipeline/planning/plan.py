@@ -41,6 +41,7 @@ class StudyPlan:
         guesses: why something of it is an upper bound, in words.
         at_once: batch -> devices, and models that train at once on each of them.
         per_model: batch -> devices that one of its models trains on.
+        divided: batch -> whether each of those holds only its part of the model.
         memory: batch -> what one worker needs.
         peaks: batch -> bytes that a worker was measured to hold, where it was.
         stages: every stage, in order; the orchestration of stages and proxies is a part of each.
@@ -65,6 +66,7 @@ class StudyPlan:
     guesses: tuple[str, ...]
     at_once: Mapping[str, tuple[int, int]]
     per_model: Mapping[str, int]
+    divided: Mapping[str, bool]
     memory: Mapping[str, Memory]
     peaks: Mapping[str, int]
     stages: tuple[StagePlan, ...]
@@ -152,12 +154,15 @@ def plan_study(
     if hardware is not None:
         given = teraflops is not None
         said = "as given" if given else f"{hardware.name}, by its stated rate"
-        trainers: Trainers = Devices(hardware, said, stack, gpus if hardware.kind == "cuda" else 1)
+        trainers: Trainers = Devices(hardware, said, stack, gpus if hardware.kind == "cuda" else 1, engine.divide)
         machine = f"{teraflops:g} TFLOP/s as given" if given else f"{hardware.devices} x {hardware.name}"
         peaks: dict[str, int] = {}
     else:
         speeds = speeds_here(study, works, workspace, workers, say)
-        trainers, machine = Workers(workers, speeds, devices_here(), gpus), f"this machine, {workers} workers"
+        trainers, machine = (
+            Workers(workers, speeds, devices_here(), gpus, engine.divide),
+            f"this machine, {workers} workers",
+        )
         peaks = {what: speed.peak_bytes for what, speed in speeds.items() if speed.peak_bytes}
     trainer = study.proxies.trainer
     if trainer is not None and works:
@@ -182,6 +187,7 @@ def plan_study(
         made.guesses,
         {work.what: (trainers.devices(work), trainers.stack(work)) for work in works},
         {work.what: trainers.per_model(work) for work in works},
+        {work.what: trainers.divided(work) for work in works},
         {work.what: trainers.memory(work) for work in works},
         peaks,
         stages,

@@ -14,7 +14,7 @@ from regmix_pipeline.planning.measured import available_bytes
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import Work
 from regmix_pipeline.progress import clock
-from regmix_pipeline.proxies.memory import Memory, worker_memory
+from regmix_pipeline.proxies.memory import Memory, shares, whole_fits, worker_memory
 from regmix_pipeline.proxies.workers.local import PROXIES_PER_GPU, models_at_once
 
 QUIET = 0.9
@@ -45,6 +45,10 @@ class Trainers(Protocol):
         """Devices that one of its models trains on."""
         ...
 
+    def divided(self, work: Work) -> bool:
+        """Whether each of those devices holds only its part of a model."""
+        ...
+
     def stack(self, work: Work) -> int:
         """Models of a batch that train at once on each of them."""
         ...
@@ -71,12 +75,14 @@ class Workers:
         speeds: batch -> speed of a worker.
         here: CUDA devices of this machine.
         gpus: of them that a model trains on that is not stacked.
+        divide: whether the study divides a model among them; None: where it has to, which is not known here.
     """
 
     workers: int
     speeds: Mapping[str, Speed]
     here: int = 0
     gpus: int = 1
+    divide: bool | None = None
 
     def stack(self, work: Work) -> int:
         """As the speed was measured."""
@@ -109,6 +115,10 @@ class Workers:
     def per_model(self, work: Work) -> int:
         """More than one where GPUs are there and no stack is."""
         return min(self.gpus, self.here) if self.here > 1 and self.stack(work) == 1 else 1
+
+    def divided(self, work: Work) -> bool:
+        """Where the study says so."""
+        return self.divide is True and self.per_model(work) > 1
 
     def _at_once(self, work: Work) -> int:
         several = self.per_model(work)
@@ -150,12 +160,14 @@ class Devices:
         source_: where their rate comes from.
         most: models at most that the study trains on a device at once; default what the hardware says.
         gpus: devices that a model trains on that has none beside it on its device.
+        divide: whether a model is divided among them; None: where one of them does not hold it.
     """
 
     hardware: Hardware
     source_: str
     most: int | None = None
     gpus: int = 1
+    divide: bool | None = None
 
     @property
     def workers(self) -> int:
@@ -175,10 +187,11 @@ class Devices:
         need = self._memory(work, 1)
         if need.fixed > self.hardware.memory_gb * 1e9:
             raise PlanError(
-                f"a model of the {work.what} needs {need.fixed / 1e9:,.1f} GB, a device has "
+                f"a model of the {work.what} needs {need.fixed / 1e9:,.1f} GB on each device, which has "
                 f"{self.hardware.memory_gb:,g}",
                 where=f"{self.hardware.name}.memory_gb",
-                remedy="plan for devices with more memory, or a smaller model: every device holds a whole model",
+                remedy="plan for devices with more memory, divide it among more by proxies.engine.gpus_per_model, or "
+                "choose a smaller model",
             )
         most = min(self._most, max(1, math.ceil(work.models / self.hardware.devices)))
         room = self.hardware.memory_gb * 1e9
@@ -191,6 +204,11 @@ class Devices:
             found.append(
                 f"{work.what}: a step of {windows} windows is not enough for {each} devices: "
                 f"lower proxies.engine.gpus_per_model to {windows} or less"
+            )
+        elif self.divided(work) and windows % each:
+            found.append(
+                f"{work.what}: a step of {windows} windows cannot be shared by the {each} devices that a model is "
+                f"divided among: lower proxies.engine.gpus_per_model to {shares(windows, each)}"
             )
         need = self.memory(work).total
         if need <= self.hardware.memory_gb * 1e9:
@@ -233,14 +251,32 @@ class Devices:
 
     def per_model(self, work: Work) -> int:
         """More than one where no stack is."""
-        return min(self.gpus, self.hardware.devices) if self.stack(work) == 1 else 1
+        return self._several if self.stack(work) == 1 else 1
+
+    @property
+    def _several(self) -> int:
+        return min(self.gpus, self.hardware.devices)
+
+    def divided(self, work: Work) -> bool:
+        """As `workers.parallel` does."""
+        return self.stack(work) == 1 and self._parts(work) > 1
+
+    def _parts(self, work: Work) -> int:
+        """Devices that a model which is not stacked is divided among."""
+        several, room = self._several, self.hardware.memory_gb * 1e9
+        windows = work.training.windows_per_step
+        divide = (
+            not whole_fits(work.model, work.vocabulary, windows, several, room) if self.divide is None else self.divide
+        )
+        return several if divide else 1
 
     def memory(self, work: Work) -> Memory:
         """Of a worker on such a device, with all models that it trains at once."""
         return self._memory(work, self.stack(work))
 
     def _memory(self, work: Work, stack: int) -> Memory:
-        return worker_memory(work.model, work.vocabulary, work.training.windows_per_step, self.hardware.kind, stack)
+        parts, windows = self._parts(work) if stack == 1 else 1, work.training.windows_per_step
+        return worker_memory(work.model, work.vocabulary, windows, self.hardware.kind, stack, parts)
 
     def source(self, work: Work) -> str:
         """Of the rate."""

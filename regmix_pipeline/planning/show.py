@@ -37,6 +37,7 @@ def plan_as_json(plan: StudyPlan) -> dict[str, Any]:
             "devices": plan.at_once[work.what][0],
             "models_per_device": plan.at_once[work.what][1],
             "devices_per_model": plan.per_model[work.what],
+            "divided": plan.divided[work.what],
             "memory": asdict(plan.memory[work.what]) | {"total": plan.memory[work.what].total},
             "measured_peak_bytes": plan.peaks.get(work.what),
         }
@@ -98,7 +99,7 @@ def _show_models(plan: StudyPlan, console: Console) -> None:
             "" if work.command else amount(work.parameters),
             amount(work.tokens),
             "" if work.command else f"{work.flops:.2e}".replace("e+", "e"),
-            _at_once(*plan.at_once[work.what], plan.per_model[work.what]),
+            _at_once(*plan.at_once[work.what], plan.per_model[work.what], plan.divided[work.what]),
             "" if work.command else _bytes(plan.memory[work.what].total),
             "" if work.command else _bytes(work.bytes),
         )
@@ -184,6 +185,8 @@ def _bytes(size: float) -> str:
     return f"{size / 1e3:,.1f} kB"
 
 
-def _at_once(devices: int, stack: int, per_model: int) -> str:
-    """``8 x 4``: eight devices, four models on each; ``2 on 4``: two models, each on four devices."""
-    return f"{devices} x {stack}" if per_model == 1 else f"{devices // per_model} on {per_model}"
+def _at_once(devices: int, stack: int, per_model: int, divided: bool) -> str:
+    """``8 x 4``: eight devices, four models on each; ``2 on 4``: two models, each on four devices, perhaps divided."""
+    if per_model == 1:
+        return f"{devices} x {stack}"
+    return f"{devices // per_model} on {per_model}" + (", divided" if divided else "")

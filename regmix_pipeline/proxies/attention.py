@@ -30,7 +30,7 @@ def rotary_table(context: int, head_width: int, theta: float) -> Tensor:
 def rotated(x: Tensor, table: Tensor) -> Tensor:
     """Turn neighbouring pairs of the last axis of ``x``, shape (B, T, heads, h), by its position's angles."""
     # One complex product; torch.compile knows no complex numbers, and there are none of bfloat16.
-    if x.device.type == "cpu" and x.dtype == table.dtype:
+    if _by_hand(x, table):
         return torch.view_as_real(_pairs(x) * _turns(table, x.shape[2])).flatten(-2)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     cosine, sine = table.unsqueeze(1).to(x.dtype).unbind(-1)
@@ -48,8 +48,7 @@ def attention(query_key_value: Tensor, table: Tensor) -> Tensor:
         Shape (B, T, heads, h).
     """
     length, heads = query_key_value.shape[1], query_key_value.shape[2] // 3
-    on_cpu = query_key_value.device.type == "cpu" and query_key_value.dtype == table.dtype
-    if on_cpu and 2 * _BLOCK < length <= _LONGEST and query_key_value.requires_grad:
+    if _by_hand(query_key_value, table) and 2 * _BLOCK < length <= _LONGEST and query_key_value.requires_grad:
         return _Attention.apply(query_key_value, table)  # pyright: ignore[reportReturnType]
     query_key, value = query_key_value.split((2 * heads, heads), dim=2)
     query, key = rotated(query_key, table).split(heads, dim=2)
@@ -104,6 +103,10 @@ class _Attention(torch.autograd.Function):
         gradient[:, :, :heads].mul_(1 / math.sqrt(width))
         _pairs(gradient[:, :, : 2 * heads]).mul_(_turns(table, 2 * heads).conj())
         return gradient, None
+
+
+def _by_hand(x: Tensor, table: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == table.dtype and x.dtype != torch.bfloat16
 
 
 def _turns(table: Tensor, heads: int) -> Tensor:

@@ -37,7 +37,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, *options: Any) -> Tensor:
         scale, gradient, rows, columns, each = options
-        total = torch.zeros_like(head) if gradient is None else gradient
+        wide = torch.promote_types(head.dtype, torch.float32)
+        total = torch.zeros_like(head, dtype=wide) if gradient is None else gradient
+        ctx.kind = head.dtype
         if _in_tiles(hidden):
             losses, hidden_gradient = _tiled(hidden, head, targets, scale, total, rows or _ROWS, columns or _COLUMNS)
         else:
@@ -52,7 +54,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (output,) = outputs
         hidden_gradient, *kept = ctx.saved_tensors
-        head_gradient = kept[0] * output if kept else None
+        head_gradient = (kept[0] * output).to(ctx.kind) if kept else None
         return hidden_gradient * output.to(hidden_gradient.dtype), head_gradient, *[None] * 6
 
 

@@ -8,7 +8,7 @@ exponentials. `tests/regmix_pipeline/proxies/test_memory.py` compares this with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from regmix_pipeline.study.settings.proxies import ModelSettings
@@ -47,7 +47,7 @@ class Memory:
 
 
 def worker_memory(
-    model: ModelSettings, vocabulary: int, windows_per_step: int, kind: Kind = "cpu", stack: int = 1
+    model: ModelSettings, vocabulary: int, windows_per_step: int, kind: Kind = "cpu", stack: int = 1, parts: int = 1
 ) -> Memory:
     """What a worker needs to train one model, or a stack of them.
 
@@ -58,7 +58,11 @@ def worker_memory(
         stack: models that train as one program. On CUDA they share what a pass may keep; on a CPU each has its own. The
             head takes one model after the other.
         kind: of device. On CUDA activations and the head's products are bfloat16, and what autocast casts is kept.
+        parts: workers that one model is divided among. Embedding, head and two blocks are whole at a time, and their
+            gradients.
     """
+    if parts > 1:
+        return _divided(model, vocabulary, windows_per_step, kind, parts)
     parameters = model.parameters(vocabulary)
     share = stack if kind == "cuda" else 1
     windows = min(windows_per_step, max(1, model.tokens_per_pass(kind) // share // model.context))
@@ -83,6 +87,32 @@ def worker_memory(
         head=head,
         checkpoint=4.0 * parameters,
     )
+
+
+def _divided(model: ModelSettings, vocabulary: int, windows_per_step: int, kind: Kind, parts: int) -> Memory:
+    """Of one of the workers that a model is divided among."""
+    alone = worker_memory(model, vocabulary, windows_per_step // parts, kind)
+    parameters, ends = model.parameters(vocabulary), 2 * vocabulary * model.width
+    whole = ends + 2 * (parameters - ends) / model.layers
+    each = 4.0 if kind == "cpu" else 2.0
+    return replace(
+        alone,
+        parameters=4.0 * parameters / parts + each * whole,
+        # Gradients as they come, and in float32 while they are added up.
+        gradients=4.0 * parameters / parts + (each + 4.0) * whole,
+        optimiser=8.0 * parameters / parts,
+        checkpoint=4.0 * vocabulary * model.width,
+    )
+
+
+def whole_fits(model: ModelSettings, vocabulary: int, windows_per_step: int, devices: int, room: float) -> bool:
+    """Whether each of several CUDA devices of ``room`` bytes holds a whole model and its share of a step's windows."""
+    return worker_memory(model, vocabulary, max(1, windows_per_step // devices), "cuda").total <= room
+
+
+def shares(windows: int, devices: int) -> int:
+    """The most devices, up to ``devices``, that a step's windows can be shared by evenly."""
+    return next(number for number in range(min(devices, windows), 0, -1) if windows % number == 0)
 
 
 def _saved_by_layer(model: ModelSettings, windows: int, tokens: int, kind: Kind) -> float:

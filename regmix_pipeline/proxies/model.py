@@ -8,6 +8,7 @@ key and value are one matrix, gate and up another. Initialisation as in RegMix's
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -137,7 +138,13 @@ class Decoder(nn.Module):
 
 @torch.no_grad()
 def initialise(model: Decoder, seed: int) -> None:
-    """Set all weights as RegMix's code does, a function of ``seed`` and the shapes alone.
+    """Set all weights to their `initial_values`."""
+    for name, values in initial_values(model, seed):
+        model.get_parameter(name).copy_(values)
+
+
+def initial_values(model: Decoder, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Name and first values of every parameter as in RegMix's code, a function of ``seed`` and the shapes alone.
 
     Embedding and matrices: normal, variance 2 / (5 d) with d the inputs (the embedding's d: its width); the SwiGLU's
     last matrix: standard deviation 1 / (sqrt(inputs) layers), which is GPT-NeoX's (arXiv 2204.06745); norms: 1.
@@ -145,10 +152,9 @@ def initialise(model: Decoder, seed: int) -> None:
     generator = torch.Generator().manual_seed(int(fingerprint("weights", seed)[:15], 16))
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
-            parameter.fill_(1.0)
+            yield name, torch.ones(parameter.shape)
             continue
         inputs = parameter.shape[1]
         last = name.endswith("down.weight")
         deviation = 1 / (math.sqrt(inputs) * model.settings.layers) if last else math.sqrt(2 / (5 * inputs))
-        values = torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator)
-        parameter.copy_(values)
+        yield name, torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator)

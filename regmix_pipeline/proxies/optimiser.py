@@ -7,6 +7,8 @@ half a millisecond of Python a step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -30,25 +32,42 @@ class FlatAdamW:
         self.taken = torch.zeros((), device=parameter.device)
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> Tensor:
+    def step(self, learning_rate: float | Tensor) -> Tensor:
         """Clip, then update; returns the gradient's norm before clipping, a scalar tensor."""
-        settings = self.settings
         norm = torch.linalg.vector_norm(self.gradient)
-        self.gradient.mul_((settings.clip / (norm + 1e-6)).clamp_(max=1.0))
-        self.taken += 1
-        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
-            [self.parameter],
-            [self.gradient],
-            [self.mean],
-            [self.square],
-            [],
-            [self.taken],
-            lr=learning_rate,
-            beta1=settings.beta1,
-            beta2=settings.beta2,
-            weight_decay=settings.weight_decay,
-            eps=settings.adam_eps,
-            amsgrad=False,
-            maximize=False,
-        )
+        self.gradient.mul_(clipping(norm, self.settings))
+        update([self.parameter], [self.gradient], [self.mean], [self.square], self.taken, learning_rate, self.settings)
         return norm
+
+
+def clipping(norm: Tensor, settings: TrainingSettings) -> Tensor:
+    """What a gradient of this norm is multiplied by, a scalar tensor."""
+    return (settings.clip / (norm + 1e-6)).clamp_(max=1.0)
+
+
+def update(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    taken: Tensor,
+    learning_rate: float | Tensor,
+    settings: TrainingSettings,
+) -> None:
+    """AdamW's update in place, tensors of one parameter in one place of each list; ``taken`` becomes one more."""
+    taken += 1
+    torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+        list(parameters),
+        list(gradients),
+        list(means),
+        list(squares),
+        [],
+        [taken] * len(parameters),
+        lr=learning_rate,
+        beta1=settings.beta1,
+        beta2=settings.beta2,
+        weight_decay=settings.weight_decay,
+        eps=settings.adam_eps,
+        amsgrad=False,
+        maximize=False,
+    )

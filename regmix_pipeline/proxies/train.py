@@ -23,12 +23,12 @@ from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.files import folder_written_atomically, read_json, sha256_of, write_json
 from regmix_pipeline.progress import Say, Within, to_nobody
 from regmix_pipeline.proxies.device import device_of
-from regmix_pipeline.proxies.evaluate import AnySample, losses_on, sample_on_the_way
+from regmix_pipeline.proxies.evaluate import AnySample, sample_on_the_way
 from regmix_pipeline.proxies.integrity import RECORD, SPEED, TRAJECTORY, speed_schema, trajectory_schema
 from regmix_pipeline.proxies.live import LiveSteps
 from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot, save_snapshot
 from regmix_pipeline.proxies.spec import TRAINING_CODE, ProxySpec
-from regmix_pipeline.proxies.starts import save_optimiser
+from regmix_pipeline.proxies.starts import save_averages
 from regmix_pipeline.proxies.training_loop import NOT_FINITE, TrainingLoop
 from regmix_pipeline.proxies.windows import within_quota
 
@@ -120,9 +120,7 @@ class TrainingRun:
         started = time.monotonic()
         self.spec, self.stopwatch, self.together = spec, stopwatch or Stopwatch(), together
         self.trainer = loop(spec, device)
-        self.samples = [
-            sample_on_the_way(name, file, spec.model.context, spec.evaluation) for name, file in spec.targets.items()
-        ]
+        self.samples = samples_of(spec)
         before = load_snapshot(spec, device)
         if before is not None:
             self.trainer.restore(before)
@@ -207,10 +205,15 @@ class TrainingRun:
         return read_json(self.spec.output / "proxy.json")
 
 
+def samples_of(spec: ProxySpec) -> list[AnySample]:
+    """What a model is measured on in its training; raises as `evaluate.sample_on_the_way`."""
+    return [sample_on_the_way(name, file, spec.model.context, spec.evaluation) for name, file in spec.targets.items()]
+
+
 def _sampled(trainer: TrainingLoop, samples: Sequence[AnySample]) -> list[dict[str, Any]]:
     spec, step = trainer.spec, trainer.taken
     try:
-        losses = losses_on(trainer.model, samples)
+        losses = trainer.measured(samples)
     except ProxyError as error:
         raise ProxyError(error.problem, where=f"proxy {spec.id} step {step}", remedy=NOT_FINITE) from error
     tokens = step * spec.training.windows_per_step * spec.model.context
@@ -266,11 +269,10 @@ def _write(
         "versions": {"code": TRAINING_CODE, "torch": torch.__version__, "python": platform.python_version()},
     }
     with folder_written_atomically(spec.output) as temporary:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.model.state_dict().items()}
-        save_file(weights, temporary / "model.safetensors", metadata={"proxy": spec.id})
+        save_file(trainer.weights(), temporary / "model.safetensors", metadata={"proxy": spec.id})
         value["sha256"] = sha256_of(temporary / "model.safetensors")
         if spec.steps_after:
-            value["optimiser_sha256"] = save_optimiser(temporary, trainer.optimiser)
+            value["optimiser_sha256"] = save_averages(temporary, trainer.averages())
         rows = pa.Table.from_pylist([*trajectory, *trainer.rows()], schema=trajectory_schema())
         pq.write_table(rows, temporary / TRAJECTORY)
         pq.write_table(pa.Table.from_pylist(speed, schema=speed_schema()), temporary / SPEED)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from regmix_pipeline.errors import ProxyError
 from regmix_pipeline.proxies.device import autocast
+from regmix_pipeline.proxies.evaluate import AnySample, Loss, losses_on
 from regmix_pipeline.proxies.loss import linear_cross_entropy
 from regmix_pipeline.proxies.model import Decoder, initialise
 from regmix_pipeline.proxies.optimiser import FlatAdamW
@@ -50,34 +52,44 @@ class TrainingLoop:
             training.draws,
             drawn_before(spec),
         )
-        self.model = Decoder(spec.model, spec.vocabulary)
-        if spec.start is None:
-            initialise(self.model, spec.seed)
-        else:
-            load_weights(spec.start, self.model)
-        self.model.to(device)
-        self.flat, self.gradient = flattened(self.model)
-        self.optimiser = FlatAdamW(self.flat, self.gradient, training)
-        if spec.start is not None:
-            load_optimiser(spec.start, self.optimiser)
-        self.forward = torch.compile(self.model) if device.type == "cuda" else self.model
         per_pass = max(1, spec.model.tokens_per_pass(device.type) // context)
         self.passes = math.ceil(training.windows_per_step / per_pass)
         self.last = min(spec.stop_at or self.steps, self.steps)
         self.losses, self.norms = (torch.full((self.last,), math.nan, device=device) for _ in range(2))
         self.taken = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the model and its optimiser, as they are before the first step."""
+        spec = self.spec
+        self.model = Decoder(spec.model, spec.vocabulary)
+        if spec.start is None:
+            initialise(self.model, spec.seed)
+        else:
+            load_weights(spec.start, self.model)
+        self.model.to(self.device)
+        self.flat, self.gradient = flattened(self.model)
+        self.optimiser = FlatAdamW(self.flat, self.gradient, spec.training)
+        if spec.start is not None:
+            load_optimiser(spec.start, self.optimiser)
+        self.forward = torch.compile(self.model) if self.device.type == "cuda" else self.model
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All that steps change: parameters, AdamW's averages, training losses and norms of gradients."""
-        optimiser = self.optimiser
-        return {
-            "parameters": self.flat,
-            "mean": optimiser.mean,
-            "square": optimiser.square,
-            "losses": self.losses,
-            "norms": self.norms,
-        }
+        return {"parameters": self.flat, **self.averages(), "losses": self.losses, "norms": self.norms}
+
+    def averages(self) -> dict[str, Tensor]:
+        """AdamW's averages, each of shape (parameters,)."""
+        return {"mean": self.optimiser.mean, "square": self.optimiser.square}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Name -> parameter, on the CPU."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+
+    def measured(self, samples: Sequence[AnySample]) -> dict[str, Loss]:
+        """As `evaluate.losses_on` of the model as it is now."""
+        return losses_on(self.model, samples)
 
     @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
@@ -122,9 +134,18 @@ class TrainingLoop:
 
     def update(self, loss: Tensor) -> None:
         """Take the step that the gradient asks for, now that it is whole; ``loss`` is the step's, a scalar."""
+        self.took(loss, self.optimiser.step(self.learning_rate))
+
+    def took(self, loss: Tensor, norm: Tensor) -> None:
+        """Write down a step: its loss and its gradient's norm, scalars."""
         self.losses[self.taken] = loss
-        self.norms[self.taken] = self.optimiser.step(self._learning_rate_at(self.taken))
+        self.norms[self.taken] = norm
         self.taken += 1
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return self._learning_rate_at(self.taken)
 
     def _learning_rate_at(self, step: int) -> float:
         """Learning rate of a step from 0, in one schedule over all phases."""

@@ -10,6 +10,7 @@ import torch
 
 from regmix_pipeline.proxies.memory import worker_memory
 from regmix_pipeline.proxies.spec import ProxySpec
+from regmix_pipeline.proxies.stack.graphs import WARM
 from regmix_pipeline.proxies.stack.steps import Stack
 from regmix_pipeline.proxies.training_loop import TrainingLoop
 
@@ -78,7 +79,8 @@ def _rate(specs: Sequence[ProxySpec], device: torch.device) -> float:
     """Tokens a second of all the proxies together."""
     stack = Stack([TrainingLoop(_short(spec, len(specs), device), device) for spec in specs])
     rows = [trainer.next_rows() for trainer in stack.trainers]
-    stack.step(rows)  # compiles and allocates
+    for _ in range(WARM + 1):  # they compile, allocate, and record graphs
+        stack.step(rows)
     started = time.perf_counter()
     for _ in range(_STEPS):
         stack.step(rows)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from regmix_pipeline.proxies.device import autocast
 from regmix_pipeline.proxies.loss import linear_cross_entropy
+from regmix_pipeline.proxies.stack.graphs import WARM, StepGraphs, graphs_of
 from regmix_pipeline.proxies.stack.model import stacked_hidden
 from regmix_pipeline.proxies.training_loop import TrainingLoop
 
@@ -53,6 +54,8 @@ class Stack:
             stacked_hidden, self.parameters, first.model.get_buffer("table"), first.spec.model, self.batched
         )
         self.hidden = torch.compile(hidden) if self.device.type == "cuda" else hidden
+        self.graphs: StepGraphs | None = None
+        self._until_graphs = WARM
 
     def _views(self, rows: Tensor) -> dict[str, Tensor]:
         """Name -> its part of every proxy's row, shape (K, ...)."""
@@ -79,31 +82,65 @@ class Stack:
         Args:
             rows: each training's `TrainingLoop.next_rows`.
         """
-        self.gradient.zero_()
-        losses = self.gradients(rows)
-        for trainer, loss in zip(self.trainers, losses, strict=True):
-            trainer.update(loss)
+        parts, rates = self.passes(rows), [trainer.learning_rate for trainer in self.trainers]
+        if self._until_graphs == 0:
+            self.graphs = graphs_of(self, parts)
+        self._until_graphs -= 1
+        losses, norms = self.taken_step(parts, rates) if self.graphs is None else self.graphs.step(parts, rates)
+        for trainer, loss, norm in zip(self.trainers, losses, norms, strict=True):
+            trainer.took(loss, norm)
         if self.device.type == "cuda":  # else one of them would be charged the time of all
             torch.cuda.synchronize(self.device)
 
-    def gradients(self, rows: Sequence[NDArray[np.int64]]) -> Tensor:
-        """Add the gradients of a step's windows; returns the losses, shape (K,)."""
+    def passes(self, rows: Sequence[NDArray[np.int64]]) -> Sequence[Tensor]:
+        """A step's windows on the device, those of a pass together: shape (K, B, T + 1) each."""
         windows = torch.from_numpy(np.stack(rows)).to(self.device)
-        scale = 1.0 / (windows.shape[1] * self.model.context)
-        heads = list(zip(self.parameters[HEAD], self.gradients_of[HEAD], strict=True))
-        total = torch.zeros(len(heads), device=self.device)
-        for part in windows.chunk(-(-windows.shape[1] // self.windows_per_pass), dim=1):
-            with autocast(self.device):
-                hidden = self.hidden(part[:, :, :-1]).unbind(0)
-                labels = part[:, :, 1:].reshape(len(hidden), -1)
-                losses = torch.stack(
-                    [
-                        linear_cross_entropy(each, head, own, scale=scale, gradient=of_head)
-                        for each, own, (head, of_head) in zip(hidden, labels, heads, strict=True)
-                    ]
-                )
-            found = torch.autograd.grad(losses.sum(), [self.parameters[name] for name in self.leaves])
-            for name, gradient in zip(self.leaves, found, strict=True):
-                self.gradients_of[name].add_(gradient)
-            total += losses.detach()
+        parts = windows.chunk(-(-windows.shape[1] // self.windows_per_pass), dim=1)
+        return [part.contiguous() for part in parts]  # as a graph's buffer is: nothing is compiled twice
+
+    def taken_step(self, parts: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Take a step kernel by kernel.
+
+        Args:
+            parts: the windows of each pass.
+            rates: each training's learning rate.
+
+        Returns:
+            Losses and norms of the gradients, both of shape (K,).
+        """
+        self.gradient.zero_()
+        losses = self.gradients(parts)
+        norms = [trainer.optimiser.step(rate) for trainer, rate in zip(self.trainers, rates, strict=True)]
+        return losses, torch.stack(norms)
+
+    def gradients(self, parts: Sequence[Tensor]) -> Tensor:
+        """Add the gradients of the passes of a step; returns the losses, shape (K,)."""
+        scale = self.scale(parts)
+        total = torch.zeros(len(self.trainers), device=self.device)
+        for part in parts:
+            total += self.add_gradients(part, scale)
         return total
+
+    def scale(self, parts: Sequence[Tensor]) -> float:
+        """What a token's loss counts for in a step of these passes."""
+        return 1.0 / (sum(part.shape[1] for part in parts) * self.model.context)
+
+    def add_gradients(self, part: Tensor, scale: float) -> Tensor:
+        """Add the gradients of a pass's windows; returns its part of the losses, shape (K,).
+
+        On CUDA a graph records it: nothing in it may wait for the device, or depend on a value there.
+        """
+        heads = zip(self.parameters[HEAD], self.gradients_of[HEAD], strict=True)
+        with autocast(self.device):
+            hidden = self.hidden(part[:, :, :-1]).unbind(0)
+            labels = part[:, :, 1:].reshape(len(hidden), -1)
+            losses = torch.stack(
+                [
+                    linear_cross_entropy(each, head, own, scale=scale, gradient=of_head)
+                    for each, own, (head, of_head) in zip(hidden, labels, heads, strict=True)
+                ]
+            )
+        found = torch.autograd.grad(losses.sum(), [self.parameters[name] for name in self.leaves])
+        for name, gradient in zip(self.leaves, found, strict=True):
+            self.gradients_of[name].add_(gradient)
+        return losses.detach()

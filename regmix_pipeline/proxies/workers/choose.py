@@ -57,7 +57,7 @@ def _commands(workspace: Workspace, settings: EngineSettings, trainer: TrainerSe
 
 def local_executor(workspace: Workspace, settings: EngineSettings) -> LocalExecutor:
     """Processes of this machine, as the settings say."""
-    return LocalExecutor(workspace.workers, settings.stack, settings.gpus_per_model)
+    return LocalExecutor(workspace.workers, settings.stack, settings.gpus_per_model, settings.divide)
 
 
 def executor_here(workspace: Workspace) -> TaskExecutor:

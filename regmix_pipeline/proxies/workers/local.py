@@ -132,14 +132,17 @@ class LocalExecutor:
         workers: processes; default `default_workers`, and one for each CUDA device where proxies are stacked.
         stack: see `EngineSettings.stack`.
         gpus: see `EngineSettings.gpus_per_model`.
+        divide: see `EngineSettings.divide`.
     """
 
-    def __init__(self, workers: int | None = None, stack: int | None = 1, gpus: int = 1) -> None:
+    def __init__(
+        self, workers: int | None = None, stack: int | None = 1, gpus: int = 1, divide: bool | None = None
+    ) -> None:
         if workers is not None and workers < 1:
             raise ProxyError(f"{workers} workers", where="proxies.workers", remedy="give 1 or more")
         self.workers = workers or default_workers()
         self.stack = stack
-        self.gpus = gpus if devices_here() > 1 else 1
+        self.gpus, self.divide = gpus if devices_here() > 1 else 1, divide
         self._stacking = workers or stacking_workers(stack)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
@@ -156,7 +159,7 @@ class LocalExecutor:
         workers = self.workers if all(len(unit) == 1 for unit in units) else self._stacking
         if self.gpus > 1 and any(len(unit) == 1 and isinstance(unit[0], ProxySpec) for unit in units):
             workers = models_at_once(devices_here(), self.gpus)
-        lines = partial(line_of_unit, stack=self.stack, gpus=self.gpus)
+        lines = partial(line_of_unit, stack=self.stack, gpus=self.gpus, divide=self.divide)
         with closing(answers("regmix_pipeline.proxies.workers.worker", units, lines, workers)) as found:
             for unit, answer, code in found:
                 if answer is None:
@@ -198,9 +201,11 @@ def line_of(task: Task) -> dict[str, Any]:
     return {"kind": type(task).__name__, "spec": task.model_dump(mode="json"), "where": where_of(task)}
 
 
-def line_of_unit(unit: Sequence[Task], stack: int | None, gpus: int = 1) -> Mapping[str, Any]:
-    """As `line_of`, for several proxies that are stacked, or one over so many GPUs."""
-    return {**line_of_lines([line_of(task) for task in unit], stack), "gpus": gpus}
+def line_of_unit(
+    unit: Sequence[Task], stack: int | None, gpus: int = 1, divide: bool | None = None
+) -> Mapping[str, Any]:
+    """As `line_of`, for several proxies that are stacked, or one over so many GPUs, perhaps divided among them."""
+    return {**line_of_lines([line_of(task) for task in unit], stack), "gpus": gpus, "divide": divide}
 
 
 def line_of_lines(lines: Sequence[Mapping[str, Any]], stack: int | None) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
 # ruff: noqa: TID253  (imported only inside worker processes and tests)
 """One proxy over several devices of a machine: each takes its share of a step's windows, and gradients are added up.
 
-All parameters are one flat tensor, so data-parallel training is one all-reduce a step. torchrun starts a process for
+All parameters are one flat tensor, so data-parallel training is one all-reduce a step; a model that no device could
+hold is divided among them (`divided.DividedLoop`). torchrun starts a process for
 each device, as ``python -P -m regmix_pipeline.proxies.workers.parallel JOB``; the first of them samples, writes
 snapshots and the proxy. Sums over devices round differently from sums on one: losses agree, bits do not.
 """
@@ -28,6 +29,8 @@ from regmix_pipeline.errors import ProxyError, error_from_payload
 from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.processes import command, how_it_ended, module_search
 from regmix_pipeline.progress import to_stderr
+from regmix_pipeline.proxies.divided import DividedLoop
+from regmix_pipeline.proxies.memory import shares, whole_fits
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.train import TrainingRun, starting_again_after_errors
 from regmix_pipeline.proxies.training_loop import TrainingLoop
@@ -54,6 +57,12 @@ class ParallelLoop(TrainingLoop):
             distributed.all_reduce(tensor)
         self.update(loss)
 
+    def follow(self) -> None:
+        """Train beside the first process."""
+        self.agree()
+        while self.taken < self.last:
+            self.step()
+
     def agree(self) -> None:
         """Go on from where the first process is, which may have read a snapshot."""
         taken = torch.tensor(self.taken, device=self.device)
@@ -63,35 +72,42 @@ class ParallelLoop(TrainingLoop):
         self.optimiser.taken.fill_(self.spec.steps_before + self.taken)
 
 
-def train_in_parallel(spec: ProxySpec, devices: list[int] | int) -> dict[str, Any]:
+def train_in_parallel(spec: ProxySpec, devices: list[int] | int, divide: bool | None = None) -> dict[str, Any]:
     """Train a proxy over several CUDA devices, or read the finished one.
 
     Args:
         spec: what to train.
         devices: numbers of the CUDA devices; or how many processes of a CPU, for tests.
+        divide: see `EngineSettings.divide`.
 
     Returns:
         What `proxy.json` holds.
 
     Raises:
-        ProxyError: as `train.train_proxy`; or a step has fewer windows than there are devices, or a process died.
+        ProxyError: as `train.train_proxy`; or a step has fewer windows than there are devices, or a number that they
+            cannot share where the model is divided; or a process died.
     """
     number = devices if isinstance(devices, int) else len(devices)
     windows = spec.training.windows_per_step
-    if windows < number:
+    if divide is None:
+        divide = not isinstance(devices, int) and not _fits(spec, devices)
+    if windows < number or (divide and windows % number):
+        problem = f"cannot be shared by the {number} devices that a model is divided among"
         raise ProxyError(
-            f"a step of {windows} windows is not enough for {number} devices",
+            f"a step of {windows} windows " + (problem if divide else f"is not enough for {number} devices"),
             where=where_of(spec),
-            remedy=f"lower proxies.engine.gpus_per_model to {windows} or less",
+            remedy=f"lower proxies.engine.gpus_per_model to {shares(windows, number) if divide else windows}",
         )
     if spec.start is not None and not spec.is_finished:
-        train_in_parallel(spec.start, devices)
+        train_in_parallel(spec.start, devices, divide)
     spec.lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(spec.lock), tempfile.TemporaryDirectory(prefix="regmix-parallel-") as folder:
         if spec.is_finished:
             return read_json(spec.output / "proxy.json")
         job, answer = Path(folder, "job.json"), Path(folder, "answer.json")
-        write_json(job, {"spec": spec.model_dump(mode="json"), "answer": str(answer), "processes": number})
+        write_json(
+            job, {"spec": spec.model_dump(mode="json"), "answer": str(answer), "processes": number, "divide": divide}
+        )
         visible = {} if isinstance(devices, int) else {"CUDA_VISIBLE_DEVICES": _visible(devices)}
         environment = os.environ | visible | {"PYTHONPATH": module_search()}
         code = subprocess.call(
@@ -106,6 +122,12 @@ def train_in_parallel(spec: ProxySpec, devices: list[int] | int) -> dict[str, An
                 remedy="its log is above; run again: it continues from its last snapshot",
             )
         return read_json(spec.output / "proxy.json")
+
+
+def _fits(spec: ProxySpec, devices: list[int]) -> bool:
+    """Whether each of these CUDA devices holds the whole model."""
+    room = min(torch.cuda.get_device_properties(number).total_memory for number in devices)
+    return whole_fits(spec.model, spec.vocabulary, spec.training.windows_per_step, len(devices), room)
 
 
 def _visible(devices: list[int]) -> str:
@@ -126,21 +148,21 @@ def main() -> None:
         return
     libc.prctl(_DIES_WITH_PARENT, signal.SIGKILL)
     job = json.loads(Path(sys.argv[1]).read_text())
-    _process(ProxySpec.model_validate(job["spec"]), Path(job["answer"]))
+    _process(ProxySpec.model_validate(job["spec"]), Path(job["answer"]), DividedLoop if job["divide"] else ParallelLoop)
 
 
-def _process(spec: ProxySpec, answer: Path) -> None:
+def _process(spec: ProxySpec, answer: Path, kind: type[DividedLoop] | type[ParallelLoop]) -> None:
     prepare_torch()
     cuda = spec.device != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         if distributed.get_rank() == 0:
-            _first(spec, device)
+            _first(spec, device, kind)
         else:
-            _other(spec, device)
+            kind(spec, device).follow()
     except Exception as error:
         # What befalls all of them alike is said once.
         if distributed.get_rank() == 0:
@@ -149,22 +171,17 @@ def _process(spec: ProxySpec, answer: Path) -> None:
     distributed.destroy_process_group()
 
 
-def _first(spec: ProxySpec, device: torch.device) -> None:
-    run = TrainingRun(spec, device, to_stderr, loop=ParallelLoop)
-    assert isinstance(run.trainer, ParallelLoop)
-    run.trainer.agree()
+def _first(spec: ProxySpec, device: torch.device, kind: type[DividedLoop] | type[ParallelLoop]) -> None:
+    run = TrainingRun(spec, device, to_stderr, loop=kind)
+    if isinstance(run.trainer, ParallelLoop):
+        run.trainer.agree()
     with starting_again_after_errors(spec):
         while run.goes_on:
             run.trainer.step()
             run.after_step()
     run.finished()
-
-
-def _other(spec: ProxySpec, device: torch.device) -> None:
-    loop = ParallelLoop(spec, device)
-    loop.agree()
-    while loop.taken < loop.last:
-        loop.step()
+    if isinstance(run.trainer, DividedLoop):
+        run.trainer.end()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
     say = to_stderr if number == 0 else to_nobody
     while (line := tasks.get()) is not None:
         asked = json.loads(line)
-        answers.write(json.dumps(answer(asked, LocalFiles(number, say, asked["gpus"]))) + "\n")
+        answers.write(json.dumps(answer(asked, LocalFiles(number, say, asked["gpus"], asked["divide"]))) + "\n")
         answers.flush()
 
 
@@ -90,11 +90,13 @@ class LocalFiles:
         number: of the worker, which chooses among CUDA devices.
         say: called with how far a long training is.
         gpus: CUDA devices that a model which is not stacked trains on.
+        divide: see `EngineSettings.divide`.
     """
 
     number: int = 0
     say: Say = to_nobody
     gpus: int = 1
+    divide: bool | None = None
 
     def do(self, task: Task) -> dict[str, Any]:
         """See `TaskFiles`."""
@@ -105,7 +107,8 @@ class LocalFiles:
             if self.gpus > 1 and device_of(task.device).type == "cuda":
                 from regmix_pipeline.proxies.workers.parallel import train_in_parallel
 
-                return train_in_parallel(task, [self.number * self.gpus + place for place in range(self.gpus)])
+                devices = [self.number * self.gpus + place for place in range(self.gpus)]
+                return train_in_parallel(task, devices, self.divide)
             return train_proxy(task, self.number, self.say)
         from regmix_pipeline.proxies.evaluate import evaluate_proxy
 

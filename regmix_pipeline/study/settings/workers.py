@@ -15,6 +15,7 @@ _VARIABLES = {
     "address": "REGMIX_RAY_ADDRESS",
     "stack": "REGMIX_STACK",
     "gpus_per_model": "REGMIX_GPUS_PER_MODEL",
+    "divide": "REGMIX_DIVIDE",
     "store": "REGMIX_STORE",
     "cpus_per_proxy": "REGMIX_CPUS_PER_PROXY",
     "gpus_per_proxy": "REGMIX_GPUS_PER_PROXY",
@@ -46,6 +47,9 @@ class EngineSettings(Settings):
     gpus_per_model: int = Field(default=1, ge=1, le=1024)
     """GPUs of this machine that a model which is not stacked trains on, each with its share of a step's windows. For
     models of the confirmation that one GPU takes too long for. Not used on a CPU."""
+    divide: bool | None = None
+    """Whether each of those GPUs holds only its part of the model and of AdamW's averages, a step's windows being a
+    multiple of them. Default: where one GPU's memory does not hold the whole model."""
     store: str | None = None
     """fsspec address that shards and finished proxies go through, for instance s3://bucket/demo. Default: none, the
     study's home is on a disk that all machines share."""

@@ -246,6 +246,31 @@ def test_a_step_of_fewer_windows_than_devices_is_warned_of():
     assert any("lower proxies.engine.gpus_per_model" in warning for warning in plan.warnings)
 
 
+def test_a_model_that_no_device_holds_is_divided_among_several():
+    large = study(layers=32, width=4096)
+    small = H100.model_copy(update={"memory_gb": 30.0})
+
+    def planned(**engine):
+        return plan_study(with_engine(large, **engine), hardware=small)
+
+    with pytest.raises(PlanError, match=r"on each device, which has 30") as error:
+        planned()
+    assert "gpus_per_model" in str(error.value)
+    with pytest.raises(PlanError):
+        planned(gpus_per_model=8, divide=False)
+    plan = planned(gpus_per_model=8)
+    assert (plan.per_model["proxies"], plan.divided["proxies"]) == (8, True)
+    assert plan.memory["proxies"].total < 30e9
+    assert not plan.warnings
+    shown = plan_as_json(plan)["works"][0]
+    assert (shown["devices_per_model"], shown["divided"]) == (8, True)
+    # What one device holds is not divided unless the study says so.
+    assert not plan_study(with_engine(study(), gpus_per_model=8, stack=1), hardware=H100).divided["proxies"]
+    asked = plan_study(with_engine(study(), gpus_per_model=7, stack=1, divide=True), hardware=H100)
+    assert asked.divided["proxies"]
+    assert any("cannot be shared by the 7 devices" in warning for warning in asked.warnings)
+
+
 def test_a_trial_of_stacked_models_says_what_each_of_them_takes():
     from regmix_pipeline.planning.measured import trial
 

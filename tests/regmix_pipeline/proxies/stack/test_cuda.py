@@ -68,6 +68,41 @@ def test_a_stack_is_trained_written_and_continued(spec_of: SpecOf) -> None:
     assert train_proxy(made[0]) == found[made[0].id]
 
 
+def with_graphs(spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch, wanted: str) -> tuple[Stack, np.ndarray]:
+    monkeypatch.setenv("REGMIX_CUDA_GRAPHS", wanted)
+    stack = Stack([TrainingLoop(spec, torch.device("cuda", 0)) for spec in specs(spec_of, 4)])
+    for _ in range(20):
+        stack.step([trainer.next_rows() for trainer in stack.trainers])
+    return stack, torch.stack([trainer.losses for trainer in stack.trainers]).cpu().numpy()
+
+
+def test_steps_from_graphs_are_those_of_single_kernels(spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    (stack, found), (plain, expected) = (with_graphs(spec_of, monkeypatch, wanted) for wanted in ("1", "0"))
+    assert stack.graphs is not None
+    assert plain.graphs is None
+    np.testing.assert_allclose(found, expected, atol=NOISE)
+    norms = [torch.stack([trainer.norms for trainer in each.trainers]).cpu().numpy() for each in (stack, plain)]
+    np.testing.assert_allclose(*norms, rtol=0.1)
+    assert {float(trainer.optimiser.taken) for trainer in stack.trainers} == {20.0}
+
+
+def test_what_no_graph_can_hold_is_done_kernel_by_kernel(
+    spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    waits = Stack.add_gradients
+
+    def waiting(stack: Stack, part: torch.Tensor, scale: float) -> torch.Tensor:
+        found = waits(stack, part, scale)
+        found.sum().item()
+        return found
+
+    monkeypatch.setattr(Stack, "add_gradients", waiting)
+    stack, found = with_graphs(spec_of, monkeypatch, "1")
+    assert stack.graphs is None
+    assert "no CUDA graphs" in capfd.readouterr().err
+    assert np.isfinite(found).all()
+
+
 def test_a_trial_finds_a_size_that_fits(spec_of: SpecOf) -> None:
     made = specs(spec_of, 16)
     assert best_size(made, torch.device("cuda", 0)) in (1, 4, 16)
