@@ -44,8 +44,10 @@ class RoundSettings(Settings):
     loss most."""
 
 
-FIRST_ROUND = 16
-"""Mixtures that the first round holds at least, or all there are."""
+FIRST_ROUND = 10
+"""Mixtures that the first round holds at least."""
+FEWEST_IN_ROUNDS = 16
+"""Mixtures below which all are sampled at once."""
 
 
 class MixtureSettings(Settings):
@@ -106,10 +108,10 @@ class MixtureSettings(Settings):
         >>> MixtureSettings(count=64).round_sizes
         (22, 14, 14, 14)
         >>> MixtureSettings(count=18).round_sizes, MixtureSettings(count=12).round_sizes
-        ((16, 1, 1), (12,))
+        ((10, 3, 3, 2), (12,))
         """
-        first = self.count if self.rounds.number == 1 else round(self.count * self.rounds.first)
-        first = min(max(first, FIRST_ROUND), self.count)
+        at_once = self.rounds.number == 1 or self.count < FEWEST_IN_ROUNDS
+        first = self.count if at_once else max(round(self.count * self.rounds.first), FIRST_ROUND)
         left = self.count - first
         each, more = divmod(left, max(self.rounds.number - 1, 1))
         later = (each + (place < more) for place in range(self.rounds.number - 1))
@@ -123,7 +125,7 @@ class MixtureSettings(Settings):
         >>> MixtureSettings(count=64).pilot_sizes
         (12, 10, 14, 14, 14)
         >>> MixtureSettings(count=32).pilot_sizes
-        (16, 6, 5, 5)
+        (11, 7, 7, 7)
         """
         first, *later = self.round_sizes
         pilots = self.rounds.pilots
