@@ -15,6 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
+# What is imported is compiled when it is; to compile all that is installed takes a minute.
+INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock image recording gallery check lint types docs docs-serve reference bench-throughput clean
 
@@ -64,8 +66,8 @@ test-consumers: $(VENV)-consumers/.installed $(VENV)-bench/.installed
 # Bounds of these libraries exclude versions that the rest needs; they run with them.
 $(VENV)-consumers/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-consumers/bin/python || $(PYTHON) -m venv $(VENV)-consumers
-	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench,consumers]"
-	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+	$(VENV)-consumers/bin/pip $(INSTALL) -e ".[dev,bench,consumers]"
+	$(VENV)-consumers/bin/pip $(INSTALL) --no-deps \
 		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan megatron-energon multi-storage-client nemo-automodel mlflow
 	touch $@
 
@@ -75,8 +77,8 @@ bench-throughput: $(VENV)-bench/.installed
 # litgpt's bound on huggingface-hub excludes the version that the rest needs; it runs with it.
 $(VENV)-bench/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt litgpt
+	$(VENV)-bench/bin/pip $(INSTALL) -e ".[dev,bench]"
+	$(VENV)-bench/bin/pip $(INSTALL) --no-deps litgpt
 	touch $@
 
 # The exact set of constraints.txt. torch is by far the largest part; with pip pointed at a CPU build of it, the smaller one
@@ -84,12 +86,12 @@ $(VENV)-bench/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "regmix-pipeline needs Python 3.11 to 3.13; set PYTHON=/path/to/python"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	$(BIN)/pip $(INSTALL) -e ".[train]"
 	touch $@
 
 # What tests, checks and the documentation need besides, in the same environment.
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	$(BIN)/pip $(INSTALL) -e ".[dev,docs]"
 	touch $@
 
 # Every supported Python that is here: an environment each, by nox.
@@ -102,7 +104,7 @@ lock: $(VENV)-nox/.installed
 
 $(VENV)-nox/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-nox/bin/python || $(PYTHON) -m venv $(VENV)-nox
-	$(VENV)-nox/bin/pip install --quiet --disable-pip-version-check -c constraints.txt nox uv
+	$(VENV)-nox/bin/pip $(INSTALL) nox uv
 	touch $@
 
 # The README's recording of the demo, and the gallery's pictures of its report; minutes, and Chromium.
@@ -119,7 +121,7 @@ gallery: $(VENV)-pictures/.installed
 
 $(VENV)-pictures/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-pictures/bin/python || $(PYTHON) -m venv $(VENV)-pictures
-	$(VENV)-pictures/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,pictures]"
+	$(VENV)-pictures/bin/pip $(INSTALL) -e ".[train,pictures]"
 	touch $@
 
 # The container image; IMAGE_OPTIONS="--build-arg TORCH_INDEX=" makes the one for CUDA.
