@@ -15,7 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
-# What is imported is compiled when it is; to compile all that is installed takes a minute.
+# To compile all that is installed takes a minute; what is imported is compiled then, and kept.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock image recording gallery check lint types docs docs-serve reference bench-throughput clean
