@@ -58,11 +58,12 @@ reference: $(VENV)/.installed-dev
 		$(BIN)/python -m regmix_pipeline.reference $$page > docs/.$$page.md && mv docs/.$$page.md docs/$$page.md || exit 1; \
 	done
 
+# These libraries are large: on a busy machine their imports alone take minutes.
 test-consumers: $(VENV)-consumers/.installed $(VENV)-bench/.installed
-	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers \
+	$(VENV)-consumers/bin/python -m pytest -n 0 --timeout 1800 -m consumers \
 		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers \
 		tests/regmix_pipeline/proxies/test_trackers.py
-	$(VENV)-bench/bin/python -m pytest -n 0 -m consumers tests/end_to_end/consumers
+	$(VENV)-bench/bin/python -m pytest -n 0 --timeout 1800 -m consumers tests/end_to_end/consumers
 
 # Bounds of these libraries exclude versions that the rest needs; they run with them.
 $(VENV)-consumers/.installed: pyproject.toml constraints.txt
