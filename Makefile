@@ -15,6 +15,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
+# To compile all that is installed takes a minute; what is imported is compiled then, and kept.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: demo ui test test-kills test-slow test-pythons test-consumers lock image recording gallery check lint types docs docs-serve reference bench-throughput clean
 
@@ -55,17 +58,18 @@ reference: $(VENV)/.installed-dev
 		$(BIN)/python -m regmix_pipeline.reference $$page > docs/.$$page.md && mv docs/.$$page.md docs/$$page.md || exit 1; \
 	done
 
+# These libraries are large: on a busy machine their imports alone take minutes.
 test-consumers: $(VENV)-consumers/.installed $(VENV)-bench/.installed
-	$(VENV)-consumers/bin/python -m pytest -n 0 -m consumers \
+	$(VENV)-consumers/bin/python -m pytest -n 0 --timeout 1800 -m consumers \
 		tests/regmix_pipeline/decisions/exports/consumers tests/regmix_pipeline/tokens/consumers \
 		tests/regmix_pipeline/proxies/test_trackers.py
-	$(VENV)-bench/bin/python -m pytest -n 0 -m consumers tests/end_to_end/consumers
+	$(VENV)-bench/bin/python -m pytest -n 0 --timeout 1800 -m consumers tests/end_to_end/consumers
 
 # Bounds of these libraries exclude versions that the rest needs; they run with them.
 $(VENV)-consumers/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-consumers/bin/python || $(PYTHON) -m venv $(VENV)-consumers
-	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench,consumers]"
-	$(VENV)-consumers/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+	$(VENV)-consumers/bin/pip $(INSTALL) -e ".[dev,bench,consumers]"
+	$(VENV)-consumers/bin/pip $(INSTALL) --no-deps \
 		ai2-olmo-core cached-path mosaicml-streaming litgpt torchtitan megatron-energon multi-storage-client nemo-automodel mlflow
 	touch $@
 
@@ -75,8 +79,8 @@ bench-throughput: $(VENV)-bench/.installed
 # litgpt's bound on huggingface-hub excludes the version that the rest needs; it runs with it.
 $(VENV)-bench/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt litgpt
+	$(VENV)-bench/bin/pip $(INSTALL) -e ".[dev,bench]"
+	$(VENV)-bench/bin/pip $(INSTALL) --no-deps litgpt
 	touch $@
 
 # The exact set of constraints.txt. torch is by far the largest part; with pip pointed at a CPU build of it, the smaller one
@@ -84,12 +88,12 @@ $(VENV)-bench/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "regmix-pipeline needs Python 3.11 to 3.13; set PYTHON=/path/to/python"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	$(BIN)/pip $(INSTALL) -e ".[train]"
 	touch $@
 
 # What tests, checks and the documentation need besides, in the same environment.
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	$(BIN)/pip $(INSTALL) -e ".[dev,docs]"
 	touch $@
 
 # Every supported Python that is here: an environment each, by nox.
@@ -102,7 +106,7 @@ lock: $(VENV)-nox/.installed
 
 $(VENV)-nox/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-nox/bin/python || $(PYTHON) -m venv $(VENV)-nox
-	$(VENV)-nox/bin/pip install --quiet --disable-pip-version-check -c constraints.txt nox uv
+	$(VENV)-nox/bin/pip $(INSTALL) nox uv
 	touch $@
 
 # The README's recording of the demo, and the gallery's pictures of its report; minutes, and Chromium.
@@ -119,7 +123,7 @@ gallery: $(VENV)-pictures/.installed
 
 $(VENV)-pictures/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)-pictures/bin/python || $(PYTHON) -m venv $(VENV)-pictures
-	$(VENV)-pictures/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,pictures]"
+	$(VENV)-pictures/bin/pip $(INSTALL) -e ".[train,pictures]"
 	touch $@
 
 # The container image; IMAGE_OPTIONS="--build-arg TORCH_INDEX=" makes the one for CUDA.

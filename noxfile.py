@@ -3,6 +3,8 @@
 `base` is what `pip install regmix-pipeline` gives, without torch: runs that were imported, regressors, search and
 decisions. `lowest` is the same with the oldest versions that pyproject.toml allows. `training` adds torch, and trains
 and measures proxies. `tests` is the whole suite. An interpreter that is not here is skipped, and named.
+
+On Linux the package index's torch brings CUDA, 3 GB for each Python: `UV_TORCH_BACKEND=cpu nox` takes torch for CPUs.
 """
 
 import json

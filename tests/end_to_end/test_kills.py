@@ -29,10 +29,8 @@ TRAINED = r"interrupted: \d+ of \d+ proxies trained; run again to continue"
 COMPARED = r"interrupted.* strategy_comparison; run again to continue"
 MOMENTS = [
     (TOKENISING, signal.SIGTERM),
-    (TOKENISING, KILLED),
     (TRAINING, ORPHANED),
     (TRAINING, signal.SIGINT),
-    (MEASURING, KILLED),
     (MEASURING, signal.SIGHUP),
     (REGRESSION, ORPHANED),
     (CONFIRMATION, KILLED),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -26,6 +26,7 @@ def test_what_mixtures_explain_is_no_outlier(seed):
     assert outliers(*made(seed), ["smooth", "own"]) == []
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 200), st.integers(0, 31), st.sampled_from([(0, 0.01), (0, 12.0), (1, 12.0), (1, 40.0)]))
 def test_a_run_that_diverged_is_found(seed, row, case):
     column, loss = case
