@@ -16,10 +16,14 @@ from regmix_pipeline.planning.rates import evaluation_seconds
 from regmix_pipeline.planning.speed import Speed
 from regmix_pipeline.planning.work import LARGER, SIZES, STRATEGIES, Comparison, Work
 from regmix_pipeline.proxies.tasks import PHASES
-from regmix_pipeline.stages import STAGES
+from regmix_pipeline.stages import PROXY_LOSSES, STAGES, behind
 
 _FOLDERS = {"proxies": "proxies", "confirmation": "confirmations", **dict.fromkeys(Comparison, "compared")}
 _FOLDERS |= {f"{LARGER} {number}": "sizes" for number in (1, 2)}
+
+
+_OF_PROXIES = ("proxy_checkpoints", "proxy_losses")
+"""Stages with a part for every proxy."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,11 @@ def made_of(workspace: Workspace, works: Sequence[Work]) -> RecordedWork:
         )
         for stage in STAGES
     }
-    left = {row.stage: _share_left(row) for row in found.stages}
+    later = found.later_rounds.models
+    left = {row.stage: _share_left(row, later if row.stage in _OF_PROXIES else 0) for row in found.stages}
+    if later:
+        # A round's losses make all that follows from them anew.
+        left |= {stage.name: 1.0 for stage in STAGES if PROXY_LOSSES in behind(stage)}
     return RecordedWork(left, {work.what: _to_train(found, work) for work in works}, seconds, found.guesses)
 
 
@@ -83,11 +91,12 @@ def nothing_made(works: Sequence[Work]) -> RecordedWork:
     return RecordedWork(to_train={work.what: _all_of(work) for work in works})
 
 
-def _share_left(row: StageForecast) -> float:
-    """Share of a stage that would be made; all of it where that is not known."""
+def _share_left(row: StageForecast, later: int) -> float:
+    """Share of a stage that would be made, with what later rounds add to it; all of it where that is not known."""
     if row.problem:
         return 1.0
-    return (len(row.stale) - len(row.restored)) / row.wanted if row.wanted else 0.0
+    wanted = row.wanted + later
+    return (len(row.stale) - len(row.restored) + later) / wanted if wanted else 0.0
 
 
 def _all_of(work: Work, *, at_most: bool = False) -> ToTrain:
@@ -110,7 +119,11 @@ def _to_train(found: Forecast, work: Work) -> ToTrain:
     row = found.of("proxy_checkpoints" if work.what == "proxies" else work.what)
     if row.problem:
         return _all_of(work, at_most=True)
-    return ToTrain(row.models, row.tokens, row.tokens_at_most and row.models > 0)
+    now = ToTrain(row.models, row.tokens, row.tokens_at_most and row.models > 0)
+    later = found.later_rounds
+    if work.what != "proxies" or not later.models:
+        return now
+    return ToTrain(now.models + later.models, now.tokens + later.tokens, now.at_most or later.at_most)
 
 
 def recorded_speed(workspace: Workspace, work: Work) -> Speed | None:

@@ -31,7 +31,8 @@ class RoundSettings(Settings):
     """Rounds, the sampled one included. 1: all mixtures are sampled at once. Fewer rounds are larger, and keep more
     workers busy."""
     first: float = Field(default=0.35, gt=0, le=1)
-    """Share of `count` that the sampler draws for the first round, which holds 16 mixtures at least."""
+    """Share of `count` that the sampler draws for the first round, which holds 10 mixtures at least. Fewer than 16 in
+    all are sampled at once."""
     pilots: int = Field(default=12, ge=0)
     """Mixtures sampled before n-gram counts are judged by them, where the study counts n-grams and `count` is at least
     three times as many; 0: never. Where counts are trusted (see `regression.trust`), one more round ends the study;
