@@ -99,11 +99,11 @@ def moved_to_target(
     workspace: Workspace, fitted: FittedRegressor, found: AtTarget, table: LossTable
 ) -> FittedRegressor:
     """The regressors fitted to the measured losses as they would be at the target's size."""
-    law, X = found.law, fitted.weights
+    law = found.law
     return fit_again(
         fitted,
-        law.moved(fitted, X, fitted.losses, found.target),
-        law.moved(fitted, X, fitted.out_of_fold, found.target),
+        law.moved(fitted.losses, found.target),
+        law.moved(fitted.out_of_fold, found.target),
         fitted.spread * law.scale(found.target),
         table.standard_errors,
         workspace.study.regression,

@@ -46,7 +46,7 @@ def size_path(
         return []
     at_base, rows = fitted.predict(pool), []
     for size, trained in _sizes(found):
-        values = found.law.moved(fitted, pool, at_base, size) @ share
+        values = found.law.moved(at_base, size) @ share
         best = pool[np.argsort(values, kind="stable")[:BEST]].mean(axis=0)
         rows.append(
             {

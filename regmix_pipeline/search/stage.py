@@ -139,8 +139,6 @@ def _at_target(
         chosen,
         {"natural": natural, "runner-up": second},
         found["objective"],
-        # As the gain was predicted: at the size of the regressors that were searched.
-        found["gain"]["optimism"] / (at_target.growth(base, found["objective"]) if at_target.used else 1.0),
         seed=workspace.study.seed,
     )
     scores = at_target.rows()
