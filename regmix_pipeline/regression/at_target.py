@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,6 @@ class AtTarget:
     def used(self) -> bool:
         """Whether the regressors are moved by it."""
         return self.law.used != SINGLE
-
-    def growth(self, fitted: FittedRegressor, target_weights: Mapping[str, float]) -> float:
-        """See `SizeLaw.growth`, at the target."""
-        return self.law.growth(fitted, self.target, target_weights)
 
     def save(self, folder: Path) -> None:
         """Write `FILE`."""

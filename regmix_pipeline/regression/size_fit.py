@@ -30,8 +30,8 @@ FOLDS, PARTITIONS = 4, 6
 DRAWS = 200
 """Laws drawn from what the runs leave open, for chances and intervals."""
 OPEN_HELP = 0.0125
-"""Deviation of a domain's help for each unit of the logarithm of size: a few runs nearby cannot see it, and it parts the
-ranks of proxies from those of the large run. As large on synthetic worlds."""
+"""Deviation of a domain's help for each unit of the logarithm of size: a few runs nearby cannot see it, and it parts
+ranks of proxies from those of the large run. With this, chances are as often true as they say on synthetic worlds."""
 LEAST = 0.05
 """Share of the base size's spread below which no spread is believed."""
 
@@ -46,9 +46,9 @@ def fit_sizes(
     """Fit a slope for every target to runs of other sizes, shrunk towards their mean as far as the runs leave it open.
 
     How far slopes differ is not known beforehand: every width of `WIDTHS` counts as the runs make it likely. Slopes are
-    used where it is likely by `SURE` that they differ, and the objective's differences between larger runs that were
-    left out are predicted no worse with them, by more than the standard error of that. A mixture's loss at the base size may be known; of the larger runs left
-    out nothing is.
+    used where it is likely by `SURE` that they differ, unless the objective's differences between larger runs that were
+    left out are predicted worse with them, by more than the standard error. A mixture's loss at the base size may be
+    known; of the larger runs left out nothing is.
 
     Args:
         fitted: the regressors of the base size.

@@ -13,7 +13,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.sizes import ModelSize, SizeLaw
 
 ERRORS = 50
-"""Errors of the proxies' regressors drawn for each law of size."""
+"""Errors of the proxies' regressors drawn for each draw of slopes and helps."""
 
 
 def survival(
@@ -44,7 +44,7 @@ def survival(
 
     Returns:
         Rows with rival, chance, gain (mean, nats per token at the target's size), low, high; open_in_size and
-        open_in_proxies, the deviations of the gain that the law of size and the regressors leave open.
+        open_in_proxies, the deviations of the gain that what moves with size and the regressors leave open.
     """
     points = np.array([chosen, *rivals.values()])
     share, generator = fitted.shares(target_weights), np.random.Generator(np.random.PCG64(seed))
