@@ -31,7 +31,8 @@ DRAWS = 200
 """Laws drawn from what the runs leave open, for chances and intervals."""
 OPEN_HELP = 0.01
 """Deviation of a domain's help for each unit of the logarithm of size: a few runs nearby cannot see it, and it parts
-ranks of proxies from those of the large run. With this, chances are as often true as they say on synthetic worlds."""
+ranks of proxies from those of the large run. Chosen for chances that come true as often as they say, on synthetic
+worlds."""
 WIDER, BELIEVED = (1.0, 2.0, 4.0, 8.0), (0.94, 0.02, 0.02, 0.02)
 """Multiples of it that larger runs may ask for, and what is thought of them before: further away in size, or of text
 whose domains come to matter otherwise, runs show more than slopes explain."""
