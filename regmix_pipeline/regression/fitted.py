@@ -22,7 +22,7 @@ from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
 from regmix_pipeline.regression.trust import Trust
 
 Array = NDArray[np.float64]
-FORMAT = 4
+FORMAT = 5
 EVIDENCE = "ngrams.parquet"
 """File beside the fit that holds what n-gram counts predict, where it is used."""
 
@@ -40,7 +40,8 @@ class FittedRegressor:
         out_of_fold: predictions of the chosen regressors, made without each row's fold, (n, T).
         scores: rows with keys regressor, target, split, metric, value, low, high, chosen.
         models: regressor name -> estimator of all targets.
-        near: the same, fitted with more weight on good mixtures: what a search minimises. Empty: it takes `models`.
+        near: the same, fitted with other weights of the rows: what a search minimises the mean of. One fit with more
+            weight on good mixtures, or with few rows several of resampled rows. Empty: a search takes `models`.
         blend: target -> {regressor: weight}, weights summing to 1: how `predict` mixes the models.
         stack: the same for the stack, whether or not it was chosen; empty without one.
         spread: out-of-fold standard deviations that intervals are proportional to, (n, T); 1 where none are known.
@@ -69,12 +70,18 @@ class FittedRegressor:
     evidence: NgramEvidence | None = None
     trust: tuple[Trust, ...] = ()
     law_share: float = 0.0
-    near: dict[str, MixtureRegressor] = field(default_factory=dict)
+    near: tuple[dict[str, MixtureRegressor], ...] = ()
 
     @cached_property
-    def searched(self) -> FittedRegressor:
-        """The same with the regressors that a search minimises."""
-        return replace(self, models=self.near, near={}) if self.near else self
+    def searched(self) -> tuple[FittedRegressor, ...]:
+        """The same with the regressors that a search minimises the mean of; itself alone where there are no others."""
+        return tuple(replace(self, models=models, near=()) for models in self.near) or (self,)
+
+    @property
+    def used(self) -> set[str]:
+        """Names of the models that predictions, and the law's share in a search, are made of."""
+        names = {name for blend in self.blend.values() for name in blend}
+        return names | ({self.law} if self.law and self.law_share else set())
 
     @property
     def law(self) -> str | None:
@@ -211,7 +218,7 @@ class FittedRegressor:
             "out_of_fold": to_lists(self.out_of_fold),
             "spread": to_lists(self.spread),
             "models": {name: model.state() for name, model in self.models.items()},
-            "near": {name: model.state() for name, model in self.near.items()},
+            "near": [{name: model.state() for name, model in models.items()} for models in self.near],
         }
         with written_atomically(Path(folder) / "regressor.json") as temporary:
             temporary.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
@@ -234,9 +241,9 @@ class FittedRegressor:
             raise RegressionError("written by another version", where=str(path), remedy="fit again")
         counts = path.with_name(EVIDENCE)
         evidence = NgramEvidence.load(counts) if counts.is_file() else None
-        models, near = (
-            {name: regressor(name, evidence=evidence).restore(state) for name, state in kept[which].items()}
-            for which in ("models", "near")
+        models, *near = (
+            {name: regressor(name, evidence=evidence).restore(state) for name, state in states.items()}
+            for states in (kept["models"], *kept["near"])
         )
         arrays = {key: to_arrays(kept[key]) for key in ("weights", "losses", "out_of_fold", "spread")}
         return cls(
@@ -245,7 +252,7 @@ class FittedRegressor:
             chosen=kept["chosen"],
             scores=kept["scores"],
             models=models,
-            near=near,
+            near=tuple(near),
             blend=kept["blend"],
             stack=kept["stack"],
             choices=kept["choices"],

@@ -32,15 +32,12 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.folds import random_folds, region_folds
 from regmix_pipeline.regression.intervals import coverage_rows
 from regmix_pipeline.regression.metrics import rmse
+from regmix_pipeline.regression.search_weights import search_weights
 from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.regression.validate import checked
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 Array = NDArray[np.float64]
-FEWEST = 24
-"""Rows below which a search's regressors are fitted to all alike: a few good ones are good by luck."""
-DEVIATIONS = 2.0
-"""Standard deviations of a proxy's noise by which two measured losses have to differ to say which mixture is better."""
 
 
 def fit(
@@ -146,7 +143,7 @@ def fit(
         # Trusted counts are the steadier law, and with few rows the better one.
         law_share=0.0 if process == NGRAM_PROCESS else law_share,
     )
-    return _with_near(fitted, make, row_weight, settings.near, counted, workers, rates)
+    return replace(fitted, near=_near(fitted, make, row_weight, settings.near, counted, workers, rates, seed))
 
 
 def fit_again(
@@ -180,7 +177,7 @@ def fit_again(
         spread=spread,
         models=_final(make, set(make), X, losses, weight, workers, rates),
     )
-    return _with_near(again, make, weight, settings.near, counted, workers, rates)
+    return replace(again, near=_near(again, make, weight, settings.near, counted, workers, rates))
 
 
 def _best_process(
@@ -251,46 +248,22 @@ def _final(
         return {name: regressor for job in jobs for name, regressor in job.result().items()}
 
 
-def _with_near(
+def _near(
     fitted: FittedRegressor,
     make: Make,
     weight: Array,
-    near: float,
+    share: float,
     counted: Mapping[str, float] | None,
     workers: int,
     rates: Array | None,
-) -> FittedRegressor:
-    """The same with its models fitted once more, with more weight on good mixtures."""
-    emphasis = emphasis_of(fitted, counted, near)
-    if emphasis is None:
-        return replace(fitted, near={})
+    seed: int = 0,
+) -> tuple[dict[str, MixtureRegressor], ...]:
+    """The regressors that a search minimises the mean of, one fit for each row of `search_weights`."""
     X, Y = fitted.weights, fitted.losses
-    return replace(fitted, near=_final(make, set(fitted.models), X, Y, weight * emphasis, workers, rates))
-
-
-def emphasis_of(fitted: FittedRegressor, counted: Mapping[str, float] | None, near: float) -> Array | None:
-    """What a row weighs more the better its mixture is, (n,), mean 1: 1 / (1 + (gap / scale)^2) of its objective's gap
-    to the best one's. The scale is the gap that a share ``near`` of the rows stays below, and the root mean square of
-    that and `DEVIATIONS` of a proxy's noise as the Gaussian process estimates it: a smaller gap tells nothing. None
-    where the scale is 0, and with fewer than `FEWEST` rows.
-
-    A search asks which of the good mixtures is best, and there a law fitted to all rows alike follows the bad ones,
-    whose losses differ by more.
-    """
-    share = np.array([1.0 if counted is None else counted.get(target, 0.0) for target in fitted.targets])
-    share = share / share.sum()
-    gap = fitted.losses @ share
-    gap = gap - gap.min()
-    if not near or len(gap) < FEWEST:
-        return None
-    scale = float(np.quantile(gap, near))
-    if fitted.process is not None:
-        noise = fitted.process.joint_posterior(fitted.weights[:1], share).noise
-        scale = float(np.hypot(scale, DEVIATIONS * noise**0.5))
-    if scale <= 0:
-        return None
-    weight = 1 / (1 + (gap / scale) ** 2)
-    return weight / weight.mean()
+    factors = search_weights(fitted, counted, share, seed)
+    # What answers are made of and nothing else, where it is fitted again and again.
+    needed = set(fitted.models) if len(factors) < 2 else fitted.used
+    return tuple(_final(make, needed, X, Y, weight * factor, workers, rates) for factor in factors)
 
 
 def _row_weight(Y: Array, errors: Array | None) -> Array:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from regmix_pipeline.regression.at_target import AtTarget
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "9"
+CODE_VERSION = "10"
 SIZE_CODE = "2"
 """Raised by hand when the same runs of a second size come to mean another law."""
 ENOUGH = 0.95

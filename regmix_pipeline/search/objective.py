@@ -63,15 +63,24 @@ class Objective:
         return worst_of(losses, natural, share[counted])
 
     def cautious(self, weights: Array) -> Array:
-        """Values of mixtures plus `CAUTION` posterior deviations of the mean loss, (m, d) -> (m,): what a search
-        minimises, because the bare minimum of a flexible regressor is often one that only errors make. The pure law has
-        its share in the values where the fit gives it one. All are fitted with more weight on good mixtures."""
-        fitted = self.fitted.searched
+        """Values of mixtures plus `CAUTION` deviations of the mean loss, (m, d) -> (m,): what a search minimises.
+
+        The bare minimum of a flexible regressor is often one that only errors make. The pure law has its share in the
+        values where the fit gives it one.
+
+        Deviations are those between fits of resampled rows where there are such, otherwise the process's: with few rows
+        it takes for known what its law's parameters and its own length scale leave open.
+        """
+        values = np.array([self._searched(near, weights) for near in self.fitted.searched])
+        if len(values) > 1:
+            return values.mean(axis=0) + CAUTION * values.std(axis=0)
+        return values[0] + CAUTION * self.fitted.objective_deviation(weights, self.target_weights)
+
+    def _searched(self, fitted: FittedRegressor, weights: Array) -> Array:
+        """Values (m,) by one of the fits that a search minimises the mean of, with the pure law's share."""
         near, share, law = replace(self, fitted=fitted), fitted.law_share, fitted.law
         values = near(weights)
-        if share and law is not None:
-            values = (1 - share) * values + share * near(weights, law)
-        return values + CAUTION * fitted.objective_deviation(weights, self.target_weights)
+        return values if not share or law is None else (1 - share) * values + share * near(weights, law)
 
     def _target(self, weights: Array, column: int, regressor: str | None) -> Array:
         return self.fitted.objective(weights, {self.fitted.targets[column]: 1.0}, regressor)

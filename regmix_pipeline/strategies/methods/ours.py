@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -30,7 +30,7 @@ class Ours:
     """
 
     name = "ours"
-    code_version = "8"
+    code_version = "9"
     paper = "this package, after Liu et al., RegMix, 2407.01492"
 
     workers: int | None = None
@@ -112,6 +112,7 @@ def _next_round(
 ) -> list[Mixture]:
     """The mixtures of a round, chosen by the runs of those before."""
     from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
+    from regmix_pipeline.regression.search_weights import FEWEST, search_weights
     from regmix_pipeline.search.acquisition import Acquisition
     from regmix_pipeline.search.region import Region
     from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised
@@ -120,6 +121,10 @@ def _next_round(
     weights, losses, targets = loss_table(arena, runs)
     fitted = fitted_one(arena, "gaussian_process", GaussianProcessLaw(), weights, losses, targets)
     objective = {target: arena.objective[target] for target in targets}
+    if len(runs) < FEWEST:
+        near = search_weights(fitted, objective, RegressionSettings().near, seed)
+        models = [GaussianProcessLaw().fit(weights, losses, factors) for factors in near]
+        fitted = replace(fitted, near=tuple({"gaussian_process": model} for model in models))
     best = optimised(arena, fitted, objective, seed)
     region = Region.of(arena.limits, arena.prior, weights, SearchSettings())
     draw = int(fingerprint("round", seed, number)[:15], 16)

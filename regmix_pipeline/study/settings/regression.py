@@ -67,8 +67,9 @@ class RegressionSettings(Settings):
     """Tokens of the large run (`limits.target_tokens`) over those of a proxy from which `law_share` counts."""
     near: float = Field(default=0.25, ge=0, lt=1)
     """Share of the measured mixtures that count as good where the regressors that a search minimises are fitted: a run
-    weighs less the further its objective lies above theirs. Scores and predictions are of regressors that are fitted to
-    all runs alike. 0, or with fewer than 24 mixtures: those are searched too."""
+    weighs less the further its objective lies above theirs. With fewer than 24 mixtures, the mean of twelve fits of
+    reweighted runs is searched instead. Scores and predictions are of regressors that are fitted to all runs alike;
+    0: those are searched too."""
     folds: int = Field(default=5, ge=2, le=20)
     """Folds of the outer cross-validation; a fold never has fewer than two rows."""
     level: float = Field(default=0.9, gt=0.5, lt=1)

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from regmix_pipeline.errors import RegressionError
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.regression.fitting import emphasis_of, fit
+from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 FAST = RegressionSettings(regressors=("linear", "saturation", "gaussian_process", "stack"), bootstrap=100)
@@ -202,23 +202,3 @@ def test_refuses_bad_questions(fitted: FittedRegressor, world: Callable) -> None
 def test_refuses_bad_lists_of_regressors(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="at least one regressor"):
         RegressionSettings.model_validate({"regressors": names})
-
-
-def test_a_search_follows_the_good_mixtures_less_where_noise_hides_which_they_are(world: Callable) -> None:
-    only = RegressionSettings(regressors=("saturation", "gaussian_process"), bootstrap=100, extrapolation="off")
-    shares = []
-    for noise in (0.002, 0.5):
-        made = world(48, noise=noise)
-        fitted = fit(made.weights, made.losses, None, DOMAINS, TARGETS, only, seed=1, workers=2, say=quiet)
-        weight = emphasis_of(fitted, None, only.near)
-        assert weight is not None
-        assert weight.mean() == pytest.approx(1)
-        best = made.losses.mean(axis=1).argsort()[:12]
-        shares.append(weight[best].sum() / len(weight))
-        if noise < 0.1:
-            missed = [
-                np.abs(each.predict(made.weights) - made.losses)[best].mean() for each in (fitted, fitted.searched)
-            ]
-            assert missed[1] < missed[0]
-    assert shares[0] > 0.5
-    assert 0.25 < shares[1] < 0.75 * shares[0]
