@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.regression.estimator import Array
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.regression.sizes import SINGLE, SLOPES, ModelSize, SizeLaw, SizeRuns, SizeScore, helped
+from regmix_pipeline.regression.sizes import SINGLE, SLOPES, ModelSize, SizeLaw, SizeRuns, SizeScore
 
 FEWEST = 8
 """Mixtures of another size below which nothing is fitted."""
@@ -29,13 +29,9 @@ FOLDS, PARTITIONS = 4, 6
 """Folds of the other sizes' mixtures, and how often they are divided anew."""
 DRAWS = 200
 """Laws drawn from what the runs leave open, for chances and intervals."""
-OPEN_HELP = 0.01
+OPEN_HELP = 0.0125
 """Deviation of a domain's help for each unit of the logarithm of size: a few runs nearby cannot see it, and it parts
-ranks of proxies from those of the large run. Chosen for chances that come true as often as they say, on synthetic
-worlds."""
-WIDER, BELIEVED = (1.0, 2.0, 4.0, 8.0), (0.94, 0.02, 0.02, 0.02)
-"""Multiples of it that larger runs may ask for, and what is thought of them before: further away in size, or of text
-whose domains come to matter otherwise, runs show more than slopes explain."""
+ranks of proxies from those of the large run. With this, chances are as often true as they say on synthetic worlds."""
 LEAST = 0.05
 """Share of the base size's spread below which no spread is believed."""
 
@@ -74,7 +70,6 @@ def fit_sizes(
     used = SLOPES if belief.sure > SURE and scores[-1].gain > -scores[-1].gain_error else SINGLE
     slope = belief.slope if used == SLOPES else np.full(len(share), belief.slope.mean())
     help_ = OPEN_HELP * generator.standard_normal((DRAWS, fitted.weights.shape[1]))
-    help_ *= generator.choice(WIDER, size=(DRAWS, 1), p=_wider(fitted, rows, share, belief.slope, help_))
     return SizeLaw(
         base,
         float(rows.at.max()),
@@ -94,17 +89,13 @@ class _Rows:
 
     Attributes:
         at: logarithm of each row's size over the base, (m,).
-        weights: (m, d).
         losses: (m, T). base: the same mixtures at the base size, (m, T).
-        known: whether the base size's loss was measured, (m,).
         middle: (T,), mean prediction over the base size's mixtures.
     """
 
     at: Array
-    weights: Array
     losses: Array
     base: Array
-    known: NDArray[np.bool_]
     middle: Array
 
     @classmethod
@@ -112,8 +103,7 @@ class _Rows:
         at = np.repeat([each.size.over(base) for each in others], [len(each.weights) for each in others])
         weights = np.concatenate([each.weights for each in others])
         losses = np.concatenate([each.losses for each in others])
-        middle = fitted.predict(fitted.weights).mean(axis=0)
-        return cls(at, weights, losses, *_at_base(fitted, weights), middle)
+        return cls(at, losses, _at_base(fitted, weights), fitted.predict(fitted.weights).mean(axis=0))
 
     def slopes(self, use: NDArray[np.bool_]) -> tuple[Array, Array]:
         """Each target's slope by the rows in use, and its standard error, both (T,), for each unit of size."""
@@ -136,8 +126,8 @@ class _Rows:
         return (sizes[:, None] * np.log(np.maximum(means, 1e-9) / self.middle)).sum(axis=0) / (sizes @ sizes)
 
 
-def _at_base(fitted: FittedRegressor, weights: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Losses of mixtures (m, d) at the base size, (m, T): as measured, else as predicted; and which were measured.
+def _at_base(fitted: FittedRegressor, weights: Array) -> Array:
+    """Losses of mixtures (m, d) at the base size, (m, T): as measured, else as predicted.
 
     What a regressor misses of a mixture at the base size it misses at the larger one as well. Beside a prediction that
     would look like a change with size, and be extrapolated.
@@ -146,7 +136,7 @@ def _at_base(fitted: FittedRegressor, weights: Array) -> tuple[Array, NDArray[np
     known = apart.min(axis=1) < SAME
     found = fitted.predict(weights)
     found[known] = fitted.losses[apart.argmin(axis=1)[known]]
-    return found, known
+    return found
 
 
 def _line(x: Array, y: Array) -> tuple[Array, Array]:
@@ -208,47 +198,6 @@ def _belief(measured: Array, error: Array) -> _Belief:
     prior = np.r_[0.5, np.full(len(WIDTHS) - 1, 0.5 / (len(WIDTHS) - 1))]
     likely = prior * np.exp(likely - likely.max())
     return _Belief(likely / likely.sum(), centre, precision**-0.5, width**2 / variance, measured)
-
-
-def _wider(fitted: FittedRegressor, rows: _Rows, share: Array, slope: Array, help_: Array) -> Array:
-    """Probability of each of `WIDER`, by what slopes (T,) leave of the objective's differences at the larger sizes.
-
-    Args:
-        help_: changes of helps for each unit of size, as wide as without evidence, (B, d).
-    """
-    process, believed = fitted.process, np.array(BELIEVED)
-    if process is None:
-        return believed
-    grown = np.exp(rows.at[:, None] * slope)
-    left = (rows.losses - grown * (rows.base - rows.middle)) @ share
-    moved = np.array([_by_help(fitted, rows, each, grown) @ share for each in help_])
-    posterior = process.joint_posterior(rows.weights, share)
-    base = np.where(rows.known[:, None] | rows.known[None], np.diag(np.full(len(left), posterior.noise)), 0.0)
-    unknown = ~rows.known
-    base[np.ix_(unknown, unknown)] = posterior.covariance[np.ix_(unknown, unknown)]
-    scale = (grown @ share)[:, None]
-    targets = dict(zip(fitted.targets, share.tolist(), strict=True))
-    wider = max(float(np.mean(fitted.objective_errors(targets) ** 2)), 1.0)
-    open_ = wider * (scale * base * scale.T + posterior.noise * np.eye(len(left)))
-    # Levels are free: of each size, only differences count.
-    apart = (rows.at[:, None] == np.unique(rows.at)).astype(float)
-    differences = np.linalg.svd(apart)[0][:, apart.shape[1] :]
-    seen, moves = differences.T @ left, moved @ differences
-    found = []
-    for times in WIDER:
-        covariance = differences.T @ open_ @ differences + times**2 * moves.T @ moves / len(moves)
-        found.append(-0.5 * (np.linalg.slogdet(covariance)[1] + seen @ np.linalg.solve(covariance, seen)))
-    likely = believed * np.exp(np.array(found) - max(found))
-    return likely / likely.sum()
-
-
-def _by_help(fitted: FittedRegressor, rows: _Rows, change: Array, grown: Array) -> Array:
-    """Losses (m, T) that a change of helps (d,) for each unit of size moves at the rows' sizes."""
-    found = np.zeros_like(rows.losses)
-    for s in np.unique(rows.at):
-        mine = rows.at == s
-        found[mine] = helped(fitted, rows.weights[mine], change * s, rows.losses.shape[1])
-    return grown * found
 
 
 def _scores(rows: _Rows, share: Array, partitions: Sequence[NDArray[np.int64]]) -> tuple[SizeScore, SizeScore]:

@@ -134,7 +134,7 @@ class SizeLaw:
         targets, s = len(share), size.over(self.base)
         found = np.empty((len(self.draws), len(weights)))
         for row, draw in enumerate(self.draws):
-            change = helped(fitted, weights, draw[targets:] * s, targets)
+            change = _helped(fitted, weights, draw[targets:] * s, targets)
             found[row] = self._moved(at_base + change, draw[:targets], s) @ share
         return found - found[:, :1]
 
@@ -153,7 +153,7 @@ class SizeLaw:
         return cls(**{**kept, "base": ModelSize(**kept["base"]), "scores": scores})
 
 
-def helped(fitted: FittedRegressor, weights: Array, change: Array, targets: int) -> Array:
+def _helped(fitted: FittedRegressor, weights: Array, change: Array, targets: int) -> Array:
     """What the saturation law beside the regressors predicts with its helps changed, minus what it predicts, (m, T)."""
     law = fitted.models.get("saturation")
     if not isinstance(law, SaturationLaw) or not change.any():

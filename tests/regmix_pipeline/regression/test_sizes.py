@@ -86,17 +86,8 @@ def test_slopes_that_differ_little_are_not_followed_and_many_targets_tell_more(p
     assert fit_sizes(proxies, BASE, [larger(proxies)], OBJECTIVE).sure > little.sure
 
 
-def test_more_is_open_where_larger_runs_show_what_no_slope_explains(proxies):
-    moved = larger(proxies, help_=(0.0, 0.25, 0.0, -0.1))
-    plain, other = (fit_sizes(proxies, BASE, [runs], OBJECTIVE).draws[:, 3:].std() for runs in (larger(proxies), moved))
-    assert plain < 0.015
-    assert other > 2 * plain
-
-
 def test_a_single_target_has_no_other_to_be_weighed_against(proxies):
-    settings = RegressionSettings(regressors=("saturation",), extrapolation="off", bootstrap=50)
-    prose = proxies.losses[:, :1]
-    alone = fit(proxies.weights, prose, None, DOMAINS, TARGETS[:1], settings, 0, 1, lambda line: None)
+    alone = replace(proxies, targets=TARGETS[:1], losses=proxies.losses[:, :1], blend={"prose": proxies.blend["prose"]})
     runs = larger(proxies)
     law = fit_sizes(alone, BASE, [replace(runs, losses=runs.losses[:, :1])], {"prose": 1.0})
     assert law.used == SINGLE
