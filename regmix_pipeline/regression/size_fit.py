@@ -29,7 +29,7 @@ FOLDS, PARTITIONS = 4, 6
 """Folds of the other sizes' mixtures, and how often they are divided anew."""
 DRAWS = 200
 """Laws drawn from what the runs leave open, for chances and intervals."""
-OPEN_HELP = 0.0125
+OPEN_HELP = 0.006
 """Deviation of a domain's help for each unit of the logarithm of size: a few runs nearby cannot see it, and it parts
 ranks of proxies from those of the large run. With this, chances are as often true as they say on synthetic worlds."""
 LEAST = 0.05
