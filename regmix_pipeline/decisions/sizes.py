@@ -10,7 +10,7 @@ from regmix_pipeline.numbers import amount, chance, interval, signed
 
 
 def moved(record: Mapping[str, Any]) -> bool:
-    """Whether predictions are for the large run's size, by a law of size."""
+    """Whether predictions are for the large run's size, by slopes of size."""
     return bool((record.get("size") or {}).get("used"))
 
 
@@ -20,7 +20,7 @@ def whose(record: Mapping[str, Any]) -> str:
 
 
 def sizes_in_words(record: Mapping[str, Any]) -> list[str]:
-    """A sentence on the law of size and one for each mixture that the chosen one is compared with; none without larger
+    """A sentence on slopes of size and one for each mixture that the chosen one is compared with; none without larger
     proxies."""
     size = record.get("size")
     if not size:

@@ -193,10 +193,10 @@ TABLES: dict[str, Table] = {
     ),
     "size_scores": Table(
         ("regressor",),
-        "how well a member of the law of size predicts larger proxies that it did not see",
+        "how well larger proxies that were not seen are predicted with slopes of size and without",
         _VERSION
         | {
-            "law": (TEXT, "'single size', 'slopes' or 'law of size'"),
+            "law": (TEXT, "'single size' or 'slopes'"),
             "correlation": (REAL, "of predicted and measured differences of the objective within held-out folds"),
             "error": (REAL, "mean squared error of these differences, as a share of their variance"),
             "gain": (REAL, "by how much that is below the single size's"),

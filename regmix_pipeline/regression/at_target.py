@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,6 @@ class AtTarget:
     def used(self) -> bool:
         """Whether the regressors are moved by it."""
         return self.law.used != SINGLE
-
-    def growth(self, fitted: FittedRegressor, target_weights: Mapping[str, float]) -> float:
-        """See `SizeLaw.growth`, at the target."""
-        return self.law.growth(fitted, self.target, target_weights)
 
     def save(self, folder: Path) -> None:
         """Write `FILE`."""
@@ -99,11 +95,11 @@ def moved_to_target(
     workspace: Workspace, fitted: FittedRegressor, found: AtTarget, table: LossTable
 ) -> FittedRegressor:
     """The regressors fitted to the measured losses as they would be at the target's size."""
-    law, X = found.law, fitted.weights
+    law = found.law
     return fit_again(
         fitted,
-        law.moved(fitted, X, fitted.losses, found.target),
-        law.moved(fitted, X, fitted.out_of_fold, found.target),
+        law.moved(fitted.losses, found.target),
+        law.moved(fitted.out_of_fold, found.target),
         fitted.spread * law.scale(found.target),
         table.standard_errors,
         workspace.study.regression,

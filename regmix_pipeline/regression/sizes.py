@@ -1,15 +1,14 @@
-"""Runs of a second model size: how far each target's losses spread there, and which domains come to matter more.
+"""Runs of a second model size: by how much the losses of each target spread more or less over mixtures there.
 
 A regressor of the smaller size ranks the mixtures of each target well, and a weighted objective badly where the spread
-of each target's losses grows or shrinks with the model. A law in (N, D, w) with few parameters that move with size
-says how; all others are shared with the regressor of the smaller size. With s the logarithm of a size over the
-proxies', f_t the regressor and S_t the saturation law beside it:
+of each target's losses grows or shrinks with the model. With s the logarithm of a size over the proxies', and f_t the
+regressor of target t:
 
-    L_t(w; s) = m_t exp(r_t s) + exp(g_t s) (f_t(w) - m_t + S_t(w; k + h s) - S_t(w; k))
+    L_t(w; s) = m_t exp(r_t s) + exp(g_t s) (f_t(w) - m_t)
 
-m_t is the mean of f_t over the mixtures of the smaller size. A level r_t and a slope g_t move for every target, and a
-help h_j for every domain, shared by all targets. With h = 0 these are slopes alone, and with one g for all targets no
-mixture is ranked otherwise than by f.
+m_t is the mean of f_t over the mixtures of the smaller size. A level r_t and a slope g_t move for every target; with
+one g for all targets no mixture is ranked otherwise than by f. That single domains come to help more or less as models
+grow is counted as an error and not fitted: over a short distance it is far too small to be seen in a few runs.
 """
 
 from __future__ import annotations
@@ -24,11 +23,8 @@ from regmix_pipeline.regression.estimator import Array, to_arrays, to_lists
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
 
-REACH = 2.0
-"""Times the distance in size that was trained, up to which slopes and helps are followed: what is learned over a short
-distance is mostly error over a long one (`benchmarks/size_law.py`). Chances count all of what is open beyond."""
-SINGLE, SLOPES, LAW = "single size", "slopes", "law of size"
-"""The regressor of the smaller size as it is; a slope for every target; and helps of domains that move as well."""
+SINGLE, SLOPES = "single size", "slopes"
+"""The regressor of the smaller size as it is, and a slope for every target."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +63,14 @@ class SizeRuns:
 
 @dataclass(frozen=True)
 class SizeScore:
-    """How well a member of the family predicts the objective's differences of mixtures that it did not see at a size.
+    """How well a law predicts the objective's differences of mixtures that it did not see at a size.
 
     Attributes:
-        law: `SINGLE`, `SLOPES` or `LAW`.
+        law: `SINGLE` or `SLOPES`.
         correlation: of predicted and measured differences within held-out folds.
         error: mean squared error of the differences, as a share of their variance.
         gain: by how much that is below the single size's error.
         gain_error: standard error of the gain over mixtures.
-        widths: prior deviations of slopes and helps with the least error.
     """
 
     law: str
@@ -83,7 +78,6 @@ class SizeScore:
     error: float
     gain: float
     gain_error: float
-    widths: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -93,44 +87,37 @@ class SizeLaw:
     Attributes:
         base: the size of the regressor.
         largest: logarithm of the largest size that was trained, over the base.
-        used: which member of the family held-out folds chose.
-        scores: of every member.
+        used: `SINGLE` or `SLOPES`.
+        sure: probability that slopes differ between targets, by more than slopes do along the way to a larger size.
+        scores: of both laws.
         middle: mean of each target's predictions over the mixtures of the base size, (T,).
         level: rate at which that falls, (T,).
-        slope: logarithm of the spread's growth, (T,).
-        help: change of each domain's help, (d,).
-        draws: by how much slopes and helps may as likely be others, (B, T + d).
+        slope: logarithm of the spread's growth, (T,); the same for all targets where `SINGLE` is used.
+        draws: slopes and changes of domains' help that are as likely, (B, T + d).
     """
 
     base: ModelSize
     largest: float
     used: str
+    sure: float
     scores: tuple[SizeScore, ...]
     middle: Array
     level: Array
     slope: Array
-    help: Array
     draws: Array
 
-    def moved(self, fitted: FittedRegressor, weights: Array, losses: Array, size: ModelSize) -> Array:
-        """Losses (n, T) of mixtures (n, d) at the base size, as they would be at another size."""
-        reach = self.reach(size)
-        change = _helped(fitted, weights, self.help * reach, len(self.middle))
-        return self._moved(losses + change, self.slope * reach, size)
+    def moved(self, losses: Array, size: ModelSize) -> Array:
+        """Losses (n, T) at the base size, as they would be at another size."""
+        return self._moved(losses, self.slope, size.over(self.base))
 
     def scale(self, size: ModelSize) -> Array:
         """By how much the targets' losses spread more at a size than at the base, (T,)."""
-        return np.exp(self.slope * self.reach(size))
-
-    def reach(self, size: ModelSize) -> float:
-        """The logarithm of a size over the base, at most `REACH` times that of the largest size trained."""
-        return min(size.over(self.base), REACH * self.largest)
+        return np.exp(self.slope * size.over(self.base))
 
     def growth(self, fitted: FittedRegressor, size: ModelSize, target_weights: Mapping[str, float]) -> float:
         """By how much the objective's differences between the mixtures measured are larger at a size."""
         share, base = fitted.shares(target_weights), fitted.predict(fitted.weights)
-        moved = self.moved(fitted, fitted.weights, base, size)
-        return float((moved @ share).std() / max((base @ share).std(), 1e-12))
+        return float((self.moved(base, size) @ share).std() / max((base @ share).std(), 1e-12))
 
     def differences(
         self, fitted: FittedRegressor, size: ModelSize, weights: Array, target_weights: Mapping[str, float]
@@ -144,16 +131,15 @@ class SizeLaw:
             target_weights: target -> weight in the objective.
         """
         share, at_base = fitted.shares(target_weights), fitted.predict(weights)
-        targets, reach, s = len(share), self.reach(size), size.over(self.base)
+        targets, s = len(share), size.over(self.base)
         found = np.empty((len(self.draws), len(weights)))
         for row, draw in enumerate(self.draws):
-            # What is open grows all the way.
-            change = _helped(fitted, weights, self.help * reach + draw[targets:] * s, targets)
-            found[row] = self._moved(at_base + change, self.slope * reach + draw[:targets] * s, size) @ share
+            change = _helped(fitted, weights, draw[targets:] * s, targets)
+            found[row] = self._moved(at_base + change, draw[:targets], s) @ share
         return found - found[:, :1]
 
-    def _moved(self, losses: Array, growth: Array, size: ModelSize) -> Array:
-        return self.middle * np.exp(self.level * size.over(self.base)) + np.exp(growth) * (losses - self.middle)
+    def _moved(self, losses: Array, slope: Array, s: float) -> Array:
+        return self.middle * np.exp(self.level * s) + np.exp(slope * s) * (losses - self.middle)
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -163,25 +149,15 @@ class SizeLaw:
     def restored(cls, content: Mapping[str, Any]) -> Self:
         """The inverse of `as_json`."""
         kept = to_arrays(dict(content))
-        scores = tuple(SizeScore(**{**each, "widths": tuple(each["widths"])}) for each in kept["scores"])
+        scores = tuple(SizeScore(**each) for each in kept["scores"])
         return cls(**{**kept, "base": ModelSize(**kept["base"]), "scores": scores})
 
 
 def _helped(fitted: FittedRegressor, weights: Array, change: Array, targets: int) -> Array:
-    law = saturation_of(fitted)
-    if law is None or not change.any():
-        return np.zeros((len(weights), targets))
-    return helped(law, weights, change)
-
-
-def saturation_of(fitted: FittedRegressor) -> SaturationLaw | None:
-    """The saturation law beside the chosen regressors, whose helps can move; None without one."""
+    """What the saturation law beside the regressors predicts with its helps changed, minus what it predicts, (m, T)."""
     law = fitted.models.get("saturation")
-    return law if isinstance(law, SaturationLaw) else None
-
-
-def helped(law: SaturationLaw, weights: Array, change: Array) -> Array:
-    """What the law predicts with its helps changed, minus what it predicts, (m, T)."""
+    if not isinstance(law, SaturationLaw) or not change.any():
+        return np.zeros((len(weights), targets))
     d = law.n_features_in_
     other = SaturationLaw().restore(law.state())
     other.learned_["theta"][:, 2 : 2 + d] += change

@@ -16,6 +16,7 @@ from regmix_pipeline.proxies.imports import imported_runs, runs_of_other_sizes
 from regmix_pipeline.proxies.size_runs import SIZE_RUNS, has_sizes
 from regmix_pipeline.regression.catalogue import REGRESSORS
 from regmix_pipeline.regression.signal import REMEDY, noise_rows, with_errors
+from regmix_pipeline.regression.sizes import SLOPES
 from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
 CODE_VERSION = "10"
-SIZE_CODE = "1"
+SIZE_CODE = "2"
 """Raised by hand when the same runs of a second size come to mean another law."""
 ENOUGH = 0.95
 """Rank correlation at which unfinished proxies are said to rank mixtures as finished ones do."""
@@ -167,11 +168,11 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
 
 def _size_facts(found: AtTarget) -> str:
     """Which size predictions are for, and why."""
-    gains = {each.law: f"{each.gain:+.4f} ± {each.gain_error:.4f}" for each in found.law.scores}
+    slopes = next(each for each in found.law.scores if each.law == SLOPES)
+    gains = f"error on mixtures left out {slopes.gain:+.4f} ± {slopes.gain_error:.4f} below one size's"
     if found.used:
-        return f"the target's, by {found.law.used}: error on mixtures left out {gains[found.law.used]} below one size's"
-    tried = ", ".join(f"{law} {gain}" for law, gain in gains.items() if law != found.law.used)
-    return f"the proxies': no law of size predicts mixtures left out better ({tried})"
+        return f"the target's, by slopes that differ with probability {found.law.sure:.3f}: {gains}"
+    return f"the proxies': slopes differ with probability {found.law.sure:.3f}: {gains}"
 
 
 def _signal_facts(noise: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How the best mixture moves with the size of the model, by a law of size."""
+"""How the best mixture moves with the size of the model, by slopes of size."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def size_path(
 
     Args:
         fitted: the regressors of the proxies' size.
-        found: the law of size.
+        found: the slopes of size.
         region: that mixtures lie in.
         target_weights: target -> weight in the objective.
         centres: mixtures around which more are looked at, (m, d).
@@ -46,7 +46,7 @@ def size_path(
         return []
     at_base, rows = fitted.predict(pool), []
     for size, trained in _sizes(found):
-        values = found.law.moved(fitted, pool, at_base, size) @ share
+        values = found.law.moved(at_base, size) @ share
         best = pool[np.argsort(values, kind="stable")[:BEST]].mean(axis=0)
         rows.append(
             {

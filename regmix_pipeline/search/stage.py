@@ -115,7 +115,7 @@ def _at_target(
     limits: Limits,
     found: Mapping[str, Any],
 ) -> dict[str, Any] | None:
-    """What a law of size says beside the answer, JSON-able; None where the study has no runs of a second size."""
+    """What slopes of size say beside the answer, JSON-able; None where the study has no runs of a second size."""
     from regmix_pipeline.regression.at_target import BASE, AtTarget
     from regmix_pipeline.regression.fitted import FittedRegressor
     from regmix_pipeline.search.region import Region, rounded_inside
@@ -139,8 +139,6 @@ def _at_target(
         chosen,
         {"natural": natural, "runner-up": second},
         found["objective"],
-        # As the gain was predicted: at the size of the regressors that were searched.
-        found["gain"]["optimism"] / (at_target.growth(base, found["objective"]) if at_target.used else 1.0),
         seed=workspace.study.seed,
     )
     scores = at_target.rows()
@@ -148,12 +146,13 @@ def _at_target(
         f"predictions are for {amount(target.parameters)} parameters, by the {at_target.law.used} of "
         f"{len(at_target.sizes)} sizes"
         if at_target.used
-        else "no law of size predicts larger proxies better than the proxies' size alone: predictions are for the "
-        "proxies' size"
+        else f"larger proxies do not confirm slopes of size (probability {at_target.law.sure:.2f} that they differ): "
+        "predictions are for the proxies' size"
     )
     return {
         "used": at_target.used,
         "law": at_target.law.used,
+        "sure": at_target.law.sure,
         "note": note,
         "target": {"parameters": target.parameters, "tokens": target.tokens},
         "scores": scores,

@@ -13,7 +13,7 @@ from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.sizes import ModelSize, SizeLaw
 
 ERRORS = 50
-"""Errors of the proxies' regressors drawn for each law of size."""
+"""Errors of the proxies' regressors drawn for each draw of slopes and helps."""
 
 
 def survival(
@@ -23,15 +23,14 @@ def survival(
     chosen: Array,
     rivals: Mapping[str, Array],
     target_weights: Mapping[str, float],
-    optimism: float = 0.0,
     level: float = 0.9,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """How likely the chosen mixture has a lower objective than each rival at the target's size.
 
-    Three things are open: what the regressors miss at the proxies' size (the Gaussian process's joint posterior, as
-    much wider as its errors out of fold ask, which seeds are part of), slopes and helps of the law of size, and by how
-    much a search overstates.
+    Two things are open: what the regressors miss at the proxies' size (the Gaussian process's joint posterior, as much
+    wider as its errors out of fold ask, which seeds are part of), and slopes and helps that move with size. What a
+    search overstates is one of the regressors' errors, so it is not taken off once more.
 
     Args:
         fitted: the regressors of the proxies' size.
@@ -40,13 +39,12 @@ def survival(
         chosen: the mixture, (d,).
         rivals: name -> another mixture, (d,).
         target_weights: target -> weight in the objective.
-        optimism: what the search overstates the gain by at the proxies' size, nats per token.
         level: coverage of the gain's interval.
         seed: of the draws.
 
     Returns:
         Rows with rival, chance, gain (mean, nats per token at the target's size), low, high; open_in_size and
-        open_in_proxies, the deviations of the gain that the law of size and the regressors leave open.
+        open_in_proxies, the deviations of the gain that what moves with size and the regressors leave open.
     """
     points = np.array([chosen, *rivals.values()])
     share, generator = fitted.shares(target_weights), np.random.Generator(np.random.PCG64(seed))
@@ -56,7 +54,7 @@ def survival(
     found = []
     for row, name in enumerate(rivals, start=1):
         error = _error(fitted, points[[0, row]], share) * grown
-        drawn = by_law[:, [row]] - optimism * grown + error * generator.standard_normal((len(by_law), ERRORS))
+        drawn = by_law[:, [row]] + error * generator.standard_normal((len(by_law), ERRORS))
         same = bool((points[row] == points[0]).all()) or at_base[row] == at_base[0]
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         found.append(

@@ -62,7 +62,7 @@ def test_the_natural_and_the_best_mixtures_are_trained_again_and_their_losses_ar
     assert {(parameters, tokens, targets) for _, parameters, tokens, targets in rows} == {(95_472, 32_768, 2)}
     assert {natural, *(key for (key,) in best)} <= {mixture for mixture, *_ in rows}
     assert sum(used for _, used in scores) == 1
-    assert {law for law, _ in scores} == {"single size", "slopes", "law of size"}
+    assert {law for law, _ in scores} == {"single size", "slopes"}
 
 
 def test_decision_and_report_say_which_size_they_are_for_and_how_sure_the_choice_is_there(decided):
