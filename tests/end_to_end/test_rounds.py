@@ -11,7 +11,7 @@ from tests.end_to_end.test_changes import proxies, regmix, write
 @pytest.fixture(scope="module")
 def settings(tiny_settings):
     return {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "mixtures": {"count": 20, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 3}},
+        "mixtures": {"count": 20, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 3, "first": 0.8}},
         "regression": {"regressors": ["exponential", "gaussian_process"], "bootstrap": 50},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
         "tracking": {"to": ["tensorboard"]},

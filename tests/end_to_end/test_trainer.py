@@ -21,7 +21,7 @@ TOKENS = 16_384
 @pytest.fixture(scope="module")
 def settings(tiny_settings):
     return {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
-        "mixtures": {"count": 18, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 2}},
+        "mixtures": {"count": 18, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 2, "first": 0.9}},
         "regression": {"regressors": ["exponential", "linear"], "bootstrap": 50},
         "proxies": {
             "preset": "demo",

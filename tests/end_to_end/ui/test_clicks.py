@@ -31,7 +31,7 @@ def place(real_text, tiny_settings, tmp_path_factory):
     settings = {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
         "regression": {"regressors": ["exponential", "gaussian_process"], "bootstrap": 50},
         # Sixteen are sampled, and two more are chosen by what these taught.
-        "mixtures": {"count": 18, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 2}},
+        "mixtures": {"count": 18, "minimum": 0.02, "anchors": {"natural": True}, "rounds": {"number": 2, "first": 0.9}},
         "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
         "refit": {"look_seconds": 10},
     }
