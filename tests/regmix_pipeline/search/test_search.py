@@ -106,7 +106,7 @@ def test_a_search_for_a_far_larger_run_lies_nearer_to_the_laws_optimum(fitted: F
     at = np.random.default_rng(0).dirichlet(np.ones(4), 20)
     none, half, all_law = (objectives[part].cautious(at) for part in objectives)
     assert half == pytest.approx((none + all_law) / 2)
-    near = fitted.searched
+    (near,) = fitted.searched
     assert near is not fitted
     assert all_law - near.objective_deviation(at, shares) == pytest.approx(near.objective(at, shares, "saturation"))
     region = Region.of(FREE, PRIOR, fitted.weights, SearchSettings())
