@@ -71,10 +71,12 @@ class Objective:
         Deviations are those between fits of resampled rows where there are such, otherwise the process's: with few rows
         it takes for known what its law's parameters and its own length scale leave open.
         """
-        values = np.array([self._searched(near, weights) for near in self.fitted.searched])
-        if len(values) > 1:
-            return values.mean(axis=0) + CAUTION * values.std(axis=0)
-        return values[0] + CAUTION * self.fitted.objective_deviation(weights, self.target_weights)
+        first, *others = self.fitted.searched
+        if not others:
+            deviation = first.objective_deviation(weights, self.target_weights)
+            return self._searched(first, weights) + CAUTION * deviation
+        values = np.array([self._searched(near, weights) for near in (first, *others)])
+        return values.mean(axis=0) + CAUTION * values.std(axis=0)
 
     def _searched(self, fitted: FittedRegressor, weights: Array) -> Array:
         """Values (m,) by one of the fits that a search minimises the mean of, with the pure law's share."""
