@@ -16,7 +16,6 @@ from regmix_pipeline.proxies.imports import imported_runs, runs_of_other_sizes
 from regmix_pipeline.proxies.size_runs import SIZE_RUNS, has_sizes
 from regmix_pipeline.regression.catalogue import REGRESSORS
 from regmix_pipeline.regression.signal import REMEDY, noise_rows, with_errors
-from regmix_pipeline.regression.sizes import SLOPES
 from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
@@ -168,6 +167,8 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
 
 def _size_facts(found: AtTarget) -> str:
     """Which size predictions are for, and why."""
+    from regmix_pipeline.regression.sizes import SLOPES
+
     slopes = next(each for each in found.law.scores if each.law == SLOPES)
     gains = f"error on mixtures left out {slopes.gain:+.4f} ± {slopes.gain_error:.4f} below one size's"
     if found.used:

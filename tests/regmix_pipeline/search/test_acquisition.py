@@ -81,6 +81,7 @@ def test_the_joint_belief_agrees_with_the_deviations_of_single_mixtures(process,
     assert np.linalg.eigvalsh(belief.covariance).min() > -1e-9
 
 
+@pytest.mark.slow
 def test_rounds_lose_less_than_one_shot_with_the_same_proxies():
     lost = {1: 0.0, 4: 0.0}
     for seed in range(3):
