@@ -1,5 +1,6 @@
 """The asset graph: every stage as an asset, with what its declaration says of inputs, partitions, version and group."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -68,16 +69,18 @@ def _observed(stage: Stage, names: StudyNames, settings: CatalogueSettings) -> d
         names.asset_key(stage), group_name=names.study, description=stage.description, **shown_of(stage, settings)
     )
 
-    @dg.multi_observable_source_asset(
-        name=names.op_name(stage), specs=[spec], partitions_def=names.partitions_of(stage)
-    )
     @with_own_resources(names)
     def observe(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> Iterator[dg.Output]:
         with plain_failures():
             OBSERVED[stage.name](context, workspace.open(context.run.run_id))
         yield unchanged(names, stage)
 
-    return observe
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        asset = dg.multi_observable_source_asset(
+            name=names.op_name(stage), specs=[spec], partitions_def=names.partitions_of(stage)
+        )
+        return asset(observe)
 
 
 def _materialised(
