@@ -11,8 +11,8 @@ from regmix_pipeline.mixtures.rounds import how_chosen
 from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.search.region import rounded_inside
-from regmix_pipeline.strategies.arena import Arena, Choice, Run
-from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
+from regmix_pipeline.strategies.arena import Arena, Choice, Run, Size
+from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled, smaller_proxy
 from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
@@ -43,9 +43,10 @@ class Ours:
         from regmix_pipeline.regression.fitting import fit
         from regmix_pipeline.strategies.methods.fitted_one import optimised
 
-        settings = MixtureSettings(count=affordable(arena, self.name, flops), rounds=self.rounds)
+        size = self.size(arena)
+        settings = MixtureSettings(count=affordable(arena, self.name, flops, size.flops), rounds=self.rounds)
         counted = arena.counted if self.counts else None
-        runs = trained_in_rounds(arena, settings, seed, counted)
+        runs = trained_in_rounds(arena, size, settings, seed, counted)
         weights, losses, targets = loss_table(arena, runs)
         fitted = fit(
             weights,
@@ -61,7 +62,7 @@ class Ours:
             predict_at=arena.epochs,
             evidence=counted,
             counted=arena.objective,
-            law_share=self.regression.law_share_for(arena.proxy.tokens, arena.target.tokens),
+            law_share=self.regression.law_share_for(size.tokens, arena.target.tokens),
         )
         found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
         return Choice.of(
@@ -70,16 +71,20 @@ class Ours:
             regressors=fitted.chosen,
         )
 
+    def size(self, arena: Arena) -> Size:
+        """Of the proxies."""
+        return arena.proxy
+
 
 def trained_in_rounds(
-    arena: Arena, settings: MixtureSettings, seed: int, counted: NgramEvidence | None = None
+    arena: Arena, proxy: Size, settings: MixtureSettings, seed: int, counted: NgramEvidence | None = None
 ) -> list[Run]:
     """Proxies of the settings' count, round after round; of fewer, where n-gram counts are trusted."""
     judged = counted is not None and settings.pilot_sizes != settings.round_sizes
     first, *later = settings.pilot_sizes if judged else settings.round_sizes
     # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
     drawn = sampled(arena, settings.model_copy(update={"count": first}), seed)
-    runs = list(arena.train(drawn, arena.proxy, seed))
+    runs = list(arena.train(drawn, proxy, seed))
     for number, size in enumerate(later, start=2):
         relied = judged and _trusted(arena, runs, counted, seed)
         how = how_chosen(number, judged, relied)
@@ -91,7 +96,7 @@ def trained_in_rounds(
         else:
             both = settings.model_copy(update={"count": first + size})
             mixtures = sample(arena.prior, arena.limits, both, seed, drawn)[first:]
-        runs += arena.train(mixtures, arena.proxy, seed)
+        runs += arena.train(mixtures, proxy, seed)
     return runs
 
 
@@ -141,6 +146,21 @@ class OneShot(WithoutCounts):
 
     name = "ours_one_shot"
     rounds: RoundSettings = field(default_factory=lambda: RoundSettings(number=1))
+
+
+@dataclass(frozen=True)
+class Small(WithoutCounts):
+    """The same as `WithoutCounts` with more of the study's smaller proxies for the same compute."""
+
+    name = "ours_small"
+
+    def size(self, arena: Arena) -> Size:
+        """Of the proxies.
+
+        Raises:
+            StudyError: the arena has no smaller proxy.
+        """
+        return smaller_proxy(arena, self.name)
 
 
 @dataclass(frozen=True)
