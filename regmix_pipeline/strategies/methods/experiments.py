@@ -98,3 +98,8 @@ def objective_shares(arena: Arena) -> Array:
     """Shares of the objective's targets in the order of `loss_table`, (T,), summing to 1."""
     shares = np.array([share for share in arena.objective.values() if share > 0])
     return shares / shares.sum()
+
+
+def objective_counted(arena: Arena) -> dict[str, float]:
+    """Target -> share of those in the objective, in the order of `loss_table`."""
+    return {target: share for target, share in arena.objective.items() if share > 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -12,9 +13,18 @@ from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice, Run, Size
-from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled, smaller_proxy
+from regmix_pipeline.strategies.methods.experiments import (
+    affordable,
+    loss_table,
+    objective_counted,
+    sampled,
+    smaller_proxy,
+)
 from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
 from regmix_pipeline.study.settings.regression import RegressionSettings
+
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
 
 
 @dataclass(frozen=True)
@@ -40,15 +50,29 @@ class Ours:
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
-        from regmix_pipeline.regression.fitting import fit
         from regmix_pipeline.strategies.methods.fitted_one import optimised
 
         size = self.size(arena)
-        settings = MixtureSettings(count=affordable(arena, self.name, flops, size.flops), rounds=self.rounds)
-        counted = arena.counted if self.counts else None
-        runs = trained_in_rounds(arena, size, settings, seed, counted)
+        runs = self.trained(arena, affordable(arena, self.name, flops, size.flops), seed)
+        fitted = self.fitted(arena, runs, seed)
+        found = optimised(arena, fitted, objective_counted(arena), seed)
+        return Choice.of(
+            rounded_inside(found, arena.limits),
+            proxies=len(runs),
+            regressors=fitted.chosen,
+        )
+
+    def trained(self, arena: Arena, count: int, seed: int) -> list[Run]:
+        """So many proxies in rounds; fewer, where n-gram counts are trusted."""
+        settings = MixtureSettings(count=count, rounds=self.rounds)
+        return trained_in_rounds(arena, self.size(arena), settings, seed, self._counted(arena))
+
+    def fitted(self, arena: Arena, runs: Sequence[Run], seed: int) -> FittedRegressor:
+        """The regressors that cross-validation chooses for the proxies' losses."""
+        from regmix_pipeline.regression.fitting import fit
+
         weights, losses, targets = loss_table(arena, runs)
-        fitted = fit(
+        return fit(
             weights,
             losses,
             None,
@@ -60,16 +84,13 @@ class Ours:
             say=lambda _: None,
             epochs_per_weight=arena.epochs,
             predict_at=arena.epochs,
-            evidence=counted,
+            evidence=self._counted(arena),
             counted=arena.objective,
-            law_share=self.regression.law_share_for(size.tokens, arena.target.tokens),
+            law_share=self.regression.law_share_for(self.size(arena).tokens, arena.target.tokens),
         )
-        found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
-        return Choice.of(
-            rounded_inside(found, arena.limits),
-            proxies=len(runs),
-            regressors=fitted.chosen,
-        )
+
+    def _counted(self, arena: Arena) -> NgramEvidence | None:
+        return arena.counted if self.counts else None
 
     def size(self, arena: Arena) -> Size:
         """Of the proxies."""
@@ -124,7 +145,7 @@ def _next_round(
 
     weights, losses, targets = loss_table(arena, runs)
     fitted = fitted_one(arena, "gaussian_process", GaussianProcessLaw(), weights, losses, targets)
-    objective = {target: arena.objective[target] for target in targets}
+    objective = objective_counted(arena)
     best = optimised(arena, fitted, objective, seed)
     region = Region.of(arena.limits, arena.prior, weights, SearchSettings())
     draw = int(fingerprint("round", seed, number)[:15], 16)
@@ -190,7 +211,7 @@ class OneRegressor:
         runs = arena.train(sampled(arena, MixtureSettings(count=count), seed), arena.proxy, seed)
         weights, losses, targets = loss_table(arena, runs)
         fitted = fitted_one(arena, self.regressor, regressor(self.regressor), weights, losses, targets)
-        shares = {target: arena.objective[target] for target in targets}
+        shares = objective_counted(arena)
         if "lightgbm" in self.regressor:
             settings = SearchSettings(method="simulation", candidates=self.candidates)
             found = simulated(arena, fitted, shares, settings, seed)
