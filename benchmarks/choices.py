@@ -1,7 +1,8 @@
 """How good the mixtures are that strategies choose with few proxies and with many, each choosing several times.
 
     python benchmarks/choices.py [STUDY] [--ways ours regmix ...] [--budgets 8 16 32 64] [--choices 3]
-        [--target-seeds 1] [--finalists 0 --finalist-seeds 3] [--minutes M] [--out FILE] [--beside FILE ...] [--picture FILE]
+        [--target-seeds 1] [--finalists 0 --finalist-seeds 3] [--minutes M] [--out FILE] [--beside FILE ...]
+        [--picture FILE]
 
 Every strategy chooses `--choices` times within each budget, each time with mixtures and proxies of another seed. All
 choices and the natural mixture are then trained as target runs with the same seeds; the `--finalists` best of each
@@ -11,8 +12,8 @@ proxies. Where several target seeds were trained, the deviation between them is 
 
 The study (default studies/bench.yaml) gives data, models and limits; its own proxies are not trained. How long it takes
 at most is printed first. Killed at any moment, it goes on; after `--minutes` it starts no further budget, and prints
-what there is. What a strategy chose is kept in the study's home. With `--beside`, choices that earlier runs on the same study
-wrote with `--out` are shown in the same table and picture, and regret is against the best of all.
+what there is. What a strategy chose is kept in the study's home. With `--beside`, choices that earlier runs on the same
+study wrote with `--out` are shown in the same table and picture, and regret is against the best of all.
 """
 
 from __future__ import annotations
