@@ -117,6 +117,24 @@ def test_regmix_trains_more_small_proxies_for_the_same_compute() -> None:
         RegMixSmall().choose(world, 64 * world.proxy.flops)
 
 
+def test_ours_small_trains_the_smaller_proxies_and_loses_less_than_ours_where_they_rank_alike() -> None:
+    world = SyntheticWorld("easy", 0)
+    assert world.small_proxy is not None
+    choice, arena = chosen("ours_small", world, 16)
+    assert arena.account.runs == choice.details["proxies"] == int(16 * world.proxy.flops / world.small_proxy.flops)
+    assert world.regret(choice)[1] < 0.5 * world.regret(chosen("ours", world, 16)[0])[1]
+
+
+def test_ours_two_sizes_moves_losses_where_the_larger_runs_say_that_targets_spread_otherwise() -> None:
+    alike, differing = SyntheticWorld("easy", 0), SyntheticWorld("sizes", 2)
+    for world, law in ((alike, "single size"), (differing, "slopes")):
+        choice, arena = chosen("ours_two_sizes", world, 32, world.seed)
+        assert (choice.details["law"], choice.details["proxies"]) == (law, 8)
+        assert arena.account.runs == choice.details["proxies"] + choice.details["small_proxies"]
+    with pytest.raises(StudyError, match="share"):
+        STRATEGIES["ours_two_sizes"](share=1.0)
+
+
 def test_ours_comes_close_to_the_optimum_with_few_proxies() -> None:
     found = [SyntheticWorld("easy", seed) for seed in range(2)]
     shares = [world.regret(chosen("ours", world, 32)[0])[1] for world in found]
