@@ -42,7 +42,7 @@ def test_a_proxy_trained_through_the_store_is_the_same_to_the_bit(store: Store, 
 
 
 def test_a_proxy_of_a_later_phase_goes_on_elsewhere_from_the_model_in_the_store(
-    store: Store, checked, tmp_path, at_home, bits
+    store: Store, checked, tmp_path, at_home, bits, in_this_process
 ):
     training = checked().training
     start = checked(mixture={"web": 1_000_000}, steps_after=12, training=training, folder=tmp_path / "phases")
@@ -57,11 +57,10 @@ def test_a_proxy_of_a_later_phase_goes_on_elsewhere_from_the_model_in_the_store(
     assert {task.id: bits(task.output)} == expected
     # The study's home hands the model over by itself.
     other = checked(start=start, mixture={"code": 1_000_000})
-    assert [result.error for result in ThroughStore(LocalExecutor(1), store).run([other])] == [None]
+    engine = ThroughStore(in_this_process, store)
+    assert [result.error for result in engine.run([other])] == [None]
     store.drop_proxy(start.output)
-    assert [result.error for result in ThroughStore(LocalExecutor(1), store).run([checked(start=start, seed=9)])] == [
-        None
-    ]
+    assert [result.error for result in engine.run([checked(start=start, seed=9)])] == [None]
     assert store.has_proxy(start)
 
 
