@@ -21,13 +21,16 @@ def trees():
     return {path: ast.parse(path.read_text("utf-8")) for folder in FOLDERS for path in sorted(folder.rglob("*.py"))}
 
 
+@cache
 def named():
     """Names of all classes, functions, arguments and variables, and where they are."""
+    found = []
     for path, tree in trees().items():
         for node in ast.walk(tree):
             name = getattr(node, "name", None) or getattr(node, "arg", None) or getattr(node, "id", None)
             if isinstance(name, str):
-                yield name, f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
+                found.append((name, f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"))
+    return found
 
 
 def test_no_two_public_classes_have_one_name():
