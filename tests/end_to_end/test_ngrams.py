@@ -76,6 +76,7 @@ def test_imported_runs_are_judged_by_counts_of_the_study_s_text(trusted, setting
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("run", *columns), *((number, *row) for number, row in enumerate(rows))])
     study = settings(0.5)
+    study["regression"] |= {"regressors": ["saturation", "ngrams_process"]}
     study["mixtures"] = {"count": 0, "anchors": {"natural": False}}
     write(tmp_path, study | {"imports": [{"mixtures": "weights.csv", "losses": "losses.csv"}]})
     assert "nothing to train" in regmix(tmp_path, "plan")
