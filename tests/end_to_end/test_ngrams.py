@@ -17,7 +17,7 @@ def settings(tiny_settings):
         return {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
             "mixtures": {"count": 24, "minimum": 0.02, "anchors": {"natural": True}}
             | {"rounds": {"number": 2, "pilots": 8, "trusted": 2}},
-            "regression": {"regressors": ["saturation", "gaussian_process", "ngrams", "ngrams_process"]}
+            "regression": {"regressors": ["saturation", "ngrams", "ngrams_process"]}
             | {"bootstrap": 50, "trust": {"pilots": 8, "rank": rank, "error": 1.0}},
             "targets": {"science": tiny_settings["targets"]["science"] | {"weight": 0}, "code": {"weight": 1}},
             "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},

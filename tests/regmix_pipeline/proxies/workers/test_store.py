@@ -161,14 +161,17 @@ def test_what_the_store_holds_is_fetched_and_what_is_made_at_home_is_put_there(s
     assert store.has_proxy(second)
 
 
-def test_three_slices_train_every_proxy_once_and_the_same(store: Store, checked, tmp_path, at_home, bits):
+def test_three_slices_train_every_proxy_once_and_the_same(
+    store: Store, checked, tmp_path, at_home, bits, in_this_process
+):
     tasks = sorted((checked(seed=seed) for seed in range(7)), key=lambda task: task.id)
     expected = at_home(tasks)
     store.put_tokens(tokens_of(tasks[0]))
     trained = []
     for number in (1, 2, 3):
         mine = of_slice(tasks, number, 3)
-        results = list(train_from(store, mine, tmp_path / f"machine{number}", LocalExecutor(1, stack=number)))
+        engine = in_this_process if number == 1 else LocalExecutor(1, stack=number)
+        results = list(train_from(store, mine, tmp_path / f"machine{number}", engine))
         assert [result.error for result in results] == [None] * len(mine)
         trained += [result.task.id for result in results if not result.reused]
     assert sorted(trained) == [task.id for task in tasks]
