@@ -1,7 +1,8 @@
 """How good the mixtures are that strategies choose with few proxies and with many, each choosing several times.
 
     python benchmarks/choices.py [STUDY] [--ways ours regmix ...] [--budgets 8 16 32 64] [--choices 3]
-        [--target-seeds 1] [--finalists 0 --finalist-seeds 3] [--minutes M] [--out FILE] [--picture FILE]
+        [--target-seeds 1] [--finalists 0 --finalist-seeds 3] [--minutes M] [--out FILE] [--beside FILE ...]
+        [--picture FILE]
 
 Every strategy chooses `--choices` times within each budget, each time with mixtures and proxies of another seed. All
 choices and the natural mixture are then trained as target runs with the same seeds; the `--finalists` best of each
@@ -11,7 +12,8 @@ proxies. Where several target seeds were trained, the deviation between them is 
 
 The study (default studies/bench.yaml) gives data, models and limits; its own proxies are not trained. How long it takes
 at most is printed first. Killed at any moment, it goes on; after `--minutes` it starts no further budget, and prints
-what there is. What a strategy chose is kept in the study's home.
+what there is. What a strategy chose is kept in the study's home. With `--beside`, choices that earlier runs on the same
+study wrote with `--out` are shown in the same table and picture, and regret is against the best of all.
 """
 
 from __future__ import annotations
@@ -147,6 +149,12 @@ def rows_of(choices: Sequence[Chosen]) -> pl.DataFrame:
     )
 
 
+def with_earlier(rows: pl.DataFrame, files: Sequence[Path]) -> pl.DataFrame:
+    """The rows, and those of earlier runs; of a choice that occurs twice, the first."""
+    every = pl.concat([rows, *(pl.read_parquet(file) for file in files)], how="vertical_relaxed")
+    return every.unique(["strategy", "budget", "seed"], keep="first", maintain_order=True)
+
+
 def table(rows: pl.DataFrame) -> Iterator[dict[str, str]]:
     """A line for each strategy and budget, the best of each budget first; natural last."""
     best = float(rows["objective"].to_numpy().min())
@@ -235,6 +243,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--minutes", type=float, help="start no further budget after this long")
     parser.add_argument("--out", type=Path, help="a Parquet of every choice")
+    parser.add_argument("--beside", type=Path, nargs="+", default=(), help="Parquets of earlier runs")
     parser.add_argument("--picture", type=Path, help="a PNG of regret against compute")
     given = parser.parse_args()
     started = time.monotonic()
@@ -266,6 +275,7 @@ def main() -> None:
     if given.out:
         with written_atomically(given.out) as temporary:
             rows.write_parquet(temporary)
+    rows = with_earlier(rows, given.beside)
     if given.picture:
         draw(rows, given.picture)
     print(markdown(list(table(rows))))

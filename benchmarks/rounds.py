@@ -57,7 +57,7 @@ def measured(preset: str, seed: int, proxies: int, names: Sequence[str]) -> list
         world = world_of(preset, seed)
         for name in names:
             arena, started = world.fresh(), time.process_time()
-            runs = trained_in_rounds(arena, MixtureSettings(count=proxies, rounds=WAYS[name]), seed)
+            runs = trained_in_rounds(arena, arena.proxy, MixtureSettings(count=proxies, rounds=WAYS[name]), seed)
             weights, losses, targets = loss_table(arena, runs)
             fitted = fitted_one(arena, "gaussian_process", GaussianProcessLaw(), weights, losses, targets)
             objective = {target: arena.objective[target] for target in targets}

@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -40,9 +40,9 @@ SIZES = (1, 4, 8, 16)
 class VmapStack(Stack):
     """The same steps with gradients by torch.func: vmap over proxies of the gradient of one proxy's loss."""
 
-    def gradients(self, rows) -> Tensor:
+    def gradients(self, parts: Sequence[Tensor]) -> Tensor:
         """See `Stack.gradients`."""
-        windows = torch.stack([torch.from_numpy(each) for each in rows])
+        windows = torch.cat([*parts], dim=1)
         table = self.trainers[0].model.get_buffer("table")
 
         def loss(parameters: dict[str, Tensor], tokens: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """How much strategies and regressors lose on synthetic worlds, whose best mixture is known.
 
-    python benchmarks/synthetic.py [--worlds 20] [--presets easy ...] [--budgets 16 ...] [--only NAME ...] [--out FILE]
+    python benchmarks/synthetic.py [--worlds 20] [--first 0] [--presets easy ...] [--budgets 16 ...] [--only NAME ...]
+        [--out FILE]
 
 For every preset, budget (in proxies) and world: the regret of each strategy's target run over the optimum's, as a share
 of what the optimum gains over the natural mixture. 0 is the optimum, 1 the natural mixture. Printed as mean and
@@ -126,6 +127,7 @@ def table(rows: pl.DataFrame, preset: str, names: Sequence[str]) -> Iterator[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first world")
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--only", nargs="+", choices=[FLOOR, ALIKE, ASSUMED, *STRATEGIES, *regressors()])
@@ -139,7 +141,7 @@ def main() -> None:
         jobs = [
             pool.submit(measured, preset, seed, budget, [name for name in names if not (number and name in FREE)])
             for number, budget in enumerate(asked.budgets)
-            for seed in range(asked.worlds)
+            for seed in range(asked.first, asked.first + asked.worlds)
             for preset in asked.presets
         ]
         try:

@@ -76,7 +76,13 @@ KILOBYTES = 300
 
 
 def pytest_configure():
-    """Keep temporary files in memory where there is room: most waits of a home being written are for the disk."""
+    """Settings that pytest's workers inherit.
+
+    One thread each: there is a worker for every core already, and threads of one that wait for a core spin.
+    Temporary files are kept in memory where there is room: most waits of a home being written are for the disk.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and min(_free_memory(), shutil.disk_usage(MEMORY).free) > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 

@@ -16,6 +16,8 @@ LARGE = 0.05
 """A weight from which on it matters whether it is pinned down."""
 SMALL = 5e-4
 """Differences of a weight that a reader would not see."""
+ROUNDED = 0.005
+"""How far a range goes beyond the measured weights before it is said."""
 MOST = 0.8
 """A weight that may move over this share of what its limits allow is not decided, however narrow they are."""
 
@@ -29,6 +31,18 @@ def undecided(row: Mapping[str, Any]) -> bool:
         return False
     free = (finite(row.get("cap")) or 0.0) - (finite(row.get("floor")) or 0.0)
     return free > SMALL and high - low >= MOST * free
+
+
+def beyond_sampled(row: Mapping[str, Any]) -> str:
+    """Where a range goes beyond the measured mixtures, as the end of a phrase; "" where it does not.
+
+    >>> beyond_sampled({"high": 1.0, "highest_sampled": 0.62}), beyond_sampled({"high": 0.6, "highest_sampled": 0.62})
+    (', above 62.0% by extrapolation', '')
+    """
+    high, sampled = finite(row.get("high")), finite(row.get("highest_sampled"))
+    if high is None or sampled is None or high <= sampled + ROUNDED:
+        return ""
+    return f", above {percent(sampled)} by extrapolation"
 
 
 def price_of(record: Mapping[str, Any]) -> str:
@@ -66,7 +80,8 @@ def open_weights(record: Mapping[str, Any]) -> str:
     if not loose:
         return ""
     named = [
-        f"{row['domain']} {percent(row['weight'])} (as good: {percent(row.get('low'))} to {percent(row.get('high'))})"
+        f"{row['domain']} {percent(row['weight'])} (as good: {percent(row.get('low'))} to {percent(row.get('high'))}"
+        f"{beyond_sampled(row)})"
         for row in loose[:NAMED]
     ]
     more = f" and {len(loose) - NAMED} more" if len(loose) > NAMED else ""

@@ -14,7 +14,7 @@ import numpy as np
 import regmix_pipeline
 from regmix_pipeline import checks
 from regmix_pipeline.decisions.alternatives import compared, predictions_for, previous_alternative
-from regmix_pipeline.decisions.caveats import undecided
+from regmix_pipeline.decisions.caveats import beyond_sampled, undecided
 from regmix_pipeline.decisions.families import family_rows
 from regmix_pipeline.decisions.ngrams import overlap_measured, reliance_on_ngrams
 from regmix_pipeline.decisions.rounds import measured_gain, rounds_of
@@ -289,7 +289,10 @@ def _open_weight(record: Mapping[str, Any]) -> str:
     row = max(record["domains"], key=lambda row: row["weight"], default=None)
     if row is None or not undecided(row):
         return ""
-    return f"; the weight of {row['domain']} is not pinned down ({row['low']:.0%} to {row['high']:.0%} are as good)"
+    return (
+        f"; the weight of {row['domain']} is not pinned down ({row['low']:.0%} to {row['high']:.0%} are as good"
+        f"{beyond_sampled(row)})"
+    )
 
 
 def _chance(chance: float) -> str:

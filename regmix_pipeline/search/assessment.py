@@ -154,9 +154,11 @@ def ranges_of(objective: Objective, region: Region, chosen: Array, program: Conv
     return np.stack([np.minimum(found[:, 0], chosen), np.maximum(found[:, 1], chosen)], axis=1)
 
 
-def domain_rows(region: Region, chosen: Mixture, sensitivity: Array, ranges: Array) -> list[dict[str, Any]]:
-    """Everything known about each domain's weight, one row a domain."""
-    limits = region.limits
+def domain_rows(
+    region: Region, chosen: Mixture, sensitivity: Array, ranges: Array, sampled: Array
+) -> list[dict[str, Any]]:
+    """Everything known about each domain's weight, one row a domain; ``sampled`` are the measured mixtures, (n, d)."""
+    limits, highest = region.limits, sampled.max(axis=0)
     weights = chosen.vector(limits.domains)
     return [
         {
@@ -171,6 +173,7 @@ def domain_rows(region: Region, chosen: Mixture, sensitivity: Array, ranges: Arr
             "low": float(ranges[j, 0]),
             "high": float(ranges[j, 1]),
             "weakly_identified": bool(ranges[j, 1] - ranges[j, 0] > WEAK),
+            "highest_sampled": float(highest[j]),
         }
         for j, domain in enumerate(limits.domains)
     ]

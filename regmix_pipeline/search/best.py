@@ -72,7 +72,7 @@ def search(
     named = {"chosen": chosen, **references}
     gain = gain_of(objective, chosen, natural, region, level, seed)
     ranges = ranges_of(objective, region, at, program, seed)
-    domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges)
+    domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges, fitted.weights)
     predictions = predictions_of(fitted, named, target_weights, level)
     guardrails = [] if objective.guardrails is None else objective.guardrails.rows(at)
     return SearchResult(

@@ -15,8 +15,8 @@ class SearchResult:
     Attributes:
         mixture: the answer, in parts per million, inside the limits.
         domains: per domain: domain, weight, prior, cap, floor, at_cap, at_floor; sensitivity (change of the objective
-            per percentage point more); low, high (range of the weight within one standard error of the best) and
-            weakly_identified.
+            per percentage point more); low, high (range of the weight within one standard error of the best),
+            weakly_identified; highest_sampled (largest weight of a measured mixture).
         predictions: rows with name (chosen, natural, uniform, best_observed), mixture, target (or "objective"),
             predicted, low, high; nats per token of a proxy; law and predicted_by_law, the pure law that is to be
             trusted beyond the sampled region and what it says (None without one).

@@ -25,7 +25,7 @@ from regmix_pipeline.study.phases import epochs_before
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
 
-CODE_VERSION = "12"
+CODE_VERSION = "13"
 
 
 def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:

@@ -17,6 +17,8 @@ STRATEGIES = Registry(
         "regmix_small": "methods.regmix_small:RegMixSmall",
         "ours": "methods.ours:Ours",
         "ours_one_shot": "methods.ours:OneShot",
+        "ours_small": "methods.ours:Small",
+        "ours_two_sizes": "methods.two_sizes:TwoSizes",
         "ours_without_counts": "methods.ours:WithoutCounts",
         "data_mixing_laws": "methods.mixing_laws:DataMixingLaws",
         "bimix": "methods.bimix:BiMix",

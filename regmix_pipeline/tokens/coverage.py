@@ -79,5 +79,8 @@ def coverage_of_tokens(tokens: Tokens, size: int, tokenizer: Path) -> Coverage:
 
 
 def _characters(text: str) -> Counter[str]:
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    return Counter(each for each in plain if not each.isspace() and not unicodedata.combining(each))
+    found = Counter(unicodedata.normalize("NFKD", text).casefold())
+    # A text has far fewer characters than places.
+    for each in [each for each in found if each.isspace() or unicodedata.combining(each)]:
+        del found[each]
+    return found

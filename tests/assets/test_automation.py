@@ -163,7 +163,9 @@ def test_a_failed_run_is_tried_once_more_and_then_left_until_something_changes(w
     assert [world.tick() for _ in range(3)] == [{}] * 3
 
     world.write(path, whole)
-    assert world.settle() == DATA
+    assert world.asked(world.look("changed_text")[0])
+    assert world.tick() == {"token_shards": ["poems"]}
+    assert world.run("token_shards", keys=["poems"])
 
 
 def test_what_changes_while_a_run_is_going_is_kept_for_the_next(world):

@@ -37,6 +37,17 @@ def test_a_line_is_the_mean_over_choices_with_its_error_and_the_regret_against_t
     assert lines[-1]["regret"] == "1.0000"
 
 
+def test_choices_of_earlier_runs_are_shown_beside_and_the_best_of_all_is_the_reference(several, tmp_path):
+    rows = choices.rows_of(several)
+    earlier = [made("better", 16, 0, 3.5), made("good", 64, 0, 9.0)]
+    choices.rows_of([several[0], *earlier]).write_parquet(tmp_path / "earlier.parquet")
+    both = choices.with_earlier(rows, [tmp_path / "earlier.parquet"])
+    assert len(both) == len(rows) + 1
+    lines = {(line["strategy"], line["budget"]): line for line in choices.table(both)}
+    assert lines["better", "16"]["regret"] == "0.0000"
+    assert lines["good", "64"]["regret"] == "0.6000"
+
+
 def test_finalists_are_the_best_strategies_of_each_budget(several):
     found = choices.finalists(several[1:], 1)
     assert {(each.asked.strategy, each.asked.proxies) for each in found} == {("good", 8), ("good", 64)}

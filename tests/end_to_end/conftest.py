@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.end_to_end.test_changes import regmix, write
+from tests.end_to_end.test_changes import LOOKING, looked, regmix, write
 
 PATIENCE = 300
 """Seconds after which something that has to happen counts as never happening."""
@@ -136,13 +136,21 @@ class Study:
     def __init__(self, folder, home="home"):
         self.folder, self.home = folder, folder / home
 
+    @property
+    def places(self):
+        """The words that say which study and home."""
+        return ["--study", str(self.folder / "tiny.yaml"), "--home", str(self.home)]
+
     def start(self, command="run", *words, environment=None):
         """Start a command about this study."""
-        places = ["--study", str(self.folder / "tiny.yaml"), "--home", str(self.home)]
-        return Command(self.folder, command, *places, *words, environment=environment)
+        return Command(self.folder, command, *self.places, *words, environment=environment)
 
     def does(self, command="run", *words, status=0, environment=None):
         """Run a command to its end; returns all that it said."""
+        if command in LOOKING and environment is None:
+            ended, out, err = looked(self.folder, command, *self.places, *words)
+            assert ended == status, err + out
+            return err.removesuffix("\n") + out
         started = self.start(command, *words, environment=environment)
         assert started.ended() == status, started.text
         assert "Traceback" not in started.text

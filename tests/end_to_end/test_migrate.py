@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.end_to_end.test_changes import looked
+
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "docs" / "notebooks" / "data"
 COMMANDS = [
@@ -58,13 +60,13 @@ def olmix_tables(folder):
 
 
 @pytest.mark.parametrize(("tables", "study"), [(regmix_tables, "pile.yaml"), (olmix_tables, "swarm.yaml")])
-def test_the_pages_commands_take_the_tables_to_an_export(tables, study, tmp_path, command):
+def test_the_pages_commands_take_the_tables_to_an_export(tables, study, tmp_path):
     tables(tmp_path)
     mine = [words for words in COMMANDS if study in words]
     assert [words[0] for words in mine] == ["import-runs", "run", "export"]
     for words in mine:
-        ran = command(tmp_path, *words)
-        assert ran.ended() == 0, ran.text
+        status, _, said = looked(tmp_path, *words)
+        assert status == 0, said
     domains = yaml.safe_load((tmp_path / study).read_text())["domains"]
     exported = next(path for path in tmp_path.glob("optimal*") if ".plan" not in path.name)
     if exported.suffix == ".csv":

@@ -17,7 +17,7 @@ def settings(tiny_settings):
         return {name: value for name, value in tiny_settings.items() if name != "confirmation"} | {
             "mixtures": {"count": 24, "minimum": 0.02, "anchors": {"natural": True}}
             | {"rounds": {"number": 2, "pilots": 8, "trusted": 2}},
-            "regression": {"regressors": ["saturation", "gaussian_process", "ngrams", "ngrams_process"]}
+            "regression": {"regressors": ["saturation", "ngrams", "ngrams_process"]}
             | {"bootstrap": 50, "trust": {"pilots": 8, "rank": rank, "error": 1.0}},
             "targets": {"science": tiny_settings["targets"]["science"] | {"weight": 0}, "code": {"weight": 1}},
             "proxies": tiny_settings["proxies"] | {"noise": {"mixtures": 0}},
@@ -76,6 +76,7 @@ def test_imported_runs_are_judged_by_counts_of_the_study_s_text(trusted, setting
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("run", *columns), *((number, *row) for number, row in enumerate(rows))])
     study = settings(0.5)
+    study["regression"] |= {"regressors": ["saturation", "ngrams_process"]}
     study["mixtures"] = {"count": 0, "anchors": {"natural": False}}
     write(tmp_path, study | {"imports": [{"mixtures": "weights.csv", "losses": "losses.csv"}]})
     assert "nothing to train" in regmix(tmp_path, "plan")

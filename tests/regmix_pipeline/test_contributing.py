@@ -87,7 +87,9 @@ def test_a_study_runs_with_a_part_of_each_kind(extended, tiny_settings, tmp_path
         "targets": {"dates": {"kind": "late"}, "decimals": {"weight": 0}},
         "tokenizer": {"train": {"vocab_size": 512}},
         "mixtures": {"count": 8, "minimum": 0.05},
-        "proxies": {"preset": "demo", "model": model, "training": training, "evaluation": {"windows": 8}},
+        "proxies": {"preset": "demo", "model": model, "training": training, "evaluation": {"windows": 8}}
+        # To start another worker costs more than it trains.
+        | {"workers": 1},
         "regression": {"regressors": ["constant", "linear"], "bootstrap": 50, "step_laws": False},
         "search": {"method": "optimiser"},
         "strategies": {

@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,32 @@ import regmix_pipeline
 
 PACKAGE = Path(regmix_pipeline.__file__).parent
 FOLDERS = (PACKAGE, PACKAGE / "assets", PACKAGE / "resources")  # the last two may be links
-TREES = {path: ast.parse(path.read_text("utf-8")) for folder in FOLDERS for path in sorted(folder.rglob("*.py"))}
 DIALECT = {"foretold", "glance", "lab", "outlook", "told", "unlike", "untold", "vain"}
 """Words that had a meaning of their own here; docs/glossary.md has those in use."""
 
 
+@cache
+def trees():
+    """File -> its parsed text. Not at import: every worker imports this file, and one runs it."""
+    return {path: ast.parse(path.read_text("utf-8")) for folder in FOLDERS for path in sorted(folder.rglob("*.py"))}
+
+
+@cache
 def named():
     """Names of all classes, functions, arguments and variables, and where they are."""
-    for path, tree in TREES.items():
+    found = []
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             name = getattr(node, "name", None) or getattr(node, "arg", None) or getattr(node, "id", None)
             if isinstance(name, str):
-                yield name, f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
+                found.append((name, f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"))
+    return found
 
 
 def test_no_two_public_classes_have_one_name():
     found = Counter(
         node.name
-        for tree in TREES.values()
+        for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )

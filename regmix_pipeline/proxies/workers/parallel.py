@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -29,13 +29,15 @@ from regmix_pipeline.errors import ProxyError, error_from_payload
 from regmix_pipeline.files import read_json, write_json
 from regmix_pipeline.processes import command, how_it_ended, module_search
 from regmix_pipeline.progress import to_stderr
-from regmix_pipeline.proxies.divided import DividedLoop
 from regmix_pipeline.proxies.memory import shares, whole_fits
 from regmix_pipeline.proxies.spec import ProxySpec
 from regmix_pipeline.proxies.train import TrainingRun, starting_again_after_errors
 from regmix_pipeline.proxies.training_loop import TrainingLoop
 from regmix_pipeline.proxies.workers.local import explained, where_of
 from regmix_pipeline.proxies.workers.prepare import prepare_torch
+
+if TYPE_CHECKING:
+    from regmix_pipeline.proxies.divided import DividedLoop
 
 _DIES_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl."""
@@ -148,7 +150,12 @@ def main() -> None:
         return
     libc.prctl(_DIES_WITH_PARENT, signal.SIGKILL)
     job = json.loads(Path(sys.argv[1]).read_text())
-    _process(ProxySpec.model_validate(job["spec"]), Path(job["answer"]), DividedLoop if job["divide"] else ParallelLoop)
+    kind: type[DividedLoop] | type[ParallelLoop] = ParallelLoop
+    if job["divide"]:
+        from regmix_pipeline.proxies.divided import DividedLoop  # here: PyTorch's FSDP takes a second to import
+
+        kind = DividedLoop
+    _process(ProxySpec.model_validate(job["spec"]), Path(job["answer"]), kind)
 
 
 def _process(spec: ProxySpec, answer: Path, kind: type[DividedLoop] | type[ParallelLoop]) -> None:
@@ -180,8 +187,8 @@ def _first(spec: ProxySpec, device: torch.device, kind: type[DividedLoop] | type
             run.trainer.step()
             run.after_step()
     run.finished()
-    if isinstance(run.trainer, DividedLoop):
-        run.trainer.end()
+    if kind is not ParallelLoop:
+        cast("DividedLoop", run.trainer).end()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from regmix_pipeline.errors import StudyError
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.sampler import sample
-from regmix_pipeline.strategies.arena import Arena, Array, Run
+from regmix_pipeline.strategies.arena import Arena, Array, Run, Size
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 FEWEST = 8
@@ -40,6 +40,19 @@ def too_small(arena: Arena, name: str, flops: float, least: float) -> StudyError
         where="strategies.budget_proxies",
         remedy=f"allow {least:.6g} FLOPs at least, those of {proxies} proxies, or leave it out",
     )
+
+
+def smaller_proxy(arena: Arena, name: str) -> Size:
+    """The size of the arena's smaller proxies.
+
+    Raises:
+        StudyError: it has none.
+    """
+    if arena.small_proxy is None:
+        raise StudyError(
+            f"{name} trains smaller proxies", where="strategies.small_proxy", remedy="give a smaller proxy"
+        )
+    return arena.small_proxy
 
 
 def sampled(arena: Arena, settings: MixtureSettings, seed: int) -> list[Mixture]:
@@ -85,3 +98,8 @@ def objective_shares(arena: Arena) -> Array:
     """Shares of the objective's targets in the order of `loss_table`, (T,), summing to 1."""
     shares = np.array([share for share in arena.objective.values() if share > 0])
     return shares / shares.sum()
+
+
+def objective_counted(arena: Arena) -> dict[str, float]:
+    """Target -> share of those in the objective, in the order of `loss_table`."""
+    return {target: share for target, share in arena.objective.items() if share > 0}

@@ -16,7 +16,14 @@ from regmix_pipeline.regression.laws.corrected import matern
 from regmix_pipeline.search.candidates import candidates_inside
 from regmix_pipeline.search.region import Region, rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Array, Choice, Run, Size
-from regmix_pipeline.strategies.methods.experiments import FEWEST, affordable, loss_table, objective_shares, sampled
+from regmix_pipeline.strategies.methods.experiments import (
+    FEWEST,
+    affordable,
+    loss_table,
+    objective_shares,
+    sampled,
+    smaller_proxy,
+)
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 
@@ -150,11 +157,7 @@ class MultiFidelity:
         """
         from regmix_pipeline.strategies.descent import minimised
 
-        if arena.small_proxy is None:
-            raise StudyError(
-                f"{self.name} trains two sizes", where="strategies.small_proxy", remedy="give a smaller proxy"
-            )
-        sizes = (arena.small_proxy, arena.proxy)
+        sizes = (smaller_proxy(arena, self.name), arena.proxy)
         both = sum(size.flops for size in sizes)
         count = max(int(self.first * affordable(arena, self.name, flops, both, FEWEST // 2)), FEWEST // 2)
         mixtures = sampled(arena, MixtureSettings(count=count), seed)

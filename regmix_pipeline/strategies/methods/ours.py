@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -11,10 +12,19 @@ from regmix_pipeline.mixtures.rounds import how_chosen
 from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.search.region import rounded_inside
-from regmix_pipeline.strategies.arena import Arena, Choice, Run
-from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
+from regmix_pipeline.strategies.arena import Arena, Choice, Run, Size
+from regmix_pipeline.strategies.methods.experiments import (
+    affordable,
+    loss_table,
+    objective_counted,
+    sampled,
+    smaller_proxy,
+)
 from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
 from regmix_pipeline.study.settings.regression import RegressionSettings
+
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
 
 
 @dataclass(frozen=True)
@@ -40,14 +50,29 @@ class Ours:
 
     def choose(self, arena: Arena, flops: float, seed: int = 0) -> Choice:
         """See `Strategy.choose`."""
-        from regmix_pipeline.regression.fitting import fit
         from regmix_pipeline.strategies.methods.fitted_one import optimised
 
-        settings = MixtureSettings(count=affordable(arena, self.name, flops), rounds=self.rounds)
-        counted = arena.counted if self.counts else None
-        runs = trained_in_rounds(arena, settings, seed, counted)
+        size = self.size(arena)
+        runs = self.trained(arena, affordable(arena, self.name, flops, size.flops), seed)
+        fitted = self.fitted(arena, runs, seed)
+        found = optimised(arena, fitted, objective_counted(arena), seed)
+        return Choice.of(
+            rounded_inside(found, arena.limits),
+            proxies=len(runs),
+            regressors=fitted.chosen,
+        )
+
+    def trained(self, arena: Arena, count: int, seed: int) -> list[Run]:
+        """So many proxies in rounds; fewer, where n-gram counts are trusted."""
+        settings = MixtureSettings(count=count, rounds=self.rounds)
+        return trained_in_rounds(arena, self.size(arena), settings, seed, self._counted(arena))
+
+    def fitted(self, arena: Arena, runs: Sequence[Run], seed: int) -> FittedRegressor:
+        """The regressors that cross-validation chooses for the proxies' losses."""
+        from regmix_pipeline.regression.fitting import fit
+
         weights, losses, targets = loss_table(arena, runs)
-        fitted = fit(
+        return fit(
             weights,
             losses,
             None,
@@ -59,27 +84,28 @@ class Ours:
             say=lambda _: None,
             epochs_per_weight=arena.epochs,
             predict_at=arena.epochs,
-            evidence=counted,
+            evidence=self._counted(arena),
             counted=arena.objective,
-            law_share=self.regression.law_share_for(arena.proxy.tokens, arena.target.tokens),
+            law_share=self.regression.law_share_for(self.size(arena).tokens, arena.target.tokens),
         )
-        found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
-        return Choice.of(
-            rounded_inside(found, arena.limits),
-            proxies=len(runs),
-            regressors=fitted.chosen,
-        )
+
+    def _counted(self, arena: Arena) -> NgramEvidence | None:
+        return arena.counted if self.counts else None
+
+    def size(self, arena: Arena) -> Size:
+        """Of the proxies."""
+        return arena.proxy
 
 
 def trained_in_rounds(
-    arena: Arena, settings: MixtureSettings, seed: int, counted: NgramEvidence | None = None
+    arena: Arena, proxy: Size, settings: MixtureSettings, seed: int, counted: NgramEvidence | None = None
 ) -> list[Run]:
     """Proxies of the settings' count, round after round; of fewer, where n-gram counts are trusted."""
     judged = counted is not None and settings.pilot_sizes != settings.round_sizes
     first, *later = settings.pilot_sizes if judged else settings.round_sizes
     # The sampler chooses from a pool that grows with the count: what one round needs is asked for, and no more.
     drawn = sampled(arena, settings.model_copy(update={"count": first}), seed)
-    runs = list(arena.train(drawn, arena.proxy, seed))
+    runs = list(arena.train(drawn, proxy, seed))
     for number, size in enumerate(later, start=2):
         relied = judged and _trusted(arena, runs, counted, seed)
         how = how_chosen(number, judged, relied)
@@ -91,7 +117,7 @@ def trained_in_rounds(
         else:
             both = settings.model_copy(update={"count": first + size})
             mixtures = sample(arena.prior, arena.limits, both, seed, drawn)[first:]
-        runs += arena.train(mixtures, arena.proxy, seed)
+        runs += arena.train(mixtures, proxy, seed)
     return runs
 
 
@@ -119,7 +145,7 @@ def _next_round(
 
     weights, losses, targets = loss_table(arena, runs)
     fitted = fitted_one(arena, "gaussian_process", GaussianProcessLaw(), weights, losses, targets)
-    objective = {target: arena.objective[target] for target in targets}
+    objective = objective_counted(arena)
     best = optimised(arena, fitted, objective, seed)
     region = Region.of(arena.limits, arena.prior, weights, SearchSettings())
     draw = int(fingerprint("round", seed, number)[:15], 16)
@@ -141,6 +167,21 @@ class OneShot(WithoutCounts):
 
     name = "ours_one_shot"
     rounds: RoundSettings = field(default_factory=lambda: RoundSettings(number=1))
+
+
+@dataclass(frozen=True)
+class Small(WithoutCounts):
+    """The same as `WithoutCounts` with more of the study's smaller proxies for the same compute."""
+
+    name = "ours_small"
+
+    def size(self, arena: Arena) -> Size:
+        """Of the proxies.
+
+        Raises:
+            StudyError: the arena has no smaller proxy.
+        """
+        return smaller_proxy(arena, self.name)
 
 
 @dataclass(frozen=True)
@@ -170,7 +211,7 @@ class OneRegressor:
         runs = arena.train(sampled(arena, MixtureSettings(count=count), seed), arena.proxy, seed)
         weights, losses, targets = loss_table(arena, runs)
         fitted = fitted_one(arena, self.regressor, regressor(self.regressor), weights, losses, targets)
-        shares = {target: arena.objective[target] for target in targets}
+        shares = objective_counted(arena)
         if "lightgbm" in self.regressor:
             settings = SearchSettings(method="simulation", candidates=self.candidates)
             found = simulated(arena, fitted, shares, settings, seed)

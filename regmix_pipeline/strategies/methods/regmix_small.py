@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regmix_pipeline.errors import StudyError
 from regmix_pipeline.strategies.arena import Arena, Size
-from regmix_pipeline.strategies.methods.experiments import affordable
+from regmix_pipeline.strategies.methods.experiments import affordable, smaller_proxy
 from regmix_pipeline.strategies.methods.regmix import RegMix
 
 
@@ -29,8 +28,5 @@ class RegMixSmall(RegMix):
         Raises:
             StudyError: the arena has no smaller proxy.
         """
-        if arena.small_proxy is None:
-            raise StudyError(
-                f"{self.name} trains smaller proxies", where="strategies.small_proxy", remedy="give a smaller proxy"
-            )
-        return arena.small_proxy, min(affordable(arena, self.name, flops, arena.small_proxy.flops), self.most)
+        size = smaller_proxy(arena, self.name)
+        return size, min(affordable(arena, self.name, flops, size.flops), self.most)

@@ -86,8 +86,9 @@ class SyntheticWorld:
         other.__dict__.update(self.__dict__, account=Account())
         return other
 
-    def train(self, mixtures: Sequence[Mixture], size: Size, seed: int = 0) -> list[Run]:
-        """See `Arena.train`; all mixtures at once."""
+    def train(self, mixtures: Sequence[Mixture], size: Size, seed: int = 0, pool: float = 1.0) -> list[Run]:
+        """See `Arena.train`; all mixtures at once. With ``pool`` of the tokens that such a run may see of each domain,
+        it repeats them 1 / ``pool`` times as often."""
         if not mixtures:
             return []
         self.account.add(size.tokens * len(mixtures), size.flops * len(mixtures), len(mixtures))
@@ -96,7 +97,7 @@ class SyntheticWorld:
         steps = np.round(np.linspace(0, size.steps, CHECKPOINTS + 2)[1:-1])
         shares = np.r_[steps / size.steps, 1.0]
         tokens = (shares[:, None, None] * weights * size.tokens).reshape(-1, len(self.domains))
-        learned = self.law.new_tokens(tokens, self.unique_tokens(size))
+        learned = self.law.new_tokens(tokens, self.unique_tokens(size) * pool)
         exact = self.law.losses(learned, size.parameters, rows).reshape(len(shares), n, len(rows))
         found = exact + self.noise(mixtures, size, seed)[:, rows]
         windows = np.array(

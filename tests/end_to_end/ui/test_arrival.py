@@ -1,11 +1,13 @@
-"""A domain arrives at a running Dagster: seen, tokenised and mixed by itself, trained and decided by a click."""
+"""A domain arrives at a running Dagster: seen, tokenised and mixed by itself, trained and decided by a click.
+
+One study is used by all tests here, in order. Without a browser it is trained, and the rest is skipped.
+"""
 
 import shutil
 
 import pytest
 import yaml
 
-from regmix_pipeline.assets.schedules import TARGETS
 from regmix_pipeline.engine.workspace import Workspace
 
 
@@ -15,7 +17,11 @@ def place(watched_study, tmp_path_factory):
     folder = shutil.copytree(watched_study, tmp_path_factory.mktemp("arrival") / "study")
     file = folder / "tiny.yaml"
     refit = {"cron": "0 3 * * *", "settle_seconds": 2, "look_seconds": 4}
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"refit": refit}, sort_keys=False))
+    file.write_text(
+        yaml.safe_dump(
+            yaml.safe_load(file.read_text()) | {"refit": refit, "catalogue": {"owners": ["team:data"]}}, sort_keys=False
+        )
+    )
     return folder
 
 
@@ -30,8 +36,7 @@ def dagster(place, running):
 
 
 @pytest.mark.timeout(600)
-def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
-    before = workspace_at(place).need("mixture_decision").version
+def test_a_folder_arrives_and_is_trained_on_after_a_click(place, dagster, until):
     (place / "inbox" / "Not A Name").mkdir()
     shutil.copy(place / "text" / "licences.jsonl", place / "inbox" / "Not A Name")
     (place / "inbox" / "poems").mkdir()
@@ -54,8 +59,22 @@ def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
     keys = dagster.asset("proxy_checkpoints")["partitionKeys"]
     assert dagster.materialise("proxy_checkpoints", keys=keys) == "SUCCESS"
     until(lambda: dagster.skips("proxies_within_budget")[0] == "every proxy is up to date", "losses are measured")
-    assert dagster.materialise(*(stage.name for stage in TARGETS)) == "SUCCESS"
 
+
+def test_a_first_visit_to_the_lineage_shows_the_graph(dagster, page):
+    page.goto(f"{dagster.url}/asset-groups")
+    for asset in ("token_shards", "mixtures", "proxy_checkpoints", "regressor", "mixture_decision"):
+        page.locator(f'[data-svg-key*="{asset}"], foreignObject').filter(has_text=asset).first.wait_for()
+
+
+def test_a_named_job_decides_by_one_click_and_shows_the_training(place, dagster, page):
+    before = workspace_at(place).need("mixture_decision").version
+    page.goto(f"{dagster.url}/locations/regmix_pipeline/jobs/decide/playground")
+    with page.expect_response(lambda got: '"LaunchPipelineExecution"' in (got.request.post_data or "")) as sent:
+        page.get_by_role("button", name="Launch Run").click()
+    launched = sent.value.json()["data"]["launchPipelineExecution"]
+    page.goto("about:blank")
+    assert dagster.end_of_run(launched["run"]["id"], "the job decide") == "SUCCESS"
     after = workspace_at(place)
     assert after.need("mixture_decision").version != before
     assert "poems" in after.json("mixture_decision", "decision.json")["mixture"]["weights"]
@@ -63,7 +82,12 @@ def test_a_folder_arrives_and_ends_in_a_new_decision(place, dagster, until):
     assert shown["decision before"] == before
     assert "| poems | not there |" in shown["before and now"]
     assert shown["before and now"].count("not there") == 1
-    assert int(dagster.asset("regressor")["metadata"]["inputs as before"]) > 0
+    shown = dagster.asset("regressor")["metadata"]
+    assert int(shown["inputs as before"]) > 0
+    assert shown["training of all proxies"].startswith("![](data:image/svg+xml;base64,")
+    page.goto(f"{dagster.url}/assets/tiny/regressor?view=overview")
+    page.get_by_text("training of all proxies").first.wait_for()
+    page.get_by_text("team:data").or_(page.get_by_text("data", exact=True)).first.wait_for()
 
 
 def test_the_ui_shows_what_arrived(place, dagster, page):

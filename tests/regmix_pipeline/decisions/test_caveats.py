@@ -31,4 +31,8 @@ def test_large_weights_that_may_be_anything_are_named():
     assert said.startswith("The largest weight is not pinned down: poems 60.0% (as good: 10.0% to 90.0%).")
     assert "code" not in said
     assert "news" not in said
+    seen = record({}, [{**loose, "highest_sampled": 0.9}])
+    assert open_weights(seen).startswith(said[: said.index(").")])
+    some = record({}, [{**loose, "highest_sampled": 0.62}])
+    assert "(as good: 10.0% to 90.0%, above 62.0% by extrapolation)" in open_weights(some)
     assert open_weights(record({}, [domain("code", 1.0, 0.99, 1.0)])) == ""

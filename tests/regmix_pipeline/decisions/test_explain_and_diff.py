@@ -32,6 +32,7 @@ def decided(real_text, tiny_settings, quick_settings, tmp_path_factory):
     settings = quick_settings | {
         "domains": tiny_settings["domains"],
         "mixtures": {"count": 12, "minimum": 0.05, "anchors": {"natural": True}, "under_caps": False},
+        "proxies": quick_settings["proxies"] | {"noise": {"mixtures": 0}},
         # A domain that arrives is a copy of the target.
         "text_checks": {"refuse_overlap": 1},
     }

@@ -10,17 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-import torch.distributed as distributed
 from safetensors.torch import load_file
-from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from regmix_pipeline.errors import ProxyError
-from regmix_pipeline.proxies import divided
-from regmix_pipeline.proxies.divided import DividedLoop
 from regmix_pipeline.proxies.memory import shares, whole_fits, worker_memory
 from regmix_pipeline.proxies.snapshot import Snapshot, load_snapshot
 from regmix_pipeline.proxies.spec import ProxySpec
@@ -109,24 +106,30 @@ def _of_job(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def one_process(tmp_path: Path) -> Iterator[None]:
-    """This process is all there are."""
+def divided(tmp_path: Path) -> Iterator[Any]:
+    """The module that divides; this process is all there are.
+
+    Imported here: every worker imports this file, one runs it, and PyTorch's FSDP takes more than a second.
+    """
+    from torch import distributed
+
+    from regmix_pipeline.proxies import divided
+
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
-    yield
+    yield divided
     distributed.destroy_process_group()
 
 
-@pytest.mark.usefixtures("one_process")
-def test_it_goes_on_from_an_earlier_phase_and_from_any_step(spec_of: SpecOf) -> None:
+def test_it_goes_on_from_an_earlier_phase_and_from_any_step(spec_of: SpecOf, divided: Any) -> None:
     start = spec_of(steps_after=12, training=spec_of().training.model_copy(update={"tokens": 16 * 8 * 5}))
     train_proxy(start)
     spec = spec_of(start=start)
-    loops = [TrainingLoop(spec, CPU), DividedLoop(spec, CPU)]
+    loops = [TrainingLoop(spec, CPU), divided.DividedLoop(spec, CPU)]
     for loop in loops:
         for _ in range(4):
             loop.step()
     close(loops[1].tensors, loops[0].tensors, 1e-5)
-    later = DividedLoop(spec, CPU)
+    later = divided.DividedLoop(spec, CPU)
     later.restore(Snapshot(4, loops[0].tensors))
     close(later.tensors, loops[0].tensors, 0)
     for loop in (later, loops[0]):
@@ -134,12 +137,13 @@ def test_it_goes_on_from_an_earlier_phase_and_from_any_step(spec_of: SpecOf) -> 
     close(later.tensors, loops[0].tensors, 1e-6)
 
 
-@pytest.mark.usefixtures("one_process")
 def test_bfloat16_parameters_leave_float32_ones_and_their_losses(
-    spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch
+    spec_of: SpecOf, divided: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
     monkeypatch.setattr(divided, "policy_on", lambda device: MixedPrecisionPolicy(torch.bfloat16, torch.float32))
-    loops = [TrainingLoop(spec_of(), CPU), DividedLoop(spec_of(), CPU)]
+    loops = [TrainingLoop(spec_of(), CPU), divided.DividedLoop(spec_of(), CPU)]
     for loop in loops:
         for _ in range(10):
             loop.step()
@@ -149,10 +153,9 @@ def test_bfloat16_parameters_leave_float32_ones_and_their_losses(
     assert loops[0].losses[9] < loops[0].losses[0]
 
 
-@pytest.mark.usefixtures("one_process")
-def test_a_run_of_it_samples_and_is_written(spec_of: SpecOf, tmp_path: Path) -> None:
+def test_a_run_of_it_samples_and_is_written(spec_of: SpecOf, divided: Any, tmp_path: Path) -> None:
     spec, alone = spec_of(landmark=6), spec_of(landmark=6, folder=tmp_path / "alone")
-    run = TrainingRun(spec, CPU, loop=DividedLoop)
+    run = TrainingRun(spec, CPU, loop=divided.DividedLoop)
     while run.goes_on:
         run.trainer.step()
         run.after_step()

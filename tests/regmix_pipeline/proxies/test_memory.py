@@ -15,9 +15,9 @@ SHAPES = {
     "many tokens of vocabulary": ({"layers": 2, "width": 128, "heads": 4, "ffn_width": 256, "context": 512}, 50_432, 4),
     "many layers": ({"layers": 10, "width": 192, "heads": 6, "ffn_width": 512, "context": 256}, 4096, 8),
     "long windows": ({"layers": 3, "width": 192, "heads": 6, "ffn_width": 512, "context": 1024}, 8192, 2),
-    "six as one": ({"layers": 4, "width": 192, "heads": 6, "ffn_width": 512, "context": 256}, 8192, 8),
+    "three as one": ({"layers": 4, "width": 192, "heads": 6, "ffn_width": 512, "context": 256}, 8192, 8),
 }
-STACKS = {"six as one": 6}
+STACKS = {"three as one": 3}
 PEAK = """
 import json, resource, sys
 from pathlib import Path
@@ -27,7 +27,7 @@ from regmix_pipeline.study.settings.proxies import ModelSettings, TrainingSettin
 from regmix_pipeline.proxies.workers.local import LocalExecutor
 shape, vocabulary, windows = json.loads(sys.argv[1])
 model = ModelSettings(**shape)
-training = TrainingSettings(tokens=3 * windows * model.context, windows_per_step=windows, warmup_steps=1)
+training = TrainingSettings(tokens=2 * windows * model.context, windows_per_step=windows, warmup_steps=1)
 work = Work("proxies", 1, model, training, vocabulary, 1, 4, 4)
 spec, stack = _spec(work, ["a", "b"], Path(sys.argv[2]), 0), int(sys.argv[3])
 specs = [spec.model_copy(update={"seed": seed}) for seed in range(stack)]

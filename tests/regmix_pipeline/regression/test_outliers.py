@@ -21,12 +21,13 @@ def made(seed, n=32, noise=0.01):
     return weights, losses
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 200))
 def test_what_mixtures_explain_is_no_outlier(seed):
     assert outliers(*made(seed), ["smooth", "own"]) == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 200), st.integers(0, 31), st.sampled_from([(0, 0.01), (0, 12.0), (1, 12.0), (1, 40.0)]))
 def test_a_run_that_diverged_is_found(seed, row, case):
     column, loss = case

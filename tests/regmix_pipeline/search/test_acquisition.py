@@ -25,7 +25,7 @@ def world():
 @pytest.fixture(scope="module")
 def process(world):
     arena = world.fresh()
-    runs = trained_in_rounds(arena, MixtureSettings(count=24, rounds=RoundSettings(number=1)), 0)
+    runs = trained_in_rounds(arena, arena.proxy, MixtureSettings(count=24, rounds=RoundSettings(number=1)), 0)
     weights = np.array([run.mixture.vector(arena.domains) for run in runs])
     losses = np.array([[run.losses[target] for target in arena.targets] for run in runs])
     return fitted_one(arena, "gaussian_process", GaussianProcessLaw(), weights, losses, arena.targets)
@@ -89,7 +89,9 @@ def test_rounds_lose_less_than_one_shot_with_the_same_proxies():
         for number in lost:
             arena = world.fresh()
             count = affordable(arena, "rounds", 40 * arena.proxy.flops)
-            runs = trained_in_rounds(arena, MixtureSettings(count=count, rounds=RoundSettings(number=number)), seed)
+            runs = trained_in_rounds(
+                arena, arena.proxy, MixtureSettings(count=count, rounds=RoundSettings(number=number)), seed
+            )
             assert len(runs) == 40
             weights = np.array([run.mixture.vector(arena.domains) for run in runs])
             targets = list(arena.objective)

@@ -11,7 +11,6 @@ import sys
 
 import numpy as np
 import pytest
-from mcp import Client, StdioServerParameters
 from typer.testing import CliRunner
 
 from regmix_pipeline.cli import app
@@ -203,13 +202,21 @@ async def conversation(client, evidence):
 
 
 def command(place, *more):
+    from mcp import StdioServerParameters  # here: every worker imports this file, and one runs it
+
     words = ["-m", "regmix_pipeline", "mcp", "--study", str(place / "tiny.yaml"), "--home", str(place / "home")]
     return StdioServerParameters(command=sys.executable, args=[*words, *more], env=dict(os.environ))
 
 
+def client_of(server):
+    from mcp import Client
+
+    return Client(server)
+
+
 def test_an_agent_asks_over_standard_input_and_changes_nothing(place, evidence):
     async def talk():
-        async with Client(command(place)) as client:
+        async with client_of(command(place)) as client:
             return await conversation(client, evidence)
 
     before = everything(place / "home")
@@ -232,7 +239,7 @@ def test_an_agent_asks_over_http_on_this_machine_alone(place, evidence):
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
             await asyncio.sleep(0.2)
-        async with Client(f"http://127.0.0.1:{port}/mcp") as client:
+        async with client_of(f"http://127.0.0.1:{port}/mcp") as client:
             return (await client.call_tool("predict", {"mixtures": ["chosen"]})).structured_content
 
     try:
@@ -251,7 +258,7 @@ def test_a_study_without_a_decision_is_said_to_the_agent(place, tmp_path):
     async def talk():
         params = command(place)
         params.args[-1] = str(tmp_path / "empty")
-        async with Client(params) as client:
+        async with client_of(params) as client:
             return await client.call_tool("surface", {})
 
     result = asyncio.run(talk())

@@ -42,7 +42,7 @@ def test_a_proxy_trained_through_the_store_is_the_same_to_the_bit(store: Store, 
 
 
 def test_a_proxy_of_a_later_phase_goes_on_elsewhere_from_the_model_in_the_store(
-    store: Store, checked, tmp_path, at_home, bits
+    store: Store, checked, tmp_path, at_home, bits, in_this_process
 ):
     training = checked().training
     start = checked(mixture={"web": 1_000_000}, steps_after=12, training=training, folder=tmp_path / "phases")
@@ -57,11 +57,10 @@ def test_a_proxy_of_a_later_phase_goes_on_elsewhere_from_the_model_in_the_store(
     assert {task.id: bits(task.output)} == expected
     # The study's home hands the model over by itself.
     other = checked(start=start, mixture={"code": 1_000_000})
-    assert [result.error for result in ThroughStore(LocalExecutor(1), store).run([other])] == [None]
+    engine = ThroughStore(in_this_process, store)
+    assert [result.error for result in engine.run([other])] == [None]
     store.drop_proxy(start.output)
-    assert [result.error for result in ThroughStore(LocalExecutor(1), store).run([checked(start=start, seed=9)])] == [
-        None
-    ]
+    assert [result.error for result in engine.run([checked(start=start, seed=9)])] == [None]
     assert store.has_proxy(start)
 
 
@@ -162,14 +161,17 @@ def test_what_the_store_holds_is_fetched_and_what_is_made_at_home_is_put_there(s
     assert store.has_proxy(second)
 
 
-def test_three_slices_train_every_proxy_once_and_the_same(store: Store, checked, tmp_path, at_home, bits):
+def test_three_slices_train_every_proxy_once_and_the_same(
+    store: Store, checked, tmp_path, at_home, bits, in_this_process
+):
     tasks = sorted((checked(seed=seed) for seed in range(7)), key=lambda task: task.id)
     expected = at_home(tasks)
     store.put_tokens(tokens_of(tasks[0]))
     trained = []
     for number in (1, 2, 3):
         mine = of_slice(tasks, number, 3)
-        results = list(train_from(store, mine, tmp_path / f"machine{number}", LocalExecutor(1, stack=number)))
+        engine = in_this_process if number == 1 else LocalExecutor(1, stack=number)
+        results = list(train_from(store, mine, tmp_path / f"machine{number}", engine))
         assert [result.error for result in results] == [None] * len(mine)
         trained += [result.task.id for result in results if not result.reused]
     assert sorted(trained) == [task.id for task in tasks]

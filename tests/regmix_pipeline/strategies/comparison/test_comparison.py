@@ -103,7 +103,8 @@ def killed(decided_study, tiny_settings, small_proxy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         patch.syspath_prepend(str(folder))
-        workspace = Workspace(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
+        # One worker: to start another one costs more than it trains.
+        workspace = Workspace(folder / "tiny.yaml", folder / "home", workers=1, say=lambda line: None)
         with pytest.raises(RunFailedError) as failed:
             run_stale(workspace, [STRATEGY_COMPARISON])
         between = {path: path.stat().st_mtime_ns for path in files(folder)}

@@ -20,12 +20,13 @@ from regmix_pipeline.strategies.methods.climb import Climb
 from regmix_pipeline.strategies.methods.doremi import DoReMi
 from regmix_pipeline.strategies.methods.mixing_laws import DataMixingLaws
 from regmix_pipeline.strategies.methods.odm import OnlineDataMixing
-from regmix_pipeline.strategies.methods.ours import OneRegressor, Ours
+from regmix_pipeline.strategies.methods.ours import OneRegressor, Ours, trained_in_rounds
 from regmix_pipeline.strategies.methods.regmix import RegMix
 from regmix_pipeline.strategies.methods.regmix_d import RegMixD
 from regmix_pipeline.strategies.methods.regmix_small import RegMixSmall
 from regmix_pipeline.strategies.synthetic.presets import WorldSettings
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
+from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 FAST = {
     "regmix": {"candidates": 5000, "rounds": 200},
@@ -34,7 +35,9 @@ FAST = {
     "odm": {"turns": 100},
 }
 WITHOUT_TEXT = sorted(set(STRATEGIES) - {"ngrams"})
-TRAINING = sorted(set(WITHOUT_TEXT) - {"natural", "uniform", "human", "unimax"})
+DISTINCT = sorted(set(WITHOUT_TEXT) - {"ours_without_counts"})
+"""Where nothing was counted, ours is ours without counts."""
+TRAINING = sorted(set(DISTINCT) - {"natural", "uniform", "human", "unimax"})
 
 
 def made(name: str) -> object:
@@ -63,7 +66,7 @@ def mixtures(world: SyntheticWorld, choice: Choice) -> np.ndarray:
     return np.array(asked)
 
 
-@pytest.mark.parametrize("name", WITHOUT_TEXT)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_limits_and_budget_are_kept_and_the_answer_is_the_same_twice(name: str) -> None:
     # Floors as well, and caps that bind.
     world = SyntheticWorld(WorldSettings(domains=5, supply=0.6, scarcity=0.5), 11)
@@ -117,10 +120,27 @@ def test_regmix_trains_more_small_proxies_for_the_same_compute() -> None:
         RegMixSmall().choose(world, 64 * world.proxy.flops)
 
 
+def test_ours_small_trains_the_smaller_proxies_and_loses_less_than_ours_where_they_rank_alike() -> None:
+    world = SyntheticWorld("easy", 0)
+    assert world.small_proxy is not None
+    choice, arena = chosen("ours_small", world, 16)
+    assert arena.account.runs == choice.details["proxies"] == int(16 * world.proxy.flops / world.small_proxy.flops)
+    assert world.regret(choice)[1] < 0.5 * world.regret(chosen("ours", world, 16)[0])[1]
+
+
+def test_ours_two_sizes_moves_losses_where_the_larger_runs_say_that_targets_spread_otherwise() -> None:
+    alike, differing = SyntheticWorld("easy", 0), SyntheticWorld("sizes", 2)
+    for world, law in ((alike, "single size"), (differing, "slopes")):
+        choice, arena = chosen("ours_two_sizes", world, 32, world.seed)
+        assert (choice.details["law"], choice.details["proxies"]) == (law, 8)
+        assert arena.account.runs == choice.details["proxies"] + choice.details["small_proxies"]
+    with pytest.raises(StudyError, match="share"):
+        STRATEGIES["ours_two_sizes"](share=1.0)
+
+
 def test_ours_comes_close_to_the_optimum_with_few_proxies() -> None:
-    found = [SyntheticWorld("easy", seed) for seed in range(2)]
-    shares = [world.regret(chosen("ours", world, 32)[0])[1] for world in found]
-    assert np.mean(shares) < 0.2
+    world = SyntheticWorld("easy", 0)
+    assert world.regret(chosen("ours", world, 32)[0])[1] < 0.2
 
 
 def test_one_regressor_is_searched_as_it_can_be() -> None:
@@ -301,7 +321,9 @@ def test_counts_alone_need_text() -> None:
         chosen("ngrams", SyntheticWorld("easy", 0), 20)
 
 
-@pytest.mark.parametrize(("confirmed", "runs"), [(True, 24), (False, 48)])
-def test_ours_stops_early_where_proxies_confirm_counts(confirmed: bool, runs: int) -> None:
-    choice, arena = chosen("ours", CountedWorld(confirmed), 48)
-    assert arena.account.runs == choice.details["proxies"] == runs
+def test_ours_stops_early_where_proxies_confirm_counts() -> None:
+    choice, arena = chosen("ours", CountedWorld(confirmed=True), 48)
+    assert arena.account.runs == choice.details["proxies"] == 24
+    doubtful = CountedWorld(confirmed=False)
+    for counted in (doubtful.counted, None):  # as without counts
+        assert len(trained_in_rounds(doubtful.fresh(), MixtureSettings(count=48), 0, counted)) == 48

@@ -24,7 +24,7 @@ def study(real_text, tiny_settings, small_proxy, tmp_path_factory):
     (folder / "text").symlink_to(real_text)
     strategies = {"names": ["natural"], "budget_proxies": 4, "seeds": 2, "small_proxy": small_proxy}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings | {"strategies": strategies}, sort_keys=False))
-    workspace = Workspace(folder / "tiny.yaml", folder / "home", workers=2, say=lambda line: None)
+    workspace = Workspace(folder / "tiny.yaml", folder / "home", workers=1, say=lambda line: None)
     for stage in (DOMAINS, DOCUMENTS, TOKENIZER, TOKEN_SHARDS, DOMAIN_INVENTORY):
         assert all(made.error is None for made in workspace.materialise(stage))
         workspace.join()
