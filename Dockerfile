@@ -18,7 +18,8 @@ RUN python3 -m venv /opt/regmix \
         ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[$EXTRAS]"
 
 FROM ${BASE}
-# lightgbm and torch are linked against it.
+# lightgbm and torch are linked against it. Its version is the base image's to say.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/regmix /opt/regmix
 ENV PATH=/opt/regmix/bin:$PATH

@@ -15,6 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= studies/demo.yaml
 PORT ?= 3000
+BUILDER ?= docker
 # To compile all that is installed takes a minute; what is imported is compiled then, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
@@ -126,9 +127,9 @@ $(VENV)-pictures/.installed: pyproject.toml constraints.txt
 	$(VENV)-pictures/bin/pip $(INSTALL) -e ".[train,pictures]"
 	touch $@
 
-# The container image; IMAGE_OPTIONS="--build-arg TORCH_INDEX=" makes the one for CUDA.
+# The container image; IMAGE_OPTIONS="--build-arg TORCH_INDEX=" makes the one for CUDA. BUILDER=podman or buildah needs no daemon.
 image:
-	docker build $(IMAGE_OPTIONS) -t regmix .
+	$(BUILDER) build $(IMAGE_OPTIONS) -t regmix .
 
 clean:
 	rm -rf .regmix $(VENV) $(VENV)-bench $(VENV)-consumers $(VENV)-nox $(VENV)-pictures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,34 @@ def code_of(stage: Stage) -> dict[str, Any]:
         return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
-def held_of(workspace: Workspace, stage: Stage, record: Record) -> Mapping[str, Any]:
-    """What a materialisation says of its content: rows of the ledger's table, and where its first file is."""
+def rows_held(workspace: Workspace, stage: Stage, records: Iterable[Record] | None = None) -> dict[str, int]:
+    """Key -> rows of the ledger's table that its version wrote, by default of all current versions.
+
+    Keys are missing that write no part of the table, or whose parts are not here.
+    """
+    if records is None:
+        current = (workspace.records.current(stage.name, key) for key in workspace.records.keys(stage.name))
+        records = filter(None, current)
+    found, folder = {}, f"tables/{table_of(stage)}/"
+    for record in records:
+        parts = [workspace.home / name for name in record.sums if name.startswith(folder)]
+        if parts and all(part.is_file() for part in parts):
+            found[record.key] = sum(pq.read_metadata(part).num_rows for part in parts)
+    return found
+
+
+def held_of(workspace: Workspace, stage: Stage, record: Record, rows: Mapping[str, int]) -> Mapping[str, Any]:
+    """What a materialisation says of its content: rows of the ledger's table, and where its first file is.
+
+    Args:
+        rows: `rows_held` of the stage, with this record.
+    """
     found: dict[str, Any] = {}
-    name = table_of(stage)
-    parts = [workspace.home / part for part in record.sums if part.startswith(f"tables/{name}/")]
-    if parts and all(part.is_file() for part in parts):
-        found["dagster/row_count"] = sum(pq.read_metadata(part).num_rows for part in parts)
+    if record.key in rows:
+        # Dagster shows this of an asset's latest event as the asset's, whichever partition that is of.
+        found["dagster/row_count"] = sum(rows.values())
+        if stage.partitions:
+            found["dagster/partition_row_count"] = rows[record.key]
     if record.files:
         found["dagster/uri"] = (workspace.home / record.files[0]).as_uri()
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from regmix_pipeline.assets.catalogue import held_of
+from regmix_pipeline.assets.catalogue import held_of, rows_held
 from regmix_pipeline.assets.changes import NOTHING_COMPUTED, SHOWN, now_stale, why_and_from_what
 from regmix_pipeline.assets.heads import head_of
 from regmix_pipeline.assets.marks import marks_of
@@ -80,6 +80,7 @@ def materialize_partitions(
     failed: dict[str, RegmixError] = {}
     done = {"made in this run": 0, "reused in this run": 0, "restored from earlier records": 0}
     quiet = ONLY_STALE in context.run.tags
+    rows: dict[str, int] | None = None
     asked, started = list(keys), time.monotonic()
     reported = reported_partitions(context.instance, workspace, stage) if quiet else set()
     with plain_failures():
@@ -110,9 +111,13 @@ def materialize_partitions(
             if not (made.reused and made.key in reported):
                 ready = sum(done.values()) + len(failed)
                 pace = so_far(ready, done["made in this run"], len(asked), time.monotonic() - started)
-                yield _materialisation(
-                    workspace, stage, made, {**pace, **marks.get(made.key, {}), **head_of(workspace)}
-                )
+                assert made.record is not None
+                if rows is None:
+                    # Not before the first is there: what was withdrawn is gone by then.
+                    rows = rows_held(workspace, stage)
+                rows |= rows_held(workspace, stage, [made.record])
+                shown = {**pace, **marks.get(made.key, {}), **head_of(workspace)}
+                yield _materialisation(workspace, stage, made, shown, rows)
     question = QUESTIONS.get(stage.name)
     # Where all partitions failed there is nothing to ask about, and the answer would hide why.
     if question is not None and not (failed and not workspace.records.keys(stage.name)):
@@ -212,7 +217,7 @@ def materialize_asset(
         | dict(changes(workspace, made))
         | now_stale(workspace, stage)
         | _metadata(made)
-        | dict(held_of(workspace, stage, made.record))
+        | dict(held_of(workspace, stage, made.record, rows_held(workspace, stage)))
         | head_of(workspace),
     )
 
@@ -245,14 +250,14 @@ def outcome(made: PartitionResult) -> str:
 
 
 def _materialisation(
-    workspace: Workspace, stage: Stage, made: PartitionResult, shown: Mapping[str, str]
+    workspace: Workspace, stage: Stage, made: PartitionResult, shown: Mapping[str, str], rows: Mapping[str, int]
 ) -> dg.AssetMaterialization:
     assert made.record is not None
     return dg.AssetMaterialization(
         asset_key(workspace, stage),
         partition=made.key,
         description=outcome(made),
-        metadata={**shown, **metadata_of(made), **held_of(workspace, stage, made.record)},
+        metadata={**shown, **metadata_of(made), **held_of(workspace, stage, made.record, rows)},
         tags={"dagster/data_version": made.record.version, "regmix/recipe": made.record.recipe},
     )
 

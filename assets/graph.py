@@ -1,12 +1,13 @@
 """The asset graph: every stage as an asset, with what its declaration says of inputs, partitions, version and group."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import dagster as dg
 
-from regmix_pipeline.assets.catalogue import PART, code_of, columns_of, shown_of
+from regmix_pipeline.assets.catalogue import shown_of
 from regmix_pipeline.assets.events import materialize_partitions, plain_failures, unchanged
 from regmix_pipeline.assets.hooks import OBSERVED, hooks_of, made_with_hooks
 from regmix_pipeline.assets.late import late_partitions, opened
@@ -19,7 +20,6 @@ from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.stages import STAGES
 from regmix_pipeline.study.settings.catalogue import CatalogueSettings
 
-Asset = dg.AssetsDefinition | dg.SourceAsset
 RETRIED = ("token_shards", "phase_checkpoints", "proxy_checkpoints", "proxy_losses", "confirmation")
 """Stages that read from a network or keep what they have done when they end early: trying again goes on from there."""
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -45,7 +45,7 @@ class StaleKeys(Protocol):
 
 def asset_definitions(
     names: StudyNames, stale_keys: StaleKeys | None = None, settings: CatalogueSettings | None = None
-) -> list[Asset]:
+) -> list[dg.AssetsDefinition]:
     """The assets of a study.
 
     Args:
@@ -64,21 +64,23 @@ def asset_definitions(
     ]
 
 
-def _observed(stage: Stage, names: StudyNames, settings: CatalogueSettings) -> dg.SourceAsset:
-    @dg.observable_source_asset(
-        key=names.asset_key(stage),
-        partitions_def=names.partitions_of(stage),
-        group_name=names.study,
-        tags={**settings.tags, PART: stage.group},
-        metadata=columns_of(stage) | code_of(stage),
-        description=stage.description,
+def _observed(stage: Stage, names: StudyNames, settings: CatalogueSettings) -> dg.AssetsDefinition:
+    spec = dg.AssetSpec(
+        names.asset_key(stage), group_name=names.study, description=stage.description, **shown_of(stage, settings)
     )
-    @with_own_resources(names)
-    def observe(context: dg.OpExecutionContext, workspace: WorkspaceResource) -> Any:
-        with plain_failures():
-            return OBSERVED[stage.name](context, workspace.open(context.run.run_id))
 
-    return observe
+    @with_own_resources(names)
+    def observe(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> Iterator[dg.Output]:
+        with plain_failures():
+            OBSERVED[stage.name](context, workspace.open(context.run.run_id))
+        yield unchanged(names, stage)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        asset = dg.multi_observable_source_asset(
+            name=names.op_name(stage), specs=[spec], partitions_def=names.partitions_of(stage)
+        )
+        return asset(observe)
 
 
 def _materialised(

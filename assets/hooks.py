@@ -12,7 +12,7 @@ import dagster as dg
 from regmix_pipeline.assets.automation import inputs_changed, inputs_there
 from regmix_pipeline.assets.changes import decision_before_and_now, mixtures_and_their_cost
 from regmix_pipeline.assets.events import materialize_asset, plain_failures
-from regmix_pipeline.assets.looks import FEEDBACK, observation, observe_documents, observe_domains, observe_feedback
+from regmix_pipeline.assets.looks import FEEDBACK, observe_documents, observe_domains, observe_feedback
 from regmix_pipeline.assets.marks import named_partitions
 from regmix_pipeline.assets.names import StudyNames, names_of
 from regmix_pipeline.assets.partitions import register
@@ -59,8 +59,7 @@ class Hooks:
 
 def _observe_feedback(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
     for stage in FEEDBACK:
-        for made in workspace.materialise(stage):
-            context.log_event(observation(workspace, stage, made))
+        observe_feedback(stage, context, workspace)
 
 
 def _register_mixtures(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
@@ -94,14 +93,10 @@ HOOKS: dict[str, Hooks] = {
 """Stage -> what its asset has besides it; stages that are not named have nothing."""
 
 
-def _observed_feedback(stage: Stage, context: dg.OpExecutionContext, workspace: Workspace) -> dg.ObserveResult:
-    return observe_feedback(workspace, stage)
-
-
-OBSERVED: dict[str, Callable[[dg.OpExecutionContext, Workspace], dg.ObserveResult | dg.DataVersionsByPartition]] = {
+OBSERVED: dict[str, Callable[[dg.AssetExecutionContext, Workspace], None]] = {
     DOMAINS.name: observe_domains,
     DOCUMENTS.name: observe_documents,
-    **{stage.name: partial(_observed_feedback, stage) for stage in FEEDBACK},
+    **{stage.name: partial(observe_feedback, stage) for stage in FEEDBACK},
 }
 """Stages whose assets are observed, not materialised."""
 

@@ -124,7 +124,8 @@ def _licences():
 
 def _descriptions():
     for package in _packages():
-        yield str(package.metadata.get_payload() or "")
+        # From the file: once mlflow has imported the backport importlib_metadata, the parsed one has it elsewhere.
+        yield (package.read_text("METADATA") or "").partition("\n\n")[2]
 
 
 def _science():

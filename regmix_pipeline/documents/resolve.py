@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from regmix_pipeline.addresses import without_credentials
 from regmix_pipeline.documents.catalogue import FILE_KINDS, kind_of_file
-from regmix_pipeline.documents.corpora import ensure
+from regmix_pipeline.documents.corpora import corpus_path, ensure
 from regmix_pipeline.errors import DocumentError, RegmixError
 from regmix_pipeline.hub import hub_problem
 from regmix_pipeline.progress import Say, to_stderr
@@ -73,6 +74,14 @@ def resolve(source: Source, base: Path, data_folder: Path, say: Say = to_stderr)
             remedy="give files with documents in them, or leave this source out",
         )
     return files
+
+
+def uri_of(source: Source, base: Path, data_folder: Path) -> str:
+    """Where the files of ``source`` are, as a URI without credentials; a glob stays one. Arguments as of `resolve`."""
+    if "://" in source.address or "::" in source.address:
+        return without_credentials(source.address)
+    path = corpus_path(source.corpus, data_folder) if source.corpus else base / os.path.expanduser(source.address)
+    return f"file://{quote(os.path.abspath(path), safe='/*')}"
 
 
 def _local_file_system() -> AbstractFileSystem:

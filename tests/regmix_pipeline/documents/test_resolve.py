@@ -3,7 +3,7 @@ from __future__ import annotations
 import fsspec
 import pytest
 
-from regmix_pipeline.documents.resolve import resolve
+from regmix_pipeline.documents.resolve import resolve, uri_of
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.study.settings.documents import Source
 
@@ -90,3 +90,17 @@ def test_files_of_another_kind(base, kind, name, problem):
     with pytest.raises(DocumentError, match=problem) as caught:
         resolve(Source.model_validate({kind: name}), base, base)
     assert caught.value.where == str(base / name)
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        ("books/*.jsonl", "file://{base}/books/*.jsonl"),
+        ("../a b.jsonl", "file://{parent}/a%20b.jsonl"),
+        ("https://alice:pass@host/code.jsonl", "https://host/code.jsonl"),
+        ("hf://datasets/org/name/*.jsonl", "hf://datasets/org/name/*.jsonl"),
+    ],
+)
+def test_the_uri_of_a_source_is_whole_and_gives_nobody_access(tmp_path, address, uri):
+    expected = uri.format(base=tmp_path, parent=tmp_path.parent)
+    assert uri_of(Source(jsonl=address), tmp_path, tmp_path / "data") == expected

@@ -248,7 +248,7 @@ module["mixture"](module["SMALLEST_CHUNK"] - 1)
 
 @pytest.mark.skipif(
     "MIXTERA_PYTHON" not in os.environ,
-    reason="Mixtera is not on the package index and wants an older polars: name an interpreter that has it",
+    reason="Mixtera is not on the package index and wants older polars and xxhash: name an interpreter that has it",
 )
 def test_mixtera_takes_the_exported_mixture(export, decision):
     path = export("mixtera").files[0]
