@@ -13,7 +13,8 @@ proxies. Where several target seeds were trained, the deviation between them is 
 The study (default studies/bench.yaml) gives data, models and limits; its own proxies are not trained. How long it takes
 at most is printed first. Killed at any moment, it goes on; after `--minutes` it starts no further budget, and prints
 what there is. What a strategy chose is kept in the study's home. With `--beside`, choices that earlier runs on the same
-study wrote with `--out` are shown in the same table and picture, and regret is against the best of all.
+study wrote with `--out` are shown in the same table and picture, and regret is against the best of all; `--budgets`
+without a number shows these alone.
 """
 
 from __future__ import annotations
@@ -149,9 +150,9 @@ def rows_of(choices: Sequence[Chosen]) -> pl.DataFrame:
     )
 
 
-def with_earlier(rows: pl.DataFrame, files: Sequence[Path]) -> pl.DataFrame:
+def with_earlier(rows: Sequence[pl.DataFrame], files: Sequence[Path]) -> pl.DataFrame:
     """The rows, and those of earlier runs; of a choice that occurs twice, the first."""
-    every = pl.concat([rows, *(pl.read_parquet(file) for file in files)], how="vertical_relaxed")
+    every = pl.concat([*rows, *(pl.read_parquet(file) for file in files)], how="vertical_relaxed")
     return every.unique(["strategy", "budget", "seed"], keep="first", maintain_order=True)
 
 
@@ -164,14 +165,14 @@ def table(rows: pl.DataFrame) -> Iterator[dict[str, str]]:
     )
     for (name, budget), some in ordered.group_by("strategy", "budget", maintain_order=True):
         found = some["objective"].to_numpy()
-        spread = float(found.std(ddof=1)) if len(found) > 1 else float("nan")
+        spread = float(found.std(ddof=1)) if len(found) > 1 else None
         yield {
             "strategy": str(name),
             "budget": str(budget or ""),
             "choices": str(len(found)),
             "proxies": f"{some['proxies'].mean():.0f}",
-            "objective": f"{found.mean():.4f} ± {spread / len(found) ** 0.5:.4f}",
-            "between choices": f"{spread:.4f}",
+            "objective": f"{found.mean():.4f}" + ("" if spread is None else f" ± {spread / len(found) ** 0.5:.4f}"),
+            "between choices": "" if spread is None else f"{spread:.4f}",
             "regret": f"{found.mean() - best:.4f}",
         }
 
@@ -213,39 +214,24 @@ def draw(rows: pl.DataFrame, path: Path) -> None:
     if len(natural):
         figure.add_hline(y=float(natural.mean()) - best, line_dash="dot", annotation_text="natural")
     figure.update_layout(
-        xaxis={"title": "compute, in proxies", "type": "log"},
+        xaxis={"title": "compute, in proxies", "type": "log", "tickvals": sorted(trained["budget"].unique())},
         yaxis={"title": "regret of the target run, nats per token", "rangemode": "tozero"},
         template="plotly_white",
+        margin={"t": 20},
         width=900,
-        height=520,
+        height=460,
     )
     with sync_playwright() as playwright, written_atomically(path) as temporary:
         browser = browser_of(playwright)
-        page = browser.new_page(viewport={"width": 920, "height": 540})
+        page = browser.new_page(viewport={"width": 920, "height": 480})
         page.set_content(figure.to_html(include_plotlyjs=True))
         page.wait_for_selector("svg.main-svg")
         temporary.write_bytes(page.screenshot())
         browser.close()
 
 
-def main() -> None:
-    """Choose, train what was chosen, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", nargs="?", default=str(ROOT / "studies" / "bench.yaml"))
-    parser.add_argument("--home")
-    parser.add_argument("--data", default=str(ROOT / ".regmix" / "data"))
-    parser.add_argument("--ways", nargs="+", metavar="NAME", default=WAYS)
-    parser.add_argument("--budgets", nargs="+", type=int, default=[64, 32])
-    parser.add_argument("--choices", type=int, default=3)
-    parser.add_argument("--target-seeds", type=int, default=1)
-    parser.add_argument("--finalists", type=int, default=0)
-    parser.add_argument("--finalist-seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--minutes", type=float, help="start no further budget after this long")
-    parser.add_argument("--out", type=Path, help="a Parquet of every choice")
-    parser.add_argument("--beside", type=Path, nargs="+", default=(), help="Parquets of earlier runs")
-    parser.add_argument("--picture", type=Path, help="a PNG of regret against compute")
-    given = parser.parse_args()
+def measured(given: argparse.Namespace) -> pl.DataFrame:
+    """Let the strategies choose, train what they chose, and write it to `--out`."""
     started = time.monotonic()
     try:
         workspace = prepared(given.study, given.home, given.data, given.workers)
@@ -271,18 +257,41 @@ def main() -> None:
             train(arena, finalists(choices[1:], given.finalists), given.finalist_seeds)
     except RegmixError as error:
         raise SystemExit(f"error: {error}") from None
+    workspace.say(f"took {clock(time.monotonic() - started)}, what was there before not counted")
     rows = rows_of(choices)
     if given.out:
         with written_atomically(given.out) as temporary:
             rows.write_parquet(temporary)
-    rows = with_earlier(rows, given.beside)
+    return rows
+
+
+def main() -> None:
+    """Choose, train what was chosen, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", nargs="?", default=str(ROOT / "studies" / "bench.yaml"))
+    parser.add_argument("--home")
+    parser.add_argument("--data", default=str(ROOT / ".regmix" / "data"))
+    parser.add_argument("--ways", nargs="+", metavar="NAME", default=WAYS)
+    parser.add_argument("--budgets", nargs="*", type=int, default=[64, 32], help="none: only show what is given beside")
+    parser.add_argument("--choices", type=int, default=3)
+    parser.add_argument("--target-seeds", type=int, default=1)
+    parser.add_argument("--finalists", type=int, default=0)
+    parser.add_argument("--finalist-seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--minutes", type=float, help="start no further budget after this long")
+    parser.add_argument("--out", type=Path, help="a Parquet of every choice")
+    parser.add_argument("--beside", type=Path, nargs="+", default=(), help="Parquets of earlier runs")
+    parser.add_argument("--picture", type=Path, help="a PNG of regret against compute")
+    given = parser.parse_args()
+    if not given.budgets and not given.beside:
+        parser.error("neither a budget nor an earlier run to show")
+    rows = with_earlier([measured(given)] if given.budgets else [], given.beside)
     if given.picture:
         draw(rows, given.picture)
     print(markdown(list(table(rows))))
     noise = between_seeds(rows)
     if noise is not None:
         print(f"deviation between target runs of one choice: {noise:.4f} nats per token")
-    workspace.say(f"took {clock(time.monotonic() - started)}, what was there before not counted")
 
 
 if __name__ == "__main__":
