@@ -5,6 +5,7 @@ trusted, against the number of proxies.
     python benchmarks/ngrams.py studies/demo.yaml --repeat 2 6
     python benchmarks/ngrams.py studies/demo.yaml --larger --rows 4 8 12
     python benchmarks/ngrams.py studies/demo.yaml --arrivals 0 2 4 8 12
+    python benchmarks/ngrams.py studies/bench.yaml --home HOME --choices 3
 
 The study must be decided (`regmix run`). Mixtures are drawn at random from the measured ones; the regressors are fitted
 to their losses and judged on the others. No model is trained, but for ``--repeat``: variants of the study with
@@ -15,6 +16,9 @@ its own. ``--larger``: a variant with 16 sampled mixtures is, whose proxies are 
 many with it are trained; the regressors are judged on the others with it. Domains that too few mixtures lack are left
 out. A variant of the study with 64 sampled mixtures and a larger `mixtures.minimum`, which lack more domains, is run
 first.
+
+``--choices``: so many times 64 sampled mixtures, each time of another seed, are those that `benchmarks/choices.py
+--budgets 64 --ways ours_one_shot` trains in its home; each time is judged for itself.
 """
 
 from __future__ import annotations
@@ -23,13 +27,16 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from choices import prepared
 from numpy.typing import NDArray
+from strategies import ROOT
 from threadpoolctl import threadpool_limits
 
 from regmix_pipeline.assets.runner import run_stale
@@ -45,6 +52,11 @@ from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.regression.training_data import loss_table
 from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.stages import up_to
+from regmix_pipeline.strategies.methods.experiments import loss_table as arena_losses
+from regmix_pipeline.strategies.methods.experiments import sampled
+from regmix_pipeline.strategies.trained.arena import TrainedArena
+from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
+from regmix_pipeline.study.settings.regression import TrustSettings
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -66,8 +78,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--larger", action="store_true")
     parser.add_argument("--arrivals", type=int, nargs="*", default=[])
+    parser.add_argument("--choices", type=int, default=0)
+    parser.add_argument("--data", default=str(ROOT / ".regmix" / "data"))
     parser.add_argument("--workers", type=int)
     asked = parser.parse_args()
+    if asked.choices:
+        workspace = prepared(str(asked.study), asked.home, asked.data, asked.workers)
+        report([Study.sampled(workspace, seed) for seed in range(asked.choices)], asked.rows, asked.draws)
+        return
     if asked.arrivals:
         with lacking_domains(asked.study) as lacking:
             run_stale(Workspace(lacking, home=asked.home, workers=asked.workers), up_to(REGRESSOR))
@@ -77,9 +95,9 @@ def main() -> None:
     for each in [*variants, *([larger(asked.study)] if asked.larger else [])]:
         with each as path:
             run_stale(Workspace(path, workers=asked.workers), up_to(REGRESSOR))
-            report(Workspace(path, say=lambda line: None), asked.rows, asked.draws)
+            report([Study.of(Workspace(path, say=lambda line: None))], asked.rows, asked.draws)
     if not asked.repeat and not asked.larger:
-        report(Workspace(asked.study, home=asked.home, say=lambda line: None), asked.rows, asked.draws)
+        report([Study.of(Workspace(asked.study, home=asked.home, say=lambda line: None))], asked.rows, asked.draws)
 
 
 @contextmanager
@@ -117,22 +135,61 @@ def lacking_domains(study: Path) -> AbstractContextManager[Path]:
     return variant(study, "_lacking", mixtures=mixtures)
 
 
+@dataclass(frozen=True)
 class Study:
-    """Measured mixtures, losses of the targets with weight, and what counts predict of them."""
+    """Measured mixtures, losses of the targets with weight, and what counts predict of them.
 
-    def __init__(self, workspace: Workspace) -> None:
-        table, evidence = loss_table(workspace), ngram_evidence(workspace)
-        objective = list(workspace.study.objective)
-        known = None if evidence is None else evidence.over(table.domains, objective)
-        if known is None:
-            raise SystemExit(
-                f"{workspace.study.name}: nothing was counted; run the study with a regressor of n-gram counts"
-            )
-        self.name, self.domains, self.objective, self.evidence = workspace.study.name, table.domains, objective, known
-        self.weights = table.weights
-        self.losses = table.losses[:, [workspace.targets.index(name) for name in objective]]
-        self.epochs = None if table.epochs is None else table.epochs.proxies.tolist()
-        self.floors = workspace.study.regression.trust
+    Attributes:
+        name: of the study.
+        domains: columns of the weights.
+        objective: targets with weight, columns of the losses.
+        evidence: n-gram counts over both.
+        weights: (n, d).
+        losses: nats per token, (n, T).
+        epochs: of each domain at weight 1, for all rows or for each; None where nothing is known.
+        floors: that counts have to pass.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    objective: list[str]
+    evidence: NgramEvidence
+    weights: Array
+    losses: Array
+    epochs: list[Any] | None
+    floors: TrustSettings
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> Study:
+        """A decided study's own proxies."""
+        table, objective = loss_table(workspace), list(workspace.study.objective)
+        return cls(
+            workspace.study.name,
+            tuple(table.domains),
+            objective,
+            counted(workspace, ngram_evidence(workspace), table.domains, objective),
+            table.weights,
+            table.losses[:, [workspace.targets.index(name) for name in objective]],
+            None if table.epochs is None else table.epochs.proxies.tolist(),
+            workspace.study.regression.trust,
+        )
+
+    @classmethod
+    def sampled(cls, workspace: Workspace, seed: int) -> Study:
+        """64 proxies of mixtures that are sampled at once for a comparison's arena; trains what is missing."""
+        arena = TrainedArena(workspace, "choices")
+        mixtures = sampled(arena, MixtureSettings(count=64, rounds=RoundSettings(number=1)), seed)
+        weights, losses, objective = arena_losses(arena, arena.train(mixtures, arena.proxy, seed))
+        return cls(
+            f"{workspace.study.name}, choice {seed}",
+            arena.domains,
+            objective,
+            counted(workspace, arena.counted, arena.domains, objective),
+            weights,
+            losses,
+            None if arena.epochs is None else arena.epochs.tolist(),
+            workspace.study.regression.trust,
+        )
 
     def judged(self, seen: Rows, held: Rows) -> tuple[dict[str, Array], bool]:
         """Regressor -> rank correlation and error on mixtures held back, and whether counts are trusted."""
@@ -148,22 +205,34 @@ class Study:
         print(f"{first:>8}  " + "  ".join(f"{name:>{WIDTH}}" for name in (*COMPARED, *STACKS)) + "  trusted")
 
 
+def counted(
+    workspace: Workspace, evidence: NgramEvidence | None, domains: Sequence[str], objective: list[str]
+) -> NgramEvidence:
+    """The evidence over these domains and targets."""
+    known = None if evidence is None else evidence.over(domains, objective)
+    if known is None:
+        raise SystemExit(
+            f"{workspace.study.name}: nothing was counted; run the study with a regressor of n-gram counts"
+        )
+    return known
+
+
 def row(first: object, scores: dict[str, list[Array]], relied: Sequence[bool]) -> None:
     """Print a row of the table."""
     cells = [f"{np.mean(scores[name], axis=0)[0]:.3f} / {np.mean(scores[name], axis=0)[1]:.2f}" for name in scores]
     print(f"{first:>8}  " + "  ".join(f"{cell:>{WIDTH}}" for cell in cells) + f"  {np.mean(relied):>7.0%}", flush=True)
 
 
-def report(workspace: Workspace, asked_rows: Sequence[int], draws: int) -> None:
-    """Print a table of one study."""
-    study = Study(workspace)
-    print(f"{study.name}: {len(study.weights)} mixtures, {len(study.domains)} domains, {draws} draws each")
-    study.head("rows")
+def report(studies: Sequence[Study], asked_rows: Sequence[int], draws: int) -> None:
+    """Print a table, the mean over studies."""
+    for study in studies:
+        print(f"{study.name}: {len(study.weights)} mixtures, {len(study.domains)} domains, {draws} draws each")
+    studies[0].head("rows")
     generator = np.random.Generator(np.random.PCG64(0))
-    for rows in (each for each in asked_rows if each < len(study.weights) - 2):
+    for rows in (each for each in asked_rows if each < min(len(study.weights) for study in studies) - 2):
         scores: dict[str, list[Array]] = defaultdict(list)
         relied = []
-        for _ in range(draws):
+        for study in (study for study in studies for _ in range(draws)):
             order = generator.permutation(len(study.weights))
             found, trusts = study.judged(order[:rows], order[rows:])
             relied.append(trusts)
@@ -174,7 +243,7 @@ def report(workspace: Workspace, asked_rows: Sequence[int], draws: int) -> None:
 
 def report_arrivals(workspace: Workspace, asked: Sequence[int], draws: int) -> None:
     """Print how well mixtures with a domain are predicted that has just arrived, over all domains."""
-    study = Study(workspace)
+    study = Study.of(workspace)
     arriving = {}
     for number, domain in enumerate(study.domains):
         without = study.weights[:, number] == 0
