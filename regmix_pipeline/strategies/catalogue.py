@@ -18,7 +18,7 @@ STRATEGIES = Registry(
         "ours": "methods.ours:Ours",
         "ours_one_shot": "methods.ours:OneShot",
         "ours_small": "methods.ours:Small",
-        "ours_two_sizes": "methods.two_sizes:TwoSizes",
+        "ours_two_sizes": "methods.ours_two_sizes:SmallThenLarger",
         "ours_without_counts": "methods.ours:WithoutCounts",
         "data_mixing_laws": "methods.mixing_laws:DataMixingLaws",
         "bimix": "methods.bimix:BiMix",

@@ -73,7 +73,8 @@ def test_each_proxy_is_a_job(spec_of, slurm):
     assert all(result.error is None for result in found.values()), found
     jobs = {re.search(r"job (\d+)", (run_folder(spec) / LOG).read_text())[1] for spec in specs}
     assert len(jobs) == 3
-    assert "regmix-" not in slurm.told("squeue", "-h", "-o", "%j")
+    # A job that has ended is in the queue for another moment.
+    slurm.until(lambda: "regmix-" not in slurm.told("squeue", "-h", "-o", "%j"))
 
 
 def test_jobs_that_fail_or_are_refused_are_named(spec_of):

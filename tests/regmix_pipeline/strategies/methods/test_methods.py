@@ -326,4 +326,4 @@ def test_ours_stops_early_where_proxies_confirm_counts() -> None:
     assert arena.account.runs == choice.details["proxies"] == 24
     doubtful = CountedWorld(confirmed=False)
     for counted in (doubtful.counted, None):  # as without counts
-        assert len(trained_in_rounds(doubtful.fresh(), MixtureSettings(count=48), 0, counted)) == 48
+        assert len(trained_in_rounds(doubtful.fresh(), doubtful.proxy, MixtureSettings(count=48), 0, counted)) == 48

@@ -67,7 +67,7 @@ def test_it_trains_both_sizes_within_the_budget_and_finds_a_good_mixture() -> No
 def test_it_wants_a_smaller_proxy_and_something_to_do() -> None:
     world = SyntheticWorld("easy", 0)
     world.small_proxy = None
-    with pytest.raises(StudyError, match="two sizes"):
+    with pytest.raises(StudyError, match="smaller proxies"):
         MultiFidelity().choose(world, 64 * world.proxy.flops)
     with pytest.raises(StudyError, match="no rounds"):
         MultiFidelity(rounds=0)

@@ -21,7 +21,7 @@ from regmix_pipeline.strategies.methods.ours import Small
 
 
 @dataclass(frozen=True)
-class TwoSizes(Small):
+class SmallThenLarger(Small):
     """What this package does with `proxies.sizes`: rounds of smaller proxies, then some of their mixtures again at a
     larger size, here that of the proxies. Where the larger runs say that targets' losses spread otherwise there, the
     measured losses are moved to the target's size before the search.
