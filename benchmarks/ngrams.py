@@ -53,9 +53,8 @@ from regmix_pipeline.regression.training_data import loss_table
 from regmix_pipeline.regression.trust import trust, trusted
 from regmix_pipeline.stages import up_to
 from regmix_pipeline.strategies.methods.experiments import loss_table as arena_losses
-from regmix_pipeline.strategies.methods.experiments import sampled
+from regmix_pipeline.strategies.methods.ours import OneShot
 from regmix_pipeline.strategies.trained.arena import TrainedArena
-from regmix_pipeline.study.settings.mixtures import MixtureSettings, RoundSettings
 from regmix_pipeline.study.settings.regression import TrustSettings
 
 Array = NDArray[np.float64]
@@ -178,8 +177,7 @@ class Study:
     def sampled(cls, workspace: Workspace, seed: int) -> Study:
         """64 proxies of mixtures that are sampled at once for a comparison's arena; trains what is missing."""
         arena = TrainedArena(workspace, "choices")
-        mixtures = sampled(arena, MixtureSettings(count=64, rounds=RoundSettings(number=1)), seed)
-        weights, losses, objective = arena_losses(arena, arena.train(mixtures, arena.proxy, seed))
+        weights, losses, objective = arena_losses(arena, OneShot().trained(arena, 64, seed))
         return cls(
             f"{workspace.study.name}, choice {seed}",
             arena.domains,

@@ -21,15 +21,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from regmix_pipeline.regression.catalogue import EPOCHS
-from regmix_pipeline.regression.fitting import fit
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Choice
-from regmix_pipeline.strategies.methods.experiments import loss_table, objective_counted, sampled
+from regmix_pipeline.strategies.methods.experiments import objective_counted, sampled
 from regmix_pipeline.strategies.methods.fitted_one import optimised
+from regmix_pipeline.strategies.methods.ours import Ours
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
-from regmix_pipeline.study.settings.regression import RegressionSettings
 
 
 def measured(preset: str, seed: int, proxies: int, others: int, pool: float) -> list[tuple[float, bool]]:
@@ -45,23 +44,8 @@ def _measured(world: SyntheticWorld, seed: int, proxies: int, others: int, pool:
     mixtures = sampled(world, MixtureSettings(count=proxies), seed)
     same = proxies - others
     runs = world.train(mixtures[:same], world.proxy, seed) + world.train(mixtures[same:], world.proxy, seed, pool)
-    weights, losses, targets = loss_table(world, runs)
     repeated = np.repeat([1.0, 1 / pool], [same, others])
-    fitted = fit(
-        weights,
-        losses,
-        None,
-        world.domains,
-        targets,
-        RegressionSettings(),
-        seed,
-        workers=1,
-        say=lambda _: None,
-        epochs_per_weight=repeated[:, None] * world.epochs,
-        predict_at=world.epochs,
-        counted=world.objective,
-        law_share=RegressionSettings().law_share_for(world.proxy.tokens, world.target.tokens),
-    )
+    fitted = Ours(workers=1).fitted(world, runs, seed, repeated[:, None] * world.epochs)
     found = rounded_inside(optimised(world, fitted, objective_counted(world), seed), world.limits)
     fitted_epochs = any(set(EPOCHS) & set(blend) for blend in fitted.blend.values())
     return world.regret(Choice.of(found))[1], fitted_epochs

@@ -26,7 +26,7 @@ from regmix_pipeline.files import written_atomically
 from regmix_pipeline.search import objective as search_objective
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Choice
-from regmix_pipeline.strategies.methods.experiments import loss_table
+from regmix_pipeline.strategies.methods.experiments import loss_table, objective_counted
 from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised
 from regmix_pipeline.strategies.methods.ours import trained_in_rounds
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
@@ -60,7 +60,7 @@ def measured(preset: str, seed: int, proxies: int, names: Sequence[str]) -> list
             runs = trained_in_rounds(arena, arena.proxy, MixtureSettings(count=proxies, rounds=WAYS[name]), seed)
             weights, losses, targets = loss_table(arena, runs)
             fitted = fitted_one(arena, "gaussian_process", GaussianProcessLaw(), weights, losses, targets)
-            objective = {target: arena.objective[target] for target in targets}
+            objective = objective_counted(arena)
             for deviations in DEVIATIONS:
                 search_objective.CAUTION = deviations
                 found = rounded_inside(optimised(arena, fitted, objective, seed), arena.limits)

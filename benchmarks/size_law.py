@@ -28,22 +28,24 @@ import polars as pl
 
 from regmix_pipeline.files import written_atomically
 from regmix_pipeline.mixtures.mixture import Mixture
-from regmix_pipeline.proxies.size_runs import spread_of
-from regmix_pipeline.regression.fitting import fit, fit_again
 from regmix_pipeline.regression.metrics import spearman
-from regmix_pipeline.regression.size_fit import fit_sizes
-from regmix_pipeline.regression.sizes import SINGLE, ModelSize, SizeRuns
+from regmix_pipeline.regression.size_fit import fit_moved
+from regmix_pipeline.regression.sizes import SINGLE, ModelSize
 from regmix_pipeline.search.region import natural_inside, rounded_inside
 from regmix_pipeline.search.survival import runner_up, survival
 from regmix_pipeline.strategies.arena import Choice, Size
-from regmix_pipeline.strategies.methods.experiments import loss_table, sampled
+from regmix_pipeline.strategies.methods.experiments import objective_counted, sampled
 from regmix_pipeline.strategies.methods.fitted_one import optimised
+from regmix_pipeline.strategies.methods.ours import Ours
+from regmix_pipeline.strategies.methods.ours_two_sizes import law_of_larger
 from regmix_pipeline.strategies.synthetic.presets import PRESETS
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
-REGRESSION = RegressionSettings(regressors=("saturation", "gaussian_process"), extrapolation="off", bootstrap=50)
+REGRESSION = RegressionSettings(
+    regressors=("saturation", "gaussian_process"), extrapolation="off", bootstrap=50, law_share=0.0
+)
 """The law and the process alone: a study of this size chooses these nearly always, and a world takes seconds."""
 UNSEEN, PAIRS = 400, 12
 BINS = (0.0, 0.6, 0.8, 0.95, 1.0)
@@ -71,45 +73,24 @@ def _measured(
     runs = world.train(sampled(world, MixtureSettings(count=proxies), seed), world.proxy, seed)
     natural = natural_inside(world.prior, world.limits)
     runs += world.train([natural], world.proxy, seed)
-    weights, losses, targets = loss_table(world, runs)
-    objective = {target: world.objective[target] for target in targets}
-    fitted = fit(
-        weights,
-        losses,
-        None,
-        world.domains,
-        targets,
-        REGRESSION,
-        seed,
-        1,
-        lambda _: None,
-        world.epochs,
-        world.epochs,
-        counted=objective,
-    )
+    objective = objective_counted(world)
+    fitted = Ours(workers=1, regression=REGRESSION).fitted(world, runs, seed)
     share = fitted.shares(objective)
-    mixtures = {run.mixture.id: run.mixture for run in runs}
-    at_base = dict(zip(mixtures, (losses @ share).tolist(), strict=False))
-    chosen = [mixtures[key] for key in spread_of(at_base, larger, [natural.id])]
-    shape = larger_than(world.proxy, grown)
-    again, more, _ = loss_table(world, world.train(chosen, shape, seed))
-    base, target = (ModelSize(each.parameters, each.tokens) for each in (world.proxy, world.target))
-    law = fit_sizes(fitted, base, [SizeRuns(ModelSize(shape.parameters, shape.tokens), again, more)], objective, seed)
+    shape, target = larger_than(world.proxy, grown), ModelSize(world.target.parameters, world.target.tokens)
+    law = law_of_larger(world, fitted, runs, (world.proxy, shape), larger, seed, [natural.id])
     assert law is not None
     single = rounded_inside(optimised(world, fitted, objective, seed), world.limits)
     answer = single
     if law.used != SINGLE:
-        moved = fit_again(
+        moved = fit_moved(
             fitted,
-            law.moved(fitted.losses, target),
-            law.moved(fitted.out_of_fold, target),
-            fitted.spread * law.scale(target),
-            None,
+            law,
+            target,
             REGRESSION,
             1,
-            None if world.epochs is None else np.broadcast_to(world.epochs, weights.shape),
-            world.epochs,
-            objective,
+            epochs_per_weight=world.epochs,
+            predict_at=world.epochs,
+            counted=objective,
         )
         answer = rounded_inside(optimised(world, moved, objective, seed), world.limits)
     unseen = np.array(

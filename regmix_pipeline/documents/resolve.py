@@ -61,7 +61,7 @@ def resolve(source: Source, base: Path, data_folder: Path, say: Say = to_stderr)
         from regmix_pipeline.documents.token_files import token_paths
 
         files = SourceFiles(_local_file_system(), tuple(token_paths(source, base)), local=True)
-    elif "://" in source.address or "::" in source.address:
+    elif source.remote:
         files = _on_file_system(source)
     else:
         files = SourceFiles(_local_file_system(), tuple(_local_matches(source, base)), local=True)
@@ -78,7 +78,7 @@ def resolve(source: Source, base: Path, data_folder: Path, say: Say = to_stderr)
 
 def uri_of(source: Source, base: Path, data_folder: Path) -> str:
     """Where the files of ``source`` are, as a URI without credentials; a glob stays one. Arguments as of `resolve`."""
-    if "://" in source.address or "::" in source.address:
+    if source.remote:
         return without_credentials(source.address)
     path = corpus_path(source.corpus, data_folder) if source.corpus else base / os.path.expanduser(source.address)
     return f"file://{quote(os.path.abspath(path), safe='/*')}"

@@ -208,8 +208,7 @@ def _source(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[st
             where=f"domains.{domain}",
             remedy=f"run the study again, or {remedy}",
         )
-    remote = "://" in source.address or "::" in source.address
-    address = source.address if remote else os.path.abspath(workspace.base / source.address)
+    address = source.address if source.remote else os.path.abspath(workspace.base / source.address)
     limited = source.max_documents is not None or source.max_bytes is not None
     return DomainData(
         (DataFile(address),),

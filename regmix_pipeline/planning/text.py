@@ -113,7 +113,7 @@ def size_of(source: Source, base: Path, data: Path) -> float | None:
     from regmix_pipeline.documents.corpora import corpus_path
     from regmix_pipeline.documents.resolve import resolve
 
-    if "://" in source.address or "::" in source.address:
+    if source.remote:
         return None
     if source.corpus is not None and not corpus_path(source.corpus, data).is_file():
         return None

@@ -17,8 +17,7 @@ from regmix_pipeline.proxies.run_facts import sizes_of
 from regmix_pipeline.proxies.run_tables import ImportedRun
 from regmix_pipeline.proxies.size_runs import has_sizes
 from regmix_pipeline.regression.fitted import FittedRegressor
-from regmix_pipeline.regression.fitting import fit_again
-from regmix_pipeline.regression.size_fit import fit_sizes
+from regmix_pipeline.regression.size_fit import fit_moved, fit_sizes
 from regmix_pipeline.regression.sizes import SINGLE, ModelSize, SizeLaw, SizeRuns
 from regmix_pipeline.regression.training_data import LossTable
 
@@ -95,15 +94,13 @@ def moved_to_target(
     workspace: Workspace, fitted: FittedRegressor, found: AtTarget, table: LossTable
 ) -> FittedRegressor:
     """The regressors fitted to the measured losses as they would be at the target's size."""
-    law = found.law
-    return fit_again(
+    return fit_moved(
         fitted,
-        law.moved(fitted.losses, found.target),
-        law.moved(fitted.out_of_fold, found.target),
-        fitted.spread * law.scale(found.target),
-        table.standard_errors,
+        found.law,
+        found.target,
         workspace.study.regression,
         workspace.workers,
+        table.standard_errors,
         None if table.epochs is None else table.epochs.rows,
         None if table.epochs is None else table.epochs.proxies,
         workspace.study.objective,

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.regression.estimator import Array
 from regmix_pipeline.regression.fitted import FittedRegressor
+from regmix_pipeline.regression.fitting import fit_again
 from regmix_pipeline.regression.sizes import SINGLE, SLOPES, ModelSize, SizeLaw, SizeRuns, SizeScore
+from regmix_pipeline.study.settings.regression import RegressionSettings
 
 FEWEST = 8
 """Mixtures of another size below which nothing is fitted."""
@@ -80,6 +82,39 @@ def fit_sizes(
         rows.level(slope),
         slope,
         np.column_stack([belief.drawn(DRAWS, generator), help_]),
+    )
+
+
+def fit_moved(
+    fitted: FittedRegressor,
+    law: SizeLaw,
+    size: ModelSize,
+    settings: RegressionSettings,
+    workers: int | None = None,
+    standard_errors: Array | None = None,
+    epochs_per_weight: Array | None = None,
+    predict_at: Sequence[float] | Array | None = None,
+    counted: Mapping[str, float] | None = None,
+) -> FittedRegressor:
+    """The chosen regressors fitted to the measured losses as they would be at another size.
+
+    Args:
+        fitted: the regressors of the base size.
+        law: what moves with size.
+        size: where the losses are moved to.
+        settings, workers, standard_errors, epochs_per_weight, predict_at, counted: as for `fit`.
+    """
+    return fit_again(
+        fitted,
+        law.moved(fitted.losses, size),
+        law.moved(fitted.out_of_fold, size),
+        fitted.spread * law.scale(size),
+        standard_errors,
+        settings,
+        workers,
+        epochs_per_weight,
+        predict_at,
+        counted,
     )
 
 

@@ -1,4 +1,4 @@
-"""What Dagster's catalogue shows of a finished study: as its definitions say, and as its instance was told."""
+"""What Dagster's catalogue shows of a finished study: by its definitions, and by its instance."""
 
 import shutil
 from urllib.parse import unquote, urlsplit

@@ -89,14 +89,14 @@ def _sampled(
 
 def loss_table(arena: Arena, runs: Sequence[Run]) -> tuple[Array, Array, list[str]]:
     """Weights (n, d) of runs, their losses (n, T) on the objective's targets, and these targets' names."""
-    targets = [name for name, share in arena.objective.items() if share > 0]
+    targets = list(objective_counted(arena))
     weights = np.array([run.mixture.vector(arena.domains) for run in runs])
     return weights, np.array([[run.losses[target] for target in targets] for run in runs]), targets
 
 
 def objective_shares(arena: Arena) -> Array:
     """Shares of the objective's targets in the order of `loss_table`, (T,), summing to 1."""
-    shares = np.array([share for share in arena.objective.values() if share > 0])
+    shares = np.array(list(objective_counted(arena).values()))
     return shares / shares.sum()
 
 

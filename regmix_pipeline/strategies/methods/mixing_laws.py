@@ -10,7 +10,7 @@ import numpy as np
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Array, Choice, Run, Size
-from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
+from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, objective_counted, sampled
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
@@ -72,7 +72,7 @@ class DataMixingLaws:
         else:
             losses = extrapolated[:, :, 0]
         fitted = fitted_one(arena, "exponential", ExponentialLaw(), weights, losses, targets)
-        found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
+        found = optimised(arena, fitted, objective_counted(arena), seed)
         return Choice.of(rounded_inside(found, arena.limits), mixtures=count, sizes=[size.name for size in sizes])
 
     def _at_target_tokens(self, arena: Arena, size: Size, runs: Sequence[Run], targets: Sequence[str]) -> Array:

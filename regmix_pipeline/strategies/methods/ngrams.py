@@ -5,6 +5,7 @@ from __future__ import annotations
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.search.region import natural_inside, rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice
+from regmix_pipeline.strategies.methods.experiments import objective_counted
 from regmix_pipeline.strategies.methods.fitted_one import fitted_one, optimised
 
 
@@ -23,7 +24,8 @@ class Ngrams:
         """
         from regmix_pipeline.regression.laws.ngrams import NgramLaw
 
-        targets = [name for name, share in arena.objective.items() if share > 0]
+        objective = objective_counted(arena)
+        targets = list(objective)
         counted = arena.counted
         evidence = None if counted is None else counted.over(arena.domains, targets)
         if evidence is None:
@@ -36,5 +38,5 @@ class Ngrams:
         weights = natural.vector(arena.domains)[None]
         losses = evidence.losses(weights)
         fitted = fitted_one(arena, self.name, NgramLaw.of_counts(evidence), weights, losses, targets)
-        found = optimised(arena, fitted, {target: arena.objective[target] for target in targets}, seed)
+        found = optimised(arena, fitted, objective, seed)
         return Choice.of(rounded_inside(found, arena.limits))

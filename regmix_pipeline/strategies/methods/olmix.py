@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.search.region import rounded_inside
 from regmix_pipeline.strategies.arena import Arena, Choice
-from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, sampled
+from regmix_pipeline.strategies.methods.experiments import affordable, loss_table, objective_counted, sampled
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 
 
@@ -65,7 +65,7 @@ class Olmix:
         runs = arena.train(sampled(arena, MixtureSettings(count=count), seed), arena.proxy, seed)
         weights, losses, targets = loss_table(arena, runs)
         fitted = fitted_one(arena, "log_linear", LOG_LINEAR(), weights, losses, targets)
-        objective = Objective(fitted, {target: arena.objective[target] for target in targets}, arena.prior)
+        objective = Objective(fitted, objective_counted(arena), arena.prior)
         region = Region.of(arena.limits, arena.prior, weights, SearchSettings())
         found = ConvexSearch(objective, region, "log_linear").near_prior(self.kl_regularisation)
         if found is None:

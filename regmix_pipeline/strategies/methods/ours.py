@@ -12,7 +12,7 @@ from regmix_pipeline.mixtures.rounds import how_chosen
 from regmix_pipeline.mixtures.sampler import sample
 from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.search.region import rounded_inside
-from regmix_pipeline.strategies.arena import Arena, Choice, Run, Size
+from regmix_pipeline.strategies.arena import Arena, Array, Choice, Run, Size
 from regmix_pipeline.strategies.methods.experiments import (
     affordable,
     loss_table,
@@ -67,8 +67,9 @@ class Ours:
         settings = MixtureSettings(count=count, rounds=self.rounds)
         return trained_in_rounds(arena, self.size(arena), settings, seed, self._counted(arena))
 
-    def fitted(self, arena: Arena, runs: Sequence[Run], seed: int) -> FittedRegressor:
-        """The regressors that cross-validation chooses for the proxies' losses."""
+    def fitted(self, arena: Arena, runs: Sequence[Run], seed: int, epochs: Array | None = None) -> FittedRegressor:
+        """The regressors that cross-validation chooses for the proxies' losses; ``epochs`` at weight 1 of each run,
+        (n, d), where they are not the arena's."""
         from regmix_pipeline.regression.fitting import fit
 
         weights, losses, targets = loss_table(arena, runs)
@@ -82,7 +83,7 @@ class Ours:
             seed,
             workers=self.workers,
             say=lambda _: None,
-            epochs_per_weight=arena.epochs,
+            epochs_per_weight=arena.epochs if epochs is None else epochs,
             predict_at=arena.epochs,
             evidence=self._counted(arena),
             counted=arena.objective,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.proxies.size_runs import spread_of
 from regmix_pipeline.search.region import rounded_inside
-from regmix_pipeline.strategies.arena import Arena, Choice
+from regmix_pipeline.strategies.arena import Arena, Choice, Run, Size
 from regmix_pipeline.strategies.methods.experiments import (
     loss_table,
     objective_counted,
@@ -18,6 +18,10 @@ from regmix_pipeline.strategies.methods.experiments import (
     too_small,
 )
 from regmix_pipeline.strategies.methods.ours import Small
+
+if TYPE_CHECKING:
+    from regmix_pipeline.regression.fitted import FittedRegressor
+    from regmix_pipeline.regression.sizes import SizeLaw
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,8 @@ class SmallThenLarger(Small):
         Raises:
             StudyError: the budget is too small, or the arena has no smaller proxy.
         """
-        from regmix_pipeline.regression.fitting import fit_again
-        from regmix_pipeline.regression.size_fit import FEWEST, fit_sizes
-        from regmix_pipeline.regression.sizes import SINGLE, ModelSize, SizeRuns
+        from regmix_pipeline.regression.size_fit import FEWEST, fit_moved
+        from regmix_pipeline.regression.sizes import SINGLE, ModelSize
         from regmix_pipeline.strategies.methods.fitted_one import optimised
 
         small = smaller_proxy(arena, self.name)
@@ -64,31 +67,55 @@ class SmallThenLarger(Small):
         runs = self.trained(arena, count, seed)
         fitted = self.fitted(arena, runs, seed)
         objective = objective_counted(arena)
-        mixtures = {run.mixture.id: run.mixture for run in runs}
-        measured = dict(zip(mixtures, (fitted.losses @ objective_shares(arena)).tolist(), strict=True))
-        chosen = [mixtures[key] for key in spread_of(measured, larger, [])]
-        weights, losses, _ = loss_table(arena, arena.train(chosen, arena.proxy, seed))
-        base, other, target = (ModelSize(size.parameters, size.tokens) for size in (small, arena.proxy, arena.target))
-        law = fit_sizes(fitted, base, [SizeRuns(other, weights, losses)], objective, seed)
+        law = law_of_larger(arena, fitted, runs, (small, arena.proxy), larger, seed)
         if law is not None and law.used != SINGLE:
-            rates = None if arena.epochs is None else np.broadcast_to(arena.epochs, fitted.weights.shape)
-            fitted = fit_again(
+            target = ModelSize(arena.target.parameters, arena.target.tokens)
+            fitted = fit_moved(
                 fitted,
-                law.moved(fitted.losses, target),
-                law.moved(fitted.out_of_fold, target),
-                fitted.spread * law.scale(target),
-                None,
+                law,
+                target,
                 self.regression,
                 self.workers,
-                rates,
-                arena.epochs,
-                objective,
+                epochs_per_weight=arena.epochs,
+                predict_at=arena.epochs,
+                counted=objective,
             )
         found = optimised(arena, fitted, objective, seed)
         return Choice.of(
             rounded_inside(found, arena.limits),
-            proxies=len(weights),
+            proxies=min(larger, len(runs)),
             small_proxies=len(runs),
             law=SINGLE if law is None else law.used,
             regressors=fitted.chosen,
         )
+
+
+def law_of_larger(
+    arena: Arena,
+    fitted: FittedRegressor,
+    runs: Sequence[Run],
+    sizes: tuple[Size, Size],
+    count: int,
+    seed: int,
+    always: Sequence[str] = (),
+) -> SizeLaw | None:
+    """What moves with size, by some of the mixtures of ``runs`` trained again; None where they are too few.
+
+    Args:
+        arena: that trains them.
+        fitted: the regressors of the runs, in their order.
+        runs: of the smaller size, each mixture once.
+        sizes: the smaller, and the one that is trained.
+        count: mixtures that are trained again, as `proxies.sizes` chooses them.
+        seed: of the runs, and of the law's folds.
+        always: ids of mixtures that are among them.
+    """
+    from regmix_pipeline.regression.size_fit import fit_sizes
+    from regmix_pipeline.regression.sizes import ModelSize, SizeRuns
+
+    mixtures = {run.mixture.id: run.mixture for run in runs}
+    measured = dict(zip(mixtures, (fitted.losses @ objective_shares(arena)).tolist(), strict=True))
+    chosen = [mixtures[key] for key in spread_of(measured, count, [*always])]
+    weights, losses, _ = loss_table(arena, arena.train(chosen, sizes[1], seed))
+    base, other = (ModelSize(size.parameters, size.tokens) for size in sizes)
+    return fit_sizes(fitted, base, [SizeRuns(other, weights, losses)], objective_counted(arena), seed)

@@ -115,6 +115,11 @@ class SourceBase(Settings):
         """The corpus name, glob or fsspec address as the study file gives it."""
         return self.tokens.path if self.tokens is not None else getattr(self, self.kind)
 
+    @property
+    def remote(self) -> bool:
+        """Whether an fsspec file system beyond local paths is asked."""
+        return "://" in self.address or "::" in self.address
+
     def at(self, address: str) -> Self:
         """The same source at another address."""
         place = address if self.tokens is None else self.tokens.model_copy(update={"path": address})
