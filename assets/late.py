@@ -95,11 +95,10 @@ def _make_late(
                     key for key in each.expected_recipes(workspace) if workspace.records.current(each.name, key) is None
                 ]
             _make(context, workspace, each, list(dict.fromkeys(late)))
-        elif _is_selected(workspace, each, backfill):
-            # Without partitions between them, Dagster knows no order of the two. Its own step reports it.
-            for made in workspace.materialise(each):
-                if made.error is not None:
-                    raise made.error
+        elif _is_selected(workspace, each, backfill) and workspace.stale(each):
+            # Without partitions between them, Dagster knows no order of the two; or its own step has ended, and what it
+            # was made from changed since, as when a sensor asks for the next round's mixtures.
+            _make_whole(context, workspace, each)
 
 
 def _are_rounds_selected(workspace: Workspace, backfill: PartitionBackfill) -> bool:
@@ -115,9 +114,7 @@ def _make_round(context: dg.AssetExecutionContext, opened_again: Callable[[], Wo
         if stage.partitions is not None:
             _make(context, workspace, stage, list(workspace.stale(stage)))
         elif workspace.stale(stage):
-            made = made_with_hooks(context, workspace, stage)
-            tags = {"dagster/data_version": made.data_version.value} if made.data_version else {}
-            context.log_event(dg.AssetMaterialization(asset_key(workspace, stage), metadata=made.metadata, tags=tags))
+            _make_whole(context, workspace, stage)
 
 
 def _late(workspace: Workspace, stage: Stage, backfill: PartitionBackfill) -> list[str]:
@@ -131,13 +128,21 @@ def _late(workspace: Workspace, stage: Stage, backfill: PartitionBackfill) -> li
     record = workspace.records.current(names.name)
     if record is None or (names is MIXTURES and not _is_selected(workspace, names, backfill)):
         return []
-    since = datetime.fromisoformat(record.made_at).timestamp() >= backfill.backfill_timestamp
+    # Records have whole seconds.
+    since = datetime.fromisoformat(record.made_at).timestamp() >= int(backfill.backfill_timestamp)
     return list(workspace.stale(stage)) if since else []
 
 
 def _is_selected(workspace: Workspace, stage: Stage, backfill: PartitionBackfill) -> bool:
     """Whether the backfill was launched for a stage's asset, among others."""
     return asset_key(workspace, stage) in (backfill.asset_selection or ())
+
+
+def _make_whole(context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage) -> None:
+    """Make another asset without partitions in this step, with what follows from it, and report it to Dagster."""
+    made = made_with_hooks(context, workspace, stage)
+    tags = {"dagster/data_version": made.data_version.value} if made.data_version else {}
+    context.log_event(dg.AssetMaterialization(asset_key(workspace, stage), metadata=made.metadata, tags=tags))
 
 
 def _make(context: dg.AssetExecutionContext, workspace: Workspace, stage: Stage, keys: list[str]) -> None:

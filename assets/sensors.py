@@ -17,7 +17,7 @@ from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_by
 from regmix_pipeline.engine.reasons import Kind
 from regmix_pipeline.engine.records import UNPARTITIONED
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.errors import BusyError
+from regmix_pipeline.errors import BusyError, LedgerError
 from regmix_pipeline.mixtures.adopted import ADOPTED_MIXTURES
 from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.mixtures.stage import MIXTURES, current_mixtures
@@ -67,8 +67,9 @@ def sensors(
         """Show on every asset, and on each partition, when it is not up to date any more, and when it is again."""
         opened = workspace.open()
         stands, events = stale_assets(context.instance, opened)
-        gone = _withdrawn_mixtures(context.instance, opened)
-        requests = [names.mixtures.build_delete_request(gone)] if gone else []
+        came, gone = _mixtures_to_register(context.instance, opened)
+        requests = [names.mixtures.build_add_request(came)] * bool(came)
+        requests += [names.mixtures.build_delete_request(gone)] * bool(gone)
         return dg.SensorResult(skip_reason=stands, asset_events=events, dynamic_partitions_requests=requests)
 
     return [new_domains, changed_text, proxies_within_budget, staleness]
@@ -122,14 +123,17 @@ def _documents(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.
     return ask(context, marks, [asset_key(workspace, DOCUMENTS)], f"documents: {in_words(stale)}")
 
 
-def _withdrawn_mixtures(instance: dg.DagsterInstance, workspace: Workspace) -> list[str]:
-    """Partitions of mixtures that stayed because a backfill was going when they were withdrawn."""
+def _mixtures_to_register(instance: dg.DagsterInstance, workspace: Workspace) -> tuple[list[str], list[str]]:
+    """Mixtures that are no partition yet, such as those of a command with a Dagster instance of its own, and partitions
+    of mixtures that stayed because a backfill was running when they were withdrawn."""
+    # Read before the list: a mixture that comes in between is not taken for a withdrawn one.
     present = instance.get_dynamic_partitions(names_of(workspace).mixtures.name or "")
-    if workspace.records.current(MIXTURES.name) is None:
-        return []
-    wanted = current_mixtures(workspace)
-    gone = [key for key in present if key not in wanted]
-    return [] if gone and backfill_going(instance, names_of(workspace).study) else gone
+    try:
+        wanted = current_mixtures(workspace)
+    except LedgerError:  # never made, or damaged: its own check says so
+        return [], []
+    came, gone = [key for key in wanted if key not in present], [key for key in present if key not in wanted]
+    return came, [] if gone and backfill_going(instance, names_of(workspace).study) else gone
 
 
 def _round(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.SensorResult:

@@ -9,6 +9,7 @@ from regmix_pipeline.assets.names import StudyNames, stage_name
 from regmix_pipeline.assets.schedules import schedules
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.verdicts import add_verdict
+from regmix_pipeline.proxies.stage import PROXY_LOSSES
 from regmix_pipeline.resources.trainer import TrainerResource
 from regmix_pipeline.resources.workspace import WorkspaceResource
 from regmix_pipeline.status import confirmation_tokens
@@ -108,6 +109,22 @@ def test_proxies_are_not_asked_for_while_a_backfill_makes_them(arrived_world):
     assert f"backfill {here.backfill_id} is already running" in reason
     world.end_backfill(here)
     assert world.look("proxies_within_budget")[0] is not None
+
+
+def test_a_mixture_that_comes_during_a_backfill_is_a_partition_of_what_its_next_step_makes(world):
+    # As where the sensor asks for the next round's mixtures after the backfill's own step has made the list.
+    backfill = world.start_backfill("mixtures", "proxy_checkpoints", "proxy_losses", "regressor", name="going")
+    tags = {"dagster/backfill": backfill.backfill_id}
+    assert world.run("mixtures", tags=tags)
+    before = set(world.partitions("mixtures"))
+    world.change_study(mixtures={"count": 9, "minimum": 0.05, "anchors": {"natural": True}})
+    assert world.run("regressor", tags=tags)
+    (came,) = set(world.partitions("mixtures")) - before
+    assert not world.workspace().stale(PROXY_LOSSES)
+    assert world.facts("mixtures")["what changed"].startswith("settings changed: ")
+    made = world.instance.get_materialized_partitions(world.key("proxy_losses"))
+    assert came in made
+    assert set(world.partitions("mixtures")) <= made
 
 
 def test_training_waits_for_the_data_it_would_be_trained_on(world):

@@ -70,5 +70,21 @@ def test_a_step_behind_partitions_that_were_all_reused_is_not_skipped(world):
     assert sorted(event.partition_key for event in told if event.run_id == run) == sorted(keys)
 
 
+def test_mixtures_and_partitions_become_the_same_again(world):
+    keys, name = world.partitions("mixtures"), world.names.mixtures.name
+    world.instance.delete_dynamic_partition(name, keys[3])
+    world.instance.add_dynamic_partitions(name, ["m000000000000"])
+    going = world.start_backfill("proxy_losses", name="going")
+    world.look("staleness")
+    # Dagster fails a backfill whose partitions are taken away.
+    assert set(world.partitions("mixtures")) == {*keys, "m000000000000"}
+    world.end_backfill(going)
+    world.look("staleness")
+    assert set(world.partitions("mixtures")) == set(keys)
+    world.workspace().artefact("mixtures").unlink()
+    world.look("staleness")
+    assert set(world.partitions("mixtures")) == set(keys)
+
+
 def last_run(world, asset):
     return world.instance.get_latest_materialization_event(world.key(asset)).run_id
