@@ -23,6 +23,7 @@ from regmix_pipeline.formats.export import Export, Origin, drawn_before, earlier
 from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
 from regmix_pipeline.formats.format import Format
 from regmix_pipeline.formats.plan import Drawn, by_domain, sampling_plan
+from regmix_pipeline.study.phases import as_last_phase
 from regmix_pipeline.study.repetition import own_epochs
 
 UNAPPROVED = "NOT APPROVED"
@@ -139,6 +140,9 @@ def export_decision(
         if signers is not None:
             need_signature(workspace, record["decision"], signers)
     said = verdicts_of(workspace, record["decision"])
+    origin = _of_phases(origin_of(record, said[-1] if said else None), record, name, made)
+    # Of phases that were chosen at once, all but the last one are settled now.
+    record = as_last_phase(record)
     earlier = earlier_phases(record)
     basis = basis_of(workspace, record)
     if made.schedule:
@@ -149,7 +153,7 @@ def export_decision(
     budget = tokens or record.get("limits", {}).get("target_tokens")
     main = out or main_file(Path(), record["decision"], name, made)
     export = Export(
-        _of_phases(origin_of(record, said[-1] if said else None), record, name, made),
+        origin,
         record["mixture"]["weights"],
         record["objective"],
         data,

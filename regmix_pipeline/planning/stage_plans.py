@@ -93,7 +93,7 @@ def stage_plans(
             own["confirmation"] = train + measure, rest, busy, source
     if not study.imports:
         del own["imported_runs"]
-    if not (study.trains and study.regression.counts_ngrams):
+    if not study.counts_ngrams:
         del own["ngram_models"]
     plans, beginning = [], stated.BEGINNING_SECONDS
     for stage in STAGES:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.consistency import check_consistent
-from regmix_pipeline.study.phases import with_target_tokens
+from regmix_pipeline.study.phases import phase_parts, with_target_tokens
 from regmix_pipeline.study.repetition import MAX_EPOCHS
 from regmix_pipeline.study.settings.base import Settings
 from regmix_pipeline.study.settings.catalogue import CatalogueSettings
@@ -242,6 +242,11 @@ class Study(Settings):
         if noise.flag_error_below is not None:
             return noise.flag_error_below
         return FEW_ITEMS if self.tasks or noise.weight_by_signal else None
+
+    @property
+    def counts_ngrams(self) -> bool:
+        """Whether a regressor of n-gram counts may compete: there is text to count, and one mixture that draws it."""
+        return self.trains and self.regression.counts_ngrams and not phase_parts(self)
 
     @property
     def objective(self) -> dict[str, float]:
