@@ -13,7 +13,7 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.mixtures.together import Together, inside_together, middle_of, whole_parts
 from regmix_pipeline.study.coordinates import coordinate
-from regmix_pipeline.study.phases import epochs_before, largest_draw, tokens_before
+from regmix_pipeline.study.phases import epochs_before, largest_draw, tokens_before, tokens_of_caps
 from regmix_pipeline.study.repetition import epoch_limits, max_epochs_of
 from regmix_pipeline.study.study import Study
 
@@ -152,7 +152,7 @@ def limits_of(study: Study, available: Mapping[str, float | None]) -> Limits:
     tokens = [available[name] for name in domains]
     caps = availability_caps(
         [math.inf if each is None else each for each in tokens],
-        study.limits.target_tokens,
+        tokens_of_caps(study),
         list(max_epochs_of(study).values()),
         [domain.cap for domain in domains.values()],
         [before.get(name, 0.0) for name in domains],

@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from regmix_pipeline.study.coordinates import coordinate, of_phase
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.study.coordinates import coordinate, domain_of, of_phase
 from regmix_pipeline.study.settings.base import inside
 from regmix_pipeline.study.settings.documents import check_name
 from regmix_pipeline.study.settings.mixtures import PARTS
@@ -55,6 +56,18 @@ def parts_of_phases(phases: Iterable[tuple[str, int]]) -> dict[str, int]:
         end = (2 * before * PARTS + total) // (2 * total)
         found[name], ended = end - ended, end
     return found
+
+
+def tokens_of_caps(study: Study) -> int | None:
+    """Tokens by which epochs cap weights: those of the phases that are chosen.
+
+    The share of a phase in them is rounded to a millionth, so that its weights may mean a little more tokens than they
+    say; by so much the tokens are raised, and no cap is broken.
+    """
+    target, parts = study.limits.target_tokens, phase_parts(study)
+    if target is None or not parts:
+        return target
+    return max(target, *(-(-phase.tokens * PARTS // parts[phase.name]) for phase in chosen(study)))
 
 
 def coordinates(study: Study) -> list[str]:
@@ -151,17 +164,31 @@ def phases_decided(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def as_last_phase(record: Mapping[str, Any]) -> dict[str, Any]:
+def as_last_phase(record: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
     """A decision's record as that of its last phase alone, with weights by domain and the phases before settled; as it
     is where it chose one mixture.
 
     What the phases together may draw of a domain is a limit on epochs; no cap is that of the last phase's weight alone.
+
+    Args:
+        record: the decision's.
+        name: of another phase that was chosen, which is then taken for the last.
+
+    Raises:
+        StudyError: no such phase was chosen.
     """
+    together = chosen_together(record) or ([row["name"] for row in (record.get("phases") or [])[-1:]])
+    if name is not None and name not in together:
+        raise StudyError(
+            f"the decision chose no phase {name!r}",
+            where="--phase",
+            remedy=f"name one of {', '.join(together)}" if together else "leave it out: the run has one phase",
+        )
     if not chosen_together(record):
         return dict(record)
     phases = phases_decided(record)
-    last, names = phases[-1], {row["name"]: row for row in record["domains"]}
-    rows = {domain: row for name, row in names.items() if (domain := name.rpartition("/")[2])}
+    phases = phases[: [row["name"] for row in phases].index(name or phases[-1]["name"]) + 1]
+    last, rows = phases[-1], {domain_of(row["domain"]): row for row in record["domains"]}
     return {
         **record,
         "mixture": {**record["mixture"], "weights": last["mixture"]},

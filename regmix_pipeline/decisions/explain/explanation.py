@@ -164,7 +164,10 @@ def _held(found: Mapping[str, Any]) -> str:
         None,
     )
     source = f" ({found['cap_from']})" if found["at_cap"] and found["cap_from"] != "none" else ""
-    said = f"because its {side} of {percent(found[side])}{source} holds it there"
+    whose, domain = f"its {side} of {percent(found[side])}", domain_of(found["domain"])
+    if domain != found["domain"]:
+        whose = f"the {side} of {domain} in all phases together, {percent(found[side])},"
+    said = f"because {whose}{source} holds it there"
     if own is None or own["worth"] <= 0:
         said += f"; the evidence sees no gain in a looser {side}"
     else:
