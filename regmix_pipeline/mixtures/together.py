@@ -18,7 +18,7 @@ from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.study.coordinates import domains_of, phase_of
 
 Array = NDArray[np.float64]
-ROUNDS = 300
+ROUNDS = 60
 """Passes over rows and columns that bring a mixture inside, at most."""
 HALVINGS = 64
 CLOSE = 1e-10
@@ -186,14 +186,15 @@ def middle_of(caps: Array, floors: Array, together: Together) -> Array:
     from scipy.optimize import linprog
 
     phases, domains = together.matrices()
-    d, width = len(caps), np.maximum(together.caps - together.floors, 0.0)[:, None]
+    # In parts per million, so that what the solver takes for zero is next to nothing of a weight.
+    d, width = len(caps), np.maximum(together.caps - together.floors, 0.0)[:, None] * PARTS
     found = linprog(
         np.r_[np.zeros(d), -1.0],
         A_ub=np.block([[domains, width], [-domains, width]]),
-        b_ub=np.r_[together.caps, -together.floors],
+        b_ub=np.r_[together.caps, -together.floors] * PARTS,
         A_eq=np.c_[phases, np.zeros(len(phases))],
-        b_eq=together.shares,
-        bounds=[*zip(floors, np.maximum(caps, floors), strict=True), (0.0, 0.1)],
+        b_eq=together.shares * PARTS,
+        bounds=[*zip(floors * PARTS, np.maximum(caps, floors) * PARTS, strict=True), (0.0, 0.1)],
         method="highs-ds",
     )
     if found.status != 0:
@@ -202,7 +203,7 @@ def middle_of(caps: Array, floors: Array, together: Together) -> Array:
             where="limits",
             remedy="raise max_epochs of limits or of domains, raise caps, lower floors or add text",
         )
-    return np.asarray(found.x[:d])
+    return np.clip(found.x[:d] / PARTS, floors, caps)
 
 
 def range_of(column: int, caps: Array, floors: Array, together: Together) -> tuple[float, float]:
@@ -219,15 +220,15 @@ def range_of(column: int, caps: Array, floors: Array, together: Together) -> tup
         found = linprog(
             sign * np.eye(len(caps))[column],
             A_ub=np.vstack([domains, -domains]),
-            b_ub=np.r_[together.caps, -together.floors],
+            b_ub=np.r_[together.caps, -together.floors] * PARTS,
             A_eq=phases,
-            b_eq=together.shares,
-            bounds=list(zip(floors, caps, strict=True)),
+            b_eq=together.shares * PARTS,
+            bounds=list(zip(floors * PARTS, caps * PARTS, strict=True)),
             method="highs-ds",
         )
         if found.status != 0:
             raise MixtureError("no mixtures of the phases respect their limits", where="limits", remedy="widen a cap")
-        ends.append(float(found.x[column]))
+        ends.append(float(found.x[column]) / PARTS)
     return ends[0], ends[1]
 
 

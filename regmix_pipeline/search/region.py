@@ -62,10 +62,10 @@ def rounded_inside(weights: Array, limits: Limits) -> Mixture:
     >>> rounded_inside(np.full(3, 1 / 3), limits).weights
     {'books': 0.333333, 'code': 0.333333, 'web': 0.333334}
     """
-    limits.check()
     if limits.together is not None:
         parts = rounded_together(weights, limits.caps, limits.floors, limits.together)
         return Mixture.of(dict(zip(limits.domains, parts.tolist(), strict=True)))
+    limits.check()
     least, most = (np.rint(bound * PARTS).astype(np.int64) for bound in (limits.floors, limits.caps))
     exact = weights * PARTS
     parts = np.clip(np.floor(exact + 1e-6).astype(np.int64), least, most)
