@@ -319,7 +319,7 @@ def _checks(workspace: Workspace) -> list[dict[str, Any]]:
                 "shards hold what the inventory states": checks.shards_match_inventory(
                     connection, workspace.path("shards")
                 ),
-                "executed tokens equal the mixtures": checks.executed_tokens_match(connection, study.proxies.slack),
+                "executed tokens equal the mixtures": checks.executed_tokens_match(connection, study.slack),
             }
         findings |= {
             "weights sum to one within caps": checks.mixtures_on_simplex(connection),

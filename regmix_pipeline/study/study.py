@@ -244,6 +244,12 @@ class Study(Settings):
         return FEW_ITEMS if self.tasks or noise.weight_by_signal else None
 
     @property
+    def slack(self) -> float:
+        """Tokens by which a domain's executed tokens may miss its weight: where a phase that is chosen with others
+        begins is rounded to a window, so there by a half more."""
+        return self.proxies.slack * (1.5 if phase_parts(self) else 1.0)
+
+    @property
     def counts_ngrams(self) -> bool:
         """Whether a regressor of n-gram counts may compete: there is text to count, and one mixture that draws it."""
         return self.trains and self.regression.counts_ngrams and not phase_parts(self)

@@ -3,15 +3,11 @@
 import json
 import shutil
 
-import duckdb
 import pytest
-import yaml
 
 from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.exports.decided import export_decision
-from regmix_pipeline.study.coordinates import of_phase, over_phases
-from tests.end_to_end.test_changes import proxies, regmix, write
+from tests.end_to_end.test_changes import regmix, write
 
 TOKENS = 16_384
 BEFORE = {"name": "warmup", "tokens": 100_000, "mixture": {"licences": 1}, "proxy_tokens": 2_048}

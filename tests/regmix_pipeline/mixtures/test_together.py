@@ -133,7 +133,7 @@ def test_how_far_one_weight_may_go_follows_from_all_limits():
 
 
 def test_limits_that_leave_no_mixture_are_named():
-    with pytest.raises(MixtureError, match="the caps sum to 0.9, below 1"):
+    with pytest.raises(MixtureError, match=r"the caps sum to 0\.9, below 1"):
         limits_on([0.4, 0.5], [0.0, 0.0]).check()
     with pytest.raises(MixtureError, match="d1"):
         limits_on([1.0, 0.1], [0.0, 0.2]).check()
