@@ -202,7 +202,8 @@ def _pool_of_phases(
     prior: NDArray[np.float64], limits: Limits, settings: MixtureSettings, seed: int, at_least: int
 ) -> list[Mixture]:
     """The same of phases that are chosen at once: each is drawn and quantised as a mixture of its own, in every
-    `EVERY`-th draw all alike, and the draw is accepted where all together keep the limits."""
+    `EVERY`-th draw all alike, and the draw is accepted where all together keep the limits. Where few of those alike
+    keep them, more blocks are drawn for their sake, up to `USELESS_BLOCKS`."""
     together = limits.together
     assert together is not None
     parts, k = list(together.parts.values()), len(together.domains)
@@ -210,6 +211,7 @@ def _pool_of_phases(
     settings = _stronger(settings, strength_factor(priors[0], settings, seed))
     rough = together.caps + settings.minimum * (1 + k) if settings.under_caps else np.ones(k)
     found: dict[str, Mixture] = {}
+    alike: set[str] = set()
     wanted_draws, within_usage = settings.oversample * settings.count, 0
     for block in range(MAX_BLOCKS):
         drawn = [draw_block(each, settings, seed, block * len(parts) + number) for number, each in enumerate(priors)]
@@ -219,16 +221,20 @@ def _pool_of_phases(
         usual = np.all([_within_usage(table[:, p], priors[p], settings) for p in range(len(parts))], axis=0)
         within_usage += int(usual.sum())
         below = (np.einsum("mpk,p->mk", table, together.shares) <= rough).all(axis=1)
-        for rows in table[usual & below]:
+        for number in np.flatnonzero(usual & below):
             weights = [
-                largest_remainder(quantise(row, settings) / PARTS, part) for row, part in zip(rows, parts, strict=True)
+                largest_remainder(quantise(row, settings) / PARTS, part)
+                for row, part in zip(table[number], parts, strict=True)
             ]
             whole = np.concatenate(weights)
             if settings.under_caps and not limits.allow(whole / PARTS):
                 continue
             mixture = Mixture.of(dict(zip(limits.domains, whole.tolist(), strict=True)))
             found[mixture.id] = mixture
-        if (block + 1) * BLOCK >= wanted_draws and len(found) >= at_least:
+            if number % EVERY == 0:
+                alike.add(mixture.id)
+        enough = block >= USELESS_BLOCKS or len(alike) >= EQUAL_SHARE * settings.count
+        if (block + 1) * BLOCK >= wanted_draws and len(found) >= at_least and enough:
             return list(found.values())
     if len(found) >= at_least:
         return list(found.values())

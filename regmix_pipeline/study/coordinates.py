@@ -46,7 +46,8 @@ def of_phase(weights: Mapping[str, float], phase: str) -> dict[str, float]:
     """
     mine = {domain_of(name): weight for name, weight in weights.items() if phase_of(name) == phase and weight > 0}
     total = sum(mine.values())
-    return {domain: weight / total for domain, weight in mine.items()}
+    # The last digits are those of sums of parts per million: rounded off, shares are what a reader expects.
+    return {domain: round(weight / total, 12) for domain, weight in mine.items()}
 
 
 def over_phases(weights: Mapping[str, float]) -> dict[str, float]:

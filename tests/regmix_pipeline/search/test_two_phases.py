@@ -88,9 +88,10 @@ def test_the_best_of_both_is_found_and_is_better_than_one_after_the_other(world,
     best = best_of(Region.of(limits, prior, fitted.weights, SearchSettings()))
     natural, apart = (float(loss(each[None])[0]) for each in (prior, one_after_the_other()))
     lost = float((loss(at[None]) - loss(best[None]))[0])
-    # Of all that can be gained over the natural mixture less than a tenth is lost; one after the other a third is.
-    assert 0 <= lost < 0.1 * (natural - float(loss(best[None])[0]))
-    assert float(loss(at[None])[0]) < apart - 0.005
+    # Of all that can be gained over the natural mixture less than a thirtieth is lost. One after the other, the first
+    # phase takes all of the code, and most of the gain is lost.
+    assert 0 <= lost < 0.03 * (natural - float(loss(best[None])[0]))
+    assert float(loss(at[None])[0]) < apart - 0.1
     assert at[5] > 0.11
     assert at[2] < 0.04
 
