@@ -92,7 +92,7 @@ def audit_blend(
             raise StudyError(
                 "the decision is of several phases, and a blend is one mixture",
                 where=decision["decision"],
-                remedy="audit the blend without the study, or compare it with what `regmix export` writes of a phase",
+                remedy="audit the blend without --study, or compare it with what `regmix export` writes of a phase",
             )
         evidence = evidence_behind(workspace, decision)
         limits = workspace.study.limits

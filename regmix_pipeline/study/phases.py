@@ -311,6 +311,10 @@ def _not_together(study: Study) -> Iterator[tuple[tuple[str | int, ...], str]]:
     if study.proxies.early_stopping is not None:
         problem = "a proxy that stops early has not seen its last phase; "
         yield ("proxies", "early_stopping"), problem + one.format("drop this section")
+    for number, group in enumerate(study.search.groups):
+        if group.max_epochs is not None and any(domain_of(name) != name for name in group.domains):
+            problem = "epochs are of all phases together: name the domain alone, or give the group a cap instead"
+            yield ("search", "groups", number, "max_epochs"), problem
     if study.proxies.sizes:
         yield ("proxies", "sizes"), "laws of size are of one mixture; " + one.format("drop this section")
 
