@@ -171,7 +171,10 @@ def check_limits_of(study: Study, limits: Limits, available: Mapping[str, float 
     except MixtureError as error:
         used, most = epochs_before(study, available), epoch_limits(study)
         if not used:
-            raise
+            if not study.phases:
+                raise
+            remedy = error.remedy.replace("limits.target_tokens", "the tokens of phases")
+            raise MixtureError(error.problem, where="phases", remedy=remedy) from None
         said = ", ".join(f"{name} {times:.3g} of {most[name].most:g}" for name, times in used.items())
         worst = max(used, key=lambda name: used[name] / most[name].most)
         raise MixtureError(

@@ -80,7 +80,7 @@ def goes_on(study: Study) -> bool:
 
     A trainer's command goes on from a checkpoint of its own, and imported runs were trained elsewhere.
     """
-    return bool(study.phases) and study.trains and study.proxies.trainer is None
+    return bool(settled(study)) and study.trains and study.proxies.trainer is None
 
 
 def shares_of(phase: Phase) -> dict[str, float]:

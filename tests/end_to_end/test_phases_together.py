@@ -9,15 +9,20 @@ import pytest
 import yaml
 from rich.console import Console
 
+from regmix_pipeline.blends.audit import audit_blend
+from regmix_pipeline.decisions.evidence import evidence_behind
 from regmix_pipeline.decisions.find import find_decision
+from regmix_pipeline.decisions.prediction import predict
 from regmix_pipeline.decisions.show import show_decision
 from regmix_pipeline.engine.workspace import Workspace
-from regmix_pipeline.errors import StudyError
+from regmix_pipeline.errors import MixtureError, StudyError
 from regmix_pipeline.exports.decided import export_decision
+from regmix_pipeline.exports.design import write_design
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.study.coordinates import of_phase, over_phases, phase_of
 from regmix_pipeline.study.file import load_study
 from regmix_pipeline.study.phases import phase_parts, tokens_before
+from regmix_pipeline.surface.asked import mixture_asked
 from tests.end_to_end.test_changes import proxies, regmix, write
 
 TOKENS = 16_384
@@ -180,3 +185,24 @@ def test_exports_write_both_phases_or_the_one_that_is_asked_for(decided, workspa
     assert drawn == {
         name: pytest.approx(before.get(name, 0) + 600_000 * weight, abs=1) for name, weight in first.items()
     } | {name: tokens for name, tokens in before.items() if name not in first}
+
+
+def test_a_mixture_that_is_asked_about_is_of_both_phases(workspace):
+    evidence = evidence_behind(workspace, find_decision(workspace))
+    same = mixture_asked(evidence, "code=0.5,licences=0.5")
+    assert same == Mixture.in_all_phases({"code": 0.5, "licences": 0.5}, PARTS)
+    apart = mixture_asked(evidence, "pretraining/licences=0.667,annealing/code=0.333")
+    assert set(apart.weights) == {"pretraining/licences", "annealing/code"}
+    assert predict(evidence, [same, apart])[0].objective.predicted > 0
+    with pytest.raises(MixtureError, match="the weights of pretraining sum to 0, and its share"):
+        mixture_asked(evidence, "annealing/code=1")
+
+
+def test_what_knows_one_mixture_says_so(workspace, tmp_path):
+    with pytest.raises(StudyError, match="trainers' files hold one") as caught:
+        write_design(workspace, "json", tmp_path / "mixtures")
+    assert "let this package train the proxies" in caught.value.remedy
+    blend = tmp_path / "blend.yaml"
+    blend.write_text("train:\n  train_code: 0.5\n  train_licences: 0.5\n")
+    with pytest.raises(StudyError, match="a blend is one mixture"):
+        audit_blend(blend, workspace=workspace)

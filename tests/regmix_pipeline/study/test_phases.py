@@ -14,6 +14,7 @@ from regmix_pipeline.study.phases import (
     chosen,
     coordinates,
     epochs_before,
+    goes_on,
     phase_parts,
     phases_in_decision,
     proxy_tokens,
@@ -94,6 +95,13 @@ def test_phases_without_a_mixture_are_chosen_at_once(read):
         ("proxies", 12_800),
         ("warmup of proxies", 4267),
     ]
+    assert goes_on(study)
+    # Where all are chosen, there is no model to go on from.
+    assert not goes_on(read({"name": "a", "tokens": 300}, LAST))
+    bare = read({"name": "a", "tokens": 3000}, LAST)
+    with pytest.raises(MixtureError, match="below 1, so no mixture is feasible") as caught:
+        check_limits_of(bare, limits_of(bare, AVAILABLE), AVAILABLE)
+    assert (caught.value.where, "lower the tokens of phases" in caught.value.remedy) == ("phases", True)
     # One that is chosen alone has the names and numbers that it always had.
     assert (phase_parts(read(FIRST, LAST)), coordinates(read(FIRST, LAST))) == ({}, ["web", "books", "code"])
     assert tokens_of_caps(read(FIRST, LAST)) == 200
