@@ -1,5 +1,5 @@
-"""What n-gram counts are worth beside trained proxies: rank and error on mixtures not used, and how often counts are
-trusted, against the number of proxies.
+"""What n-gram counts are worth beside trained proxies, against the number of proxies: rank and error on mixtures not
+used, regret, calibration, and how often counts are trusted.
 
     python benchmarks/ngrams.py studies/demo.yaml --rows 4 8 12 16 24 32
     python benchmarks/ngrams.py studies/demo.yaml --repeat 2 6
@@ -47,6 +47,7 @@ from regmix_pipeline.regression.blend import blend_weights, blended
 from regmix_pipeline.regression.catalogue import NGRAMS, regressor
 from regmix_pipeline.regression.cross_validation import out_of_fold
 from regmix_pipeline.regression.folds import random_folds
+from regmix_pipeline.regression.laws.corrected import GaussianProcessLaw
 from regmix_pipeline.regression.metrics import rmse, spearman
 from regmix_pipeline.regression.stage import REGRESSOR
 from regmix_pipeline.regression.training_data import loss_table
@@ -65,6 +66,8 @@ EARLIER, JUDGED = 12, 8
 """Mixtures without a domain, and with it beside the most that are trained, that are needed to judge its arrival."""
 STACKS = {"stack without counts": ALONE, "stack with counts": COMPARED}
 WIDTH = max(map(len, (*COMPARED, *STACKS)))
+COVERED, DEVIATIONS = 0.8, 1.2816
+"""Share of losses that intervals of so many deviations to each side should hold."""
 
 
 def main() -> None:
@@ -145,6 +148,7 @@ class Study:
         evidence: n-gram counts over both.
         weights: (n, d).
         losses: nats per token, (n, T).
+        shares: of the targets in the objective, summing to 1, (T,).
         epochs: of each domain at weight 1, for all rows or for each; None where nothing is known.
         floors: that counts have to pass.
     """
@@ -155,6 +159,7 @@ class Study:
     evidence: NgramEvidence
     weights: Array
     losses: Array
+    shares: Array
     epochs: list[Any] | None
     floors: TrustSettings
 
@@ -169,6 +174,7 @@ class Study:
             counted(workspace, ngram_evidence(workspace), table.domains, objective),
             table.weights,
             table.losses[:, [workspace.targets.index(name) for name in objective]],
+            np.array(list(workspace.study.objective.values())),
             None if table.epochs is None else table.epochs.proxies.tolist(),
             workspace.study.regression.trust,
         )
@@ -185,15 +191,21 @@ class Study:
             counted(workspace, arena.counted, arena.domains, objective),
             weights,
             losses,
+            np.array(list(workspace.study.objective.values())),
             None if arena.epochs is None else arena.epochs.tolist(),
             workspace.study.regression.trust,
         )
 
     def judged(self, seen: Rows, held: Rows) -> tuple[dict[str, Array], bool]:
-        """Regressor -> rank correlation and error on mixtures held back, and whether counts are trusted."""
-        X, Y = self.weights[seen], self.losses[seen]
-        found = predictions(X, Y, self.weights[held], self.evidence, self.epochs)
-        scores = {name: scored(predicted, self.losses[held]) for name, predicted in found.items()}
+        """Regressor -> its `scored` on mixtures held back, its regret among them and the share of their losses that its
+        intervals hold, (4,); and whether counts are trusted."""
+        X, Y, measured = self.weights[seen], self.losses[seen], self.losses[held]
+        found, deviations = predictions(X, Y, self.weights[held], self.evidence, self.epochs)
+        scores = {}
+        for name, predicted in found.items():
+            inside = np.abs(predicted - measured) <= DEVIATIONS * deviations[name] if name in deviations else np.nan
+            lost = regret(predicted @ self.shares, measured @ self.shares)
+            scores[name] = np.array([*scored(predicted, measured), lost, np.mean(inside)])
         return scores, trusted(trust(X, Y, self.evidence, self.floors, self.epochs))
 
     def head(self, first: str) -> None:
@@ -215,6 +227,12 @@ def counted(
     return known
 
 
+def regret(predicted: Array, measured: Array) -> float:
+    """What the mixture of the lowest prediction loses of the best one's gain over the mean of all, (m,)."""
+    best, mean = measured.min(), measured.mean()
+    return float((measured[predicted.argmin()] - best) / (mean - best))
+
+
 def row(first: object, scores: dict[str, list[Array]], relied: Sequence[bool]) -> None:
     """Print a row of the table."""
     cells = [f"{np.mean(scores[name], axis=0)[0]:.3f} / {np.mean(scores[name], axis=0)[1]:.2f}" for name in scores]
@@ -226,6 +244,7 @@ def report(studies: Sequence[Study], asked_rows: Sequence[int], draws: int) -> N
     for study in studies:
         print(f"{study.name}: {len(study.weights)} mixtures, {len(study.domains)} domains, {draws} draws each")
     studies[0].head("rows")
+    further = []
     generator = np.random.Generator(np.random.PCG64(0))
     for rows in (each for each in asked_rows if each < min(len(study.weights) for study in studies) - 2):
         scores: dict[str, list[Array]] = defaultdict(list)
@@ -237,6 +256,15 @@ def report(studies: Sequence[Study], asked_rows: Sequence[int], draws: int) -> N
             for name, each in found.items():
                 scores[name].append(each)
         row(rows, scores, relied)
+        further.append((rows, {name: np.mean(each, axis=0)[2:] for name, each in scores.items()}))
+    print(
+        "what the mixture predicted best loses of the best one's gain over the mean of those not used / share of their"
+    )
+    print(f"losses in intervals that should hold {COVERED:.0%}")
+    print(f"{'rows':>8}  " + "  ".join(f"{name:>{WIDTH}}" for name in (*COMPARED, *STACKS)))
+    for rows, found in further:
+        cells = [f"{lost:.0%}" + ("" if np.isnan(held) else f" / {held:.0%}") for lost, held in found.values()]
+        print(f"{rows:>8}  " + "  ".join(f"{cell:>{WIDTH}}" for cell in cells))
 
 
 def report_arrivals(workspace: Workspace, asked: Sequence[int], draws: int) -> None:
@@ -267,17 +295,21 @@ def report_arrivals(workspace: Workspace, asked: Sequence[int], draws: int) -> N
 
 def predictions(
     X: Array, Y: Array, held: Array, evidence: NgramEvidence, epochs: list[float] | None
-) -> dict[str, Array]:
-    """Regressor -> predictions for mixtures held back, (m, T)."""
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Regressor -> predictions for mixtures held back, (m, T); and of processes the deviations of a new measurement."""
     make = {name: partial(regressor, name, *([epochs, evidence] if name in NGRAMS else [])) for name in COMPARED}
     with threadpool_limits(1):
-        found = {name: build().fit(X, Y).predict(held) for name, build in make.items()}
+        fitted = {name: build().fit(X, Y) for name, build in make.items()}
+        found = {name: each.predict(held) for name, each in fitted.items()}
+        deviations = {
+            name: each.standard_deviation(held) for name, each in fitted.items() if isinstance(each, GaussianProcessLaw)
+        }
     folds = random_folds(len(X), min(5, len(X) // 2), 0)
     seen, _ = out_of_fold(make, X, Y, np.ones(len(X)), folds, 1, lambda line: None)
     for stack, members in STACKS.items():
         weights = blend_weights({name: seen[name] for name in members}, Y)
         found[stack] = blended({name: found[name] for name in members}, weights)
-    return found
+    return found, deviations
 
 
 def scored(predicted: Array, measured: Array) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from urllib.parse import unquote_plus
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>`]+")
@@ -31,6 +33,15 @@ def without_credentials(address: str) -> str:
     'https://host/code.jsonl?version=3'
     """
     return "::".join(_one(part) for part in address.split("::"))
+
+
+def local_path(address: str, base: Path) -> str:
+    """Absolute path of a local address or glob, relative ones from the folder ``base``; ``~`` is the user's home.
+
+    >>> local_path("text/*.jsonl", Path("/study"))
+    '/study/text/*.jsonl'
+    """
+    return os.path.abspath(base / os.path.expanduser(address))
 
 
 def has_credentials(address: str) -> bool:

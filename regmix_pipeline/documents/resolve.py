@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from regmix_pipeline.addresses import without_credentials
+from regmix_pipeline.addresses import local_path, without_credentials
 from regmix_pipeline.documents.catalogue import FILE_KINDS, kind_of_file
 from regmix_pipeline.documents.corpora import corpus_path, ensure
 from regmix_pipeline.errors import DocumentError, RegmixError
@@ -80,7 +80,7 @@ def uri_of(source: Source, base: Path, data_folder: Path) -> str:
     """Where the files of ``source`` are, as a URI without credentials; a glob stays one. Arguments as of `resolve`."""
     if source.remote:
         return without_credentials(source.address)
-    path = corpus_path(source.corpus, data_folder) if source.corpus else base / os.path.expanduser(source.address)
+    path = corpus_path(source.corpus, data_folder) if source.corpus else local_path(source.address, base)
     return f"file://{quote(os.path.abspath(path), safe='/*')}"
 
 
@@ -135,7 +135,7 @@ def _on_file_system(source: Source) -> SourceFiles:
 
 def _local_matches(source: Source, base: Path) -> list[str]:
     pattern = os.path.expanduser(source.address)
-    literal = os.path.abspath(base / pattern)
+    literal = local_path(source.address, base)
     if os.path.isfile(literal):
         return [literal]
     # root_dir keeps brackets in the base folder's own name from being taken for a pattern.

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regmix_pipeline.addresses import local_path
 from regmix_pipeline.documents.catalogue import TOKEN_FORMATS
 from regmix_pipeline.errors import DocumentError
 
@@ -117,8 +118,7 @@ def stored_tokens(source: Source, base: Path, vocabulary: int | None = None) -> 
 
 def _matches(pattern: str, base: Path) -> list[str]:
     """Files and folders, of a literal path or a glob; of Megatron's files, the prefix may be given."""
-    pattern = os.path.expanduser(pattern)
-    literal = os.path.abspath(base / pattern)
+    literal, pattern = local_path(pattern, base), os.path.expanduser(pattern)
     if os.path.exists(literal):
         return [literal]
     matches = glob.glob(pattern, root_dir=base, recursive=True) or glob.glob(f"{pattern}.idx", root_dir=base)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from regmix_pipeline.addresses import local_path
 from regmix_pipeline.errors import DocumentError
 from regmix_pipeline.files import fingerprint, read_json, write_json
 from regmix_pipeline.study.settings.documents import Source, check_name
@@ -148,7 +148,7 @@ def _file_system(watch: WatchSettings, base: Path) -> tuple[AbstractFileSystem, 
 
     if watch.remote:
         return url_to_fs(watch.address)
-    return LocalFileSystem(), os.path.abspath(base / os.path.expanduser(watch.address))
+    return LocalFileSystem(), local_path(watch.address, base)
 
 
 def _inside(fs: AbstractFileSystem, path: str, source: Source) -> _Folder:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regmix_pipeline.addresses import local_path
 from regmix_pipeline.decisions.find import record_named
 from regmix_pipeline.documents.catalogue import FILE_KINDS
 from regmix_pipeline.engine.records import Record
@@ -208,7 +208,7 @@ def _source(workspace: Workspace, basis: Basis, domain: str, counted: Mapping[st
             where=f"domains.{domain}",
             remedy=f"run the study again, or {remedy}",
         )
-    address = source.address if source.remote else os.path.abspath(workspace.base / source.address)
+    address = source.address if source.remote else local_path(source.address, workspace.base)
     limited = source.max_documents is not None or source.max_bytes is not None
     return DomainData(
         (DataFile(address),),

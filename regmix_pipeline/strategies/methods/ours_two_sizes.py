@@ -32,11 +32,13 @@ class SmallThenLarger(Small):
 
     Attributes:
         share: of the budget for the larger runs, 8 at least.
+        follow: whether losses are moved. Without, the larger runs are trained for nothing: to see what moving is worth.
     """
 
     name = "ours_two_sizes"
 
     share: float = 0.25
+    follow: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a share that leaves nothing for either size.
@@ -68,7 +70,7 @@ class SmallThenLarger(Small):
         fitted = self.fitted(arena, runs, seed)
         objective = objective_counted(arena)
         law = law_of_larger(arena, fitted, runs, (small, arena.proxy), larger, seed)
-        if law is not None and law.used != SINGLE:
+        if self.follow and law is not None and law.used != SINGLE:
             target = ModelSize(arena.target.parameters, arena.target.tokens)
             fitted = fit_moved(
                 fitted,

@@ -19,7 +19,9 @@ from regmix_pipeline.decisions.find import find_decision
 from regmix_pipeline.decisions.stage import regmix_yaml
 from regmix_pipeline.decisions.verdicts import add_verdict
 from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import LedgerError, MixtureError, StudyError, TokenError
+from regmix_pipeline.exports.decided import export_decision
 from regmix_pipeline.files import read_json
 from regmix_pipeline.formats.catalogue import FORMATS
 from regmix_pipeline.formats.data import DataFile, DomainData
@@ -177,6 +179,16 @@ def test_text_that_changed_since_the_decision_is_not_exported(workspace, export)
     list(workspace.materialise(DOCUMENTS))
     with pytest.raises(LedgerError, match=r"domains\.code.*no longer those"):
         export("hf")
+
+
+def test_an_address_below_the_users_home_is_written_as_the_path_that_was_read(workspace, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(workspace.base))
+    settings = yaml.safe_load(workspace.study_file.read_text())
+    settings["domains"]["code"]["source"]["jsonl"] = "~/text/code.jsonl"
+    workspace.study_file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    moved = Workspace(workspace.study_file, workspace.home, workspace.data, say=lambda line: None)
+    written = export_decision(moved, None, "hf", out=tmp_path / "mixture.hf", unapproved=True)
+    assert str(workspace.base / "text" / "code.jsonl") in written.files[0].read_text()
 
 
 @pytest.mark.parametrize("name", ["megatron", "litgpt", "streaming"])
