@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regmix_pipeline.numbers import listed as joined
-from regmix_pipeline.numbers import percent
+from regmix_pipeline.numbers import listed, percent
 from regmix_pipeline.study.phases import chosen_together, phases_decided
 
 
@@ -22,13 +21,13 @@ def phases_in_words(record: Mapping[str, Any]) -> list[str]:
     phases = record.get("phases") or []
     if not phases:
         return []
-    listed = ", ".join(f"{row['name']} ({row['tokens']:,} tokens)" for row in phases)
+    stated = ", ".join(f"{row['name']} ({row['tokens']:,} tokens)" for row in phases)
     together = chosen_together(record)
     if not together:
-        line = f"Phases: {listed}. Chosen is the mixture of {phases[-1]['name']}; epochs are summed."
+        line = f"Phases: {stated}. Chosen is the mixture of {phases[-1]['name']}; epochs are summed."
         return [line, *(f"{row['name']}: {mixture_in_words(row['mixture'])}" for row in phases[:-1])]
     lines = [
-        f"Phases: {listed}. Chosen at once are the mixtures of {joined(list(together))}; epochs are summed, and a "
+        f"Phases: {stated}. Chosen at once are the mixtures of {listed(list(together))}; epochs are summed, and a "
         "weight is a share of the tokens of these phases together."
     ]
     for row in phases_decided(record):
