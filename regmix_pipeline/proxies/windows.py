@@ -270,11 +270,11 @@ class TrainingWindows:
         phases: Mapping[str, int] = _ONE,
     ) -> None:
         self.mixture, self.context, self.total = mixture, context, total
-        self.domains = list(domains_of(name for name, _ in mixture.parts))
+        self.names = [name for name, _ in mixture.parts]
+        self.domains = list(domains_of(self.names))
         self.windows = [Windows(shards[domain], context) for domain in self.domains]
         self.by_weight = schedule_of(mixture, total, draws, seed, phases)
-        self._domain_of = np.array([self.domains.index(domain_of(name)) for name, _ in mixture.parts], dtype=np.int32)
-        self.schedule = self._domain_of[self.by_weight]
+        self.schedule = np.array([self.domains.index(domain_of(name)) for name in self.names])[self.by_weight]
         numbers, _ = draw_numbers(self.schedule, len(self.domains))
         self.available = [
             min(windows.count, (available or {}).get(domain, windows.count))
@@ -302,11 +302,12 @@ class TrainingWindows:
     def used(self, windows: int) -> dict[str, DomainUse]:
         """What the first ``windows`` windows of the training draw by each positive weight of the mixture: from a
         domain, or from a domain in one of several phases."""
-        counts = np.bincount(self.by_weight[:windows], minlength=len(self.mixture.parts)).tolist()
-        most = [self.available[number] for number in self._domain_of]
+        counts = np.bincount(self.by_weight[:windows], minlength=len(self.names)).tolist()
+        of_domain = dict(zip(self.domains, self.available, strict=True))
+        available = [of_domain[domain_of(name)] for name in self.names]
         return {
-            name: DomainUse(count, count * self.context, each * self.context, count / each)
-            for (name, _), count, each in zip(self.mixture.parts, counts, most, strict=True)
+            name: DomainUse(count, count * self.context, most * self.context, count / most)
+            for name, count, most in zip(self.names, counts, available, strict=True)
         }
 
 
