@@ -18,8 +18,8 @@ from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.study.coordinates import domains_of, phase_of
 
 Array = NDArray[np.float64]
-ROUNDS = 60
-"""Passes over rows and columns that bring a mixture inside, at most."""
+ROUNDS, TURNS = 20, 10
+"""Rounds of turns over phases and domains that bring a mixture inside, at most."""
 HALVINGS = 64
 CLOSE = 1e-10
 """What counts as kept in a sum of weights while they are brought inside."""
@@ -124,25 +124,29 @@ def inside_together(weights: Array, caps: Array, floors: Array, together: Togeth
 
 def _alternated(base: Array, low: Array, high: Array, together: Together) -> Array:
     """Phases and domains scaled in turn, (m, P, k)."""
-    shares = together.shares[:, None]
-    rows = np.zeros((*base.shape[:-1], 1))
-    columns = np.zeros((len(base), 1, base.shape[-1]))
-    logs, found = np.log(np.maximum(base, 1e-300)), base
+    shares, most = together.shares[:, None], high
+    # Where a cap follows from the sums, weights may pass it on the way: scaling is then exact in each turn.
+    high = np.where(high >= np.minimum(shares, together.caps) - CLOSE, np.inf, high)
+    logs = np.log(np.maximum(base, 1e-300))
+    rows, columns = np.zeros((*base.shape[:-1], 1)), np.zeros((len(base), 1, base.shape[-1]))
     with np.errstate(divide="ignore"):
         cap, floor = np.log(together.caps), np.log(together.floors)
-    for turn in range(ROUNDS):
-        found = np.clip(np.exp(logs + rows + columns), low, high)
-        sums = np.log(np.maximum(found.sum(axis=1, keepdims=True), 1e-300))
-        to_cap, to_floor = np.maximum(columns + cap - sums, -600.0), columns + floor - sums
-        columns = np.minimum(np.maximum(to_floor, 0.0) + np.minimum(to_cap, 0.0), 600.0)
-        found = np.clip(np.exp(logs + rows + columns), low, high)
-        sums = found.sum(axis=-1, keepdims=True)
-        rows = np.clip(rows + np.log(shares) - np.log(np.maximum(sums, 1e-300)), -600.0, 600.0)
-        if turn % 10 == 9:
-            found = np.clip(np.exp(logs + rows + columns), low, high)
-            if _excess(found, together).max() <= CLOSE and (np.abs(found.sum(axis=-1) - shares[:, 0]) <= CLOSE).all():
-                break
-    return _scaled(np.exp(logs + rows + columns), low, high, shares, -1)
+    left = np.arange(len(base))
+    for _ in range(ROUNDS):
+        of, row, column = logs[left], rows[left], columns[left]
+        for _ in range(TURNS):
+            sums = np.log(np.maximum(np.clip(np.exp(of + row + column), low, high).sum(axis=1, keepdims=True), 1e-300))
+            to_cap, to_floor = np.maximum(column + cap - sums, -600.0), column + floor - sums
+            column = np.minimum(np.maximum(to_floor, 0.0) + np.minimum(to_cap, 0.0), 600.0)
+            sums = np.clip(np.exp(of + row + column), low, high).sum(axis=-1, keepdims=True)
+            row = np.clip(row + np.log(shares) - np.log(np.maximum(sums, 1e-300)), -600.0, 600.0)
+        rows[left], columns[left] = row, column
+        found = np.clip(np.exp(of + row + column), low, high)
+        off = np.abs(found.sum(axis=-1) - shares[:, 0]).max(axis=-1)
+        left = left[np.maximum(_excess(found, together), off) > CLOSE]
+        if not len(left):
+            break
+    return _scaled(np.exp(logs + rows + columns), low, most, shares, -1)
 
 
 def _scaled(base: Array, low: Array, high: Array, total: Array, axis: int) -> Array:

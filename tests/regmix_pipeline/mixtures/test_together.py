@@ -72,10 +72,11 @@ def test_sums_of_phases_and_domains_are_never_broken(limits, seed):
     assert np.abs(project_to_limits(inside, limits) - inside).max() < 1e-6
 
 
-def test_the_nearest_mixture_is_the_one_that_a_solver_finds():
+@pytest.mark.parametrize("parts", [PHASES, {"pretraining": 990_000, "annealing": 10_000}])
+def test_the_nearest_mixture_is_the_one_that_a_solver_finds(parts):
     import cvxpy as cp
 
-    limits = limits_on([0.3, 0.25, 1.0, 0.6], [0.0, 0.0, 0.05, 0.2])
+    limits = limits_on([0.3, 0.25, 1.0, 0.6], [0.0, 0.0, 0.05, 0.2], parts)
     generator = np.random.default_rng(3)
     for base in generator.dirichlet(np.full(8, 0.7), size=4):
         w, (phases, domains), together = cp.Variable(8), limits.together.matrices(), limits.together

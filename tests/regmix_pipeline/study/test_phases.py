@@ -2,12 +2,17 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 
 from regmix_pipeline.errors import MixtureError, StudyError
+from regmix_pipeline.formats.data import DataFile, DomainData
+from regmix_pipeline.formats.export import drawn_before, earlier_phases
+from regmix_pipeline.formats.plan import sampling_plan
 from regmix_pipeline.mixtures.limits import check_limits_of, limits_of
 from regmix_pipeline.planning.work import caps_of, works_of
+from regmix_pipeline.search.region import project_to_limits, rounded_inside
 from regmix_pipeline.study.file import load_study
 from regmix_pipeline.study.phases import (
     as_last_phase,
@@ -22,6 +27,7 @@ from regmix_pipeline.study.phases import (
     tokens_before,
     tokens_of_caps,
 )
+from regmix_pipeline.study.repetition import max_epochs_of
 
 FIRST = {"name": "pretraining", "tokens": 600, "mixture": {"web": 0.9, "books": 0.1}}
 LAST = {"name": "annealing", "tokens": 200}
@@ -130,6 +136,33 @@ def test_a_decision_of_both_is_exported_as_its_last_phase_or_another():
     with pytest.raises(StudyError, match="chose no phase 's'") as caught:
         as_last_phase(record, "s")
     assert caught.value.remedy == "name one of a, b"
+
+
+@pytest.mark.parametrize("tokens", [(863_000_000_007, 137_000_000_003), (989_999_999_999, 10_000_000_001)])
+def test_plans_of_large_runs_keep_caps_that_hold_both_phases(read, tokens):
+    available = {"web": 10**12, "books": 30_000_000_001, "code": 40_000_000_003}
+    domains = {name: domain | {"available_tokens": available[name]} for name, domain in STUDY["domains"].items()}
+    phases = [{"name": name, "tokens": count} for name, count in zip(("first", "last"), tokens, strict=True)]
+    proxies = STUDY["proxies"] | {"training": {"tokens": 128_000}}
+    study = read(*phases, domains=domains, proxies=proxies)
+    limits = limits_of(study, available).of_phases(phase_parts(study))
+    # As much of books and code as there may be, most of it late.
+    mixture = rounded_inside(project_to_limits(np.array([[0.1, 1.0, 1.0, 0.1, 3.0, 3.0]]), limits)[0], limits)
+    sums = limits.together.table(mixture.vector(limits.domains)).sum(axis=0)
+    assert sums[1:] == pytest.approx(limits.together.caps[1:])
+    rows = [{"domain": name, "weight": weight} for name, weight in mixture.weights.items()]
+    record = as_last_phase(
+        {"mixture": {"weights": mixture.weights}, "domains": rows, "limits": {}} | phases_in_decision(study)
+    )
+    weights, before = record["mixture"]["weights"], drawn_before(earlier_phases(record))
+    data = {name: DomainData((DataFile(name),), tokens) for name, tokens in available.items()}
+    most = max_epochs_of(study)
+    plan = sampling_plan(weights, data, tokens[1], 2, own_epochs=most, before=before)
+    drawn = {row.domain: row.tokens + before[row.domain] for row in plan}
+    assert sum(row.tokens for row in plan) == tokens[1]
+    for name in ("books", "code"):
+        epochs = drawn[name] / available[name]
+        assert most[name] * (1 - 2e-4) < epochs <= most[name]
 
 
 def test_without_phases_nothing_is_added(read):
