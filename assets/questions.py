@@ -35,7 +35,7 @@ class Question:
 
 
 def _executed_tokens(workspace: Workspace, ledger: duckdb.DuckDBPyConnection) -> Finding:
-    return checks.executed_tokens_match(ledger, workspace.study.proxies.slack)
+    return checks.executed_tokens_match(ledger, workspace.study.slack)
 
 
 QUESTIONS = {

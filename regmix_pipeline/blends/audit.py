@@ -14,8 +14,9 @@ from regmix_pipeline.blends.blend import Blend
 from regmix_pipeline.blends.faults import ROUNDING, Fault, Row, faults_of, in_the_run
 from regmix_pipeline.blends.read import read_blend, read_counts
 from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.errors import StudyError
 from regmix_pipeline.numbers import NONE, amount, decimals, percent, signed
-from regmix_pipeline.study.phases import epochs_before
+from regmix_pipeline.study.phases import chosen_together, epochs_before
 from regmix_pipeline.study.repetition import MAX_EPOCHS, max_epochs_of
 from regmix_pipeline.study.study import Study
 from regmix_pipeline.tables import show_table
@@ -86,7 +87,14 @@ def audit_blend(
         from regmix_pipeline.decisions.evidence import evidence_behind
         from regmix_pipeline.decisions.find import find_decision
 
-        evidence = evidence_behind(workspace, find_decision(workspace))
+        decision = find_decision(workspace)
+        if chosen_together(decision):
+            raise StudyError(
+                "the decision is of several phases, and a blend is one mixture",
+                where=decision["decision"],
+                remedy="audit the blend without --study, or compare it with what `regmix export` writes of a phase",
+            )
+        evidence = evidence_behind(workspace, decision)
         limits = workspace.study.limits
         budget = budget or blend.budget or limits.target_tokens
         own = {} if max_epochs is not None else _epochs_left(workspace.study, evidence.inventory)

@@ -45,6 +45,12 @@ def export(
         bool, typer.Option("--unapproved", help="Write it although nobody approved it; the file states that.")
     ] = False,
     signers: Signers = None,
+    phase: Annotated[
+        str | None,
+        typer.Option(
+            "--phase", metavar="NAME", help="Of phases chosen at once, the one to write the mixture of; default: last."
+        ),
+    ] = None,
     study: StudyFile = None,
     home: Home = None,
     corpora: Annotated[
@@ -69,6 +75,7 @@ def export(
         unapproved=unapproved,
         head_source=reported_heads,
         signers=signers,
+        phase=phase,
     )
     answer(written.as_json(), lambda console: _show(written, form, console), as_json)
 

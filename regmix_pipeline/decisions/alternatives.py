@@ -12,6 +12,8 @@ from regmix_pipeline.mixtures.limits import ROUNDED
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.search.stage import with_former_domains
+from regmix_pipeline.study.coordinates import domain_of, over_phases
+from regmix_pipeline.study.phases import phase_parts
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -52,7 +54,7 @@ def compared(workspace: Workspace, fitted: FittedRegressor) -> list[Alternative]
     return [
         *(Alternative(name, mixture, _ORIGIN[name]) for name, mixture in named.items()),
         *(
-            Alternative(name, Mixture.from_weights(weights), "the study file")
+            Alternative(name, Mixture.in_all_phases(weights, phase_parts(workspace.study)), "the study file")
             for name, weights in workspace.study.alternatives.items()
         ),
     ]
@@ -81,9 +83,10 @@ def beyond_limits(record: Mapping[str, Any], weights: Mapping[str, float]) -> st
     choice otherwise, however good it is predicted to be."""
     if not weights:
         return ""
-    limits = {each["domain"]: (each.get("floor"), each.get("cap")) for each in record.get("domains") or ()}
+    rows = record.get("domains") or ()
+    limits = {domain_of(each["domain"]): (each.get("floor"), each.get("cap")) for each in rows}
     broken = []
-    for domain, weight in {**dict.fromkeys(limits, 0.0), **weights}.items():
+    for domain, weight in {**dict.fromkeys(limits, 0.0), **over_phases(weights)}.items():
         floor, cap = limits.get(domain, (None, 0.0))
         if (floor is not None and weight < floor - ROUNDED) or (cap is not None and weight > cap + ROUNDED):
             broken.append(domain)

@@ -7,6 +7,7 @@ from typing import Any
 
 from regmix_pipeline.decisions.sizes import whose
 from regmix_pipeline.numbers import finite, listed, percent, signed
+from regmix_pipeline.study.coordinates import domain_of
 
 WORTH_SAYING = 0.0005
 """Differences of a loss below this are none, nats per token."""
@@ -65,7 +66,8 @@ def price_of(record: Mapping[str, Any]) -> str:
         )
     else:
         said = f"It is predicted to cost nothing on any of the {len(gaps)} targets that were measured."
-    unmeasured = [row["domain"] for row in record.get("domains") or () if row["domain"] not in gaps]
+    drawn = dict.fromkeys(domain_of(row["domain"]) for row in record.get("domains") or ())
+    unmeasured = [name for name in drawn if name not in gaps]
     if not unmeasured:
         return said
     shown = unmeasured[:NAMED] + ([f"{len(unmeasured) - NAMED} more"] if len(unmeasured) > NAMED else [])

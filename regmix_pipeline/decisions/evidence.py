@@ -18,9 +18,12 @@ from regmix_pipeline.errors import LedgerError, RegressionError
 from regmix_pipeline.files import damage_of, read_json, sha256_of
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.stage import of_phases
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region
 from regmix_pipeline.search.stage import with_former_domains
+from regmix_pipeline.study.coordinates import domains_of
+from regmix_pipeline.study.phases import chosen_together
 from regmix_pipeline.study.settings.search import SearchSettings
 
 if TYPE_CHECKING:
@@ -76,9 +79,10 @@ class Evidence:
         """Natural distribution (d,) and limits over `domains`; former domains may hold nothing."""
         rows = {name: row for name, row in self.inventory.items() if row["role"] == "domain"}
         # The regressor lists the study's domains first, in the study's order, then former ones.
-        names = tuple(name for name in self.domains if name in rows)
+        names = tuple(name for name in domains_of(self.domains) if name in rows)
         prior, caps, floors = (np.array([rows[name][what] for name in names]) for what in ("prior", "cap", "floor"))
-        return with_former_domains(prior, Limits(names, caps, floors), self.domains)
+        prior, limits = of_phases(prior, Limits(names, caps, floors), chosen_together(self.decision))
+        return with_former_domains(prior, limits, self.domains)
 
     @cached_property
     def region(self) -> Region:

@@ -24,7 +24,7 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import next_round
-from regmix_pipeline.study.phases import phases_in_decision
+from regmix_pipeline.study.phases import chosen_together, phases_decided, phases_in_decision
 from regmix_pipeline.study.repetition import limits_in_decision
 
 if TYPE_CHECKING:
@@ -261,10 +261,10 @@ def _rounds_left(workspace: Workspace) -> list[str]:
 
 def summary_of(record: Mapping[str, Any]) -> str:
     """The decision in a sentence: the heaviest domains, the predicted gain, the chance that it is one."""
-    weights = sorted(record["mixture"]["weights"].items(), key=lambda item: -item[1])
-    heaviest = ", ".join(f"{weight:.0%} {domain}" for domain, weight in weights[:3])
-    if len(weights) > 3:
-        heaviest += f" and {len(weights) - 3} more"
+    heaviest = _heaviest(record["mixture"]["weights"])
+    if together := chosen_together(record):
+        phases = [row for row in phases_decided(record) if row["name"] in together]
+        heaviest = ", then ".join(f"{_heaviest(row['mixture'])} in {row['name']}" for row in phases)
     gain = record["gain"]
     # Without what such a search overstates: the figure that interval and chance are about.
     expected = gain.get("corrected", gain["predicted"])
@@ -282,6 +282,13 @@ def summary_of(record: Mapping[str, Any]) -> str:
         f"token {side} the natural mixture on {' + '.join(record['objective'])}{reach}, better with probability "
         f"{_chance(gain['chance_better_than_natural'])}{_open_weight(record)}.{shown}"
     )
+
+
+def _heaviest(mixture: Mapping[str, float]) -> str:
+    """The heaviest domains of a mixture, in words."""
+    weights = sorted(mixture.items(), key=lambda item: -item[1])
+    said = ", ".join(f"{weight:.0%} {domain}" for domain, weight in weights[:3])
+    return f"{said} and {len(weights) - 3} more" if len(weights) > 3 else said
 
 
 def _open_weight(record: Mapping[str, Any]) -> str:
@@ -312,7 +319,7 @@ def _checks(workspace: Workspace) -> list[dict[str, Any]]:
                 "shards hold what the inventory states": checks.shards_match_inventory(
                     connection, workspace.path("shards")
                 ),
-                "executed tokens equal the mixtures": checks.executed_tokens_match(connection, study.proxies.slack),
+                "executed tokens equal the mixtures": checks.executed_tokens_match(connection, study.slack),
             }
         findings |= {
             "weights sum to one within caps": checks.mixtures_on_simplex(connection),

@@ -20,6 +20,9 @@ from regmix_pipeline.decisions.rounds import rounds_in_words
 from regmix_pipeline.decisions.sizes import sizes_in_words
 from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
+from regmix_pipeline.mixtures.mixture import PARTS
+from regmix_pipeline.study.coordinates import phase_of
+from regmix_pipeline.study.phases import chosen_together
 from regmix_pipeline.tables import show_table
 
 ORDER = ("chosen", "natural", "uniform")
@@ -28,13 +31,19 @@ ORDER = ("chosen", "natural", "uniform")
 def show_decision(workspace: Workspace, console: Console) -> None:
     """Print the current decision, and what larger models say of it, if there are any."""
     record = workspace.json("mixture_decision", "decision.json")
-    rows = []
-    for row in sorted(record["domains"], key=lambda row: -row["weight"]):
+    rows, together = [], {name: part / PARTS for name, part in chosen_together(record).items()}
+    ordered = sorted(record["domains"], key=lambda row: -row["weight"])
+    if together:
+        ordered.sort(key=lambda row: list(together).index(phase_of(row["domain"])))
+    for row in ordered:
         epochs = "" if row["epochs"] is None else f"{row['epochs']:.2f}"
         mark = " (at cap)" if row["at_cap"] else ""
-        rows.append((row["domain"], f"{row['prior']:.1%}", f"{row['weight']:.1%}", f"{row['cap']:.1%}{mark}", epochs))
+        own = [f"{row['weight'] / together[phase_of(row['domain'])]:.1%}"] if together else []
+        cells = f"{row['prior']:.1%}", f"{row['weight']:.1%}", f"{row['cap']:.1%}{mark}", epochs
+        rows.append((row["domain"], *own, *cells))
     console.print(f"{record['decision']}: {record['summary']}", style="bold", markup=False, highlight=False)
-    show_table(console, ("domain", "natural", "chosen", "cap", "epochs"), rows)
+    heads = ("domain", *(["of its phase"] if together else []), "natural", "chosen", "cap", "epochs")
+    show_table(console, heads, rows)
     for line in filter(None, (price_of(record), open_weights(record))):
         console.print(line, markup=False, highlight=False)
     for line in (*rounds_in_words(record["rounds"]), *ngrams_in_words(record["ngrams"])):

@@ -21,6 +21,7 @@ from regmix_pipeline.files import read_json, sha256_of
 from regmix_pipeline.progress import Say, to_stderr
 from regmix_pipeline.study.changes import Change, names_today
 from regmix_pipeline.study.file import load_study
+from regmix_pipeline.study.phases import coordinates
 from regmix_pipeline.study.study import Study
 
 if TYPE_CHECKING:
@@ -113,8 +114,13 @@ class OpenedStudy:
 
     @property
     def domains(self) -> list[str]:
-        """Names of the domains, in the study's order."""
+        """Names of the domains, in the study's order: sources of tokens."""
         return list(self.study.domains)
+
+    @property
+    def coordinates(self) -> list[str]:
+        """What mixtures have weights of: the domains, or, of phases that are chosen at once, ``<phase>/<domain>``."""
+        return coordinates(self.study)
 
     @property
     def targets(self) -> list[str]:

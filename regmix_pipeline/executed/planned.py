@@ -10,6 +10,7 @@ from typing import Any
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.formats.export import drawn_before, earlier_phases
+from regmix_pipeline.study.phases import as_last_phase
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def plan_in(path: Path) -> Planned:
 
 
 def plan_of(record: Mapping[str, Any]) -> Planned:
-    """The plan of a decision's record."""
+    """The plan of a decision's record; of several phases that it chose at once, of the last one."""
+    record = as_last_phase(record)
     available = {row["domain"]: row.get("available_tokens") for row in record["domains"]}
     return Planned(
         record["decision"],

@@ -23,6 +23,7 @@ from regmix_pipeline.formats.export import Export, Origin, drawn_before, earlier
 from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
 from regmix_pipeline.formats.format import Format
 from regmix_pipeline.formats.plan import Drawn, by_domain, sampling_plan
+from regmix_pipeline.study.phases import as_last_phase, chosen_together
 from regmix_pipeline.study.repetition import own_epochs
 
 UNAPPROVED = "NOT APPROVED"
@@ -99,6 +100,7 @@ def export_decision(
     unapproved: bool = False,
     head_source: HeadSource = no_reported_heads,
     signers: Path | None = None,
+    phase: str | None = None,
 ) -> Written:
     """Write a decision's mixture in a format, and beside it the sampling plan where a budget of tokens is known.
 
@@ -115,6 +117,7 @@ def export_decision(
         unapproved: write it although nobody approved the decision; the files say so.
         head_source: heads of the journal that are kept outside the home's own files.
         signers: file of allowed signers, one of whom must have signed the approval.
+        phase: of several that the decision chose at once, the one whose mixture is written. Default: the last.
 
     Raises:
         StudyError: no such format, or an option that it has no use for.
@@ -139,6 +142,9 @@ def export_decision(
         if signers is not None:
             need_signature(workspace, record["decision"], signers)
     said = verdicts_of(workspace, record["decision"])
+    origin = _of_phases(origin_of(record, said[-1] if said else None), record, name, made, phase)
+    # Of phases that were chosen at once, all but the last one are settled now.
+    record = as_last_phase(record, phase)
     earlier = earlier_phases(record)
     basis = basis_of(workspace, record)
     if made.schedule:
@@ -149,7 +155,7 @@ def export_decision(
     budget = tokens or record.get("limits", {}).get("target_tokens")
     main = out or main_file(Path(), record["decision"], name, made)
     export = Export(
-        _of_phases(origin_of(record, said[-1] if said else None), record, name, made),
+        origin,
         record["mixture"]["weights"],
         record["objective"],
         data,
@@ -159,7 +165,7 @@ def export_decision(
         documents=bool(made.documents if documents is None else documents),
         own_epochs=own_epochs(record),
         earlier=earlier,
-        phase=record["phases"][-1]["name"] if earlier else "",
+        phase=record["phases"][-1]["name"] if record.get("phases") else "",
     )
     caps = {row["domain"]: row.get("cap") for row in record["domains"]}
     limits = export.max_epochs, caps, export.own_epochs, export.tokens_before
@@ -169,15 +175,16 @@ def export_decision(
     return Written(export, tuple(texts), by_domain(plan, data), plan)
 
 
-def _of_phases(origin: Origin, record: Mapping[str, Any], name: str, made: Format) -> Origin:
+def _of_phases(origin: Origin, record: Mapping[str, Any], name: str, made: Format, phase: str | None = None) -> Origin:
     """The same with the run's phases, and what they mean for the format; as it is for a run of one."""
     phases = record.get("phases")
     if not phases:
         return origin
     how = f"{name} {made.phases}."
     listed = [{"name": row["name"], "tokens": row["tokens"]} for row in phases]
-    about = {**origin.about, "phases": listed, "phase": phases[-1]["name"], "how_phases_are_run": how}
-    return replace(origin, about=about, lines=(*origin.lines, *phases_in_words(record), how))
+    about = {**origin.about, "phases": listed, "phase": phase or phases[-1]["name"], "how_phases_are_run": how}
+    this = [f"This is the mixture of {phase or phases[-1]['name']}."] if chosen_together(record) else []
+    return replace(origin, about=about, lines=(*origin.lines, *phases_in_words(record), *this, how))
 
 
 def format_named(name: str, documents: bool | None, tokens: int | None) -> Format:

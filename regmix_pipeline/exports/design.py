@@ -23,6 +23,7 @@ from regmix_pipeline.formats.plan import by_domain, sampling_plan
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import next_round
 from regmix_pipeline.proxies.current import current_specs
+from regmix_pipeline.study.phases import phase_parts
 from regmix_pipeline.study.repetition import max_epochs_of
 
 TABLE = "mixtures.csv"
@@ -71,6 +72,12 @@ def write_design(
     form = format_named(name, documents, tokens)
     if out.exists() and not out.is_dir():
         raise StudyError("is a file", where=f"--out {out}", remedy="name a folder")
+    if phase_parts(workspace.study):
+        raise StudyError(
+            "each mixture is several, one for each of the phases that are chosen at once, and trainers' files hold one",
+            where="phases",
+            remedy="let this package train the proxies, or give all phases but the last a mixture",
+        )
     entries = {entry["id"]: entry for entry in workspace.json("mixtures")["mixtures"]}
     if not entries:
         raise LedgerError(
@@ -121,7 +128,7 @@ def write_design(
                 "weights": weights,
             }
         )
-    texts[out / TABLE] = _table(workspace.domains, mixtures)
+    texts[out / TABLE] = _table(workspace.coordinates, mixtures)
     write_texts(texts)
     following = next_round(workspace)
     return Designed(rows, tuple(texts), following.left if following is not None else 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regmix_pipeline.formats.data import DomainData
-from regmix_pipeline.study.phases import tokens_drawn
+from regmix_pipeline.study.phases import phases_decided, tokens_drawn
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class EarlierPhase:
 
 def earlier_phases(record: Mapping[str, Any]) -> tuple[EarlierPhase, ...]:
     """The phases before the last of a decision's record; none for a run of one."""
-    return tuple(EarlierPhase(row["name"], row["tokens"], row["mixture"]) for row in (record.get("phases") or [])[:-1])
+    return tuple(EarlierPhase(row["name"], row["tokens"], row["mixture"]) for row in phases_decided(record)[:-1])
 
 
 def drawn_before(phases: Iterable[EarlierPhase]) -> dict[str, int]:

@@ -100,7 +100,8 @@ def sampling_plan(
         MixtureError: a domain would be repeated more often, or weighs more, than its cap.
     """
     weights = {domain: weight for domain, weight in mixture.items() if weight > 0}
-    shares = apportion(budget, [round(weights[domain] * PARTS) for domain in weights])
+    # Finer than the parts of a mixture: a phase's share of one is no whole number of its own parts.
+    shares = apportion(budget, [round(weights[domain] * PARTS**2) for domain in weights])
     for domain, weight in weights.items():
         _within_cap(domain, weight, (caps or {}).get(domain))
     most = {domain: (own_epochs or {}).get(domain, max_epochs) for domain in weights}

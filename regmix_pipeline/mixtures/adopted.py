@@ -18,6 +18,7 @@ from regmix_pipeline.engine.workspace import Stage, Workspace
 from regmix_pipeline.errors import BusyError, LedgerError
 from regmix_pipeline.files import fingerprint, read_json, write_json
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.study.phases import phase_parts
 
 CODE_VERSION = "2"
 FILE = "adopted.json"
@@ -46,12 +47,12 @@ def adopted(workspace: Workspace) -> list[dict[str, Any]]:
 def adopted_mixtures(workspace: Workspace) -> list[tuple[Mixture, int | None]]:
     """Distinct adopted mixtures over today's domains, as observed last, in the order of their adoption; each with the
     round that it belongs to, None for those asked for after the last round."""
-    known, names = set(workspace.domains), workspace.renamed
+    known, names, phases = set(workspace.coordinates), workspace.renamed, phase_parts(workspace.study)
     found: dict[str, tuple[Mixture, int | None]] = {}
     settings = workspace.need(NAME).settings
     for parts, number in zip(settings["mixtures"], settings["rounds"], strict=True):
         mixture = Mixture.of(parts).renamed(names)
-        if set(mixture.weights) <= known:
+        if set(mixture.weights) <= known and mixture.has_phases(phases):
             found.setdefault(mixture.id, (mixture, number))
     return list(found.values())
 

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.mixtures.limits import Limits, within_limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.mixtures.together import rounded_together
+from regmix_pipeline.study.coordinates import coordinate
 from regmix_pipeline.study.settings.mixtures import Anchors
 
 
@@ -20,7 +22,15 @@ def reference_mixtures(prior: NDArray[np.float64], limits: Limits) -> dict[str, 
     >>> {name: mixture.weights for name, mixture in reference_mixtures(np.array([0.9, 0.1]), limits).items()}
     {'natural': {'code': 0.4, 'web': 0.6}, 'uniform': {'code': 0.5, 'web': 0.5}}
     """
-    return {name: Mixture.at(limits.domains, weights) for name, weights in reference_weights(prior, limits).items()}
+    return {name: _rounded(weights, limits) for name, weights in reference_weights(prior, limits).items()}
+
+
+def _rounded(weights: NDArray[np.float64], limits: Limits) -> Mixture:
+    """As a mixture; of phases that are chosen at once, one that keeps what each of them weighs."""
+    if limits.together is None:
+        return Mixture.at(limits.domains, weights)
+    parts = rounded_together(weights, limits.caps, limits.floors, limits.together)
+    return Mixture.of(dict(zip(limits.domains, parts.tolist(), strict=True)))
 
 
 def reference_weights(prior: NDArray[np.float64], limits: Limits) -> dict[str, NDArray[np.float64]]:
@@ -34,5 +44,15 @@ def anchor_mixtures(prior: NDArray[np.float64], limits: Limits, anchors: Anchors
     references = reference_mixtures(prior, limits)
     chosen = {name: references[name] for name in ("natural", "uniform") if getattr(anchors, name)}
     if anchors.single_domain:
-        chosen |= {f"only_{domain}": Mixture.of({domain: PARTS}) for domain in limits.domains}
+        chosen |= {f"only_{domain}": Mixture.of(parts) for domain, parts in _single(limits).items()}
     return chosen
+
+
+def _single(limits: Limits) -> dict[str, dict[str, int]]:
+    """Domain -> parts of the mixture that holds nothing else, in all phases that are chosen."""
+    if limits.together is None:
+        return {domain: {domain: PARTS} for domain in limits.domains}
+    parts = limits.together.parts
+    return {
+        domain: {coordinate(phase, domain): part for phase, part in parts.items()} for domain in limits.together.domains
+    }

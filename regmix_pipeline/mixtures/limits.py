@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS
-from regmix_pipeline.study.phases import epochs_before, largest_draw, tokens_before
+from regmix_pipeline.mixtures.together import Together, inside_together, middle_of, whole_parts
+from regmix_pipeline.study.coordinates import coordinate
+from regmix_pipeline.study.phases import epochs_before, largest_draw, tokens_before, tokens_of_caps
 from regmix_pipeline.study.repetition import epoch_limits, max_epochs_of
 from regmix_pipeline.study.study import Study
 
@@ -29,22 +31,49 @@ class Limits:
         domains: names, shape (d,).
         caps: highest weight of each domain, shape (d,), in [0, 1].
         floors: lowest weight of each domain, shape (d,), in [0, 1].
+        together: limits on sums, where the weights are those of several phases that are chosen at once; caps and floors
+            are then of each weight. None: the weights are one mixture's.
     """
 
     domains: tuple[str, ...]
     caps: NDArray[np.float64]
     floors: NDArray[np.float64]
+    together: Together | None = None
 
     def __post_init__(self) -> None:
-        # Whole parts per million, so that a weight rounded to parts never ends a hair beyond its bound.
-        caps, floors = np.asarray(self.caps, dtype=float), np.asarray(self.floors, dtype=float)
-        whole_caps = np.floor(caps * PARTS + 1e-6) / PARTS
-        whole_floors = np.maximum(np.ceil(floors * PARTS - 1e-6), 0.0) / PARTS
-        object.__setattr__(self, "caps", whole_caps)
-        object.__setattr__(self, "floors", np.where(floors <= caps, np.minimum(whole_floors, whole_caps), whole_floors))
+        for name, bound in zip(("caps", "floors"), whole_parts(self.caps, self.floors), strict=True):
+            object.__setattr__(self, name, bound)
+
+    def of_phases(self, parts: Mapping[str, int]) -> Limits:
+        """Limits on domains as those of several phases that are chosen at once, which they then hold for together.
+
+        Args:
+            parts: phase -> what its weights sum to, in parts per million; empty: the limits as they are.
+
+        >>> limits = Limits(("web", "code"), caps=np.array([1.0, 0.2]), floors=np.zeros(2))
+        >>> both = limits.of_phases({"pretraining": 900_000, "annealing": 100_000})
+        >>> both.domains, both.caps.tolist()
+        (('pretraining/web', 'pretraining/code', 'annealing/web', 'annealing/code'), [0.9, 0.2, 0.1, 0.1])
+        >>> both.allow(np.array([[0.75, 0.15, 0.05, 0.05], [0.7, 0.2, 0.0, 0.1]])).tolist()
+        [True, False]
+        """
+        if not parts:
+            return self
+        names = tuple(coordinate(phase, domain) for phase in parts for domain in self.domains)
+        caps = np.concatenate([np.minimum(self.caps, part / PARTS) for part in parts.values()])
+        together = Together.of(names, parts, self.caps, self.floors)
+        return Limits(names, caps, np.zeros(len(names)), together)
+
+    def with_bounds(self, caps: NDArray[np.float64], floors: NDArray[np.float64]) -> Limits:
+        """The same with other caps and floors of each weight."""
+        return replace(self, caps=caps, floors=floors)
 
     def check(self) -> None:
         """Raise MixtureError, naming domains and remedy, when no mixture satisfies the limits."""
+        if self.together is not None:
+            Limits(self.together.domains, self.together.caps, self.together.floors).check()
+            middle_of(self.caps, self.floors, self.together)
+            return
         for name, cap, floor in zip(self.domains, self.caps, self.floors, strict=True):
             if floor > cap + 1e-12:
                 raise MixtureError(
@@ -74,8 +103,8 @@ class Limits:
         >>> limits.allow(np.array([[0.4, 0.6], [0.6, 0.4]])).tolist()
         [True, False]
         """
-        inside = (weights <= self.caps + tolerance) & (weights >= self.floors - tolerance)
-        return np.asarray(inside.all(axis=-1))
+        inside = ((weights <= self.caps + tolerance) & (weights >= self.floors - tolerance)).all(axis=-1)
+        return np.asarray(inside if self.together is None else inside & self.together.allow(weights, tolerance))
 
 
 def availability_caps(
@@ -123,7 +152,7 @@ def limits_of(study: Study, available: Mapping[str, float | None]) -> Limits:
     tokens = [available[name] for name in domains]
     caps = availability_caps(
         [math.inf if each is None else each for each in tokens],
-        study.limits.target_tokens,
+        tokens_of_caps(study),
         list(max_epochs_of(study).values()),
         [domain.cap for domain in domains.values()],
         [before.get(name, 0.0) for name in domains],
@@ -142,7 +171,10 @@ def check_limits_of(study: Study, limits: Limits, available: Mapping[str, float 
     except MixtureError as error:
         used, most = epochs_before(study, available), epoch_limits(study)
         if not used:
-            raise
+            if not study.phases:
+                raise
+            remedy = error.remedy.replace("limits.target_tokens", "the tokens of phases")
+            raise MixtureError(error.problem, where="phases", remedy=remedy) from None
         said = ", ".join(f"{name} {times:.3g} of {most[name].most:g}" for name, times in used.items())
         worst = max(used, key=lambda name: used[name] / most[name].most)
         raise MixtureError(
@@ -165,6 +197,8 @@ def within_limits(weights: NDArray[np.float64], limits: Limits) -> NDArray[np.fl
     """
     limits.check()
     base = np.asarray(weights, dtype=float)
+    if limits.together is not None:
+        return inside_together(base[None], limits.caps, limits.floors, limits.together)[0]
     if np.minimum(np.where(base > 0, limits.caps, limits.floors), 1.0).sum() < FULL:
         base = base + 1e-9  # what the caps of the weighted domains cannot hold goes to the others
     low, high = 0.0, 1.0

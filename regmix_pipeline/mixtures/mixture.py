@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
+from regmix_pipeline.study.coordinates import coordinate, phase_of
 from regmix_pipeline.study.settings.mixtures import PARTS
 
 
@@ -67,6 +68,27 @@ class Mixture:
         """
         return cls.from_weights(dict(zip(domains, weights.tolist(), strict=True)))
 
+    @classmethod
+    def in_all_phases(cls, weights: Mapping[str, float], parts: Mapping[str, int]) -> Mixture:
+        """A mixture over domains as one of phases that are chosen at once, each of which draws it.
+
+        Args:
+            weights: domain -> weight, as for `from_weights`.
+            parts: phase -> what its weights sum to, in parts per million; empty: of one mixture.
+
+        >>> Mixture.in_all_phases({"web": 3, "code": 1}, {"pretraining": 900_000, "annealing": 100_000}).parts[0]
+        ('annealing/code', 25000)
+        """
+        one = cls.from_weights(weights)
+        if not parts:
+            return one
+        names, shares = zip(*one.weights.items(), strict=True)
+        found: dict[str, int] = {}
+        for phase, part in parts.items():
+            whole = largest_remainder(np.array(shares), part).tolist()
+            found |= {coordinate(phase, name): each for name, each in zip(names, whole, strict=True)}
+        return cls.of(found)
+
     def renamed(self, names: Mapping[str, str]) -> Mixture:
         """The same weights with domains called as ``names`` says, former name -> name; others keep theirs.
 
@@ -74,6 +96,16 @@ class Mixture:
         {'code': 0.25, 'pages': 0.75}
         """
         return Mixture.of({names.get(domain, domain): part for domain, part in self.parts})
+
+    def has_phases(self, parts: Mapping[str, int]) -> bool:
+        """Whether the weights of each phase sum to its parts per million, where it holds several phases'.
+
+        >>> both = Mixture.of({"pretraining/web": 900_000, "annealing/code": 100_000})
+        >>> both.has_phases({"pretraining": 900_000, "annealing": 100_000}), both.has_phases({"pretraining": 1_000_000})
+        (True, False)
+        """
+        held = {phase: sum(part for name, part in self.parts if phase_of(name) == phase) for phase in parts}
+        return held == dict(parts)
 
     @property
     def id(self) -> str:

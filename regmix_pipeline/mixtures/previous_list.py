@@ -16,6 +16,7 @@ from regmix_pipeline.files import read_json, sha256_of
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import round_sizes
+from regmix_pipeline.study.phases import phase_parts
 
 TAKEN_OVER = "kept"
 """Name of the recipe's setting that says what is taken over."""
@@ -90,13 +91,16 @@ def _records(workspace: Workspace) -> Iterator[Record]:
 
 def _list_of(workspace: Workspace, record: Record, content: Mapping[str, Any]) -> PreviousList:
     names = workspace.renamed
-    entries = [(entry, Mixture.of(entry["parts"]).renamed(names)) for entry in content["mixtures"]]
+    parts = phase_parts(workspace.study)
+    every = ((entry, Mixture.of(entry["parts"]).renamed(names)) for entry in content["mixtures"])
+    entries = [(entry, mixture) for entry, mixture in every if mixture.has_phases(parts)]
+    anchors = {_anchor(name, names): Mixture.of(held).renamed(names) for name, held in content["anchors"].items()}
     return PreviousList(
         content["sampler"],
         content["draw"],
         tuple(str(names.get(name, name)) for name in record.settings["domains"]),
         tuple(str(names.get(name, name)) for name in content["arrived"]),
-        {_anchor(name, names): Mixture.of(parts).renamed(names) for name, parts in content["anchors"].items()},
+        {name: mixture for name, mixture in anchors.items() if mixture.has_phases(parts)},
         tuple((_anchor(entry["origin"], names), mixture) for entry, mixture in entries),
         {mixture.id: entry["drawn_under"] for entry, mixture in entries},
     )
@@ -132,7 +136,7 @@ def taken_over(
     for record in _made_alike(workspace, recipe):
         return dict(record.settings[TAKEN_OVER])
     lists = lists_before(workspace)
-    last, settings, domains = next(lists, None), workspace.study.mixtures, workspace.domains
+    last, settings, domains = next(lists, None), workspace.study.mixtures, workspace.coordinates
     found: dict[str, Any] = {"sampled": [], "arrival": [], "anchors": {}, "arrived": []}
     if last is None:
         return found

@@ -29,7 +29,7 @@ class NextRound(NamedTuple):
 
 def round_sizes(study: Study) -> tuple[int, ...]:
     """Mixtures of each round, as far as they are known before anything is trained; the first is sampled."""
-    judged = study.trains and study.regression.counts_ngrams
+    judged = study.counts_ngrams
     return study.mixtures.pilot_sizes if judged else study.mixtures.round_sizes
 
 

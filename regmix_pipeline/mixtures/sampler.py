@@ -30,6 +30,10 @@ USELESS_BLOCKS = 16
 FACTORS = (4, 16, 64, 256, 1024)
 """What strengths are multiplied by, until `USEFUL_SHARE` of the draws stay below `max_usage`."""
 USEFUL_SHARE = 0.01
+EVERY = 4
+"""Of phases that are chosen at once, all are drawn alike in one of so many draws."""
+EQUAL_SHARE = 0.2
+"""Share of the mixtures that are the same in every such phase."""
 
 
 def draw_block(prior: NDArray[np.float64], settings: MixtureSettings, seed: int, block: int) -> NDArray[np.float64]:
@@ -117,17 +121,60 @@ def sample(
     pool = [
         mixture for mixture in _pool(prior, limits, settings, seed, missing + len(known)) if mixture.id not in known
     ]
+    if limits.together is not None:
+        return [*existing, *_with_equal_ones(pool, existing, missing, limits, settings, seed)]
+    return [*existing, *_chosen(pool, existing, missing, limits, settings, seed)]
+
+
+def _chosen(
+    pool: Sequence[Mixture],
+    existing: Sequence[Mixture],
+    missing: int,
+    limits: Limits,
+    settings: MixtureSettings,
+    seed: int,
+) -> list[Mixture]:
+    """As many mixtures of a pool as are missing, chosen as the settings say."""
     if settings.choice == "space_filling":
-        return [*existing, *_space_filling(pool, existing, missing, limits.domains)]
+        return _space_filling(pool, existing, min(missing, len(pool)), limits.domains)
     key = int(fingerprint("mixture choice", seed, len(existing)), 16)
     order = np.random.Generator(np.random.Philox(key=key)).permutation(len(pool))
-    return [*existing, *(pool[index] for index in order[:missing])]
+    return [pool[index] for index in order[:missing]]
+
+
+def _with_equal_ones(
+    pool: Sequence[Mixture],
+    existing: Sequence[Mixture],
+    missing: int,
+    limits: Limits,
+    settings: MixtureSettings,
+    seed: int,
+) -> list[Mixture]:
+    """The same of phases that are chosen at once: `EQUAL_SHARE` of all mixtures are the same in every phase, as far as
+    limits allow, so that what the order of domains does is measured against mixtures that know no order."""
+    equal = [mixture for mixture in pool if same_in_phases(mixture, limits)]
+    others = [mixture for mixture in pool if not same_in_phases(mixture, limits)]
+    lacking = round(EQUAL_SHARE * settings.count) - sum(same_in_phases(mixture, limits) for mixture in existing)
+    wanted = min(max(lacking, missing - len(others), 0), missing, len(equal))
+    found = _chosen(equal, existing, wanted, limits, settings, seed)
+    return [*found, *_chosen(others, [*existing, *found], missing - wanted, limits, settings, seed)]
+
+
+def same_in_phases(mixture: Mixture, limits: Limits) -> bool:
+    """Whether a mixture of several phases is the same in each, to within rounding."""
+    together = limits.together
+    if together is None:
+        return False
+    shares = together.table(mixture.vector(limits.domains)) / together.shares[:, None]
+    return bool(np.ptp(shares, axis=0).max() <= 2 / min(together.parts.values()))
 
 
 def _pool(
     prior: NDArray[np.float64], limits: Limits, settings: MixtureSettings, seed: int, at_least: int
 ) -> list[Mixture]:
     """Distinct accepted draws among the first oversample x count, or among more until there are ``at_least``."""
+    if limits.together is not None:
+        return _pool_of_phases(prior, limits, settings, seed, at_least)
     settings = _stronger(settings, strength_factor(prior, settings, seed))
     # Quantising moves a weight by less than this; what lies beyond the caps by more is rejected before the slow part.
     rough = limits.caps + settings.minimum * (1 + len(prior)) if settings.under_caps else np.ones(len(prior))
@@ -145,6 +192,49 @@ def _pool(
             mixture = Mixture.of(dict(zip(limits.domains, parts.tolist(), strict=True)))
             found[mixture.id] = mixture
         if (block + 1) * BLOCK >= wanted_draws and len(found) >= at_least:
+            return list(found.values())
+    if len(found) >= at_least:
+        return list(found.values())
+    raise _too_few(len(found), at_least, within_usage, settings)
+
+
+def _pool_of_phases(
+    prior: NDArray[np.float64], limits: Limits, settings: MixtureSettings, seed: int, at_least: int
+) -> list[Mixture]:
+    """The same of phases that are chosen at once: each is drawn and quantised as a mixture of its own, in every
+    `EVERY`-th draw all alike, and the draw is accepted where all together keep the limits. Where few of those alike
+    keep them, more blocks are drawn for their sake, up to `USELESS_BLOCKS`."""
+    together = limits.together
+    assert together is not None
+    parts, k = list(together.parts.values()), len(together.domains)
+    priors = together.table(prior) / together.table(prior).sum(axis=-1, keepdims=True)
+    settings = _stronger(settings, strength_factor(priors[0], settings, seed))
+    rough = together.caps + settings.minimum * (1 + k) if settings.under_caps else np.ones(k)
+    found: dict[str, Mixture] = {}
+    alike: set[str] = set()
+    wanted_draws, within_usage = settings.oversample * settings.count, 0
+    for block in range(MAX_BLOCKS):
+        drawn = [draw_block(each, settings, seed, block * len(parts) + number) for number, each in enumerate(priors)]
+        for each in drawn[1:]:
+            each[::EVERY] = drawn[0][::EVERY]
+        table = np.stack(drawn, axis=1)[: max(wanted_draws - block * BLOCK, 0) or BLOCK]
+        usual = np.all([_within_usage(table[:, p], priors[p], settings) for p in range(len(parts))], axis=0)
+        within_usage += int(usual.sum())
+        below = (np.einsum("mpk,p->mk", table, together.shares) <= rough).all(axis=1)
+        for number in np.flatnonzero(usual & below):
+            weights = [
+                largest_remainder(quantise(row, settings) / PARTS, part)
+                for row, part in zip(table[number], parts, strict=True)
+            ]
+            whole = np.concatenate(weights)
+            if settings.under_caps and not limits.allow(whole / PARTS):
+                continue
+            mixture = Mixture.of(dict(zip(limits.domains, whole.tolist(), strict=True)))
+            found[mixture.id] = mixture
+            if number % EVERY == 0:
+                alike.add(mixture.id)
+        enough = block >= USELESS_BLOCKS or len(alike) >= EQUAL_SHARE * settings.count
+        if (block + 1) * BLOCK >= wanted_draws and len(found) >= at_least and enough:
             return list(found.values())
     if len(found) >= at_least:
         return list(found.values())

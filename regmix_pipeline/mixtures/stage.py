@@ -15,12 +15,13 @@ from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.adopted import adopted_mixtures, expected_of_rounds
 from regmix_pipeline.mixtures.anchors import anchor_mixtures
 from regmix_pipeline.mixtures.limits import Limits, within_limits
-from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.mixtures.previous_list import TAKEN_OVER, lists_before, taken_over
 from regmix_pipeline.mixtures.rounds import after, listed_of_rounds, round_sizes
 from regmix_pipeline.mixtures.rows import mixture_rows
 from regmix_pipeline.mixtures.sampler import sample, strength_factor, with_new_domain
 from regmix_pipeline.proxies.earlier import EarlierRun, usable_runs
+from regmix_pipeline.study.phases import phase_parts
 
 CODE_VERSION = "4"
 DRAWN = ("sampled", "round", "arrival", "further")
@@ -28,13 +29,27 @@ DRAWN = ("sampled", "round", "arrival", "further")
 
 
 def prior_and_limits(workspace: Workspace) -> tuple[NDArray[np.float64], Limits]:
-    """The natural distribution, shape (d,), and the limits over the study's domains, from the inventory."""
+    """The natural distribution, shape (d,), and the limits over the study's weights, from the inventory.
+
+    Of phases that are chosen at once, each weight's share in the natural distribution is its phase's times its
+    domain's, and the inventory's limits on a domain hold for all of them together.
+    """
     rows = {row["source"]: row for row in workspace.json("domain_inventory")["sources"] if row["role"] == "domain"}
     domains = tuple(workspace.domains)
     prior = np.array([rows[name]["prior"] for name in domains])
     caps = np.array([rows[name]["cap"] for name in domains])
     floors = np.array([rows[name]["floor"] for name in domains])
-    return prior, Limits(domains, caps, floors)
+    return of_phases(prior, Limits(domains, caps, floors), phase_parts(workspace.study))
+
+
+def of_phases(
+    prior: NDArray[np.float64], limits: Limits, parts: Mapping[str, int]
+) -> tuple[NDArray[np.float64], Limits]:
+    """A natural distribution (d,) and limits on domains as those of phases that are chosen at once, see
+    `Limits.of_phases`; as they are where ``parts`` is empty."""
+    if not parts:
+        return prior, limits
+    return np.concatenate([part / PARTS * prior for part in parts.values()]), limits.of_phases(parts)
 
 
 def current_mixtures(workspace: Workspace) -> dict[str, Mixture]:
@@ -65,13 +80,15 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     settings = {
         "mixtures": workspace.study.mixtures.model_dump(mode="json"),
         "seed": workspace.study.seed,
-        "domains": workspace.domains,
+        "domains": workspace.coordinates,
         "earlier runs": fingerprint(sorted({run.mixture.id for run in _earlier(workspace)})),
         "adopted": [[mixture.id, number] for mixture, number in asked],
         "code": CODE_VERSION,
     }
     if renamed := workspace.renamed:
         settings["renamed"] = renamed
+    if phases := phase_parts(workspace.study):
+        settings["phases"] = list(phases.items())
     if parts := _parts(workspace):
         settings["parts"] = sorted(parts)
     inputs = workspace.versions("domain_inventory")
@@ -108,7 +125,7 @@ def _arrivals(
         seen = current + found + ([] if domain in parts else before)
         lacking = settings.arrivals - sum(domain in dict(mixture.parts) for mixture in seen)
         if lacking > 0:
-            inside = [mixture for mixture in seen + before if set(dict(mixture.parts)) <= set(workspace.domains)]
+            inside = [mixture for mixture in seen + before if set(dict(mixture.parts)) <= set(workspace.coordinates)]
             found += with_new_domain(prior, limits, settings, workspace.study.seed, inside, domain, lacking)
     return found
 
@@ -117,7 +134,8 @@ def _sampler_id(workspace: Workspace) -> str:
     settings = workspace.study.mixtures.model_dump(
         mode="json", exclude={"count", "anchors", "arrivals", "draw", "rounds"}
     )
-    return fingerprint(settings, workspace.study.seed, CODE_VERSION)
+    phases = phase_parts(workspace.study)
+    return fingerprint(settings, workspace.study.seed, CODE_VERSION, *([list(phases.items())] if phases else []))
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:
@@ -171,7 +189,7 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         }
         for key, mixture in mixtures.items()
     ]
-    version = fingerprint("mixtures", entries, taken["arrived"], workspace.domains)
+    version = fingerprint("mixtures", entries, taken["arrived"], workspace.coordinates)
     content = {
         "sampler": _sampler_id(workspace),
         "draw": settings.draw,
@@ -183,26 +201,37 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     }
     # Other settings may lead to the same list: its version says nothing of them, its file's name has to.
     path = workspace.write_json(content, "mixtures", f"{version}-{fingerprint(content)[:8]}.json")
-    rows = mixture_rows(mixtures, workspace.domains, origins, rounds, drawn_under)
+    rows = mixture_rows(mixtures, workspace.coordinates, origins, rounds, drawn_under)
     workspace.write_rows("mixtures", version, rows)
     facts = {
         "mixtures": len(entries),
         **{origin: sum(found == origin for found in origins.values()) for origin in groups},
         "anchors": sum(found not in groups for found in origins.values()),
         "kept from before": len(kept),
-        "beyond today's limits": sum(not limits.allow(mixture.vector(workspace.domains)) for mixture in kept),
+        "beyond today's limits": sum(not limits.allow(mixture.vector(workspace.coordinates)) for mixture in kept),
         "new": len(groups["sampled"]) - len(kept),
         "next round": "none"
         if following is None
         else "{number} of {of}: {size} of {left} mixtures".format(**following),
     }
-    if groups["sampled"] and (factor := strength_factor(prior, settings, workspace.study.seed)) > 1:
+    if (
+        groups["sampled"]
+        and (factor := strength_factor(_of_one_phase(prior, limits), settings, workspace.study.seed)) > 1
+    ):
         facts["strengths multiplied by"] = factor
         workspace.say(
             "  of so many domains each has a small prior, and draws at the usual strengths pass max_usage "
             f"({settings.max_usage:g}) x it: strengths are {factor} times as large, and mixtures nearer to the prior"
         )
     yield Output(UNPARTITIONED, version, facts, [path])
+
+
+def _of_one_phase(prior: NDArray[np.float64], limits: Limits) -> NDArray[np.float64]:
+    """The natural distribution over domains, also of phases that are chosen at once."""
+    if limits.together is None:
+        return prior
+    first = limits.together.table(prior)[0]
+    return first / first.sum()
 
 
 def _known(workspace: Workspace, taken: Mapping[str, Any]) -> dict[str, Mixture]:

@@ -47,7 +47,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
 
 def counts_ngrams(workspace: Workspace) -> bool:
     """Whether the study has text to count, and a regressor that may use it."""
-    return workspace.study.trains and workspace.study.regression.counts_ngrams
+    return workspace.study.counts_ngrams
 
 
 def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Output]:

@@ -8,6 +8,7 @@ from regmix_pipeline.planning.text import Text
 from regmix_pipeline.planning.work import COMPARED, Work, choices_and_candidates, mixture_count, proxy_count
 from regmix_pipeline.proxies.curves import POINTS as CURVE_POINTS
 from regmix_pipeline.regression.folds import FEWEST_ROWS_BY_REGION
+from regmix_pipeline.study.phases import coordinates
 from regmix_pipeline.study.study import Study
 
 _SNAPSHOT = 12
@@ -29,14 +30,14 @@ def ledger_rows(study: Study, works: Sequence[Work]) -> dict[str, int]:
 
     Of tables that only people, imports and earlier domains fill there is none.
     """
-    domains, targets, mixtures = len(study.domains), len(study.targets), mixture_count(study)
+    domains, targets, mixtures = len(coordinates(study)), len(study.targets), mixture_count(study)
     sources, proxies = len(study.sources), proxy_count(study)
     points = works[0].sampled_windows // (targets * study.proxies.evaluation.trajectory_windows) if works else 0
     regions = study.regression.extrapolation != "off" and mixtures >= FEWEST_ROWS_BY_REGION
     splits = 1 + regions
     regressors = len(study.regression.regressors) + 2 * (study.limits.target_tokens is not None)
     rows = {
-        "domain_inventory": max(sources, domains),
+        "domain_inventory": max(sources, len(study.domains)),
         "mixtures": mixtures * domains,
         "proxies": proxies * domains,
         "proxy_losses": proxies * targets * (points + 1),
@@ -52,7 +53,7 @@ def ledger_rows(study: Study, works: Sequence[Work]) -> dict[str, int]:
         "decisions": 1,
         "confirmations": COMPARED * study.confirmation.seeds * (targets + 1) if study.confirmation else 0,
         "records": 2 * (mixtures + sources) + 14,
-        "lineage": mixtures * (domains + targets + 2) + 5 * sources + 25,
+        "lineage": mixtures * (len(study.domains) + targets + 2) + 5 * sources + 25,
     }
     if study.proxies.sizes:
         larger = sum(min(size.mixtures, mixtures) for size in study.proxies.sizes)

@@ -12,6 +12,7 @@ from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.planning import stated
 from regmix_pipeline.planning.work import mixture_count
 from regmix_pipeline.progress import Say, clock
+from regmix_pipeline.study.phases import coordinates
 from regmix_pipeline.study.study import Study
 
 LARGEST = 132
@@ -41,7 +42,11 @@ class FittingSeconds:
 
 def stated_seconds(study: Study, workers: int) -> FittingSeconds:
     """By the stated model."""
-    rows, domains, targets = mixture_count(study) + len(study.imports) * 500, len(study.domains), len(study.targets)
+    rows, domains, targets = (
+        mixture_count(study) + len(study.imports) * 500,
+        len(coordinates(study)),
+        len(study.targets),
+    )
     regressors = len(study.regression.regressors) + 2 * (study.limits.target_tokens is not None)
     return FittingSeconds(
         stated.regressor_seconds(rows, domains, targets, regressors, workers),
@@ -58,7 +63,8 @@ def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None
 
     Losses are a law of the mixtures with some noise. Targets are fitted alike, so more of them take in proportion.
     """
-    rows, domains, targets = mixture_count(study), len(study.domains), len(study.targets)
+    names = tuple(coordinates(study))
+    rows, domains, targets = mixture_count(study), len(names), len(study.targets)
     if rows < 8 or domains > MANY:
         return None
     regressors = len(study.regression.regressors) + 2 * (study.limits.target_tokens is not None)
@@ -78,7 +84,6 @@ def fitting_trial(study: Study, workers: int, say: Say) -> FittingSeconds | None
     from regmix_pipeline.search.region import Region, natural_inside
 
     beginning = time.perf_counter() - started
-    names = tuple(study.domains)
     generator = np.random.Generator(np.random.PCG64(study.seed))
     prior = generator.dirichlet(np.full(domains, 3.0))
     X = generator.dirichlet(domains * prior, size=few)

@@ -11,6 +11,7 @@ from regmix_pipeline.planning.recorded import RecordedWork
 from regmix_pipeline.planning.text import Text, TextSpeed, tokenizer_sample
 from regmix_pipeline.planning.work import LARGER, SIZES, STRATEGIES, Comparison, Work
 from regmix_pipeline.stages import STAGES
+from regmix_pipeline.study.phases import coordinates
 from regmix_pipeline.study.study import Study
 
 TRAINING = ("phase_checkpoints", "proxy_checkpoints", "proxy_losses", SIZES, "confirmation", STRATEGIES)
@@ -61,7 +62,7 @@ def stage_plans(
         recorded = made.seconds.get("tokenizer")
         plain("tokenizer", recorded or training, "recorded here" if recorded else speed.source)
         plain("token_shards", speed.beginning + megabytes / speed.megabytes_per_second, speed.source)
-        sampling = stated.mixtures_seconds(study.mixtures.count, study.mixtures.oversample, len(study.domains))
+        sampling = stated.mixtures_seconds(study.mixtures.count, study.mixtures.oversample, len(coordinates(study)))
         plain("mixtures", made.seconds.get("mixtures") or sampling, "stated")
         plain("further_mixtures", fitting.proposals, fitting.source)
     plain("regressor", fitting.regressor, fitting.source)
@@ -93,7 +94,7 @@ def stage_plans(
             own["confirmation"] = train + measure, rest, busy, source
     if not study.imports:
         del own["imported_runs"]
-    if not (study.trains and study.regression.counts_ngrams):
+    if not study.counts_ngrams:
         del own["ngram_models"]
     plans, beginning = [], stated.BEGINNING_SECONDS
     for stage in STAGES:

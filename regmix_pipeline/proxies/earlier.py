@@ -21,7 +21,8 @@ from regmix_pipeline.proxies.tasks import (
     vocabulary_of,
 )
 from regmix_pipeline.study.changes import Reading, read_today
-from regmix_pipeline.study.phases import goes_on
+from regmix_pipeline.study.coordinates import domain_of
+from regmix_pipeline.study.phases import goes_on, phase_parts
 from regmix_pipeline.tokens.stage import current_manifest
 
 
@@ -55,7 +56,7 @@ def _trained_alike(workspace: Workspace, observed: Sequence[str]) -> dict[str, P
     proxies, folder, found = workspace.study.proxies, workspace.path("proxies"), {}
     seeds = {proxy_seed(workspace, replicate) for replicate in range(max(proxies.replicates, proxies.noise.seeds))}
     model, training, vocabulary = proxies.model_settings, proxies.training_settings, vocabulary_of(workspace)
-    trainer = trainer_of(workspace)
+    trainer, together = trainer_of(workspace), tuple(phase_parts(workspace.study).items())
     start = start_of_proxies(workspace) if goes_on(workspace.study) else None
     written = {path: path.stat().st_mtime_ns for name in observed if (path := folder / name / "proxy.json").is_file()}
     for path in sorted(written, key=lambda path: (written[path], path)):
@@ -70,6 +71,7 @@ def _trained_alike(workspace: Workspace, observed: Sequence[str]) -> dict[str, P
             as_today = spec.training.tokens == training.tokens
         as_today = as_today and _in_common(workspace, spec.start) == _in_common(workspace, start)
         same = (spec.trainer and spec.trainer.identity) == (trainer and trainer.identity)
+        same = same and spec.phases_together == together
         if as_today and same and spec.seed in seeds and spec.id == path.parent.name:
             found[spec.id] = spec
     return found
@@ -87,7 +89,7 @@ def runs_of_other_domains(workspace: Workspace) -> list[EarlierRun]:
     return [
         _read(workspace, spec)
         for _, spec in sorted(finished_proxies(workspace).items())
-        if not _drawn(workspace, spec) <= set(workspace.domains) or set(spec.exact_mixture.weights) & changed
+        if not _drawn(workspace, spec) <= set(workspace.coordinates) or set(spec.exact_mixture.weights) & changed
     ]
 
 
@@ -106,17 +108,20 @@ def _drawn(workspace: Workspace, spec: ProxySpec) -> set[str]:
 def _read(workspace: Workspace, spec: ProxySpec) -> EarlierRun:
     problem = _not_comparable(workspace, spec)
     weights = spec.exact_mixture.weights
-    reading = read_today(weights, workspace.changes, workspace.domains, workspace.study.evidence_tolerance)
+    reading = read_today(weights, workspace.changes, workspace.coordinates, workspace.study.evidence_tolerance)
     return EarlierRun(spec, Reading(weights, reading.rules, problem) if problem else reading)
 
 
 def _not_comparable(workspace: Workspace, spec: ProxySpec) -> str:
     """Why a run is not evidence whatever became of its domains: other tokens, or documents that changed since."""
+    if spec.phases_together and not _drawn(workspace, spec) <= set(workspace.coordinates):
+        return "of phases that are chosen at once, runs of other domains are not read"
     tokenizer = current_manifest(workspace, workspace.domains[0]).tokenizer
     if spec.trainer is not None and _measured(spec.targets) != _measured(target_files(workspace)):
         return "its command measured other targets, or other text of theirs"
     names, revised = workspace.renamed, workspace.revised
     for former in sorted(spec.exact_mixture.weights):
+        former = domain_of(former)
         name, version = names.get(former, former), spec.shards[former].version
         if _tokenizer_of(workspace, former, version) != tokenizer:
             return f"{name} was tokenised otherwise"
@@ -158,4 +163,4 @@ def usable_runs(workspace: Workspace) -> list[EarlierRun]:
 
 def former_domains(workspace: Workspace) -> list[str]:
     """Domains that the study no longer has and that are coordinates of earlier runs' mixtures, sorted."""
-    return sorted({name for run in usable_runs(workspace) for name in run.reading.weights} - set(workspace.domains))
+    return sorted({name for run in usable_runs(workspace) for name in run.reading.weights} - set(workspace.coordinates))

@@ -28,6 +28,7 @@ from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, files_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.workers.choose import executor_of
+from regmix_pipeline.study.coordinates import domain_of
 
 CODE_VERSION = "4"
 REFUSED = "refused"
@@ -91,7 +92,7 @@ def _list_refused(workspace: Workspace, runs: list[EarlierRun], version: str) ->
 
 def _measure(workspace: Workspace, runs: list[EarlierRun], version: str) -> Output:
     losses = _measured(workspace, runs)
-    domains = workspace.domains + former_domains(workspace)
+    domains = workspace.coordinates + former_domains(workspace)
     distinct = {run.mixture.id: run.mixture for run in runs}
     rows = mixture_rows(distinct, domains, dict.fromkeys(distinct, "earlier"))
     workspace.write_rows("mixtures", version, rows)
@@ -100,7 +101,7 @@ def _measure(workspace: Workspace, runs: list[EarlierRun], version: str) -> Outp
     path = workspace.write_json(
         {
             "runs": [{"id": run.spec.id, "parts": dict(run.mixture.parts)} for run in runs],
-            "former_domains": domains[len(workspace.domains) :],
+            "former_domains": domains[len(workspace.coordinates) :],
         },
         "earlier",
         f"{version}.json",
@@ -108,7 +109,7 @@ def _measure(workspace: Workspace, runs: list[EarlierRun], version: str) -> Outp
     facts = {
         "kept": len(runs),
         "distinct mixtures": len(distinct),
-        "former domains": domains[len(workspace.domains) :],
+        "former domains": domains[len(workspace.coordinates) :],
         "tokens not trained again": sum(run.spec.training.tokens for run in runs),
     }
     files, sums = _evidence(workspace, runs)
@@ -137,7 +138,7 @@ def _rows(run: EarlierRun) -> list[dict[str, Any]]:
             "domain": name,
             "weight_then": then.get(name, 0) / PARTS,
             "weight_now": None if run.reading.refused else today.get(name, 0.0),
-            "shard_version": run.spec.shards[name].version if name in then else None,
+            "shard_version": run.spec.shards[domain_of(name)].version if name in then else None,
             "epochs_per_weight": executed[name]["epochs"] / (then[name] / PARTS) if name in then else None,
             "kept": not run.reading.refused,
             "rule": run.reading.refused or "; ".join(run.reading.rules) or "as it is",

@@ -15,6 +15,7 @@ from regmix_pipeline.proxies.commands.trainer import Trainer
 from regmix_pipeline.proxies.integrity import RECORD, REPORTED, STATE, TRAJECTORY, WEIGHTS
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
 from regmix_pipeline.registry import code_version
+from regmix_pipeline.study.coordinates import domain_of, phase_of
 from regmix_pipeline.study.settings.base import Settings
 from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
 
@@ -73,7 +74,11 @@ class ProxySpec(Settings):
     """A proxy to train."""
 
     mixture: dict[str, int]
-    """Domain -> weight in parts per million, summing to 1,000,000."""
+    """Domain -> weight in parts per million, summing to 1,000,000; of several `phases`, ``<phase>/<domain>`` -> weight
+    of the domain in that phase."""
+    phases_together: tuple[tuple[str, int], ...] = ()
+    """Phases in order and the parts per million of the training that each takes, where the mixture holds one for each
+    of several; the weights of a phase sum to its parts. Empty: one mixture throughout."""
     model: ModelSettings
     """The model."""
     vocabulary: int = Field(gt=1)
@@ -111,19 +116,27 @@ class ProxySpec(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> ProxySpec:
-        missing = sorted(domain for domain, part in self.mixture.items() if part and domain not in self.shards)
+        missing = sorted(set(self.drawn) - set(self.shards))
         if missing:
             raise ValueError(f"no training tokens for {missing}")
         empty = sorted(domain for domain, windows in self.available_windows.items() if windows < 1)
         if empty:
             raise ValueError(f"no windows available for {empty}")
-        _ = self.exact_mixture
+        for phase, parts in self.phases_together:
+            held = sum(part for name, part in self.mixture.items() if phase_of(name) == phase)
+            if held != parts:
+                raise ValueError(f"the weights of {phase} sum to {held} parts, not {parts}")
         return self
 
     @cached_property
     def exact_mixture(self) -> Mixture:
         """The mixture, checked."""
         return Mixture.of(self.mixture)
+
+    @property
+    def drawn(self) -> list[str]:
+        """The domains that it draws on, sorted."""
+        return sorted({domain_of(name) for name, _ in self.exact_mixture.parts})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's; what was derived from the fields is derived again."""
@@ -135,7 +148,7 @@ class ProxySpec(Settings):
     @cached_property
     def id(self) -> str:
         """Proxy id: ``p`` and 16 hex digits over all that shapes the weights. Domains of weight zero do not matter."""
-        drawn = [domain for domain, _ in self.exact_mixture.parts]
+        drawn = self.drawn
         if self.trainer is not None:
             return "p" + self._by_command(self.trainer, drawn)
         return "p" + fingerprint(
@@ -151,6 +164,7 @@ class ProxySpec(Settings):
             *([] if self.stop_at is None else [["stop", self.stop_at]]),
             *([] if self.start is None else [["goes on from", self.start.id]]),
             *([["steps after", self.steps_after]] if self.steps_after else []),
+            *([["phases", self.phases_together]] if self.phases_together else []),
         )
 
     def _by_command(self, trainer: Trainer, drawn: list[str]) -> str:
@@ -171,7 +185,7 @@ class ProxySpec(Settings):
     def available_tokens(self) -> dict[str, int]:
         """Domain -> tokens that the proxy may see, to repeat the domain as often as the large run would."""
         found: dict[str, int] = {}
-        for domain, _ in self.exact_mixture.parts:
+        for domain in self.drawn:
             whole, windows = self.shards[domain].tokens, self.available_windows.get(domain)
             here = whole if windows is None else min(whole, windows * self.model.context)
             found[domain] = here if self.trainer is None else self.trainer.available.get(domain, here)

@@ -30,6 +30,7 @@ from regmix_pipeline.proxies.reuse import drop_altered
 from regmix_pipeline.proxies.spec import EVALUATION_CODE, TRAINING_CODE, ProxySpec, TargetFile, files_of
 from regmix_pipeline.proxies.tasks import evaluation_specs, target_files, target_kinds
 from regmix_pipeline.proxies.workers.choose import executor_of
+from regmix_pipeline.study.coordinates import domain_of, domains_of
 from regmix_pipeline.study.phases import goes_on
 
 
@@ -39,7 +40,7 @@ def _expected_checkpoints(workspace: Workspace) -> dict[str, Recipe]:
     early, first = workspace.study.proxies.early_stopping, set(pilots(workspace))
     earlier = workspace.versions("phase_checkpoints") if mixtures and goes_on(workspace.study) else {}
     for key, specs in current_specs(workspace, mixtures).items():
-        drawn = [domain for domain, _ in mixtures[key].parts]
+        drawn = list(domains_of(name for name, _ in mixtures[key].parts))
         settings: dict[str, Any] = {"proxies": [spec.id for spec in specs], "code": TRAINING_CODE}
         if early is not None:
             settings |= {"early_stopping": early.model_dump(mode="json"), "pilot": key in first}
@@ -157,7 +158,7 @@ def _checkpoint(
             "mixture": key,
             "seed": value["seed"],
             "domain": domain,
-            "shard_version": spec.shards[trained_as].version,
+            "shard_version": spec.shards[domain_of(trained_as)].version,
             "weight": parts[domain] / PARTS,
             "executed_tokens": used["tokens"],
             "executed_weight": used["tokens"] / value["tokens"],

@@ -11,7 +11,8 @@ from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.proxies.commands.trainer import Trainer
 from regmix_pipeline.proxies.spec import TASK, TASK_CODE, EvaluationSpec, ProxySpec, TargetFile, TokenFile
 from regmix_pipeline.proxies.target_kinds import TARGET_KINDS
-from regmix_pipeline.study.phases import proxy_tokens, settled, shares_of
+from regmix_pipeline.study.coordinates import domains_of
+from regmix_pipeline.study.phases import phase_parts, proxy_tokens, settled, shares_of
 from regmix_pipeline.study.settings.proxies import EvaluationSettings, ModelSettings, TrainingSettings
 from regmix_pipeline.tokens.stage import current_manifest, current_shard
 
@@ -135,7 +136,9 @@ def proxy_specs(
         LedgerError: a mixture draws on a domain that the study does not have.
     """
     files, targets = training_files(workspace), target_files(workspace)
-    gone = sorted({domain for mixture in mixtures.values() for domain, _ in mixture.parts} - files.keys())
+    together = tuple(phase_parts(workspace.study).items())
+    drawn = {key: domains_of(name for name, _ in mixture.parts) for key, mixture in mixtures.items()}
+    gone = sorted({domain for domains in drawn.values() for domain in domains} - files.keys())
     if gone:
         raise LedgerError(
             f"the mixtures on record draw on {', '.join(gone)}, which the study no longer has",
@@ -146,13 +149,6 @@ def proxy_specs(
     windows = available_windows(workspace, files, training.tokens, model.context)
     if trainer is not None and trainer.settings.data is not None:
         trainer = trainer.model_copy(update={"available": _available_elsewhere(workspace, files, training.tokens)})
-    gone = sorted({domain for mixture in mixtures.values() for domain in mixture.weights} - set(files))
-    if gone:
-        raise LedgerError(
-            f"drawn over {', '.join(gone)}, not a domain of the study any more",
-            where="mixtures",
-            remedy="draw them again: `regmix run`; `regmix status` says what that costs",
-        )
     start = None
     if trainer is None:
         start = start_of(workspace, model, training, targets if trajectory else {})
@@ -160,12 +156,13 @@ def proxy_specs(
         key: [
             ProxySpec(
                 mixture=dict(mixture.parts),
+                phases_together=together,
                 model=model,
                 vocabulary=vocabulary,
                 training=training,
                 seed=seed,
-                shards={domain: files[domain] for domain, _ in mixture.parts},
-                available_windows={domain: windows[domain] for domain, _ in mixture.parts if domain in windows},
+                shards={domain: files[domain] for domain in drawn[key]},
+                available_windows={domain: windows[domain] for domain in drawn[key] if domain in windows},
                 targets=targets if trajectory or trainer is not None else {},
                 evaluation=workspace.study.proxies.evaluation,
                 start=start,

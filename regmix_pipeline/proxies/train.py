@@ -247,7 +247,9 @@ def _write(
         return
     used = trainer.windows.used(trainer.taken * spec.training.windows_per_step)
     by_quota = spec.training.draws == "quota"
-    if by_quota and not within_quota(spec.exact_mixture, {domain: use.windows for domain, use in used.items()}):
+    if by_quota and not within_quota(
+        spec.exact_mixture, {name: use.windows for name, use in used.items()}, dict(spec.phases_together)
+    ):
         raise ProxyError("executed windows are not within the quota", where=spec.id, remedy="report this as a bug")
     tokens = sum(use.tokens for use in used.values())
     value = {

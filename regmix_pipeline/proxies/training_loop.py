@@ -51,6 +51,7 @@ class TrainingLoop:
             spec.available_windows,
             training.draws,
             drawn_before(spec),
+            dict(spec.phases_together),
         )
         per_pass = max(1, spec.model.tokens_per_pass(device.type) // context)
         self.passes = math.ceil(training.windows_per_step / per_pass)

@@ -21,9 +21,11 @@ from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.proxies.permutation import key_of, permuted
 from regmix_pipeline.proxies.quota import draw_numbers, multinomial_schedule, quota_schedule
 from regmix_pipeline.proxies.spec import ProxySpec, TokenFile
+from regmix_pipeline.study.coordinates import domain_of, domains_of, phase_of
 from regmix_pipeline.tokens.extents import BACK, ENDING, Tokens, altered_file, opened_tokens, sha256_of_tokens, stamps
 from regmix_pipeline.tokens.manifest import BYTES_OF
 
+_ONE: Mapping[str, int] = {}
 _REMEDY = "make the shard again: delete its folder and rerun"
 
 
@@ -174,9 +176,49 @@ def drawn_before(spec: ProxySpec) -> dict[str, Before]:
     return found
 
 
-def schedule_of(mixture: Mixture, windows: int, draws: Literal["quota", "multinomial"], seed: int) -> NDArray[np.int32]:
-    """The domain of each window, as an index into ``mixture.parts``, shape (windows,); see `TrainingSettings.draws`."""
-    return quota_schedule(mixture, windows) if draws == "quota" else multinomial_schedule(mixture, windows, seed)
+def schedule_of(
+    mixture: Mixture,
+    windows: int,
+    draws: Literal["quota", "multinomial"],
+    seed: int,
+    phases: Mapping[str, int] = _ONE,
+) -> NDArray[np.int32]:
+    """The domain of each window, as an index into ``mixture.parts``, shape (windows,); see `TrainingSettings.draws`.
+
+    Of several phases, phase -> parts per million, each draws its own block of the weights in its own windows.
+    """
+    if not phases:
+        return quota_schedule(mixture, windows) if draws == "quota" else multinomial_schedule(mixture, windows, seed)
+    place = {name: number for number, (name, _) in enumerate(mixture.parts)}
+    found = np.empty(windows, dtype=np.int32)
+    for phase, (first, end) in windows_of_phases(phases, windows).items():
+        block = block_of(mixture, phase)
+        columns = np.array([place[name] for name, _ in block.parts], dtype=np.int32)
+        mine = (
+            schedule_of(block, end - first, draws, seed)
+            if draws == "quota"
+            else schedule_of(block, windows, draws, seed)[first:end]
+        )
+        found[first:end] = columns[mine]
+    return found
+
+
+def block_of(mixture: Mixture, phase: str) -> Mixture:
+    """The weights of a phase, normalised, under the names that they have."""
+    return Mixture.from_weights({name: weight for name, weight in mixture.weights.items() if phase_of(name) == phase})
+
+
+def windows_of_phases(phases: Mapping[str, int], windows: int) -> dict[str, tuple[int, int]]:
+    """Phase -> its first window and the one after its last, of so many in all.
+
+    >>> windows_of_phases({"pretraining": 666_667, "annealing": 333_333}, 100)
+    {'pretraining': (0, 67), 'annealing': (67, 100)}
+    """
+    found, before = {}, 0
+    for phase, part in phases.items():
+        first, before = before, before + part
+        found[phase] = tuple((2 * end * windows + PARTS) // (2 * PARTS) for end in (first, before))
+    return found
 
 
 @dataclass(frozen=True)
@@ -208,6 +250,8 @@ class TrainingWindows:
         available: domain -> windows the proxy may see; default all.
         draws: how each window's domain is chosen; see `TrainingSettings.draws`.
         before: domain -> what earlier phases drew of it; default nothing.
+        phases: phase -> parts per million of the training, where the mixture holds one for each of several phases: the
+            draws of a domain go on from one to the next, as those of one mixture would.
 
     Raises:
         TokenError: see `Windows`.
@@ -223,11 +267,14 @@ class TrainingWindows:
         available: Mapping[str, int] | None = None,
         draws: Literal["quota", "multinomial"] = "quota",
         before: Mapping[str, Before] | None = None,
+        phases: Mapping[str, int] = _ONE,
     ) -> None:
         self.mixture, self.context, self.total = mixture, context, total
-        self.domains = [domain for domain, _ in mixture.parts]
+        self.names = [name for name, _ in mixture.parts]
+        self.domains = list(domains_of(self.names))
         self.windows = [Windows(shards[domain], context) for domain in self.domains]
-        self.schedule = schedule_of(mixture, total, draws, seed)
+        self.by_weight = schedule_of(mixture, total, draws, seed, phases)
+        self.schedule = np.array([self.domains.index(domain_of(name)) for name in self.names])[self.by_weight]
         numbers, _ = draw_numbers(self.schedule, len(self.domains))
         self.available = [
             min(windows.count, (available or {}).get(domain, windows.count))
@@ -253,17 +300,27 @@ class TrainingWindows:
         return rows
 
     def used(self, windows: int) -> dict[str, DomainUse]:
-        """What the first ``windows`` windows of the training draw from each domain of positive weight."""
-        counts = np.bincount(self.schedule[:windows], minlength=len(self.domains)).tolist()
+        """What the first ``windows`` windows of the training draw by each positive weight of the mixture: from a
+        domain, or from a domain in one of several phases."""
+        counts = np.bincount(self.by_weight[:windows], minlength=len(self.names)).tolist()
+        of_domain = dict(zip(self.domains, self.available, strict=True))
+        available = [of_domain[domain_of(name)] for name in self.names]
         return {
-            domain: DomainUse(count, count * self.context, most * self.context, count / most)
-            for domain, count, most in zip(self.domains, counts, self.available, strict=True)
+            name: DomainUse(count, count * self.context, most * self.context, count / most)
+            for name, count, most in zip(self.names, counts, available, strict=True)
         }
 
 
-def within_quota(mixture: Mixture, drawn: Mapping[str, int]) -> bool:
-    """Whether counts of windows per domain are each within one window of weight x total, and nothing else was drawn."""
+def within_quota(mixture: Mixture, drawn: Mapping[str, int], phases: Mapping[str, int] = _ONE) -> bool:
+    """Whether counts of windows per domain are each within one window of weight x total, and nothing else was drawn;
+    of several phases, in each of them, and whether each took its windows."""
     total = sum(drawn.values())
+    if phases:
+        taken = {phase: {name: count for name, count in drawn.items() if phase_of(name) == phase} for phase in phases}
+        return sum(len(each) for each in taken.values()) == len(drawn) and all(
+            sum(taken[phase].values()) == end - first and within_quota(block_of(mixture, phase), taken[phase])
+            for phase, (first, end) in windows_of_phases(phases, total).items()
+        )
     parts = dict(mixture.parts)
     return set(drawn) <= set(parts) and all(
         abs(drawn.get(domain, 0) * PARTS - part * total) < PARTS for domain, part in parts.items()

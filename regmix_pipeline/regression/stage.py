@@ -17,6 +17,7 @@ from regmix_pipeline.proxies.size_runs import SIZE_RUNS, has_sizes
 from regmix_pipeline.regression.catalogue import REGRESSORS
 from regmix_pipeline.regression.signal import REMEDY, noise_rows, with_errors
 from regmix_pipeline.regression.training_data import LossTable, available_tokens, loss_curves, loss_table
+from regmix_pipeline.study.phases import phase_parts
 from regmix_pipeline.study.settings.regression import RegressionSettings
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
         "targets": workspace.targets,
         # Which mixtures count as good, and on which targets n-gram counts must be trusted.
         "objective": workspace.study.objective,
-        "domains": workspace.domains,
+        "domains": workspace.coordinates,
         "seed": workspace.study.seed,
         "code": CODE_VERSION,
         "noise": workspace.study.proxies.noise.model_dump(mode="json", include={"flag_below"}),
@@ -71,6 +72,11 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
     from regmix_pipeline.regression.other_sizes import scores_of_other_sizes
     from regmix_pipeline.regression.outliers import outliers
 
+    if phase_parts(workspace.study):
+        workspace.say(
+            "  phases chosen at once: laws of n-gram counts, of repetition and of steps are not fitted; they know "
+            "nothing of when text is seen"
+        )
     table = loss_table(workspace)
     settings: RegressionSettings = workspace.study.regression
     found = outliers(table.weights, table.losses, workspace.targets, workspace.study.seed)
@@ -240,7 +246,7 @@ def _step_laws(workspace: Workspace, table: LossTable, settings: RegressionSetti
 
     from regmix_pipeline.regression.steps import step_law_rows
 
-    if not settings.step_laws:
+    if not settings.step_laws or phase_parts(workspace.study):  # before a phase begins, losses say nothing of it
         return []
     with threadpool_limits(1):  # many small problems
         return step_law_rows(

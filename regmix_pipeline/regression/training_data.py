@@ -16,6 +16,7 @@ from regmix_pipeline.mixtures.stage import current_mixtures
 from regmix_pipeline.proxies.earlier_stage import earlier_evidence
 from regmix_pipeline.proxies.imports import imported_runs
 from regmix_pipeline.proxies.noise import ELSEWHERE, NoiseFloor, mixture_means, noise_floor
+from regmix_pipeline.study.phases import phase_parts
 
 if TYPE_CHECKING:
     import duckdb
@@ -91,7 +92,7 @@ def loss_table(workspace: Workspace) -> LossTable:
     elsewhere = {run.mixture.id: run.mixture for run in imported_runs(workspace)}
     before, former = earlier_evidence(workspace) if workspace.study.trains else ({}, [])
     mixtures = current_mixtures(workspace) | elsewhere | before
-    domains = workspace.domains + former
+    domains = workspace.coordinates + former
     with workspace.tables("proxy_losses", "proxies", "earlier_runs") as connection:
         rows = connection.sql(
             "select mixture, coalesce(seed, $elsewhere) as seed, target, avg(loss) as loss, "
@@ -126,7 +127,8 @@ def loss_table(workspace: Workspace) -> LossTable:
         np.array([means[mixture] for mixture in mixtures]),
         _standard_errors(list(mixtures), rows, workspace.targets, seeds, floor),
         floor,
-        epochs,
+        # A law of repetition adds what is seen of a domain in one weight, and here several weights draw on it.
+        None if phase_parts(workspace.study) else epochs,
         [dict(ids).get(mixture, []) for mixture in mixtures],
         np.mean(list(_by_run(rows, "standard_error", workspace.targets).values()), axis=0),
     )
@@ -273,7 +275,7 @@ def loss_curves(workspace: Workspace, table: LossTable) -> list[Curves]:
         found.append(
             Curves(
                 target=target,
-                own=workspace.domains.index(target) if target in workspace.domains else None,
+                own=workspace.coordinates.index(target) if target in workspace.coordinates else None,
                 weights=table.weights[[row_of[mixture] for mixture in members]],
                 steps=np.array(steps, dtype=float),
                 losses=np.array([list(curves[target, mixture].values()) for mixture in members]),

@@ -11,6 +11,7 @@ from regmix_pipeline.numbers import finite
 from regmix_pipeline.report.alternatives import Named
 from regmix_pipeline.report.data import OBJECTIVE
 from regmix_pipeline.report.tables import Shown
+from regmix_pipeline.study.phases import chosen_together
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -32,7 +33,8 @@ def explorer(
     """
     law = fitted.law if fitted else None
     rows = {row["domain"]: row for row in decision.get("domains") or ()}
-    if fitted is None or law is None or set(rows) != set(fitted.domains):
+    # Its sliders are of one mixture: those of several phases would each have to keep the others' sums.
+    if fitted is None or law is None or set(rows) != set(fitted.domains) or chosen_together(decision):
         return None
     shown = _rows(fitted, decision, targets)
     if not shown:

@@ -27,6 +27,7 @@ from regmix_pipeline.numbers import (
 from regmix_pipeline.report.confirmation_summary import ConfirmationSummary
 from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
 from regmix_pipeline.report.tables import of_regressors
+from regmix_pipeline.study.phases import chosen_together
 from regmix_pipeline.study.repetition import own_epochs
 
 Fact = tuple[str, str, str]
@@ -135,10 +136,19 @@ def _mixtures(decision: Mapping[str, Any], data: ReportData) -> str:
     return (
         f"{sampled} mixtures were drawn from Dirichlet distributions around the natural one, each domain's share of "
         "the available tokens"
+        + _by_phase(decision)
         + (f"; {listed(anchors)} were added as fixed points to compare with." if anchors else ".")
         + "".join(f" {line}" for line in rounds_in_words(decision.get("rounds") or ()))
         + "".join(f" {line}" for line in ngrams_in_words(decision.get("ngrams")))
     )
+
+
+def _by_phase(decision: Mapping[str, Any]) -> str:
+    """How mixtures of several phases were drawn; "" of one."""
+    phases = list(chosen_together(decision))
+    if not phases:
+        return ""
+    return f", for each of {listed(phases)} by itself, and some alike in all"
 
 
 def _proxies(data: ReportData) -> str:
@@ -185,19 +195,27 @@ def _search(decision: Mapping[str, Any]) -> str:
     given = "; ".join(f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in search.items()) or NOT_RECORDED
     tokens = limits.get("target_tokens")
     run = (
-        f"{_run(decision)} is to draw {amount(tokens)} tokens and may see a token {short(limits.get('max_epochs'))} "
-        f"times at most{_others(decision)}, which caps the domains."
+        f"{_run(decision)} {_is(decision)} to draw {amount(tokens)} tokens and may see a token "
+        f"{short(limits.get('max_epochs'))} times at most{_others(decision)}, which caps the domains."
         if tokens
         else "The study gives no length of the large run, so availability caps no domain."
     )
     return f"The best mixture was searched under caps and floors ({given}). {run}"
 
 
+def _is(decision: Mapping[str, Any]) -> str:
+    return "are together" if chosen_together(decision) else "is"
+
+
 def _run(decision: Mapping[str, Any]) -> str:
-    """Whose mixture was searched: that of the large run, or of its last phase."""
+    """Whose mixture was searched: that of the large run, or of the phases that are chosen."""
     phases = decision.get("phases") or []
-    before = ", ".join(row["name"] for row in phases[:-1])
-    return f"After {before}, the large run's phase {phases[-1]['name']}" if phases else "The large run"
+    if not phases:
+        return "The large run"
+    before = ", ".join(row["name"] for row in phases if row["mixture"] is not None)
+    chosen = [row["name"] for row in phases if row["mixture"] is None]
+    said = f"large run's phase{'s' * (len(chosen) > 1)} {listed(chosen)}"
+    return f"After {before}, the {said}" if before else f"The {said}"
 
 
 def _others(decision: Mapping[str, Any]) -> str:

@@ -15,12 +15,15 @@ from regmix_pipeline.decisions.phases import phases_in_words
 from regmix_pipeline.decisions.repetition import epochs_in_words, prices_in_words
 from regmix_pipeline.decisions.sizes import moved, whose
 from regmix_pipeline.engine.ledger import read_ledger
+from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.regression.signal import REMEDY
 from regmix_pipeline.report import confirmation_plots, curves, narrative, plots, provenance, size_plots, tables
 from regmix_pipeline.report.alternatives import alternative_rows, named_mixtures
 from regmix_pipeline.report.confirmation_summary import COMPARED, TargetResult, by_target, confirmation_summary, tally
 from regmix_pipeline.report.data import OBJECTIVE, OVERLAP_SHOWN, ReportData, Score, read_report_data
 from regmix_pipeline.report.explorer import disagreement, explorer
+from regmix_pipeline.study.coordinates import phase_of
+from regmix_pipeline.study.phases import chosen_together
 
 if TYPE_CHECKING:
     from regmix_pipeline.decisions.verdicts import Verdict
@@ -102,7 +105,11 @@ def build_context(
     """Everything the template shows: tables, sentences and, under ``figures``, the plots as JSON by id."""
     decided = {"versions": {}, "flags": [], "domains": [], "predictions": [], "code": {}, **decision}
     targets, scores = tables.shown_targets(decided, data), tables.of_regressors(data.scores)
+    together = {name: part / PARTS for name, part in chosen_together(decided).items()}
     domains = sorted(decided["domains"], key=lambda row: -(numbers.finite(row.get("weight")) or 0.0))
+    if together:  # phase by phase, each weight with its share of the phase's own tokens
+        domains.sort(key=lambda row: list(together).index(phase_of(row["domain"])))
+        domains = [row | {"of_phase": row["weight"] / together[phase_of(row["domain"])]} for row in domains]
     confirmed = by_target(data.confirmation)
     context: dict[str, Any] = {
         "decision": decided,
@@ -117,6 +124,7 @@ def build_context(
         "overlap_shown": OVERLAP_SHOWN,
         "flags_recorded": "flags" in decision,
         "phases": phases_in_words(decision),
+        "together": list(together),
         "epochs_allowed": epochs_in_words(decision),
         "prices": prices_in_words(decision),
         "drift": narrative.drift(decided["versions"], data.versions),

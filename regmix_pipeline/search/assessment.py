@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regmix_pipeline.mixtures.limits import ROUNDED
+from regmix_pipeline.mixtures.limits import ROUNDED, Limits
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.regression.fitted import FittedRegressor
 from regmix_pipeline.regression.laws.saturation import SaturationLaw
@@ -108,14 +108,20 @@ def optimism(objective: Objective, natural: Array, region: Region, seed: int) ->
     return max(float(np.mean(differences)) / 2, 0.0)
 
 
-def sensitivity_of(objective: Objective, chosen: Array) -> Array:
+def sensitivity_of(objective: Objective, chosen: Array, limits: Limits | None = None) -> Array:
     """Change of the objective when a domain gains a percentage point at the others' expense, (d,), nats per token."""
-    return objective(one_point_perturbations(chosen)) - objective(chosen[None])[0]
+    return objective(one_point_perturbations(chosen, limits)) - objective(chosen[None])[0]
 
 
-def one_point_perturbations(chosen: Array) -> Array:
-    """The mixtures in which each domain in turn gains a percentage point at all others' expense, (d, d)."""
-    return chosen[None] * (1 - POINT) + POINT * np.eye(len(chosen))
+def one_point_perturbations(chosen: Array, limits: Limits | None = None) -> Array:
+    """The mixtures in which each domain in turn gains a percentage point at all others' expense, (d, d); of phases that
+    are chosen at once, at the expense of those of its phase."""
+    if limits is None or limits.together is None:
+        return chosen[None] * (1 - POINT) + POINT * np.eye(len(chosen))
+    phase = np.repeat(np.arange(len(limits.together.parts)), len(limits.together.domains))
+    shares = limits.together.shares[phase]
+    others = np.where(phase[:, None] == phase, 1 - POINT / shares[:, None], 1.0)
+    return chosen[None] * others + POINT * np.eye(len(chosen))
 
 
 def standard_error_at(fitted: FittedRegressor, target_weights: Mapping[str, float], weights: Array) -> float:
@@ -154,21 +160,39 @@ def ranges_of(objective: Objective, region: Region, chosen: Array, program: Conv
     return np.stack([np.minimum(found[:, 0], chosen), np.maximum(found[:, 1], chosen)], axis=1)
 
 
+class Bounds(NamedTuple):
+    """Caps and floors that weights are judged by, and what is held against them, each (d,)."""
+
+    caps: Array
+    floors: Array
+    held: Array
+
+
+def bounds_of(limits: Limits, weights: Array) -> Bounds:
+    """Of each weight its own; of phases that are chosen at once, its domain's and what all of them draw of it."""
+    together = limits.together
+    if together is None:
+        return Bounds(limits.caps, limits.floors, weights)
+    sums = together.table(weights).sum(axis=0)
+    return Bounds(*(np.tile(each, len(together.parts)) for each in (together.caps, together.floors, sums)))
+
+
 def domain_rows(
     region: Region, chosen: Mixture, sensitivity: Array, ranges: Array, sampled: Array
 ) -> list[dict[str, Any]]:
     """Everything known about each domain's weight, one row a domain; ``sampled`` are the measured mixtures, (n, d)."""
     limits, highest = region.limits, sampled.max(axis=0)
     weights = chosen.vector(limits.domains)
+    bounds = bounds_of(limits, weights)
     return [
         {
             "domain": domain,
             "weight": float(weights[j]),
             "prior": float(region.prior[j]),
-            "cap": float(limits.caps[j]),
-            "floor": float(limits.floors[j]),
-            "at_cap": bool(limits.caps[j] < 1 and weights[j] >= limits.caps[j] - AT_LIMIT),
-            "at_floor": bool(limits.floors[j] > 0 and weights[j] <= limits.floors[j] + AT_LIMIT),
+            "cap": float(bounds.caps[j]),
+            "floor": float(bounds.floors[j]),
+            "at_cap": bool(bounds.caps[j] < 1 and bounds.held[j] >= bounds.caps[j] - AT_LIMIT),
+            "at_floor": bool(bounds.floors[j] > 0 and bounds.held[j] <= bounds.floors[j] + AT_LIMIT),
             "sensitivity": float(sensitivity[j]),
             "low": float(ranges[j, 0]),
             "high": float(ranges[j, 1]),

@@ -30,6 +30,7 @@ from regmix_pipeline.search.pareto import pareto_front
 from regmix_pipeline.search.region import Region, divergence, rounded_inside
 from regmix_pipeline.search.result import SearchResult
 from regmix_pipeline.search.simulation import simulate
+from regmix_pipeline.study.coordinates import domain_of
 from regmix_pipeline.study.settings.search import SearchSettings
 
 Array = NDArray[np.float64]
@@ -72,7 +73,7 @@ def search(
     named = {"chosen": chosen, **references}
     gain = gain_of(objective, chosen, natural, region, level, seed)
     ranges = ranges_of(objective, region, at, program, seed)
-    domains = domain_rows(region, chosen, sensitivity_of(objective, at), ranges, fitted.weights)
+    domains = domain_rows(region, chosen, sensitivity_of(objective, at, limits), ranges, fitted.weights)
     predictions = predictions_of(fitted, named, target_weights, level)
     guardrails = [] if objective.guardrails is None else objective.guardrails.rows(at)
     return SearchResult(
@@ -199,8 +200,9 @@ def guardrail_name(target: str) -> str:
 
 def _active(region: Region, settings: SearchSettings, domains: list[dict[str, Any]], at: Array) -> list[str]:
     """The limits that the answer touches."""
-    found = [f"cap of {row['domain']}" for row in domains if row["at_cap"]]
-    found += [f"floor of {row['domain']}" for row in domains if row["at_floor"]]
+    # Of phases that are chosen at once, one limit holds the weights of a domain in all of them.
+    found = list(dict.fromkeys(f"cap of {domain_of(row['domain'])}" for row in domains if row["at_cap"]))
+    found += dict.fromkeys(f"floor of {domain_of(row['domain'])}" for row in domains if row["at_floor"])
     for group, member in zip(settings.groups, region.groups, strict=True):
         total = float(member @ at)
         if total >= group.cap - 1e-4 or (group.floor > 0 and total <= group.floor + 1e-4):

@@ -52,6 +52,10 @@ class ConvexSearch:
 
         w, region = self.weights, self.region
         found = [cp.sum(w) == 1, w <= region.limits.caps, w >= region.limits.floors]
+        if (together := region.limits.together) is not None:
+            phases, domains = together.matrices()
+            found = [phases @ w == together.shares, *found[1:]]
+            found += [domains @ w <= together.caps, domains @ w >= together.floors]
         if len(region.groups):
             found += [region.groups @ w <= region.group_caps, region.groups @ w >= region.group_floors]
         if np.isfinite(region.max_divergence):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from regmix_pipeline.mixtures.together import Together
 from regmix_pipeline.search.guardrails import MARGIN, Guardrails
 from regmix_pipeline.search.objective import Objective, with_derivatives
 from regmix_pipeline.search.region import Region, divergence, project_to_limits
@@ -39,8 +40,23 @@ def rounded_off(weights: Array | None, region: Region) -> Array | None:
     return moved if region.allow(moved[None], 1e-5)[0] else None
 
 
+def _of_phases(together: Together) -> list[dict]:
+    """What the weights of phases and of domains sum to."""
+    (P, D), shares = together.matrices(), together.shares
+    capped, floored = together.caps < 1, together.floors > 0
+    upper, lower = D[capped], D[floored]
+    found: list[dict] = [{"type": "eq", "fun": lambda w: P @ w - shares, "jac": lambda w: P}]
+    if len(upper):
+        found.append({"type": "ineq", "fun": lambda w: together.caps[capped] - upper @ w, "jac": lambda w: -upper})
+    if len(lower):
+        found.append({"type": "ineq", "fun": lambda w: lower @ w - together.floors[floored], "jac": lambda w: lower})
+    return found
+
+
 def _constraints(region: Region, start: Array, guardrails: Guardrails | None) -> list[dict]:
     found: list[dict] = [{"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)}]
+    if (together := region.limits.together) is not None:
+        found = _of_phases(together)
     if len(region.groups):
         G = region.groups
         found.append({"type": "ineq", "fun": lambda w: region.group_caps - G @ w, "jac": lambda w: -G})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import ROUNDED, Limits, within_limits
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
-from regmix_pipeline.study.settings.search import SearchSettings
+from regmix_pipeline.mixtures.together import inside_together, rounded_together
+from regmix_pipeline.study.coordinates import domain_of, domains_of
+from regmix_pipeline.study.settings.search import GroupLimit, SearchSettings
 
 Array = NDArray[np.float64]
 HALVINGS = 60
@@ -34,6 +37,8 @@ def project_to_limits(weights: Array, limits: Limits) -> Array:
     >>> project_to_limits(np.array([[0.7, 0.2, 0.1], [0.2, 0.4, 0.4]]), limits).round(3).tolist()
     [[0.5, 0.333, 0.167], [0.2, 0.4, 0.4]]
     """
+    if limits.together is not None:
+        return inside_together(weights, limits.caps, limits.floors, limits.together)
     # A hair of every domain lets a sparse row reach 1 at all; it stays a hair unless it is needed.
     base = np.maximum(weights, TINY * np.maximum(limits.caps, TINY))
     # At the upper end every domain with a positive cap is at its cap, and the caps sum to 1 at least.
@@ -57,6 +62,9 @@ def rounded_inside(weights: Array, limits: Limits) -> Mixture:
     >>> rounded_inside(np.full(3, 1 / 3), limits).weights
     {'books': 0.333333, 'code': 0.333333, 'web': 0.333334}
     """
+    if limits.together is not None:
+        parts = rounded_together(weights, limits.caps, limits.floors, limits.together)
+        return Mixture.of(dict(zip(limits.domains, parts.tolist(), strict=True)))
     limits.check()
     least, most = (np.rint(bound * PARTS).astype(np.int64) for bound in (limits.floors, limits.caps))
     exact = weights * PARTS
@@ -113,9 +121,11 @@ class Region:
         """
         limits.check()
         for number, group in enumerate(settings.groups):
-            unknown = sorted(set(group.domains) - set(limits.domains))
+            unknown = sorted(set(group.domains) - {*limits.domains, *domains_of(limits.domains)})
             if unknown:
                 raise MixtureError(f"unknown domains {unknown}", where=f"search.groups[{number}]", remedy="check names")
+            if limits.together is not None:
+                continue  # what the optimiser does not find inside, it says
             member = np.isin(np.array(limits.domains), group.domains)
             least = max(limits.floors[member].sum(), 1 - limits.caps[~member].sum())
             most = min(limits.caps[member].sum(), 1 - limits.floors[~member].sum())
@@ -126,7 +136,7 @@ class Region:
                     where=f"search.groups[{number}]",
                     remedy="widen the group's limits or the domains' caps and floors",
                 )
-        member = [[float(name in group.domains) for name in limits.domains] for group in settings.groups]
+        member = [members_of(group, limits.domains) for group in settings.groups]
         return cls(
             limits,
             prior,
@@ -159,6 +169,12 @@ class Region:
     def distance(self, weights: Array) -> Array:
         """Hellinger distance of each row to the nearest observed mixture, (m,), in [0, 1]."""
         return distance_to_nearest(weights, self.observed)
+
+
+def members_of(group: GroupLimit, names: Sequence[str]) -> list[float]:
+    """Which weights a group bounds the sum of, 0 or 1, (d,): of a domain those in all phases, of ``<phase>/<domain>``
+    one."""
+    return [float(name in group.domains or domain_of(name) in group.domains) for name in names]
 
 
 def distance_to_nearest(weights: Array, others: Array) -> Array:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regmix_pipeline.mixtures.limits import ROUNDED, Limits
-from regmix_pipeline.search.assessment import AT_LIMIT, POINT
+from regmix_pipeline.search.assessment import AT_LIMIT, POINT, bounds_of
 from regmix_pipeline.search.descent import descend, rounded_off
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region, project_to_limits
+from regmix_pipeline.study.coordinates import domain_of
 
 Array = NDArray[np.float64]
 STEP = 1.1
@@ -56,9 +57,38 @@ class Cap:
             caps = region.group_caps.copy()
             caps[self.group] = to
             return replace(region, group_caps=caps)
-        caps = region.limits.caps.copy()
-        caps[self.domains] = to
-        return replace(region, limits=Limits(region.limits.domains, caps, region.limits.floors))
+        return replace(region, limits=with_cap(region.limits, self.domains, to))
+
+
+def with_cap(limits: Limits, columns: NDArray[np.int_], to: float) -> Limits:
+    """Limits with another cap of a domain, whose weights are in ``columns``: one, or one for each of several phases."""
+    together = limits.together
+    caps = limits.caps.copy()
+    if together is None:
+        caps[columns] = to
+        return limits.with_bounds(caps, limits.floors)
+    domain = int(columns[0]) % len(together.domains)
+    sums = together.caps.copy()
+    sums[domain] = to
+    caps[columns] = np.minimum(to, together.shares)
+    return replace(limits, caps=caps, together=together.with_bounds(sums, together.floors))
+
+
+def with_floor(limits: Limits, columns: NDArray[np.int_], to: float) -> Limits:
+    """The same with another floor."""
+    together, floors = limits.together, limits.floors.copy()
+    if together is None:
+        floors[columns] = to
+        return limits.with_bounds(limits.caps, floors)
+    sums = together.floors.copy()
+    sums[int(columns[0]) % len(together.domains)] = to
+    return replace(limits, together=together.with_bounds(together.caps, sums))
+
+
+def columns_of(limits: Limits, column: int) -> NDArray[np.int_]:
+    """Numbers of the weights that the cap of a weight's domain bounds."""
+    together = limits.together
+    return np.array([column]) if together is None else together.columns_of(domain_of(limits.domains[column]))
 
 
 def active_caps(
@@ -79,12 +109,15 @@ def active_caps(
     [('cap of code', 4.0)]
     """
     limits = region.limits
-    for j in np.flatnonzero((limits.caps < 1) & (limits.caps > 0) & (at >= limits.caps - AT_LIMIT)):
-        domain = limits.domains[j]
+    bounds, together = bounds_of(limits, at), limits.together
+    for j in np.flatnonzero((bounds.caps < 1) & (bounds.caps > 0) & (bounds.held >= bounds.caps - AT_LIMIT)):
+        domain = domain_of(limits.domains[j])
+        if together is not None and j >= len(together.domains):
+            break  # the same domains in another phase
         yield Cap(
             f"cap of {domain}",
-            np.array([j]),
-            float(limits.caps[j]),
+            columns_of(limits, int(j)),
+            float(bounds.caps[j]),
             rate=rates.get(domain),
             before=before.get(domain, 0.0),
         )
@@ -129,7 +162,7 @@ def shadow_prices(
         rows.append(
             {
                 "limit": cap.name,
-                "domain": None if cap.group is not None else region.limits.domains[int(cap.domains[0])],
+                "domain": None if cap.group is not None else domain_of(region.limits.domains[int(cap.domains[0])]),
                 "cap": cap.value,
                 "epochs": cap.epochs(cap.value),
                 "price_per_point": little["gain"] / wider,

@@ -85,7 +85,10 @@ def simulate(objective: Objective, region: Region, settings: SearchSettings, see
     drawn = beyond = scored = 0
     best, values = np.empty((0, len(region.prior))), np.empty(0)
     progress = Progress("simulation", settings.candidates, say)
+    together = region.limits.together
     for block in candidates(region.prior, settings, seed):
+        if together is not None:  # parts of a Dirichlet draw are Dirichlet draws: phases differ independently
+            block = together.within_phases(block)
         outside = ~region.limits.allow(block)
         drawn, beyond = drawn + len(block), beyond + int(outside.sum())
         progress.advance(len(block))

@@ -20,7 +20,8 @@ from regmix_pipeline.mixtures.stage import prior_and_limits
 from regmix_pipeline.numbers import amount
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.regression.stage import unexplained_loss
-from regmix_pipeline.study.phases import epochs_before
+from regmix_pipeline.study.coordinates import domain_of, over_phases
+from regmix_pipeline.study.phases import epochs_before, phase_parts
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor
@@ -38,6 +39,8 @@ def _expected_recipes(workspace: Workspace) -> dict[str, Recipe]:
     }
     if workspace.study.proxies.noise.weight_by_signal:
         settings["weight_by_signal"] = True
+    if phases := phase_parts(workspace.study):
+        settings["phases"] = list(phases.items())
     return {UNPARTITIONED: Recipe(workspace.versions("regressor") | workspace.versions("domain_inventory"), settings)}
 
 
@@ -70,10 +73,11 @@ def _compute(workspace: Workspace, recipes: Mapping[str, Recipe]) -> Iterator[Ou
         _rates(workspace, available),
         before=before,
     )
+    drawn = over_phases({row["domain"]: row["weight"] for row in found["domains"]})
     found["domains"] = [
-        row | _repetition(workspace, row, available[row["domain"]], before)
+        row | _repetition(workspace, domain, drawn[domain], available[domain], before)
         for row in found["domains"]
-        if row["domain"] in available
+        if (domain := domain_of(row["domain"])) in available
     ]
     version = fingerprint("optimal mixture", recipes[UNPARTITIONED].id)
     path = workspace.write_json(found, "optima", f"{version}.json")
@@ -170,6 +174,8 @@ def with_former_domains(
 ) -> tuple[NDArray[np.float64], Limits]:
     """Prior and limits over the regressor's ``domains``: of those the study no longer has, no mixture may hold any."""
     former = len(domains) - len(limits.domains)
+    if not former:
+        return prior, limits
     nothing = np.zeros(former)
     return np.r_[prior, nothing], Limits(tuple(domains), np.r_[limits.caps, nothing], np.r_[limits.floors, nothing])
 
@@ -186,11 +192,11 @@ def _rates(workspace: Workspace, available: Mapping[str, int | None]) -> dict[st
 
 
 def _repetition(
-    workspace: Workspace, row: Mapping[str, Any], available: int | None, before: Mapping[str, float]
+    workspace: Workspace, domain: str, weight: float, available: int | None, before: Mapping[str, float]
 ) -> dict[str, Any]:
     """How much of a domain there is, and how often the large run would see it, in all its phases together."""
-    target, seen = workspace.study.limits.target_tokens, before.get(row["domain"], 0.0)
-    epochs = None if target is None or available is None else seen + row["weight"] * target / available
+    target, seen = workspace.study.limits.target_tokens, before.get(domain, 0.0)
+    epochs = None if target is None or available is None else seen + weight * target / available
     found = {"available_tokens": available, "epochs": epochs}
     return found | ({"epochs_before": seen} if workspace.study.phases else {})
 

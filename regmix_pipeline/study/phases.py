@@ -1,13 +1,17 @@
-"""The phases of the large run: which are settled, and what they drew of each domain before the last one begins."""
+"""The phases of the large run: which are settled, which are chosen, and what was drawn before these begin."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from regmix_pipeline.errors import StudyError
+from regmix_pipeline.study.coordinates import coordinate, domain_of, of_phase
 from regmix_pipeline.study.settings.base import inside
 from regmix_pipeline.study.settings.documents import check_name
+from regmix_pipeline.study.settings.mixtures import PARTS
 from regmix_pipeline.study.settings.phases import Phase
 
 if TYPE_CHECKING:
@@ -15,11 +19,60 @@ if TYPE_CHECKING:
 
 MOST = 3
 """Phases of a run at most."""
+LEAST_SHARE = 0.01
+"""Share of the tokens of all chosen phases that each of them has at least: below it a point of weight means nothing."""
 
 
 def settled(study: Study) -> tuple[Phase, ...]:
-    """The phases before the last, whose mixtures are given; none where the study states no phases."""
-    return study.phases[:-1]
+    """The phases whose mixtures are given; none where the study states no phases."""
+    return study.phases[: len(study.phases) - len(chosen(study))]
+
+
+def chosen(study: Study) -> tuple[Phase, ...]:
+    """The phases whose mixtures the study chooses: the last ones; none where it states no phases."""
+    before = itertools.takewhile(lambda phase: phase.mixture is None, reversed(study.phases))
+    return tuple(reversed(tuple(before)))
+
+
+def phase_parts(study: Study) -> dict[str, int]:
+    """Phase -> its share of the tokens of all phases that are chosen at once, in parts per million that sum to
+    1,000,000; empty where the study chooses one mixture."""
+    return parts_of_phases((phase.name, phase.tokens) for phase in chosen(study))
+
+
+def parts_of_phases(phases: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The same of names and tokens; empty of fewer than two.
+
+    >>> parts_of_phases([("pretraining", 900), ("annealing", 100)]), parts_of_phases([("annealing", 100)])
+    ({'pretraining': 900000, 'annealing': 100000}, {})
+    """
+    listed = list(phases)
+    if len(listed) < 2:
+        return {}
+    total, before, found, ended = sum(tokens for _, tokens in listed), 0, {}, 0
+    for name, tokens in listed:
+        before += tokens
+        # Where a phase ends is rounded, so that the parts of all sum to the whole.
+        end = (2 * before * PARTS + total) // (2 * total)
+        found[name], ended = end - ended, end
+    return found
+
+
+def tokens_of_caps(study: Study) -> int | None:
+    """Tokens by which epochs cap weights: those of the phases that are chosen.
+
+    The share of a phase in them is rounded to a millionth, so that its weights may mean a little more tokens than they
+    say; by so much the tokens are raised, and no cap is broken.
+    """
+    target, parts = study.limits.target_tokens, phase_parts(study)
+    if target is None or not parts:
+        return target
+    return max(target, *(-(-phase.tokens * PARTS // parts[phase.name]) for phase in chosen(study)))
+
+
+def coordinates(study: Study) -> list[str]:
+    """What mixtures have weights of: the domains, or each domain in each of the phases that are chosen at once."""
+    return [coordinate(phase, domain) for phase in phase_parts(study) or [""] for domain in study.domains]
 
 
 def goes_on(study: Study) -> bool:
@@ -27,7 +80,7 @@ def goes_on(study: Study) -> bool:
 
     A trainer's command goes on from a checkpoint of its own, and imported runs were trained elsewhere.
     """
-    return bool(study.phases) and study.trains and study.proxies.trainer is None
+    return bool(settled(study)) and study.trains and study.proxies.trainer is None
 
 
 def shares_of(phase: Phase) -> dict[str, float]:
@@ -56,7 +109,7 @@ def tokens_drawn(phases: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str,
 
 
 def tokens_before(study: Study) -> dict[str, int]:
-    """`tokens_drawn` of the phases before the last."""
+    """`tokens_drawn` of the settled phases."""
     return tokens_drawn((phase.tokens, shares_of(phase)) for phase in settled(study))
 
 
@@ -67,15 +120,15 @@ def largest_draw(study: Study, domain: str) -> int:
 
 
 def epochs_before(study: Study, available: Mapping[str, float | None]) -> dict[str, float]:
-    """Domain -> epochs that the phases before the last saw of it, where its tokens are known."""
+    """Domain -> epochs that the settled phases saw of it, where its tokens are known."""
     drawn = tokens_before(study)
     return {name: drawn[name] / tokens for name, tokens in available.items() if tokens and name in drawn}
 
 
 def proxy_tokens(study: Study, phase: Phase, tokens: int) -> int:
-    """Tokens of a settled phase for models that draw ``tokens`` in the last, in the proportion of the proxies'."""
+    """Tokens of a settled phase for models that draw ``tokens`` in those chosen, in the proportion of the proxies'."""
     if phase.proxy_tokens is None:
-        return round(phase.tokens * tokens / study.phases[-1].tokens)
+        return round(phase.tokens * tokens / sum(each.tokens for each in chosen(study)))
     return round(phase.proxy_tokens * tokens / study.proxies.training_settings.tokens)
 
 
@@ -90,23 +143,87 @@ def phases_in_decision(study: Study) -> dict[str, Any]:
     return {"phases": rows}
 
 
+def chosen_together(record: Mapping[str, Any]) -> dict[str, int]:
+    """`phase_parts` of a decision's record; empty where it chose one mixture."""
+    rows = [row for row in record.get("phases") or () if row["mixture"] is None]
+    return parts_of_phases((row["name"], row["tokens"]) for row in rows)
+
+
+def phases_decided(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The phases of a decision's record, each with name, tokens, whether its mixture was chosen, and the mixture:
+    domain -> share of the phase's tokens. Empty for a run of one phase."""
+    weights, together = record["mixture"]["weights"], chosen_together(record)
+    return [
+        {
+            "name": row["name"],
+            "tokens": row["tokens"],
+            "chosen": row["mixture"] is None,
+            "mixture": row["mixture"] or (of_phase(weights, row["name"]) if together else dict(weights)),
+        }
+        for row in record.get("phases") or ()
+    ]
+
+
+def as_last_phase(record: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
+    """A decision's record as that of its last phase alone, with weights by domain and the phases before settled; as it
+    is where it chose one mixture.
+
+    What the phases together may draw of a domain is a limit on epochs; no cap is that of the last phase's weight alone.
+
+    Args:
+        record: the decision's.
+        name: of another phase that was chosen, which is then taken for the last.
+
+    Raises:
+        StudyError: no such phase was chosen.
+    """
+    together = chosen_together(record) or ([row["name"] for row in (record.get("phases") or [])[-1:]])
+    if name is not None and name not in together:
+        raise StudyError(
+            f"the decision chose no phase {name!r}",
+            where="--phase",
+            remedy=f"name one of {', '.join(together)}" if together else "leave it out: the run has one phase",
+        )
+    if not chosen_together(record):
+        return dict(record)
+    phases = phases_decided(record)
+    phases = phases[: [row["name"] for row in phases].index(name or phases[-1]["name"]) + 1]
+    last, rows = phases[-1], {domain_of(row["domain"]): row for row in record["domains"]}
+    return {
+        **record,
+        "mixture": {**record["mixture"], "weights": last["mixture"]},
+        "limits": {**record["limits"], "target_tokens": last["tokens"]},
+        "phases": [{name: row[name] for name in ("name", "tokens", "mixture")} for row in phases],
+        "domains": [
+            {**row, "domain": domain, "weight": last["mixture"].get(domain, 0.0), "cap": None}
+            for domain, row in rows.items()
+        ],
+    }
+
+
 def with_target_tokens(raw: Any) -> Any:
-    """A study file's content, with the tokens of its last phase as limits.target_tokens: what is searched is that
-    phase's mixture.
+    """A study file's content, with the tokens of the phases that it chooses as limits.target_tokens.
 
     Raises:
         PydanticCustomError: the study states other tokens there.
     """
     if not isinstance(raw, Mapping) or not isinstance(raw.get("phases"), list | tuple) or not raw["phases"]:
         return raw
-    last, limits = raw["phases"][-1], raw.get("limits", {})
-    tokens = last.get("tokens") if isinstance(last, Mapping) else getattr(last, "tokens", None)
-    if not isinstance(limits, Mapping) or type(tokens) is not int:
+    limits, several = raw.get("limits", {}), [_stated(each, "mixture") is None for each in raw["phases"]]
+    number = max(len(list(itertools.takewhile(bool, reversed(several)))), 1)
+    tokens = [_stated(each, "tokens") for each in raw["phases"][-number:]]
+    if not isinstance(limits, Mapping) or any(type(each) is not int for each in tokens):
         return raw  # what is wrong there is said of its own field
-    if limits.get("target_tokens", tokens) != tokens:
-        problem = f"the last of the phases has {tokens:,} tokens, and its mixture is what is chosen: leave this out"
-        raise inside(("limits", "target_tokens"), problem)
-    return {**raw, "limits": {**limits, "target_tokens": tokens}}
+    total = sum(each for each in tokens if each is not None)
+    if limits.get("target_tokens", total) != total:
+        which = "the last of the phases has" if number == 1 else f"the last {number} of the phases have"
+        problem = f"{which} {total:,} tokens, and {'its mixture is' if number == 1 else 'their mixtures are'} what is "
+        raise inside(("limits", "target_tokens"), problem + "chosen: leave this out")
+    return {**raw, "limits": {**limits, "target_tokens": total}}
+
+
+def _stated(phase: Any, field: str) -> Any:
+    return phase.get(field) if isinstance(phase, Mapping) else getattr(phase, field, None)
 
 
 def check_phases(study: Study) -> None:
@@ -124,12 +241,14 @@ def check_phases(study: Study) -> None:
         raise inside(("strategies",), "strategies are compared on runs of one phase; drop this section or the phases")
     for place, problem in _wrong(study):
         raise inside(("phases", *place), problem)
+    if phase_parts(study):
+        for place, problem in _not_together(study):
+            raise inside(place, problem)
 
 
 def _wrong(study: Study) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Places of mistakes below `phases`, and what is wrong there."""
     seen: set[str] = set()
-    *before, last = study.phases
     for number, phase in enumerate(study.phases):
         try:
             check_name(phase.name)
@@ -138,18 +257,70 @@ def _wrong(study: Study) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if phase.name in seen:
             yield (number, "name"), f"another phase is called {phase.name!r}"
         seen.add(phase.name)
-    for number, phase in enumerate(before):
-        yield from _wrong_mixture(study, number, phase)
-        yield from _too_few_tokens(study, number, phase)
-    place = len(before)
-    if last.mixture is not None:
+    if study.phases[-1].mixture is not None:
         yield (
-            (place, "mixture"),
+            (len(study.phases) - 1, "mixture"),
             "the mixture of the last phase is what the study chooses: leave it out. To choose an earlier one, make it "
             "the last phase of a study of its own",
         )
-    if last.proxy_tokens is not None:
-        yield (place, "proxy_tokens"), "proxies.training.tokens says it of the last phase: leave it out"
+        return
+    before = len(settled(study))
+    for number, phase in enumerate(study.phases[:before]):
+        yield from _wrong_mixture(study, number, phase)
+        yield from _too_few_tokens(study, number, phase)
+    for number, phase in enumerate(study.phases[before:], before):
+        if phase.proxy_tokens is not None:
+            yield (
+                (number, "proxy_tokens"),
+                "proxies.training.tokens says it of the phases that are chosen, which keep their proportion: leave it "
+                "out",
+            )
+    parts = phase_parts(study)
+    for number, phase in enumerate(study.phases[before:] if parts else (), before):
+        if parts[phase.name] < LEAST_SHARE * PARTS:
+            yield (
+                (number, "tokens"),
+                f"{phase.name} has {parts[phase.name] / PARTS:.2%} of the tokens of the phases that are chosen at "
+                f"once, and needs {LEAST_SHARE:.0%}: give the phases before it a mixture, so that it is chosen after "
+                "them",
+            )
+        tokens = round(parts[phase.name] / PARTS * study.proxies.training_settings.tokens)
+        if study.trains and tokens < (least := _step(study)):
+            yield (
+                (number, "tokens"),
+                f"by the phases' proportion proxies have {tokens:,} tokens of {phase.name}, less than a step of "
+                f"{least:,}: raise proxies.training.tokens, or give the phases before it a mixture",
+            )
+
+
+def _not_together(study: Study) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Places of what a study cannot do that chooses several phases at once, and the remedy."""
+    names = " and ".join(phase_parts(study))
+    one = f"give all phases but the last a mixture, so that one is chosen, or {{}}: {names} are chosen at once here"
+    if study.imports or not study.trains:
+        problem = "imported runs have one mixture, and say nothing of phases; "
+        yield ("imports",), problem + one.format("leave the imports out and give the domains sources")
+    if study.watch is not None:
+        yield ("watch",), "watched folders go with one mixture; " + one.format("list the domains instead")
+    if study.changes:
+        problem = "changes of domains are read in runs of one mixture; "
+        yield ("changes",), problem + one.format("drop this section: runs of other domains are then no evidence")
+    if study.proxies.trainer is not None:
+        problem = "a trainer's command is given one mixture; "
+        yield ("proxies", "trainer"), problem + one.format("let this package train the proxies")
+    if study.proxies.early_stopping is not None:
+        problem = "a proxy that stops early has not seen its last phase; "
+        yield ("proxies", "early_stopping"), problem + one.format("drop this section")
+    for number, group in enumerate(study.search.groups):
+        if group.max_epochs is not None and any(domain_of(name) != name for name in group.domains):
+            problem = "epochs are of all phases together: name the domain alone, or give the group a cap instead"
+            yield ("search", "groups", number, "max_epochs"), problem
+    if study.proxies.sizes:
+        yield ("proxies", "sizes"), "laws of size are of one mixture; " + one.format("drop this section")
+
+
+def _step(study: Study) -> int:
+    return study.proxies.training_settings.windows_per_step * study.proxies.model_settings.context
 
 
 def _wrong_mixture(study: Study, number: int, phase: Phase) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -157,8 +328,8 @@ def _wrong_mixture(study: Study, number: int, phase: Phase) -> Iterator[tuple[tu
     if phase.mixture is None:
         yield (
             place,
-            f"{phase.name} is before the last phase, so its mixture has to be given: {{domain: share, ...}}. To choose "
-            "it, make it the last phase of a study of its own",
+            f"{phase.name} is before a phase whose mixture is given, so its own has to be given: {{domain: share, ...}}"
+            ". Phases are chosen at once where they are the last ones",
         )
         return
     total = sum(phase.mixture.values())
@@ -181,9 +352,7 @@ def _too_few_tokens(study: Study, number: int, phase: Phase) -> Iterator[tuple[t
     """Whether the proxies' share of a settled phase is less than a step."""
     if not goes_on(study):
         return
-    training, context = study.proxies.training_settings, study.proxies.model_settings.context
-    tokens = proxy_tokens(study, phase, training.tokens)
-    least = training.windows_per_step * context
+    tokens, least = proxy_tokens(study, phase, study.proxies.training_settings.tokens), _step(study)
     if tokens < least:
         said = "proxy_tokens" if phase.proxy_tokens is not None else "the phases' proportion"
         yield (

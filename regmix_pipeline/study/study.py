@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from regmix_pipeline.study.changes import Change
 from regmix_pipeline.study.consistency import check_consistent
-from regmix_pipeline.study.phases import with_target_tokens
+from regmix_pipeline.study.phases import phase_parts, with_target_tokens
 from regmix_pipeline.study.repetition import MAX_EPOCHS
 from regmix_pipeline.study.settings.base import Settings
 from regmix_pipeline.study.settings.catalogue import CatalogueSettings
@@ -48,7 +48,7 @@ class Domain(Settings):
     """Where its documents come from. None, for all domains alike: nothing is trained, only imported runs are used."""
     cap: float | None = Field(default=None, ge=0, le=1)
     """Highest weight in any mixture; the tokens available may lower it further. 0, in a study with phases: of earlier
-    phases alone."""
+    phases alone. Of phases that are chosen at once, of their tokens together; `search.groups` may bound one phase."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Lowest weight in the chosen mixture."""
     available_tokens: int | None = Field(default=None, gt=0)
@@ -66,8 +66,8 @@ class LimitSettings(Settings):
     """What the large run can use."""
 
     target_tokens: int | None = Field(default=None, gt=0)
-    """Length of the large run in tokens. None: no availability caps. With `phases` it is the last one's tokens, and is
-    left out."""
+    """Length of the large run in tokens. None: no availability caps. With `phases` it is the tokens of those that are
+    chosen, and is left out."""
     max_epochs: float = Field(default=MAX_EPOCHS, gt=0)
     """How often the large run may see the same token (Muennighoff et al. 2305.16264: up to 4 is nearly free), of
     domains that say nothing else."""
@@ -183,8 +183,9 @@ class Study(Settings):
     regression: RegressionSettings = RegressionSettings()
     """The regressors and how one is chosen."""
     phases: tuple[Phase, ...] = ()
-    """Phases of the large run in order, where it has two or three. The mixture of the last is chosen; those before are
-    settled, and proxies go on from a model that was trained through them. None: the run has one phase."""
+    """Phases of the large run in order, where it has two or three. The last one is chosen, or the last ones at once,
+    whose mixtures are left out; those before are settled, and proxies go on from a model that was trained through them.
+    None: the run has one phase."""
     limits: LimitSettings = LimitSettings()
     """Tokens and repetition of the large run."""
     search: SearchSettings = SearchSettings()
@@ -242,6 +243,17 @@ class Study(Settings):
         if noise.flag_error_below is not None:
             return noise.flag_error_below
         return FEW_ITEMS if self.tasks or noise.weight_by_signal else None
+
+    @property
+    def slack(self) -> float:
+        """Tokens by which a domain's executed tokens may miss its weight: where a phase that is chosen with others
+        begins is rounded to a window, so there by a half more."""
+        return self.proxies.slack * (1.5 if phase_parts(self) else 1.0)
+
+    @property
+    def counts_ngrams(self) -> bool:
+        """Whether a regressor of n-gram counts may compete: there is text to count, and one mixture that draws it."""
+        return self.trains and self.regression.counts_ngrams and not phase_parts(self)
 
     @property
     def objective(self) -> dict[str, float]:

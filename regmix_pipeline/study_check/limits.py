@@ -12,7 +12,8 @@ from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import FULL, Limits, check_limits_of, limits_of
 from regmix_pipeline.numbers import amount
-from regmix_pipeline.study.phases import settled
+from regmix_pipeline.search.region import members_of
+from regmix_pipeline.study.phases import phase_parts, settled
 from regmix_pipeline.study.repetition import epoch_limits, max_epochs_of
 from regmix_pipeline.study.study import Study
 from regmix_pipeline.study_check.text import TextHere
@@ -113,24 +114,30 @@ def _check_groups(study: Study, limits: Limits) -> None:
     groups = study.search.groups
     if not groups:
         return
+    domains, limits = limits.domains, limits.of_phases(phase_parts(study))
     for number, group in enumerate(groups):
-        unknown = sorted(set(group.domains) - set(limits.domains))
+        unknown = sorted(set(group.domains) - {*domains, *limits.domains})
         if unknown:
             raise MixtureError(
                 f"{', '.join(unknown)}: not a domain of the study",
                 where=f"search.groups.{number}",
-                remedy=f"name domains of the study: {', '.join(limits.domains)}",
+                remedy=f"name domains of the study: {', '.join(domains)}",
             )
     from scipy.optimize import linprog
 
-    members = np.array([[float(name in group.domains) for name in limits.domains] for group in groups])
+    members = np.array([members_of(group, limits.domains) for group in groups])
     upper, lower = np.array([each.cap for each in groups]), np.array([each.floor for each in groups])
+    phases, shares = np.ones((1, len(limits.domains))), np.ones(1)
+    if limits.together is not None:
+        phases, of_domains = limits.together.matrices()
+        shares, members = limits.together.shares, np.vstack([members, of_domains])
+        upper, lower = np.r_[upper, limits.together.caps], np.r_[lower, limits.together.floors]
     found = linprog(
         np.zeros(len(limits.domains)),
         A_ub=np.vstack([members, -members]),
         b_ub=np.concatenate([upper, -lower]),
-        A_eq=np.ones((1, len(limits.domains))),
-        b_eq=[1.0],
+        A_eq=phases,
+        b_eq=shares,
         bounds=list(zip(limits.floors, limits.caps, strict=True)),
     )
     if found.status == 2:

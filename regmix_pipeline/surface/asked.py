@@ -9,7 +9,9 @@ from typing import Any
 
 from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.mixture import PARTS, Mixture
+from regmix_pipeline.study.coordinates import domains_of, phase_of
+from regmix_pipeline.study.phases import chosen_together
 
 SUM = 0.01
 """By how much weights may miss 1, or 100 per cent, and be rounded."""
@@ -66,7 +68,10 @@ def _weights_in(text: str, where: str) -> Mapping[str, Any]:
 
 
 def _checked(evidence: Evidence, weights: Mapping[str, Any], where: str) -> Mixture:
-    unknown = [name for name in weights if name not in evidence.domains]
+    together = chosen_together(evidence.decision)
+    # One mixture of phases that were chosen at once is that of each of them.
+    plain = bool(together) and set(weights) <= set(domains_of(evidence.domains))
+    unknown = [name for name in weights if name not in evidence.domains] if not plain else []
     if unknown:
         domains = ", ".join(evidence.domains)
         raise MixtureError(f"{unknown[0]!r} is not a domain", where=where, remedy=f"the domains are {domains}")
@@ -74,6 +79,13 @@ def _checked(evidence: Evidence, weights: Mapping[str, Any], where: str) -> Mixt
     total = sum(values.values())
     if min(abs(total - 1), abs(total / 100 - 1)) > SUM:
         raise MixtureError(f"the weights sum to {total:g}", where=where, remedy="let them sum to 1, or to 100")
+    if plain:
+        return Mixture.in_all_phases(values, together)
+    for phase, part in together.items():
+        held = sum(value for name, value in values.items() if phase_of(name) == phase) / total
+        if abs(held - part / PARTS) > SUM:
+            problem = f"the weights of {phase} sum to {held:g}, and its share of the tokens is {part / PARTS:g}"
+            raise MixtureError(problem, where=where, remedy="give each phase its share, or one mixture for all phases")
     return Mixture.from_weights(values)
 
 

@@ -15,11 +15,14 @@ from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.files import fingerprint
 from regmix_pipeline.mixtures.limits import Limits, availability_caps
 from regmix_pipeline.mixtures.mixture import Mixture
+from regmix_pipeline.mixtures.stage import of_phases
 from regmix_pipeline.regression.signal import weighed_objective
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import optimise
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
 from regmix_pipeline.search.simulation import simulate
+from regmix_pipeline.study.coordinates import domains_of
+from regmix_pipeline.study.phases import chosen_together
 from regmix_pipeline.study.settings.proxies import NoiseSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 
@@ -97,11 +100,12 @@ class Replay:
         side = {cause: "b" if cause in chosen else "a" for cause in CAUSES}
         evidence = self.sides[side["evidence"]]
         inventory, asked, wanted, search = (self.contents[side[cause]][cause] for cause in CAUSES[1:])
-        limits, prior = self._limits(evidence.domains, inventory, asked)
+        limits, prior = self._limits(domains_of(evidence.domains), inventory, asked)
+        prior, limits = of_phases(prior, limits, chosen_together(evidence.decision))
         settings = SearchSettings.model_validate(
             {name: value for name, value in search.items() if name != "seed"}
             | {name: asked[name] for name in LIMITING}
-            | {"groups": _of_known(asked["groups"], "domains", evidence.domains)}
+            | {"groups": _of_known(asked["groups"], "domains", (*evidence.domains, *domains_of(evidence.domains)))}
             | {"guardrails": _of_known(asked["guardrails"], "targets", evidence.fitted.targets)}
             | {name: wanted[name] for name in WEIGHING}
             | ({"method": self.method} if self.method else {})

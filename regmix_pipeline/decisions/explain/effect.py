@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.mixtures.limits import Limits
 from regmix_pipeline.mixtures.mixture import PARTS
+from regmix_pipeline.mixtures.together import range_of
 from regmix_pipeline.search.assessment import one_point_perturbations, standard_error_at
 from regmix_pipeline.search.region import above_sampled, project_to_limits, usual_distance
 
@@ -45,10 +46,13 @@ def path_of(evidence: Evidence, domain: str) -> Path:
     """
     _, limits = evidence.prior_and_limits
     j = evidence.domains.index(domain)
-    others = np.arange(len(evidence.domains)) != j
     at = int(np.rint(evidence.chosen[j] * PARTS))
-    low = max(limits.floors[j], 1 - limits.caps[others].sum())
-    high = min(limits.caps[j], 1 - limits.floors[others].sum())
+    if limits.together is not None:
+        low, high = range_of(j, limits.caps, limits.floors, limits.together)
+    else:
+        others = np.arange(len(evidence.domains)) != j
+        low = max(limits.floors[j], 1 - limits.caps[others].sum())
+        high = min(limits.caps[j], 1 - limits.floors[others].sum())
     ends = int(np.ceil(max(low, 0.0) * PARTS - 1e-6)), int(np.floor(min(high, 1.0) * PARTS + 1e-6))
     steps = np.unique(np.r_[np.rint(np.linspace(*ends, STEPS + 1)).astype(int), at])
     rows = np.array([_with_weight(evidence.chosen, limits, j, part / PARTS) for part in steps])
@@ -60,7 +64,7 @@ def path_of(evidence: Evidence, domain: str) -> Path:
 def _with_weight(chosen: Array, limits: Limits, j: int, weight: float) -> Array:
     floors, caps = limits.floors.copy(), limits.caps.copy()
     floors[j] = caps[j] = weight
-    return project_to_limits(chosen[None], Limits(limits.domains, caps, floors))[0]
+    return project_to_limits(chosen[None], limits.with_bounds(caps, floors))[0]
 
 
 def curve_of(evidence: Evidence, path: Path) -> list[dict[str, Any]]:
@@ -122,7 +126,7 @@ def effects_of(evidence: Evidence, domain: str) -> list[dict[str, Any]]:
     """
     fitted = evidence.fitted
     j = evidence.domains.index(domain)
-    points = np.array([evidence.chosen, one_point_perturbations(evidence.chosen)[j]])
+    points = np.array([evidence.chosen, one_point_perturbations(evidence.chosen, evidence.region.limits)[j]])
     share = fitted.shares(evidence.target_weights)
     mixes = {"objective": share} | {target: np.eye(len(share))[c] for c, target in enumerate(fitted.targets)}
     chosen = np.diff(fitted.predict(points), axis=0)[0]

@@ -16,6 +16,7 @@ from regmix_pipeline.decisions.repetition import room_in_words
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.limits import ROUNDED
+from regmix_pipeline.study.coordinates import domain_of
 
 VISIBLE = 1e-3
 """Differences of the objective worth a word, nats per token."""
@@ -75,8 +76,10 @@ def explanation_of(
         "chosen_point": path.chosen,
         "limits": limits,
         "limits_how": how,
-        "max_epochs": (decision.get("repetition") or {}).get(domain),
-        "shadow_price": next((each for each in decision.get("shadow_prices") or () if each["domain"] == domain), None),
+        "max_epochs": (decision.get("repetition") or {}).get(domain_of(domain)),
+        "shadow_price": next(
+            (each for each in decision.get("shadow_prices") or () if each["domain"] == domain_of(domain)), None
+        ),
         "at_epochs": None if epochs is None else at_epochs(evidence, row, epochs),
         "guardrails": decision.get("guardrails") or [],
         "alternatives": _alternatives(evidence, domain),
@@ -90,6 +93,7 @@ def explanation_of(
 
 def _cap_from(evidence: Evidence, domain: str) -> str:
     """Where the domain's cap comes from, in words."""
+    domain = domain_of(domain)
     row = evidence.inventory[domain]
     own = inventory_settings(evidence.counted).get(domain, [None])[0]
     asked = evidence.counted.settings["limits"]
@@ -155,9 +159,15 @@ def _because(found: Mapping[str, Any]) -> str:
 
 def _held(found: Mapping[str, Any]) -> str:
     side = "cap" if found["at_cap"] else "floor"
-    own = next((row for row in found["limits"] if row["own"] and row["limit"] == f"{side} of {found['domain']}"), None)
+    own = next(
+        (row for row in found["limits"] if row["own"] and row["limit"] == f"{side} of {domain_of(found['domain'])}"),
+        None,
+    )
     source = f" ({found['cap_from']})" if found["at_cap"] and found["cap_from"] != "none" else ""
-    said = f"because its {side} of {percent(found[side])}{source} holds it there"
+    whose, domain = f"its {side} of {percent(found[side])}", domain_of(found["domain"])
+    if domain != found["domain"]:
+        whose = f"the {side} of {domain} in all phases together, {percent(found[side])},"
+    said = f"because {whose}{source} holds it there"
     if own is None or own["worth"] <= 0:
         said += f"; the evidence sees no gain in a looser {side}"
     else:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.errors import MixtureError
-from regmix_pipeline.mixtures.limits import Limits
-from regmix_pipeline.search.assessment import POINT
+from regmix_pipeline.search.assessment import POINT, bounds_of
 from regmix_pipeline.search.best import guardrail_name
 from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.optimiser import convex_program, optimise
 from regmix_pipeline.search.region import Region
-from regmix_pipeline.search.shadow_prices import Cap, gain_at, settled
+from regmix_pipeline.search.shadow_prices import Cap, columns_of, gain_at, settled, with_cap, with_floor
+from regmix_pipeline.study.coordinates import domain_of
 
 Array = NDArray[np.float64]
 MOVED = 5e-4
@@ -93,7 +93,13 @@ def at_epochs(evidence: Evidence, row: Mapping[str, Any], epochs: float) -> dict
         )
     rate, region, j = target / row["available_tokens"], evidence.region, evidence.domains.index(row["domain"])
     before = row.get("epochs_before", 0.0)
-    cap = Cap(f"cap of {row['domain']}", np.array([j]), float(region.limits.caps[j]), rate=rate, before=before)
+    cap = Cap(
+        f"cap of {domain_of(row['domain'])}",
+        columns_of(region.limits, j),
+        float(bounds_of(region.limits, evidence.chosen).caps[j]),
+        rate=rate,
+        before=before,
+    )
     base = settled(evidence.objective, region, evidence.chosen)
     found = gain_at(evidence.objective, region, base, cap, min(max(epochs - before, 0.0) / rate, 1.0))
     return found | {"now": {"cap": cap.value, "epochs": cap.epochs(cap.value)}}
@@ -112,17 +118,21 @@ def _best(evidence: Evidence, objective: Objective, region: Region, convex: bool
 def _looser(evidence: Evidence, domain: str) -> Iterator[_Looser]:
     """Every limit that the decision touched, relaxed on its own."""
     region, objective, point = evidence.region, evidence.objective, f"{POINT * 100:.0f} point"
+    limits, seen = region.limits, set()
+    bounds = bounds_of(limits, evidence.chosen)
     for row in evidence.decision["domains"]:
-        if row["domain"] not in evidence.domains:
+        name = domain_of(row["domain"])
+        if row["domain"] not in evidence.domains or name in seen:
             continue
-        j, own = evidence.domains.index(row["domain"]), row["domain"] == domain
-        caps, floors = region.limits.caps.copy(), region.limits.floors.copy()
+        seen.add(name)
+        j, own = evidence.domains.index(row["domain"]), name == domain_of(domain)
+        columns = columns_of(limits, j)
         if row["at_cap"]:
-            caps[j] = min(caps[j] + POINT, 1.0)
-            yield _Looser(f"cap of {row['domain']}", own, f"+{point}", _with_limits(region, caps, floors), objective)
+            looser = replace(region, limits=with_cap(limits, columns, min(bounds.caps[j] + POINT, 1.0)))
+            yield _Looser(f"cap of {name}", own, f"+{point}", looser, objective)
         elif row["at_floor"]:
-            floors[j] = max(floors[j] - POINT, 0.0)
-            yield _Looser(f"floor of {row['domain']}", own, f"-{point}", _with_limits(region, caps, floors), objective)
+            looser = replace(region, limits=with_floor(limits, columns, max(bounds.floors[j] - POINT, 0.0)))
+            yield _Looser(f"floor of {name}", own, f"-{point}", looser, objective)
     active: Sequence[str] = evidence.decision.get("active") or evidence.optimum.get("active", ())
     for number, group in enumerate(evidence.settings.groups):
         name = f"group {', '.join(group.domains)}"
@@ -132,7 +142,8 @@ def _looser(evidence: Evidence, domain: str) -> Iterator[_Looser]:
             (caps if at_cap else floors)[number] += POINT if at_cap else -POINT
             step = f"{'+' if at_cap else '-'}{point}"
             looser = replace(region, group_caps=caps, group_floors=floors)
-            yield _Looser(name, domain in group.domains, step, looser, objective)
+            own = domain in group.domains or domain_of(domain) in group.domains
+            yield _Looser(name, own, step, looser, objective)
     wider = f"{WIDER - 1:.0%} wider"
     if "divergence from the prior" in active:
         looser = replace(region, max_divergence=region.max_divergence * WIDER)
@@ -147,7 +158,3 @@ def _looser(evidence: Evidence, domain: str) -> Iterator[_Looser]:
             bounds[number] += FURTHER
             further = replace(objective, guardrails=replace(guardrails, worse_by=bounds))
             yield _Looser(guardrail_name(target), False, f"+{FURTHER:g} nats per token", region, further)
-
-
-def _with_limits(region: Region, caps: Array, floors: Array) -> Region:
-    return replace(region, limits=Limits(region.limits.domains, caps, floors))

@@ -38,7 +38,7 @@ def _facts(found: Mapping[str, Any]) -> str:
         f"floor {percent(found['floor'])}",
     ]
     if found["epochs"] is not None:
-        earlier = ", ".join(row["name"] for row in found.get("phases", [])[:-1])
+        earlier = ", ".join(row["name"] for row in found.get("phases", []) if row["mixture"] is not None)
         before = f", {found['epochs_before']:.2f} of them in {earlier}" if earlier else ""
         parts.append(f"{found['epochs']:.2f} epochs{before}")
     parts.append(f"within one standard error: {percent(found['low'])} to {percent(found['high'])}")

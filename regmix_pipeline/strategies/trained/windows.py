@@ -98,7 +98,7 @@ class SteeredWindows(TrainingWindows):
         self, shards: Mapping[str, TokenFile], context: int, seed: int, available: Mapping[str, int] | None = None
     ) -> None:
         self.context, self.seed, self.total = context, seed, 0
-        self.domains = sorted(shards)  # the order of a mixture's parts, in which ties are settled
+        self.domains = self.names = sorted(shards)  # the order of a mixture's parts, in which ties are settled
         self.windows = [Windows(shards[domain], context) for domain in self.domains]
         self.available = [
             min(windows.count, (available or {}).get(domain, windows.count))
@@ -114,6 +114,11 @@ class SteeredWindows(TrainingWindows):
     def schedule(self) -> NDArray[np.int32]:
         """The domain of each window so far, as an index into `domains`."""
         return np.array(self._domains, dtype=np.int32)
+
+    @property
+    def by_weight(self) -> NDArray[np.int32]:
+        """The same: each domain has one weight."""
+        return self.schedule
 
     def steer(self, parts: Mapping[str, int], windows: int) -> None:
         """Choose further windows: domain -> parts per million; domains left out have none."""

@@ -13,7 +13,8 @@ class GroupLimit(Settings):
     """Bounds on the sum of some domains' weights."""
 
     domains: tuple[str, ...] = Field(min_length=1)
-    """Names of the domains in the group."""
+    """Names of the domains in the group; of phases that are chosen at once, a domain's weights in all of them, or
+    `<phase>/<domain>`, that in one."""
     cap: float = Field(default=1.0, gt=0, le=1)
     """Highest sum of their weights."""
     floor: float = Field(default=0.0, ge=0, le=1)
