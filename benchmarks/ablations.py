@@ -1,6 +1,6 @@
 """Strategies without one of their parts, for `benchmarks/choices.py --ways`: what the part is worth.
 
-    PYTHONPATH=benchmarks python benchmarks/choices.py --budgets 16 --ways ours_two_sizes ablations:Unmoved
+PYTHONPATH=benchmarks python benchmarks/choices.py --budgets 16 --ways ours_two_sizes ablations:Unmoved
 """
 
 from __future__ import annotations
