@@ -35,6 +35,10 @@ def verify_run(
         str | None,
         typer.Option("--decision", help="Its id, the start of one, or previous; default: the current one."),
     ] = None,
+    phase: Annotated[
+        str | None,
+        typer.Option("--phase", metavar="NAME", help="Of phases chosen at once, the one that was run; default: last."),
+    ] = None,
     form: Annotated[
         str | None, typer.Option("--format", help=f"One of: {', '.join(RUN_LOGS)}; default: the first that fits.")
     ] = None,
@@ -75,7 +79,11 @@ def verify_run(
 
     if plan is not None and decision is not None:
         raise StudyError("is given beside a plan", where="--decision", remedy="give one of them")
-    planned = plan_in(plan) if plan is not None else plan_of(find_decision(open_workspace(study, home), decision))
+    if plan is not None and phase is not None:
+        raise StudyError("is given beside a plan, which is of one", where="--phase", remedy="give one of them")
+    planned = (
+        plan_in(plan) if plan is not None else plan_of(find_decision(open_workspace(study, home), decision), phase)
+    )
     options = Options(columns, _names(name or []), cumulative, sequence, order)
     found = verified(logs, planned, options, form, tolerance)
     answer(found.as_json(), lambda console: _show(found, console), as_json)
@@ -103,7 +111,8 @@ def _show(found: RunCheck, console: Console) -> None:
         for each in sorted(found.sources, key=lambda each: -abs(each.executed - each.planned))
     ]
     headings = ("source", "planned", "drawn", "tokens", "epochs", "")
-    show_table(console, headings, rows, title=f"{found.decision}: {found.tokens:,} tokens; {found.said}")
+    of = f"{found.decision}, phase {found.phase} alone" if found.phase else found.decision
+    show_table(console, headings, rows, title=f"{of}: {found.tokens:,} tokens; {found.said}")
     for each in found.sources:
         if each.drifted:
             console.print(_drift(each), markup=False, style="bold yellow", soft_wrap=True)

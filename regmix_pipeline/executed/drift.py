@@ -50,12 +50,21 @@ class SourceRun:
 
 @dataclass(frozen=True)
 class RunCheck:
-    """A run beside its plan."""
+    """A run, or a phase of one, beside its plan.
+
+    Attributes:
+        decision: name of what was planned.
+        tokens: drawn.
+        said: how the log was read.
+        sources: each beside its plan.
+        phase: that was planned; "" for a run of one.
+    """
 
     decision: str
     tokens: int
     said: str
     sources: tuple[SourceRun, ...]
+    phase: str = ""
 
     @property
     def on_plan(self) -> bool:
@@ -94,7 +103,7 @@ def verify_run(
     sources = [
         _source(domain, readings[:, j], total, executed, planned, tolerance) for j, domain in enumerate(planned.shares)
     ]
-    return RunCheck(planned.name, int(total[-1]), executed.said, tuple(sources))
+    return RunCheck(planned.name, int(total[-1]), executed.said, tuple(sources), planned.phase)
 
 
 def _read(paths: Sequence[Path], planned: Planned, options: Options, kind: str | None) -> Executed:

@@ -25,6 +25,7 @@ class Planned:
         addresses: address of a file or folder -> its domain.
         files: domain -> tokens drawn from each of its files, in the order of the export; empty without a plan.
         before: domain -> tokens that earlier phases of the run drew.
+        phase: that the plan is of; "" for a run of one, and of an exported plan.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Planned:
     addresses: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     before: Mapping[str, int] = field(default_factory=dict)
+    phase: str = ""
 
 
 def plan_in(path: Path) -> Planned:
@@ -65,9 +67,14 @@ def plan_in(path: Path) -> Planned:
         raise StudyError(f"is not a sampling plan: {what}", where=str(path), remedy=remedy) from error
 
 
-def plan_of(record: Mapping[str, Any]) -> Planned:
-    """The plan of a decision's record; of several phases that it chose at once, of the last one."""
-    record = as_last_phase(record)
+def plan_of(record: Mapping[str, Any], phase: str | None = None) -> Planned:
+    """The plan of a decision's record; of several phases that it chose at once, of one: the last, where none is named.
+
+    Raises:
+        StudyError: no such phase was chosen.
+    """
+    record = as_last_phase(record, phase)
+    phases = record.get("phases") or []
     available = {row["domain"]: row.get("available_tokens") for row in record["domains"]}
     return Planned(
         record["decision"],
@@ -75,4 +82,5 @@ def plan_of(record: Mapping[str, Any]) -> Planned:
         {domain: tokens for domain, tokens in available.items() if tokens},
         float(record.get("limits", {}).get("max_epochs") or 4.0),
         before=drawn_before(earlier_phases(record)),
+        phase=phases[-1]["name"] if phases else "",
     )

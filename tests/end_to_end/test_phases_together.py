@@ -16,6 +16,9 @@ from regmix_pipeline.decisions.prediction import predict
 from regmix_pipeline.decisions.show import show_decision
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import MixtureError, StudyError
+from regmix_pipeline.executed.drift import verify_run
+from regmix_pipeline.executed.log import Options
+from regmix_pipeline.executed.planned import plan_of
 from regmix_pipeline.exports.decided import export_decision
 from regmix_pipeline.exports.design import write_design
 from regmix_pipeline.mixtures.mixture import Mixture
@@ -173,6 +176,16 @@ def test_exports_write_both_phases_or_the_one_that_is_asked_for(decided, workspa
     assert yaml.safe_load(text)["train"] == {f"train_{name}": weight for name, weight in first.items()}
     with pytest.raises(StudyError, match="chose no phase 'warmup'"):
         export("regmix", phase="warmup")
+    # A phase is verified by its own log; epochs count what was drawn before.
+    log = tmp_path / "log.csv"
+    rows = [f"1,{name},{round(600_000 * share)}" for name, share in first.items()]
+    log.write_text("\n".join(["step,source,tokens", *rows]))
+    checked = verify_run([log], plan_of(find_decision(workspace), "pretraining"), Options(cumulative=False))
+    assert (checked.on_plan, checked.phase) == (True, "pretraining")
+    drawn = {row.domain: row.tokens + (100_000 if row.domain == "licences" else 0) for row in checked.sources}
+    assert {row.domain: row.epochs for row in checked.sources} == {
+        name: pytest.approx(tokens / AVAILABLE[name]) for name, tokens in drawn.items()
+    }
     # What was decided, settled, is where the next study begins.
     content = yaml.safe_load((decided[0] / "tiny.yaml").read_text())
     content["phases"] = yaml.safe_load(export("phases", phase="pretraining").files[0].read_text())["phases"]
