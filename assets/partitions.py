@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -26,13 +26,24 @@ def register(instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefin
     """
     name = partitions.name
     assert name is not None, "dynamic partitions are registered by name"
-    present = instance.get_dynamic_partitions(name)
-    gone = sorted(set(present) - set(keys))
-    for key in [] if gone and backfill_going(instance, name.split("/")[0]) else gone:
+    came, gone = came_and_gone(instance, partitions, instance.get_dynamic_partitions(name), keys)
+    for key in gone:
         instance.delete_dynamic_partition(name, key)
-    new = [key for key in keys if key not in present]
-    if new:
-        instance.add_dynamic_partitions(name, new)
+    if came:
+        instance.add_dynamic_partitions(name, came)
+
+
+def came_and_gone(
+    instance: dg.DagsterInstance,
+    partitions: dg.DynamicPartitionsDefinition,
+    present: Sequence[str],
+    keys: Iterable[str],
+) -> tuple[list[str], list[str]]:
+    """Which of ``keys`` are not ``present``, and which partitions are no key any more and may be taken away now: none
+    while a backfill of the study is running."""
+    wanted = dict.fromkeys(keys)
+    came, gone = [key for key in wanted if key not in present], [key for key in present if key not in wanted]
+    return came, [] if gone and backfill_going(instance, (partitions.name or "").split("/")[0]) else gone
 
 
 def backfill_going(instance: dg.DagsterInstance, study: str) -> bool:

@@ -10,7 +10,7 @@ from regmix_pipeline.assets.changes import some
 from regmix_pipeline.assets.events import ONLY_STALE
 from regmix_pipeline.assets.looks import observation
 from regmix_pipeline.assets.names import StudyNames, asset_key, names_of
-from regmix_pipeline.assets.partitions import RANGE_END, RANGE_START, backfill_going
+from regmix_pipeline.assets.partitions import RANGE_END, RANGE_START, came_and_gone
 from regmix_pipeline.assets.up_to_date import stale_assets
 from regmix_pipeline.documents.domains import DOMAINS, scan_watched
 from regmix_pipeline.documents.stage import DOCUMENTS, missing_corpora, stale_by_listing
@@ -87,10 +87,7 @@ def _domains(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.Se
     version = made.record.version
     sources = names_of(workspace).sources
     present = context.instance.get_dynamic_partitions(sources.name or "")
-    came = [name for name in workspace.study.sources if name not in present]
-    went = [name for name in present if name not in workspace.study.sources]
-    if went and backfill_going(context.instance, names_of(workspace).study):
-        went = []
+    came, went = came_and_gone(context.instance, sources, present, workspace.study.sources)
     requests = [sources.build_add_request(came)] * bool(came) + [sources.build_delete_request(went)] * bool(went)
     said = [f"arrived: {some(came)}"] * bool(came) + [f"removed: {some(went)}"] * bool(went)
     if not requests and version == context.cursor:
@@ -126,14 +123,13 @@ def _documents(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.
 def _mixtures_to_register(instance: dg.DagsterInstance, workspace: Workspace) -> tuple[list[str], list[str]]:
     """Mixtures that are no partition yet, such as those of a command with a Dagster instance of its own, and partitions
     of mixtures that stayed because a backfill was running when they were withdrawn."""
+    mixtures = names_of(workspace).mixtures
     # Read before the list: a mixture that comes in between is not taken for a withdrawn one.
-    present = instance.get_dynamic_partitions(names_of(workspace).mixtures.name or "")
+    present = instance.get_dynamic_partitions(mixtures.name or "")
     try:
-        wanted = current_mixtures(workspace)
+        return came_and_gone(instance, mixtures, present, current_mixtures(workspace))
     except LedgerError:  # never made, or damaged: its own check says so
         return [], []
-    came, gone = [key for key in wanted if key not in present], [key for key in present if key not in wanted]
-    return came, [] if gone and backfill_going(instance, names_of(workspace).study) else gone
 
 
 def _round(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.SensorResult:

@@ -30,7 +30,7 @@ from regmix_pipeline.ngrams.evidence import NgramEvidence
 from regmix_pipeline.regression.catalogue import regressor
 from regmix_pipeline.regression.metrics import spearman
 from regmix_pipeline.regression.trust import trust, trusted
-from regmix_pipeline.strategies.methods.experiments import sampled
+from regmix_pipeline.strategies.methods.experiments import loss_table, objective_counted, sampled
 from regmix_pipeline.strategies.synthetic.world import SyntheticWorld
 from regmix_pipeline.study.settings.mixtures import MixtureSettings
 from regmix_pipeline.study.settings.regression import TrustSettings
@@ -69,7 +69,7 @@ def counted(world: SyntheticWorld, spoilt: float) -> NgramEvidence:
     """Counts of a world's targets with weight, of which a part is chance."""
     generator = world.generator("counts")
     found = {}
-    for target in world.objective:
+    for target in objective_counted(world):
         need = world.law.need[world.texts.index(target)]
         skills = generator.choice(len(need), size=TOKENS, p=need / need.sum())
         teach = world.law.teach / world.law.teach.max(axis=1, keepdims=True)
@@ -83,13 +83,12 @@ def counted(world: SyntheticWorld, spoilt: float) -> NgramEvidence:
 def judged(preset: str, seed: int, pilots: int, without: int) -> Iterator[dict[str, object]]:
     """A row for each part of the counts that is chance."""
     world = SyntheticWorld(preset, seed)
-    columns = [world.targets.index(name) for name in world.objective]
+    columns = [world.targets.index(name) for name in objective_counted(world)]
     epochs = None if world.epochs is None else world.epochs.tolist()
 
     def measured(count: int) -> tuple[np.ndarray, np.ndarray]:
         drawn = sampled(world, MixtureSettings(count=count), world.seed)
-        losses = [[run.losses[name] for name in world.objective] for run in world.train(drawn, world.proxy)]
-        return np.array([mixture.vector(world.domains) for mixture in drawn]), np.array(losses)
+        return loss_table(world, world.train(drawn, world.proxy))[:2]
 
     held = sampled(world, MixtureSettings(count=JUDGED), world.seed + 1)
     X = np.array([mixture.vector(world.domains) for mixture in held])

@@ -16,7 +16,8 @@ from regmix_pipeline.blends.read import read_blend, read_counts
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.numbers import NONE, amount, decimals, percent, signed
-from regmix_pipeline.study.phases import chosen_together, epochs_before
+from regmix_pipeline.study.phases import epochs_before
+from regmix_pipeline.study.phases_of_decision import chosen_together
 from regmix_pipeline.study.repetition import MAX_EPOCHS, max_epochs_of
 from regmix_pipeline.study.study import Study
 from regmix_pipeline.tables import show_table

@@ -23,7 +23,7 @@ from regmix_pipeline.search.objective import Objective
 from regmix_pipeline.search.region import Region
 from regmix_pipeline.search.stage import with_former_domains
 from regmix_pipeline.study.coordinates import domains_of
-from regmix_pipeline.study.phases import chosen_together
+from regmix_pipeline.study.phases_of_decision import chosen_together
 from regmix_pipeline.study.settings.search import SearchSettings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regmix_pipeline.numbers import listed, percent
-from regmix_pipeline.study.phases import chosen_together, phases_decided
+from regmix_pipeline.study.phases_of_decision import chosen_together, phases_decided
 
 
 def phases_in_words(record: Mapping[str, Any]) -> list[str]:

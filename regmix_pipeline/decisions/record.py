@@ -24,7 +24,7 @@ from regmix_pipeline.errors import LedgerError
 from regmix_pipeline.files import canonical_json, fingerprint
 from regmix_pipeline.mixtures.mixture import Mixture
 from regmix_pipeline.mixtures.rounds import next_round
-from regmix_pipeline.study.phases import chosen_together, phases_decided, phases_in_decision
+from regmix_pipeline.study.phases_of_decision import chosen_together, phases_decided, phases_in_decision
 from regmix_pipeline.study.repetition import limits_in_decision
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from regmix_pipeline.engine.ledger import read_ledger
 from regmix_pipeline.engine.workspace import Workspace
 from regmix_pipeline.mixtures.mixture import PARTS
 from regmix_pipeline.study.coordinates import phase_of
-from regmix_pipeline.study.phases import chosen_together
+from regmix_pipeline.study.phases_of_decision import chosen_together
 from regmix_pipeline.tables import show_table
 
 ORDER = ("chosen", "natural", "uniform")

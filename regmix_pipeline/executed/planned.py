@@ -10,7 +10,7 @@ from typing import Any
 
 from regmix_pipeline.errors import StudyError
 from regmix_pipeline.formats.export import drawn_before, earlier_phases
-from regmix_pipeline.study.phases import as_last_phase
+from regmix_pipeline.study.phases_of_decision import as_last_phase
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from regmix_pipeline.formats.export import Export, Origin, drawn_before, earlier
 from regmix_pipeline.formats.files import counted, main_file, texts_of, write_texts
 from regmix_pipeline.formats.format import Format
 from regmix_pipeline.formats.plan import Drawn, by_domain, sampling_plan
-from regmix_pipeline.study.phases import as_last_phase, chosen_together
+from regmix_pipeline.study.phases_of_decision import as_last_phase, chosen_together
 from regmix_pipeline.study.repetition import own_epochs
 
 UNAPPROVED = "NOT APPROVED"

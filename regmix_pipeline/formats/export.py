@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regmix_pipeline.formats.data import DomainData
-from regmix_pipeline.study.phases import phases_decided, tokens_drawn
+from regmix_pipeline.study.phases import tokens_drawn
+from regmix_pipeline.study.phases_of_decision import phases_decided
 
 
 @dataclass(frozen=True)

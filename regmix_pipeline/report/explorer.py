@@ -11,7 +11,7 @@ from regmix_pipeline.numbers import finite
 from regmix_pipeline.report.alternatives import Named
 from regmix_pipeline.report.data import OBJECTIVE
 from regmix_pipeline.report.tables import Shown
-from regmix_pipeline.study.phases import chosen_together
+from regmix_pipeline.study.phases_of_decision import chosen_together
 
 if TYPE_CHECKING:
     from regmix_pipeline.regression.fitted import FittedRegressor

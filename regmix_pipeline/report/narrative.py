@@ -27,7 +27,7 @@ from regmix_pipeline.numbers import (
 from regmix_pipeline.report.confirmation_summary import ConfirmationSummary
 from regmix_pipeline.report.data import MixtureLoss, ReportData, Score, Version
 from regmix_pipeline.report.tables import of_regressors
-from regmix_pipeline.study.phases import chosen_together
+from regmix_pipeline.study.phases_of_decision import chosen_together
 from regmix_pipeline.study.repetition import own_epochs
 
 Fact = tuple[str, str, str]

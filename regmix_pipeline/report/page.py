@@ -23,7 +23,7 @@ from regmix_pipeline.report.confirmation_summary import COMPARED, TargetResult, 
 from regmix_pipeline.report.data import OBJECTIVE, OVERLAP_SHOWN, ReportData, Score, read_report_data
 from regmix_pipeline.report.explorer import disagreement, explorer
 from regmix_pipeline.study.coordinates import phase_of
-from regmix_pipeline.study.phases import chosen_together
+from regmix_pipeline.study.phases_of_decision import chosen_together
 
 if TYPE_CHECKING:
     from regmix_pipeline.decisions.verdicts import Verdict

@@ -11,7 +11,7 @@ from regmix_pipeline.decisions.evidence import Evidence
 from regmix_pipeline.errors import MixtureError
 from regmix_pipeline.mixtures.mixture import PARTS, Mixture
 from regmix_pipeline.study.coordinates import domains_of, phase_of
-from regmix_pipeline.study.phases import chosen_together
+from regmix_pipeline.study.phases_of_decision import chosen_together
 
 SUM = 0.01
 """By how much weights may miss 1, or 100 per cent, and be rounded."""

@@ -22,7 +22,7 @@ from regmix_pipeline.search.optimiser import optimise
 from regmix_pipeline.search.region import Region, natural_inside, rounded_inside
 from regmix_pipeline.search.simulation import simulate
 from regmix_pipeline.study.coordinates import domains_of
-from regmix_pipeline.study.phases import chosen_together
+from regmix_pipeline.study.phases_of_decision import chosen_together
 from regmix_pipeline.study.settings.proxies import NoiseSettings
 from regmix_pipeline.study.settings.search import SearchSettings
 

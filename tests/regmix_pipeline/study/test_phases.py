@@ -15,18 +15,17 @@ from regmix_pipeline.planning.work import caps_of, works_of
 from regmix_pipeline.search.region import project_to_limits, rounded_inside
 from regmix_pipeline.study.file import load_study
 from regmix_pipeline.study.phases import (
-    as_last_phase,
     chosen,
     coordinates,
     epochs_before,
     goes_on,
     phase_parts,
-    phases_in_decision,
     proxy_tokens,
     settled,
     tokens_before,
     tokens_of_caps,
 )
+from regmix_pipeline.study.phases_of_decision import as_last_phase, phases_in_decision
 from regmix_pipeline.study.repetition import max_epochs_of
 
 FIRST = {"name": "pretraining", "tokens": 600, "mixture": {"web": 0.9, "books": 0.1}}
